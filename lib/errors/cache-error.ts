@@ -1,0 +1,199 @@
+/**
+ * The errors of the domain. Code under lib/ throws these on purpose and nothing else; HTTP is known in lib/http alone.
+ *
+ * Every message says what was asked, what was found, and what to do about it, and holds no secret (I7).
+ */
+
+/** The error codes of the distribution specification: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes */
+export type ErrorCode =
+  | 'BLOB_UNKNOWN'
+  | 'DENIED'
+  | 'DIGEST_INVALID'
+  | 'MANIFEST_INVALID'
+  | 'MANIFEST_UNKNOWN'
+  | 'NAME_INVALID'
+  | 'NAME_UNKNOWN'
+  | 'TOOMANYREQUESTS'
+  | 'UNAUTHORIZED'
+  | 'UNSUPPORTED';
+
+/** Where the cause lies: decides, with the code, what a caller may do about it. */
+export type ErrorOrigin = 'client' | 'upstream' | 'store' | 'catalog' | 'lock';
+
+export interface CacheErrorFields {
+  /** A code of the distribution specification, where one fits. */
+  readonly code?: ErrorCode;
+  /** What was being done: `resolve`, `read blob`, `publish`. */
+  readonly op: string;
+  readonly origin: ErrorOrigin;
+  /** Whether the same call may succeed later. Decided where it is thrown. */
+  readonly retryable: boolean;
+  /** The earliest sensible moment for the next try, from now, where somebody said one. */
+  readonly retryAfterMs?: number;
+  readonly cause?: unknown;
+}
+
+export class CacheError extends Error {
+  readonly code: ErrorCode | undefined;
+  readonly op: string;
+  readonly origin: ErrorOrigin;
+  readonly retryable: boolean;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, fields: CacheErrorFields) {
+    super(message, fields.cause === undefined ? undefined : { cause: fields.cause });
+    this.name = new.target.name;
+    this.code = fields.code;
+    this.op = fields.op;
+    this.origin = fields.origin;
+    this.retryable = fields.retryable;
+    this.retryAfterMs = fields.retryAfterMs;
+  }
+}
+
+/** A reference, repository or tag outside the grammar. */
+export class InvalidNameError extends CacheError {
+  constructor(message: string) {
+    super(message, { code: 'NAME_INVALID', op: 'parse reference', origin: 'client', retryable: false });
+  }
+}
+
+/** A digest outside the grammar, or of an algorithm that the cache does not keep. */
+export class InvalidDigestError extends CacheError {
+  constructor(message: string) {
+    super(message, { code: 'DIGEST_INVALID', op: 'parse digest', origin: 'client', retryable: false });
+  }
+}
+
+/** A request that makes no sense: a bad platform, an unknown field. */
+export class InvalidRequestError extends CacheError {
+  /** The field of the request that is wrong: `images[0].reference`. */
+  readonly field: string;
+
+  constructor(field: string, message: string, cause?: unknown) {
+    super(message, { op: 'read request', origin: 'client', retryable: false, cause });
+    this.field = field;
+  }
+}
+
+/** The registry is not configured, or the repository is not allowed by its rules. */
+export class UnknownNameError extends CacheError {
+  constructor(message: string) {
+    super(message, { code: 'NAME_UNKNOWN', op: 'find registry', origin: 'client', retryable: false });
+  }
+}
+
+/** A manifest whose bytes break the specification or a limit of the configuration. */
+export class InvalidManifestError extends CacheError {
+  constructor(message: string, cause?: unknown) {
+    super(message, { code: 'MANIFEST_INVALID', op: 'read manifest', origin: 'upstream', retryable: false, cause });
+  }
+}
+
+/** The index lacks a requested platform, or the image is of another one. The message names what there is. */
+export class PlatformMissingError extends CacheError {
+  constructor(message: string) {
+    super(message, { code: 'MANIFEST_UNKNOWN', op: 'choose platforms', origin: 'upstream', retryable: false });
+  }
+}
+
+/** The upstream answered 404 for a manifest, and only then. */
+export class ManifestUnknownError extends CacheError {
+  constructor(message: string, cause?: unknown) {
+    super(message, { code: 'MANIFEST_UNKNOWN', op: 'read manifest', origin: 'upstream', retryable: false, cause });
+  }
+}
+
+/** The upstream answered 404 for a blob, and only then. */
+export class BlobUnknownError extends CacheError {
+  constructor(message: string, cause?: unknown) {
+    super(message, { code: 'BLOB_UNKNOWN', op: 'read blob', origin: 'upstream', retryable: false, cause });
+  }
+}
+
+/** The upstream answered 401 or 403: never read as "absent" (I6). */
+export class DeniedError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown) {
+    super(message, { code: 'DENIED', op, origin: 'upstream', retryable: false, cause });
+  }
+}
+
+/** The upstream answered 429, still after the retries. */
+export class RateLimitedError extends CacheError {
+  constructor(op: string, message: string, retryAfterMs?: number) {
+    super(message, {
+      code: 'TOOMANYREQUESTS',
+      op,
+      origin: 'upstream',
+      retryable: true,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    });
+  }
+}
+
+/** The upstream could not be reached, broke off, or answered 5xx, still after the retries. */
+export class UpstreamUnavailableError extends CacheError {
+  /** True where time ran out, so that a door may answer 504 instead of 502. */
+  readonly timedOut: boolean;
+
+  constructor(op: string, message: string, options: { cause?: unknown; timedOut?: boolean } = {}) {
+    super(message, { op, origin: 'upstream', retryable: true, cause: options.cause });
+    this.timedOut = options.timedOut ?? false;
+  }
+}
+
+/** Something upstream answered in a way we refuse to follow: a private address, a foreign realm, too many redirects. */
+export class UpstreamRefusedError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown) {
+    super(message, { op, origin: 'upstream', retryable: false, cause });
+  }
+}
+
+/** The bytes are not what their descriptor says: wrong digest or size. Nothing became visible. */
+export class ContentMismatchError extends CacheError {
+  constructor(op: string, message: string) {
+    super(message, { op, origin: 'upstream', retryable: true });
+  }
+}
+
+/** S3 failed, still after the SDK's retries. */
+export class StoreError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown, retryable = true) {
+    super(message, { op, origin: 'store', retryable, cause });
+  }
+}
+
+/** What the catalogue says is there is not in the store. `validate --deep` records it; the next pull heals it. */
+export class ContentLostError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown) {
+    super(message, { op, origin: 'store', retryable: true, cause });
+  }
+}
+
+/** DynamoDB failed, still after the SDK's retries. */
+export class CatalogError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown, retryable = true) {
+    super(message, { op, origin: 'catalog', retryable, cause });
+  }
+}
+
+/** Our lease was not renewed in time or somebody took it over. All work under it stops. */
+export class LeaseLostError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown) {
+    super(message, { op, origin: 'lock', retryable: true, cause });
+  }
+}
+
+/** The time given to the call is over, or the user interrupted it. `pull` turns it into a `partial` receipt. */
+export class DeadlineError extends CacheError {
+  constructor(message: string) {
+    super(message, { op: 'pull', origin: 'client', retryable: true });
+  }
+}
+
+/** The configuration is wrong. The message lists every problem. */
+export class ConfigError extends CacheError {
+  constructor(message: string, cause?: unknown) {
+    super(message, { op: 'read configuration', origin: 'client', retryable: false, cause });
+  }
+}

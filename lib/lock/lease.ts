@@ -1,0 +1,53 @@
+/** What makes a write ours: both must still stand on the lease's row when it happens. */
+export interface Fence {
+  /** `pull:docker.io/library/alpine:3.20`, `blob:sha256:…`. */
+  readonly name: string;
+  /** A fresh uuid per acquisition. */
+  readonly holder: string;
+  /** Only grows, one further for each acquisition. */
+  readonly generation: number;
+}
+
+/**
+ * A lease that is being renewed while it is held. `signal` fires when renewing failed or somebody took the lease over: all work under it must stop.
+ * Disposal releases it; releasing one that was lost does nothing.
+ */
+export interface Lease extends Fence, AsyncDisposable {
+  readonly signal: AbortSignal;
+  /** Stops renewing, so that a renewal does not race a write that ends the lease (publish, commit). The lease stands for the rest of its duration. */
+  stopRenewing(): Promise<void>;
+  /** Frees the row, if it is still ours. Idempotent. */
+  release(): Promise<void>;
+  /** Tells the lease that a conditional write of ours freed the row already, so that disposal sends nothing. */
+  markReleased(): void;
+}
+
+/** What a refused acquisition saw. */
+export interface HeldLease {
+  readonly holder: string;
+  readonly version: string;
+  readonly durationMs: number;
+  readonly leaseUntilMs: number;
+}
+
+export interface Leases {
+  /**
+   * One try. A lease that is free, or that {@link LeaseWatch} knows to be dead, becomes ours.
+   *
+   * @param watch remembers what earlier tries of this waiter saw, by its own monotonic clock.
+   * @throws CatalogError
+   */
+  tryAcquire(name: string, watch: LeaseWatch, signal: AbortSignal): Promise<Lease | HeldLease>;
+}
+
+/** What one waiter knows of a lease held by somebody else. */
+export interface LeaseWatch {
+  /** Remembers `held` as seen now. */
+  saw(held: HeldLease): void;
+  /** The version that stood unchanged for the holder's whole `durationMs` by our monotonic clock, if one did. */
+  unrenewedVersion(): string | undefined;
+  /** How long to wait before the next look, in milliseconds, with jitter. Grows to a second. */
+  nextDelayMs(): number;
+}
+
+export const isLease = (outcome: Lease | HeldLease): outcome is Lease => 'release' in outcome;

@@ -1,0 +1,35 @@
+export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
+export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
+export const OCI_ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+json';
+export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
+export const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
+export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
+export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
+
+/** What we ask an upstream for: ours, never a client's (I8). Schema 1 is not in it. */
+export const MANIFEST_ACCEPT = [
+  OCI_INDEX,
+  OCI_MANIFEST,
+  DOCKER_LIST,
+  DOCKER_MANIFEST,
+  OCI_ARTIFACT_MANIFEST,
+  '*/*;q=0.1',
+].join(', ');
+
+export const isIndexType = (mediaType: string): boolean => mediaType === OCI_INDEX || mediaType === DOCKER_LIST;
+
+export const isManifestType = (mediaType: string): boolean =>
+  mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST || mediaType === OCI_ARTIFACT_MANIFEST;
+
+/** Schema 1, signed or not: has no descriptors, so nothing in it can be verified blob by blob. */
+export const isSchema1Type = (mediaType: string): boolean =>
+  /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(mediaType);
+
+/** A config that says the platform of the image. */
+export const isImageConfigType = (mediaType: string): boolean =>
+  mediaType === OCI_CONFIG || mediaType === DOCKER_CONFIG;
+
+/** Layers that registries need not hold: https://github.com/opencontainers/image-spec/blob/main/layer.md#non-distributable-layers */
+export const isForeignLayerType = (mediaType: string): boolean =>
+  mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.') ||
+  mediaType.startsWith('application/vnd.docker.image.rootfs.foreign.');

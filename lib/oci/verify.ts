@@ -1,0 +1,62 @@
+import { createHash } from 'node:crypto';
+import { ContentMismatchError } from '../errors/cache-error.ts';
+import type { Descriptor } from './descriptor.ts';
+
+/**
+ * Passes bytes on and guarantees that, once the end is reached, they were exactly those of `descriptor`: size, digest, nothing trailing.
+ * A byte too many is refused before it is passed on.
+ *
+ * @throws ContentMismatchError saying what came instead.
+ */
+export async function* verify(
+  source: AsyncIterable<Uint8Array>,
+  descriptor: Pick<Descriptor, 'digest' | 'size'>,
+): AsyncGenerator<Uint8Array> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of source) {
+    bytes += chunk.byteLength;
+    if (bytes > descriptor.size) throw mismatch(descriptor, `more than ${descriptor.size} bytes came`);
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (bytes !== descriptor.size) throw mismatch(descriptor, `${bytes} bytes came`);
+  const found = `sha256:${hash.digest('hex')}`;
+  if (found !== descriptor.digest) throw mismatch(descriptor, `the bytes have digest ${found}`);
+}
+
+/** Reads and verifies everything, without keeping it. */
+export async function drainVerified(
+  source: AsyncIterable<Uint8Array>,
+  descriptor: Pick<Descriptor, 'digest' | 'size'>,
+): Promise<void> {
+  for await (const _ of verify(source, descriptor));
+}
+
+/**
+ * The whole bytes of `descriptor`, verified. `maxBytes` is checked before anything is read.
+ *
+ * @throws ContentMismatchError
+ */
+export async function readVerified(
+  source: AsyncIterable<Uint8Array>,
+  descriptor: Pick<Descriptor, 'digest' | 'size'>,
+  maxBytes: number,
+): Promise<Uint8Array> {
+  if (descriptor.size > maxBytes) {
+    throw mismatch(
+      descriptor,
+      `its size of ${descriptor.size} bytes is above the limit of ${maxBytes} for content held in memory`,
+    );
+  }
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of verify(source, descriptor)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+function mismatch(descriptor: Pick<Descriptor, 'digest' | 'size'>, found: string): ContentMismatchError {
+  return new ContentMismatchError(
+    'verify',
+    `content ${descriptor.digest} of ${descriptor.size} bytes was asked for, but ${found}; nothing of it was kept`,
+  );
+}

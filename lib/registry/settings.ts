@@ -1,0 +1,54 @@
+import type { Platform } from '../oci/platform.ts';
+
+/** Where a registry's credentials come from. */
+export type CredentialSource =
+  | { readonly kind: 'none' }
+  /** Docker's `config.json`: `auths`, `credHelpers`, `credsStore`, identity tokens. */
+  | { readonly kind: 'docker' }
+  /** AWS Secrets Manager: JSON `{"username", "password"}` or `{"identityToken"}`. */
+  | { readonly kind: 'secret'; readonly secretId: string }
+  /** Tokens of Amazon ECR, 12 h; optionally through another account's role. */
+  | { readonly kind: 'ecr'; readonly roleArn?: string; readonly externalId?: string };
+
+/** One registry of the configuration, checked and with its defaults filled in. */
+export interface RegistrySettings {
+  /** Canonical: `docker.io`, `registry.example.test:5000`. */
+  readonly name: string;
+  /** Where it is dialled. `http:` and private addresses are allowed exactly because they were written down. */
+  readonly endpoint: URL;
+  /** Tried before the endpoint, in order; left on connection errors and 5xx. Never sent the registry's credentials. */
+  readonly mirrors: readonly URL[];
+  readonly credentials: CredentialSource;
+  /** Token realms beyond I7's defaults: hosts, `host:port`, or https origins. */
+  readonly realms: readonly string[];
+  /** Hosts or CIDR ranges that blob redirects and realms may lead to although they are private; `http://host:port` allows plain HTTP there. */
+  readonly redirects: readonly string[];
+  /** Glob patterns of repositories (`team/**`); empty allows all. */
+  readonly allow: readonly string[];
+  /** Platforms when a request names none; empty means all. */
+  readonly platforms: readonly Platform[];
+  readonly alias?: string;
+  /** PEM, beside the system's roots. */
+  readonly ca?: string;
+  readonly proxy?: URL;
+  /** Connections to one origin. */
+  readonly maxConnections: number;
+}
+
+/** What bounds every conversation with an upstream. */
+export interface UpstreamLimits {
+  readonly manifestBytes: number;
+  /** Redirects followed for one request. */
+  readonly redirects: number;
+  /** Tries of one request, the first included. */
+  readonly attempts: number;
+  /** Longest wait that a `Retry-After` may ask for; above it the request fails with RateLimitedError at once. */
+  readonly retryAfterMaxMs: number;
+  readonly connectTimeoutMs: number;
+  /** From the request to its headers. */
+  readonly headersTimeoutMs: number;
+  /** Between two chunks of a body. */
+  readonly bodyTimeoutMs: number;
+  /** Reconnects of one blob in a row that brought no byte. */
+  readonly stalls: number;
+}

@@ -1,0 +1,80 @@
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Reference, Repository } from '../reference/reference.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
+
+/** Requests sent, retries included. The receipt shows them as `registryRequests`. */
+export interface RequestCounts {
+  /** Every request, whatever it was for. */
+  total: number;
+  /** `/v2/` */
+  ping: number;
+  /** Token realms. */
+  token: number;
+  manifest: number;
+  blob: number;
+  /** Requests to a location that another answer redirected to (counted here and not under the kind that led there). */
+  redirected: number;
+}
+
+/** What a name means at the upstream now. */
+export interface Resolution {
+  readonly digest: Digest;
+  /** When the asking began, by our clock: no older answer is in it. */
+  readonly checkedMs: number;
+  /** Only where the upstream could not say the digest without the bytes (HEAD refused or without digest): the verified manifest. */
+  readonly manifest?: FetchedManifest;
+}
+
+/** A manifest or index as received, byte for byte; `descriptor.digest` and `.size` are those of `bytes`, `.mediaType` is what the upstream said. */
+export interface FetchedManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+}
+
+/** One repository of one registry, as one pull sees it. */
+export interface Upstream {
+  readonly repository: Repository;
+  /** What fetching here proves (I9). */
+  readonly domain: TrustDomain;
+  readonly requests: Readonly<RequestCounts>;
+
+  /**
+   * What the reference means: HEAD (costs no Docker Hub pull); GET where HEAD is refused (405) or names no digest. A digest resolves to itself without a request.
+   *
+   * @throws ManifestUnknownError on 404 and only then; DeniedError, RateLimitedError, UpstreamUnavailableError.
+   */
+  resolve(reference: Reference, signal: AbortSignal): Promise<Resolution>;
+
+  /**
+   * The manifest or index by digest. The hash of the body decides, never a header; bounded by `limits.manifestBytes`.
+   *
+   * @throws ManifestUnknownError on 404 and only then; ContentMismatchError; InvalidManifestError if it is too large.
+   */
+  readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest>;
+
+  /** Whether this repository holds the blob (HEAD). False on 404 and only then. */
+  hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean>;
+
+  /**
+   * The bytes of the blob from `offset` on; reopened after a dropped connection at the byte where it broke.
+   *
+   * Gives up after several reconnects in a row that brought no byte; progress resets the count. Does not verify the digest: see `verify`;
+   * but never gives more than `blob.size - offset` bytes before it throws. The iterable must be consumed or its iterator returned.
+   *
+   * @throws BlobUnknownError if the upstream answers 404, and only then.
+   */
+  openBlob(blob: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+}
+
+/** The configured registries: the closed world of I8. */
+export interface Upstreams {
+  /**
+   * The repository at its registry, with counts of its own. Sends no request to the registry (credentials may be read).
+   *
+   * @throws UnknownNameError if the registry is not configured or the repository not allowed.
+   */
+  open(repository: Repository): Promise<Upstream>;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}

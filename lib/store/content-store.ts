@@ -1,0 +1,89 @@
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
+
+/** An object at `blobs/sha256/<hex>`. Seeing it means that it is whole and true (I1). */
+export interface StoredContent {
+  /** Bytes. */
+  readonly size: number;
+  readonly etag: string;
+  /** Base64 CRC-32 of the whole object, where S3 keeps one (multipart objects). */
+  readonly crc32?: string;
+  /** Base64 SHA-256 of the whole object, where S3 keeps one (objects written by one PUT). */
+  readonly sha256?: string;
+  /** Who the bytes were fetched from when they were written: kept as metadata of the object, so that it survives a kill before the row. */
+  readonly domain?: TrustDomain;
+}
+
+/**
+ * How far an ingest came: enough for another process to go on mid-blob. Lives on the blob's row (docs/design.md, section 3).
+ * `hashState` covers exactly `offset` bytes, and so does `crc32`; `offset` is a multiple of `partBytes`.
+ */
+export interface Checkpoint {
+  readonly uploadId: string;
+  /** Epoch milliseconds at which the upload was begun: never resumed after six days. */
+  readonly startedMs: number;
+  readonly partBytes: number;
+  /** Parts 1…n, all of `partBytes`; `ListParts` is the truth, this is how many the hash covers. */
+  readonly partsDone: number;
+  /** Base64, exported SHA-256 state after `partsDone * partBytes` bytes. */
+  readonly hashState?: string;
+  /** Base64 CRC-32 after as many bytes. */
+  readonly crc32: string;
+}
+
+/** Content on its way in. Invisible until `commit`. */
+export interface Ingest extends AsyncDisposable {
+  /** Bytes already covered: where the source must be opened. 0 for a fresh ingest. */
+  readonly offset: number;
+  /** Takes the next bytes, in order. Resolves when the window of parts has room again: waiting for it is the back-pressure. */
+  write(chunk: Uint8Array): Promise<void>;
+  /**
+   * Compares size and digest, and makes the content visible. Also succeeds when the same content is there already.
+   *
+   * @throws ContentMismatchError, and nothing became visible; StoreError.
+   */
+  commit(): Promise<StoredContent>;
+  /** Gives up: what was uploaded is discarded. Idempotent; a no-op after `commit`. Disposal without commit aborts. */
+  abort(): Promise<void>;
+  /** How far it came, once there is something worth keeping. */
+  checkpoint(): Checkpoint | undefined;
+}
+
+/** Content by digest, verified before visible, immutable. */
+export interface ContentStore {
+  /** What is there, from a HEAD. Undefined on 404 and only then (I6). */
+  find(digest: Digest, signal: AbortSignal): Promise<StoredContent | undefined>;
+  /**
+   * The whole bytes, verified again.
+   *
+   * @throws ContentLostError if the object is gone, or is not what its name says; StoreError.
+   */
+  read(content: Descriptor, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
+  /** Stores bytes in memory that were verified by the caller: manifests and configs. One conditional PUT. */
+  put(content: Descriptor, bytes: Uint8Array, domain: TrustDomain, signal: AbortSignal): Promise<StoredContent>;
+  /** Begins an ingest of `content` fetched from `domain`. */
+  begin(content: Descriptor, domain: TrustDomain, signal: AbortSignal, resume?: Checkpoint): Promise<Ingest>;
+}
+
+/** What a tag meant when it was last published: lets the table be rebuilt from the bucket. */
+export interface RefRecord {
+  readonly reference: string;
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  /** The children that were complete. */
+  readonly complete: readonly Digest[];
+  readonly publishedMs: number;
+  readonly generation: number;
+}
+
+/** `refs/<registry>/<repository>/<tag>.json`. */
+export interface RefRecords {
+  /** Overwrites the record. A lost write is repaired by the next publish of the reference. */
+  write(
+    reference: { readonly registry: string; readonly path: string; readonly pointer: string },
+    record: RefRecord,
+    signal: AbortSignal,
+  ): Promise<void>;
+}
