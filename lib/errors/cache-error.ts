@@ -136,8 +136,19 @@ export class UpstreamUnavailableError extends CacheError {
   /** True where time ran out, so that a door may answer 504 instead of 502. */
   readonly timedOut: boolean;
 
-  constructor(op: string, message: string, options: { cause?: unknown; timedOut?: boolean } = {}) {
-    super(message, { op, origin: 'upstream', retryable: true, cause: options.cause });
+  constructor(
+    op: string,
+    message: string,
+    options: { cause?: unknown; timedOut?: boolean; retryAfterMs?: number | undefined } = {},
+  ) {
+    const { cause, retryAfterMs } = options;
+    super(message, {
+      op,
+      origin: 'upstream',
+      retryable: true,
+      cause,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    });
     this.timedOut = options.timedOut ?? false;
   }
 }

@@ -44,6 +44,8 @@ export interface Leases {
 export interface LeaseWatch {
   /** Remembers `held` as seen now. */
   saw(held: HeldLease): void;
+  /** Whether an earlier try found it held. */
+  hasSeen(): boolean;
   /** The version that stood unchanged for the holder's whole `durationMs` by our monotonic clock, if one did. */
   unrenewedVersion(): string | undefined;
   /** How long to wait before the next look, in milliseconds, with jitter. Grows to a second. */

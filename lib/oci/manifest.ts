@@ -56,24 +56,24 @@ export function parseManifest(
     if ('layers' in document || 'config' in document) {
       throw new InvalidManifestError(`an index (${mediaType}) must not have "layers" or "config" beside "manifests"`);
     }
-    const entries = descriptors(document['manifests'], 'manifests', limits).map(indexEntry);
+    const entries = descriptors(document.manifests, 'manifests', limits).map(indexEntry);
     return { kind: 'index', mediaType, entries };
   }
   if (isManifestType(mediaType)) {
     if ('manifests' in document) {
       throw new InvalidManifestError(`a manifest (${mediaType}) must not have "manifests" beside its layers`);
     }
-    const artifactBlobs = document['blobs'] !== undefined && document['layers'] === undefined;
+    const artifactBlobs = document.blobs !== undefined && document.layers === undefined;
     const all = descriptors(
       document[artifactBlobs ? 'blobs' : 'layers'] ?? [],
       artifactBlobs ? 'blobs' : 'layers',
       limits,
     );
-    const config = document['config'] === undefined ? undefined : descriptor(document['config'], 'config');
+    const config = document.config === undefined ? undefined : descriptor(document.config, 'config');
     const isForeign = (layer: { json: Json; descriptor: Descriptor }): boolean =>
       isForeignLayerType(layer.descriptor.mediaType) &&
-      Array.isArray(layer.json['urls']) &&
-      layer.json['urls'].length > 0;
+      Array.isArray(layer.json.urls) &&
+      layer.json.urls.length > 0;
     return {
       kind: 'manifest',
       mediaType,
@@ -99,21 +99,21 @@ function parseDocument(bytes: Uint8Array): Json {
 }
 
 function mediaTypeOf(document: Json, contentType: string | undefined): string {
-  const inside = document['mediaType'];
+  const inside = document.mediaType;
   if (inside !== undefined && typeof inside !== 'string') throw new InvalidManifestError('"mediaType" is not a string');
   const outside = contentType?.split(';')[0]?.trim().toLowerCase();
-  if (isSchema1Type(inside ?? outside ?? '') || document['schemaVersion'] === 1) {
+  if (isSchema1Type(inside ?? outside ?? '') || document.schemaVersion === 1) {
     throw new InvalidManifestError(
       'this is a Docker schema 1 manifest, which has no descriptors to verify blobs by; push the image again with a current client (schema 2 or OCI)',
     );
   }
-  if (document['schemaVersion'] !== undefined && document['schemaVersion'] !== 2) {
-    throw new InvalidManifestError(`"schemaVersion" is ${JSON.stringify(document['schemaVersion'])}, must be 2`);
+  if (document.schemaVersion !== undefined && document.schemaVersion !== 2) {
+    throw new InvalidManifestError(`"schemaVersion" is ${JSON.stringify(document.schemaVersion)}, must be 2`);
   }
   if (inside !== undefined) return inside;
   if (outside !== undefined && (isIndexType(outside) || isManifestType(outside))) return outside;
-  if (Array.isArray(document['manifests'])) return OCI_INDEX;
-  if (isObject(document['config']) || Array.isArray(document['layers'])) return OCI_MANIFEST;
+  if (Array.isArray(document.manifests)) return OCI_INDEX;
+  if (isObject(document.config) || Array.isArray(document.layers)) return OCI_MANIFEST;
   throw new InvalidManifestError('the manifest has no "mediaType", and neither "manifests" nor "config" or "layers"');
 }
 
@@ -132,18 +132,20 @@ function descriptor(json: unknown, at: string): Descriptor {
   const { mediaType, digest, size } = json;
   if (typeof digest !== 'string' || !isDigest(digest)) {
     throw new InvalidManifestError(
-      `"${at}.digest" is ${JSON.stringify(digest)?.slice(0, 200) ?? 'missing'}, must be sha256:<64 lower-case hex digits>`,
+      `"${at}.digest" is ${shown(digest)}, must be sha256:<64 lower-case hex digits>`,
     );
   }
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
     throw new InvalidManifestError(
-      `"${at}.size" is ${JSON.stringify(size)?.slice(0, 50) ?? 'missing'}, must be a whole number of bytes`,
+      `"${at}.size" is ${shown(size)}, must be a whole number of bytes`,
     );
   }
   if (mediaType !== undefined && typeof mediaType !== 'string')
     throw new InvalidManifestError(`"${at}.mediaType" is not a string`);
   return { mediaType: mediaType ?? 'application/octet-stream', digest, size };
 }
+
+const shown = (value: unknown): string => (value === undefined ? 'missing' : JSON.stringify(value).slice(0, 200));
 
 function indexEntry(entry: { json: Json; descriptor: Descriptor }, i: number): IndexEntry {
   const { mediaType } = entry.descriptor;
@@ -152,25 +154,26 @@ function indexEntry(entry: { json: Json; descriptor: Descriptor }, i: number): I
       `"manifests[${i}]" is a Docker schema 1 manifest; push the image again with a current client`,
     );
   }
-  const annotations = isObject(entry.json['annotations']) ? entry.json['annotations'] : {};
+  const annotations = isObject(entry.json.annotations) ? entry.json.annotations : {};
   if (annotations['vnd.docker.reference.type'] === 'attestation-manifest') {
     const described = annotations['vnd.docker.reference.digest'];
     if (typeof described === 'string' && isDigest(described)) return { ...entry.descriptor, attests: described };
   }
-  const platform = platformOf(entry.json['platform'], `manifests[${i}].platform`);
+  const platform = platformOf(entry.json.platform, `manifests[${i}].platform`);
   return platform === undefined ? entry.descriptor : { ...entry.descriptor, platform };
 }
 
 function platformOf(json: unknown, at: string): Platform | undefined {
   if (json === undefined || json === null) return undefined;
-  if (!isObject(json) || typeof json['os'] !== 'string' || typeof json['architecture'] !== 'string') {
+  if (!isObject(json) || typeof json.os !== 'string' || typeof json.architecture !== 'string') {
     throw new InvalidManifestError(`"${at}" must have "os" and "architecture"`);
   }
-  if (json['os'] === '' && json['architecture'] === '') return undefined;
-  const variant = json['variant'];
+  // BuildKit writes unknown/unknown where there is no platform to speak of.
+  if (json.os === json.architecture && (json.os === '' || json.os === 'unknown')) return undefined;
+  const variant = json.variant;
   return normalisePlatform({
-    os: json['os'],
-    architecture: json['architecture'],
+    os: json.os,
+    architecture: json.architecture,
     ...(typeof variant === 'string' && variant !== '' ? { variant } : {}),
   });
 }
@@ -180,7 +183,10 @@ function platformOf(json: unknown, at: string): Platform | undefined {
  * https://github.com/opencontainers/image-spec/blob/main/config.md#properties
  */
 export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
-  return platformOf(parseDocument(bytes), 'config');
+  const { os, architecture, variant } = parseDocument(bytes);
+  return typeof os === 'string' && typeof architecture === 'string'
+    ? platformOf({ os, architecture, variant }, 'config')
+    : undefined;
 }
 
 /** Every blob of a manifest that the cache keeps, config first, each digest once. */

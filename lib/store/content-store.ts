@@ -41,7 +41,7 @@ export interface Ingest extends AsyncDisposable {
   /**
    * Compares size and digest, and makes the content visible. Also succeeds when the same content is there already.
    *
-   * @throws ContentMismatchError, and nothing became visible; StoreError.
+   * @throws ContentMismatchError, and nothing became visible; StoreError, and where it is retryable the blob must be fetched again by a new ingest.
    */
   commit(): Promise<StoredContent>;
   /** Gives up: what was uploaded is discarded. Idempotent; a no-op after `commit`. Disposal without commit aborts. */
@@ -62,7 +62,10 @@ export interface ContentStore {
   read(content: Descriptor, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
   /** Stores bytes in memory that were verified by the caller: manifests and configs. One conditional PUT. */
   put(content: Descriptor, bytes: Uint8Array, domain: TrustDomain, signal: AbortSignal): Promise<StoredContent>;
-  /** Begins an ingest of `content` fetched from `domain`. */
+  /**
+   * Begins an ingest of `content` fetched from `domain`. A `resume` that cannot be gone on with (it has no `hashState`) is discarded: the
+   * ingest is then a fresh one, with `offset` 0.
+   */
   begin(content: Descriptor, domain: TrustDomain, signal: AbortSignal, resume?: Checkpoint): Promise<Ingest>;
 }
 

@@ -1,0 +1,128 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { StackCredentials } from './local-stack.ts';
+
+/*
+ * One home:
+ *
+ *   supervisor.lock    held by the supervisor for as long as it lives (file-lock.ts): there is never a second one
+ *   starting.lock      held by the one client that starts a supervisor
+ *   supervisor.json    SupervisorRecord: pids and ports; a hint, believed only after a look at the processes themselves
+ *   credentials.json   keys of the embedded S3, made once
+ *   dynamodb.sqlite    the table
+ *   s3/                the bucket
+ *   logs/              one bounded log for each process
+ */
+export interface Home {
+  readonly root: string;
+  readonly supervisorLock: string;
+  readonly startingLock: string;
+  readonly record: string;
+  readonly credentials: string;
+  readonly dynamoFile: string;
+  readonly s3Root: string;
+  readonly logs: string;
+}
+
+/** A process that the supervisor started. Its whole command line, with port and home in it, is what identifies it, never the pid alone. */
+export interface ChildRecord {
+  /** Null between deciding the command and having the process. */
+  readonly pid: number | null;
+  readonly port: number;
+  readonly command: readonly string[];
+}
+
+export type ChildName = 'dynamodb' | 's3';
+
+export interface SupervisorRecord {
+  readonly pid: number;
+  /** Loopback port on which clients hold their connections. */
+  readonly port: number;
+  /** What a client says first. Whoever can read the home may use the stack. */
+  readonly token: string;
+  readonly children: Readonly<Partial<Record<ChildName, ChildRecord>>>;
+}
+
+/** The files of the home in `root`. */
+export function homeAt(root: string): Home {
+  return {
+    root,
+    supervisorLock: join(root, 'supervisor.lock'),
+    startingLock: join(root, 'starting.lock'),
+    record: join(root, 'supervisor.json'),
+    credentials: join(root, 'credentials.json'),
+    dynamoFile: join(root, 'dynamodb.sqlite'),
+    s3Root: join(root, 's3'),
+    logs: join(root, 'logs'),
+  };
+}
+
+/** The folders of the home exist, for their owner alone. */
+export function createHome(home: Home): void {
+  for (const folder of [home.root, home.s3Root, home.logs]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+}
+
+/** What the last supervisor wrote; undefined where there is none, or where it cannot be understood. */
+export function readRecord(home: Home): SupervisorRecord | undefined {
+  const record = readJson(home.record);
+  if (!isObject(record) || !isObject(record.children)) return undefined;
+  const { pid, port, token, children } = record;
+  if (typeof pid !== 'number' || typeof port !== 'number' || typeof token !== 'string') return undefined;
+  const child = (name: ChildName): Partial<Record<ChildName, ChildRecord>> =>
+    isChildRecord(children[name]) ? { [name]: children[name] } : {};
+  return { pid, port, token, children: { ...child('dynamodb'), ...child('s3') } };
+}
+
+/** Replaces the record as a whole: readers see the old or the new one. Synchronous, so that no kill falls between a spawn and its record. */
+export function writeRecord(home: Home, record: SupervisorRecord): void {
+  writePrivate(home.record, record);
+}
+
+export function removeRecord(home: Home): void {
+  rmSync(home.record, { force: true });
+}
+
+/** The keys of this home's S3; made on first use. Called by the supervisor, of which there is one; clients read them afterwards. */
+export function ensureCredentials(home: Home): StackCredentials {
+  if (!existsSync(home.credentials)) {
+    writePrivate(home.credentials, {
+      accessKeyId: `AKIALOCAL${randomBytes(6).toString('hex').toUpperCase()}`,
+      secretAccessKey: randomBytes(30).toString('base64url'),
+    });
+  }
+  return readCredentials(home);
+}
+
+/** @throws Error naming the file where it is missing or damaged. */
+export function readCredentials(home: Home): StackCredentials {
+  const value = readJson(home.credentials);
+  if (isObject(value) && typeof value.accessKeyId === 'string' && typeof value.secretAccessKey === 'string') {
+    return { accessKeyId: value.accessKeyId, secretAccessKey: value.secretAccessKey };
+  }
+  throw new Error(`${home.credentials} holds no accessKeyId and secretAccessKey; delete it to have new keys made`);
+}
+
+function writePrivate(file: string, value: unknown): void {
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, `${JSON.stringify(value, undefined, 2)}\n`, { mode: 0o600 });
+  renameSync(draft, file);
+}
+
+function readJson(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function isChildRecord(value: unknown): value is ChildRecord {
+  if (!isObject(value) || typeof value.port !== 'number' || !Array.isArray(value.command)) return false;
+  return value.command.length > 0 && value.command.every((word) => typeof word === 'string');
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}

@@ -1,0 +1,65 @@
+import type { DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
+import type { S3ClientConfig } from '@aws-sdk/client-s3';
+
+export interface StackCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+}
+
+/** Where a running embedded stack answers, and with which keys. */
+export interface StackEndpoints {
+  readonly s3Endpoint: string;
+  readonly dynamoEndpoint: string;
+  readonly bucket: string;
+  readonly table: string;
+  readonly region: string;
+  readonly credentials: StackCredentials;
+}
+
+/** An embedded S3 and DynamoDB on this machine, with bucket and table ready, for as long as it is held. */
+export interface LocalStack extends StackEndpoints, AsyncDisposable {
+  /** Lets go of the stack. Idempotent. */
+  close(): Promise<void>;
+}
+
+export const LOCAL_REGION = 'us-east-1';
+
+/** The endpoints of a stack on these loopback ports. */
+export function stackAt(ports: { s3: number; dynamodb: number }, credentials: StackCredentials): StackEndpoints {
+  return {
+    s3Endpoint: `http://127.0.0.1:${ports.s3}`,
+    dynamoEndpoint: `http://127.0.0.1:${ports.dynamodb}`,
+    bucket: 'entrepot',
+    table: 'entrepot',
+    region: LOCAL_REGION,
+    credentials,
+  };
+}
+
+/** What an S3Client needs to talk to the stack. */
+export function s3ClientConfig(stack: StackEndpoints): S3ClientConfig {
+  return {
+    endpoint: stack.s3Endpoint,
+    region: stack.region,
+    credentials: { ...stack.credentials },
+    forcePathStyle: true, // loopback has no wildcard DNS for bucket.127.0.0.1
+  };
+}
+
+/** What a DynamoDBClient needs to talk to the stack. */
+export function dynamoClientConfig(stack: StackEndpoints): DynamoDBClientConfig {
+  return { endpoint: stack.dynamoEndpoint, region: stack.region, credentials: { ...stack.credentials } };
+}
+
+/** The stack as the environment variables that the AWS SDK and Entrepot read. */
+export function stackEnvironment(stack: StackEndpoints): Readonly<Record<string, string>> {
+  return {
+    AWS_ENDPOINT_URL_S3: stack.s3Endpoint,
+    AWS_ENDPOINT_URL_DYNAMODB: stack.dynamoEndpoint,
+    AWS_REGION: stack.region,
+    AWS_ACCESS_KEY_ID: stack.credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: stack.credentials.secretAccessKey,
+    ENTREPOT_BUCKET: stack.bucket,
+    ENTREPOT_TABLE: stack.table,
+  };
+}

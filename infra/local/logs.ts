@@ -1,0 +1,36 @@
+import { closeSync, copyFileSync, existsSync, openSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Above this a log is moved aside to `.1`: two of them are the most that one process keeps. */
+const MAX_LOG_BYTES = 1 << 20;
+const TAIL_CHARACTERS = 2_000;
+
+/** Path of the log of one process. */
+export const logFile = (folder: string, name: string): string => join(folder, `${name}.log`);
+
+/** Calls `use` with a descriptor that appends to the log; a child that was given it keeps its own. */
+export function withLog<T>(folder: string, name: string, use: (descriptor: number) => T): T {
+  const descriptor = openSync(logFile(folder, name), 'a', 0o600);
+  try {
+    return use(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
+ * Moves a log aside that grew too large. Its writer appends (O_APPEND) and goes on at the new end;
+ * a line written between the copy and the truncation is lost.
+ */
+export function boundLog(folder: string, name: string): void {
+  const file = logFile(folder, name);
+  if (!existsSync(file) || statSync(file).size <= MAX_LOG_BYTES) return;
+  copyFileSync(file, `${file}.1`);
+  truncateSync(file, 0);
+}
+
+/** The end of the log, for an error message. */
+export function logTail(folder: string, name: string): string {
+  const file = logFile(folder, name);
+  return existsSync(file) ? readFileSync(file, 'utf8').slice(-TAIL_CHARACTERS).trim() : '';
+}

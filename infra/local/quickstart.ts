@@ -1,0 +1,131 @@
+/*
+ * npm run quickstart: a first look at Entrepot, on this machine alone. Starts the embedded stack and a sample registry, pulls an image by the
+ * Lambda handler, and checks what it shows. Ends with exit code 1 and a message where anything is not as it should be.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { formatBytes, formatDuration } from '../../lib/cli/output.ts';
+import { receiptLines } from '../../lib/cli/pull.ts';
+import type { Receipt } from '../../lib/pull/receipt.ts';
+import { openLocalStack, stackEnvironment } from './connect.ts';
+import { lambdaContext, postEvent } from './lambda-event.ts';
+import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from './sample/sample-image.ts';
+import { startSampleRegistry, type SampleRegistry } from './sample/sample-registry.ts';
+
+const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
+/** A home of its own: it is emptied at each start, so that there is always something to pull. */
+const HOME = join(PROJECT, '.entrepot', 'quickstart');
+const CONFIG = join(HOME, 'entrepot.yaml');
+/** A name of the configuration; nobody asks DNS for it. */
+const REGISTRY = 'sample.entrepot.test';
+const REFERENCE = `${REGISTRY}/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
+
+async function main(): Promise<void> {
+  const start = performance.now();
+  say('1. The embedded stack, and a sample registry that holds a multi-arch image');
+  emptyHome();
+  await using stack = await openLocalStack(HOME);
+  await using registry = await startSampleRegistry();
+  const image = sampleImage();
+  registry.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, image);
+  configure(registry);
+  Object.assign(process.env, stackEnvironment(stack), { ENTREPOT_CONFIG: CONFIG });
+  const imageBytes = [...image.blobs.values()].reduce((sum, blob) => sum + blob.byteLength, 0);
+  say(`   S3         ${stack.s3Endpoint}`);
+  say(`   DynamoDB   ${stack.dynamoEndpoint}`);
+  say(`   registry   ${registry.origin}, as ${REGISTRY}: ${image.blobs.size} blobs, ${formatBytes(imageBytes)}`);
+
+  say('\n2. linux/amd64, by the Lambda handler (POST /v1/pull)');
+  const first = await pull('linux/amd64');
+  expect(first.outcome === 'pulled' && first.blobs.copied > 0, 'the first pull copies blobs');
+  expect(blobGets(registry) === first.blobs.copied, 'every blob is fetched once');
+
+  say('\n3. The same again: it is in the cache, so the registry is not asked');
+  const asked = registry.requests.length;
+  const second = await pull('linux/amd64');
+  expect(second.outcome === 'hit' && second.registryRequests.total === 0, 'the second pull is a hit without a request');
+  expect(registry.requests.length === asked, 'the registry got no request');
+
+  say('\n4. linux/arm64: layers that both platforms share are there already');
+  const third = await pull('linux/arm64');
+  expect(third.outcome === 'pulled' && third.blobs.copied > 0, 'the other platform is pulled');
+  expect(third.blobs.present > 0, 'shared blobs are not copied again');
+  expect(blobGets(registry) === first.blobs.copied + third.blobs.copied, 'only new blobs are fetched');
+
+  say('\n5. What the cache holds, by the command line');
+  await entrepot('images');
+  await entrepot('validate', REFERENCE, '--deep');
+
+  say(`\nAll as it should be, in ${formatDuration(performance.now() - start)}. What to type next:\n`);
+  say(`  export ENTREPOT_HOME=${relative(PROJECT, HOME)}          # the cache that was just filled`);
+  say('  npm run -s entrepot -- images --json');
+  say(`  npm run entrepot -- validate ${REFERENCE} --deep`);
+  say(`  npm run entrepot -- pull ${REFERENCE}     # a hit, though its registry is gone`);
+  say('  npm run entrepot -- local                       # keeps S3 and DynamoDB running, for a look at them\n');
+  say('  unset ENTREPOT_HOME                             # a cache of your own, in .entrepot/');
+  say('  npm run entrepot -- pull alpine:3.20 --platform linux/amd64');
+}
+
+/** Moved away at once and then removed, so that a supervisor that still serves it sees that it is over. */
+function emptyHome(): void {
+  if (existsSync(HOME)) {
+    const old = `${HOME}.${process.pid}`;
+    renameSync(HOME, old);
+    rmSync(old, { recursive: true, maxRetries: 5 });
+  }
+  mkdirSync(dirname(CONFIG), { recursive: true, mode: 0o700 });
+}
+
+function configure(registry: SampleRegistry): void {
+  writeFileSync(CONFIG, `registries:\n  ${REGISTRY}:\n    endpoint: ${registry.origin}\n    credentials: none\n`);
+}
+
+/** Pulls as API Gateway would have it done, and shows the receipt. */
+async function pull(platform: string): Promise<Receipt> {
+  // Loaded now: it is configured by the environment, as on Lambda.
+  const { handler } = await import('../../functions/pull.ts');
+  const event = postEvent('/v1/pull', { reference: REFERENCE, platforms: [platform] });
+  const answer = (await handler(event, lambdaContext())) as { statusCode: number; body: string };
+  if (answer.statusCode !== 200) throw new Error(`the handler answered ${answer.statusCode}: ${answer.body}`);
+  const receipt = JSON.parse(answer.body) as Receipt;
+  for (const line of receiptLines(receipt)) say(`   ${line}`);
+  return receipt;
+}
+
+/** Runs the command line as a user would. */
+async function entrepot(...args: readonly string[]): Promise<void> {
+  say(`   $ entrepot ${args.join(' ')}`);
+  const launcher = join(PROJECT, 'lib', 'cli', 'entrepot.js');
+  const env = { ...process.env, ENTREPOT_HOME: HOME };
+  for (const name of ['ENTREPOT_BUCKET', 'ENTREPOT_TABLE', 'ENTREPOT_CONFIG']) Reflect.deleteProperty(env, name);
+  const child = spawn(process.execPath, [launcher, ...args], { stdio: ['ignore', 'pipe', 'inherit'], env });
+  const exited = once(child, 'exit');
+  let output = '';
+  for await (const chunk of child.stdout.setEncoding('utf8')) output += chunk as string;
+  for (const line of output.trimEnd().split('\n')) say(`   ${line}`);
+  const [code] = (await exited) as [number | null];
+  expect(code === 0, `entrepot ${args.join(' ')} succeeds`);
+}
+
+const blobGets = (registry: SampleRegistry): number =>
+  registry.requests.filter(({ kind, method }) => kind === 'blob' && method === 'GET').length;
+
+function expect(isSo: boolean, what: string): void {
+  if (!isSo) throw new Error(`expected that ${what}, and it is not so`);
+  say(`   ✔ ${what}`);
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`\nquickstart: ${error instanceof Error ? error.message : String(error)}`);
+  if (error instanceof Error && error.cause !== undefined) console.error(error.cause);
+  process.exitCode = 1;
+}

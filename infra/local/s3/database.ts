@@ -1,0 +1,101 @@
+import { DatabaseSync } from 'node:sqlite';
+
+/*
+ * bucket ─< object ─< segment     what is visible
+ * bucket ─< upload ─< part        what is open
+ *           completed             answers of finished uploads, for a repeated Complete
+ *
+ * Keys are BLOBs: they compare byte by byte, which is S3's order of listing. `headers` is JSON of the stored response headers.
+ * An object's segments are the files of its parts: completing an upload moves rows, never bytes.
+ */
+const SCHEMA = `
+CREATE TABLE bucket (name TEXT PRIMARY KEY, createdMs INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE object (
+  bucket TEXT NOT NULL REFERENCES bucket, key BLOB NOT NULL, id TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+  modifiedMs INTEGER NOT NULL, headers TEXT NOT NULL, algorithm TEXT, checksum TEXT, checksumType TEXT,
+  PRIMARY KEY (bucket, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE segment (
+  object TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+  PRIMARY KEY (object, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE upload (
+  id TEXT PRIMARY KEY, bucket TEXT NOT NULL REFERENCES bucket, key BLOB NOT NULL, startedMs INTEGER NOT NULL,
+  headers TEXT NOT NULL, algorithm TEXT, checksumType TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX uploadByKey ON upload (bucket, key, startedMs, id);
+CREATE TABLE part (
+  upload TEXT NOT NULL REFERENCES upload, number INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+  etag TEXT NOT NULL, checksum TEXT, modifiedMs INTEGER NOT NULL, PRIMARY KEY (upload, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE completed (
+  upload TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL, completedMs INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX completedByAge ON completed (completedMs);
+PRAGMA user_version = 1;
+`;
+const SCHEMA_VERSION = 1;
+/** A predecessor that was just killed may take a moment to let go of its lock. */
+const LOCK_TIMEOUT_MS = 3000;
+
+/** Rows, in one SQLite file that belongs to this process alone until it ends. Every call is synchronous, so every {@link change} is atomic. */
+export class Database implements Disposable {
+  readonly #sqlite: DatabaseSync;
+
+  /** @throws if another process has the file open, or a newer version of this program wrote it. */
+  constructor(path: string) {
+    this.#sqlite = new DatabaseSync(path, { timeout: LOCK_TIMEOUT_MS });
+    // In WAL mode a commit is a write() to the log: it survives SIGKILL of this process, with synchronous=NORMAL not a power cut.
+    this.#sqlite.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
+    this.change(() => this.#prepareSchema());
+  }
+
+  /** Runs all of it or nothing. */
+  change<T>(work: () => T): T {
+    this.#sqlite.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      this.#sqlite.exec('COMMIT');
+      return result;
+    } catch (error) {
+      if (this.#sqlite.isTransaction) this.#sqlite.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  /** A statement, prepared once. `Row` is what its columns are by the schema above. */
+  query<Row>(sql: string): Query<Row> {
+    const statement = this.#sqlite.prepare(sql);
+    return {
+      run: (...values) => Number(statement.run(...values).changes),
+      first: (...values) => statement.get(...values) as Row | undefined,
+      all: (...values) => statement.all(...values) as Row[],
+      each: (...values) => statement.iterate(...values) as IterableIterator<Row>,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#sqlite.close();
+  }
+
+  #prepareSchema(): void {
+    const version = this.query<{ user_version: number }>('PRAGMA user_version').first()?.user_version;
+    if (version === 0) this.#sqlite.exec(SCHEMA);
+    else if (version !== SCHEMA_VERSION) {
+      throw new Error(`This S3 state has schema ${version}, expected ${SCHEMA_VERSION}: remove its folder.`);
+    }
+  }
+}
+
+/** What SQLite takes as the value of a parameter. */
+export type Value = string | number | null | Uint8Array;
+
+/** One prepared statement. */
+export interface Query<Row> {
+  /** How many rows changed. */
+  run(...values: Value[]): number;
+  first(...values: Value[]): Row | undefined;
+  all(...values: Value[]): Row[];
+  /** Lazily; stop by breaking the loop. */
+  each(...values: Value[]): IterableIterator<Row>;
+}

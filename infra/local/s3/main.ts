@@ -1,0 +1,36 @@
+import { parseArgs } from 'node:util';
+import { startS3 } from './server.ts';
+
+/*
+ * The embedded S3 endpoint as a process: `node infra/local/s3/main.ts --root DIR [--port P] [--host H] [--region R]`.
+ * Its keys come from ENTREPOT_LOCAL_S3_KEY and ENTREPOT_LOCAL_S3_SECRET, so that they are in no process list.
+ * It prints `{"endpoint": …}` as one line when it listens, and ends on SIGTERM or SIGINT.
+ */
+
+const { values } = parseArgs({
+  options: {
+    root: { type: 'string' },
+    port: { type: 'string', default: '0' },
+    host: { type: 'string', default: '127.0.0.1' },
+    region: { type: 'string', default: 'us-east-1' },
+  },
+});
+const accessKeyId = process.env.ENTREPOT_LOCAL_S3_KEY;
+const secretAccessKey = process.env.ENTREPOT_LOCAL_S3_SECRET;
+const port = Number(values.port);
+if (values.root === undefined || !accessKeyId || !secretAccessKey || !Number.isInteger(port)) {
+  process.stderr.write(
+    'usage: node infra/local/s3/main.ts --root DIR [--port P] [--host H] [--region R], with ENTREPOT_LOCAL_S3_KEY and ENTREPOT_LOCAL_S3_SECRET set\n',
+  );
+  process.exit(2);
+}
+
+const ended = new Promise((resolve) => {
+  process.once('SIGTERM', resolve);
+  process.once('SIGINT', resolve);
+});
+const { host, region } = values;
+const server = await startS3({ root: values.root, host, port, region, accessKeyId, secretAccessKey });
+process.stdout.write(`${JSON.stringify({ endpoint: server.endpoint })}\n`);
+await ended;
+await server.close();

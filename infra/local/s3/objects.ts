@@ -1,0 +1,114 @@
+import { receiveFile, receiveText } from './body.ts';
+import { checkStillMatches, checkWrite, isNotModified, noSuchKey, rangeOf } from './conditions.ts';
+import { S3Error } from './errors.ts';
+import type { Reply, S3Request, Store } from './exchange.ts';
+import { requireBucket } from './exchange.ts';
+import { checksumHeaders, keptHeaders, objectHeaders } from './object-headers.ts';
+import type { StoredChecksum, StoredObject } from './object-rows.ts';
+import { branch, childText, leaf, malformed, parseXml, xmlDocument } from './xml.ts';
+
+const MAX_DELETE_KEYS = 1000;
+const MAX_DELETE_BYTES = 2 * 1024 * 1024;
+
+/** PutObject: nothing is visible before every declared checksum and the precondition held. */
+export async function putObject(store: Store, request: S3Request): Promise<Reply> {
+  requireBucket(store, request.bucket);
+  const headers = keptHeaders(request);
+  await using file = await store.files.create();
+  const { size, digests, declared } = await receiveFile(request, file, ['MD5']);
+  const etag = digests.get('MD5')?.toString('hex') ?? '';
+  const checksum: StoredChecksum | undefined = declared && { ...declared, type: 'FULL_OBJECT' };
+  const unnamed = store.database.change(() => {
+    checkWrite(request, store.objects.find(request.bucket, request.key));
+    return store.objects.replace(request.bucket, request.key, {
+      size,
+      etag,
+      modifiedMs: Date.now(),
+      headers,
+      checksum,
+      segments: [{ file: file.name, size }],
+    });
+  });
+  file.keep();
+  await store.files.discard(unnamed);
+  return { status: 200, headers: { etag: `"${etag}"`, ...checksumHeaders(checksum) } };
+}
+
+/** GetObject and HeadObject. What is being read stays readable while it is deleted or overwritten. */
+export function getObject(store: Store, request: S3Request): Reply {
+  const object = requireObject(store, request);
+  if (isNotModified(request, object)) {
+    const { etag = '', 'last-modified': modified = '' } = objectHeaders(request, object, false);
+    return { status: 304, headers: { etag, 'last-modified': modified } };
+  }
+  const range = rangeOf(request, object);
+  const { start, end } = range ?? { start: 0, end: object.size };
+  const headers: Record<string, string> = {
+    ...objectHeaders(request, object, range === undefined),
+    'content-length': String(end - start),
+    ...(range && { 'content-range': `bytes ${start}-${end - 1}/${object.size}` }),
+  };
+  const status = range === undefined ? 200 : 206;
+  if (request.incoming.method === 'HEAD') return { status, headers };
+  const segments = store.objects.segments(object);
+  return {
+    status,
+    headers,
+    content: store.files.read(segments, start, end),
+    release: () => store.files.release(segments),
+  };
+}
+
+/** DeleteObject: idempotent without `If-Match`. */
+export async function deleteObject(store: Store, request: S3Request): Promise<Reply> {
+  requireBucket(store, request.bucket);
+  if (request.headers.has('if-none-match')) {
+    throw new S3Error('NotImplemented', 'If-None-Match is not implemented for deletes');
+  }
+  await removeIf(store, request.bucket, request.key, request.headers.get('if-match'));
+  return { status: 204 };
+}
+
+/** DeleteObjects: each key on its own. */
+export async function deleteObjects(store: Store, request: S3Request): Promise<Reply> {
+  requireBucket(store, request.bucket);
+  const { text, received } = await receiveText(request, MAX_DELETE_BYTES);
+  if (received.declared === undefined && !request.headers.has('content-md5')) {
+    throw new S3Error('InvalidRequest', 'Missing required header for this request: Content-MD5');
+  }
+  const root = parseXml(text, 'Delete');
+  const wanted = root.children.filter(({ name }) => name === 'Object');
+  if (wanted.length === 0 || wanted.length > MAX_DELETE_KEYS) throw malformed();
+  if (wanted.some(({ children }) => children.some(({ name }) => name !== 'Key' && name !== 'ETag'))) {
+    throw new S3Error('NotImplemented', 'Of an object to delete only Key and ETag are implemented');
+  }
+  const isQuiet = childText(root, 'Quiet') === 'true';
+  const results: string[] = [];
+  for (const element of wanted) {
+    const key = childText(element, 'Key');
+    if (key === undefined || key === '') throw malformed();
+    try {
+      await removeIf(store, request.bucket, key, childText(element, 'ETag'));
+      if (!isQuiet) results.push(branch('Deleted', leaf('Key', key)));
+    } catch (error) {
+      if (!(error instanceof S3Error)) throw error;
+      results.push(branch('Error', leaf('Key', key), leaf('Code', error.code), leaf('Message', error.message)));
+    }
+  }
+  return { status: 200, xml: xmlDocument('DeleteResult', ...results) };
+}
+
+function requireObject(store: Store, request: S3Request): StoredObject {
+  requireBucket(store, request.bucket);
+  const object = store.objects.find(request.bucket, request.key);
+  if (object === undefined) throw noSuchKey(request.key);
+  return object;
+}
+
+async function removeIf(store: Store, bucket: string, key: string, ifMatch: string | undefined): Promise<void> {
+  const unnamed = store.database.change(() => {
+    checkStillMatches(ifMatch, store.objects.find(bucket, key), key);
+    return store.objects.remove(bucket, key);
+  });
+  await store.files.discard(unnamed);
+}

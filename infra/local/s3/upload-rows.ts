@@ -1,0 +1,130 @@
+import { randomBytes } from 'node:crypto';
+import type { Algorithm, ChecksumType } from './checksums.ts';
+import type { Database, Query } from './database.ts';
+import type { Segment } from './files.ts';
+
+/** What a multipart upload was created with. */
+export interface NewUpload {
+  readonly bucket: string;
+  readonly key: string;
+  readonly startedMs: number;
+  /** Response headers of the object to be. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly checksum: { readonly algorithm: Algorithm; readonly type: ChecksumType } | undefined;
+}
+
+/** An open multipart upload. */
+export interface Upload extends NewUpload {
+  readonly id: string;
+}
+
+/** An uploaded part; `checksum` is Base64, of the upload's algorithm. */
+export interface Part extends Segment {
+  readonly number: number;
+  readonly etag: string;
+  readonly checksum: string | null;
+  readonly modifiedMs: number;
+}
+
+interface UploadRow {
+  id: string;
+  bucket: string;
+  key: Uint8Array;
+  startedMs: number;
+  headers: string;
+  algorithm: Algorithm | null;
+  checksumType: ChecksumType | null;
+}
+
+/** How long a repeated Complete of a finished upload is still answered like the first. */
+const REPEAT_MS = 24 * 3600 * 1000;
+
+/** Open multipart uploads, and the answers of finished ones. Changes must run inside {@link Database.change}. */
+export class UploadRows {
+  readonly #add: Query<never>;
+  readonly #find: Query<UploadRow>;
+  readonly #list: Query<UploadRow>;
+  readonly #remove: Query<never>;
+  readonly #putPart: Query<never>;
+  readonly #part: Query<Part>;
+  readonly #parts: Query<Part>;
+  readonly #removeParts: Query<never>;
+  readonly #remember: Query<never>;
+  readonly #forget: Query<never>;
+  readonly #answer: Query<{ request: string; answer: string }>;
+
+  constructor(database: Database) {
+    this.#add = database.query('INSERT INTO upload VALUES (?, ?, ?, ?, ?, ?, ?)');
+    this.#find = database.query('SELECT * FROM upload WHERE bucket = ? AND key = ? AND id = ?');
+    this.#list = database.query('SELECT * FROM upload WHERE bucket = ? AND key >= ? ORDER BY key, startedMs, id');
+    this.#remove = database.query('DELETE FROM upload WHERE id = ?');
+    this.#putPart = database.query('INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?, ?)');
+    this.#part = database.query('SELECT * FROM part WHERE upload = ? AND number = ?');
+    this.#parts = database.query('SELECT * FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?');
+    this.#removeParts = database.query('DELETE FROM part WHERE upload = ?');
+    this.#remember = database.query('INSERT INTO completed VALUES (?, ?, ?, ?)');
+    this.#forget = database.query('DELETE FROM completed WHERE completedMs < ?');
+    this.#answer = database.query('SELECT request, answer FROM completed WHERE upload = ?');
+  }
+
+  /** Returns its id. */
+  add(upload: NewUpload): string {
+    const id = randomBytes(24).toString('base64url');
+    const { algorithm = null, type = null } = upload.checksum ?? {};
+    const headers = JSON.stringify(upload.headers);
+    this.#add.run(id, upload.bucket, Buffer.from(upload.key), upload.startedMs, headers, algorithm, type);
+    return id;
+  }
+
+  find(bucket: string, key: string, id: string): Upload | undefined {
+    const row = this.#find.first(bucket, Buffer.from(key), id);
+    return row === undefined ? undefined : uploadOf(row);
+  }
+
+  /** The open uploads of the bucket by key, oldest first within a key. */
+  *from(bucket: string, start: Uint8Array): Generator<Upload> {
+    for (const row of this.#list.each(bucket, start)) yield uploadOf(row);
+  }
+
+  /** Puts the part in the place of the one with its number; returns the files that nothing names any more. */
+  putPart(upload: Upload, part: Part): string[] {
+    const before = this.#part.first(upload.id, part.number);
+    this.#putPart.run(upload.id, part.number, part.file, part.size, part.etag, part.checksum, part.modifiedMs);
+    return before === undefined ? [] : [before.file];
+  }
+
+  /** In order of their numbers. */
+  parts(upload: Upload, afterNumber: number, limit: number): Part[] {
+    return this.#parts.all(upload.id, afterNumber, limit);
+  }
+
+  /** Forgets the upload and its parts' rows; their files are the caller's. */
+  remove(upload: Upload): void {
+    this.#removeParts.run(upload.id);
+    this.#remove.run(upload.id);
+  }
+
+  /** Keeps the answer of a Complete, `request` being its fingerprint; old ones go. */
+  remember(upload: Upload, request: string, answer: string, nowMs: number): void {
+    this.#forget.run(nowMs - REPEAT_MS);
+    this.#remember.run(upload.id, request, answer, nowMs);
+  }
+
+  /** What the same Complete was answered before. */
+  findAnswer(id: string, request: string): string | undefined {
+    const row = this.#answer.first(id);
+    return row?.request === request ? row.answer : undefined;
+  }
+}
+
+function uploadOf(row: UploadRow): Upload {
+  const { id, bucket, startedMs, algorithm, checksumType: type } = row;
+  return {
+    id,
+    bucket,
+    key: Buffer.from(row.key).toString(),
+    startedMs,
+    headers: JSON.parse(row.headers) as Record<string, string>,
+    checksum: algorithm !== null && type !== null ? { algorithm, type } : undefined,
+  };
+}

@@ -1,0 +1,111 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+
+/*
+ * How clients hold the stack: one loopback connection for each, open for as long as they use it. The kernel closes it when the client
+ * ends in whatever way, so nobody has to say goodbye.
+ *
+ *   client      TOKEN \n
+ *   supervisor  READY \n       once the stack answers (one line of JSON); then nothing more, in both directions
+ */
+const MAX_LINE_CHARACTERS = 4_096;
+const TOKEN_WITHIN_MS = 2_000;
+
+/** The ports of a stack that answers. */
+export interface ReadyPorts {
+  readonly dynamodb: number;
+  readonly s3: number;
+}
+
+export interface SessionServer {
+  readonly port: number;
+  /** How long there has been no client; 0 while there is one. */
+  idleMs(): number;
+  /** No more clients, and no more connections. */
+  close(): Promise<void>;
+}
+
+/** Takes clients that know the token, and tells them the ports once there are any. */
+export async function serveSessions(token: string, ready: Promise<ReadyPorts>): Promise<SessionServer> {
+  const clients = new Set<Socket>();
+  let idleSince = performance.now();
+  const server = createServer((socket) => {
+    clients.add(socket);
+    socket.on('error', () => socket.destroy()); // A client that died; 'close' follows and is what counts.
+    socket.on('close', () => {
+      clients.delete(socket);
+      idleSince = performance.now();
+    });
+    welcome(socket, token, ready).catch(() => socket.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    idleMs: () => (clients.size > 0 ? 0 : performance.now() - idleSince),
+    close: async () => {
+      const closed = once(server, 'close');
+      server.close();
+      for (const socket of clients) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+async function welcome(socket: Socket, token: string, ready: Promise<ReadyPorts>): Promise<void> {
+  if ((await readLine(socket, AbortSignal.timeout(TOKEN_WITHIN_MS))) !== token) {
+    socket.destroy();
+    return;
+  }
+  const ports = await ready;
+  if (!socket.destroyed) socket.write(`${JSON.stringify(ports)}\n`);
+}
+
+/** A held connection to the supervisor. It does not keep the process alive. */
+export interface Session {
+  readonly ports: ReadyPorts;
+  /** Resolves when the connection is gone: by `close`, or because the supervisor is. */
+  readonly closed: Promise<void>;
+  close(): void;
+}
+
+/** Holds a connection to the supervisor on `port`; undefined where there is none, or another one. Waits until its stack answers. */
+export async function openSession(port: number, token: string, signal: AbortSignal): Promise<Session | undefined> {
+  const socket = connect({ port, host: '127.0.0.1' });
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  socket.on('error', () => socket.destroy()); // ECONNREFUSED, ECONNRESET: no supervisor there; 'close' follows.
+  socket.write(`${token}\n`);
+  try {
+    const line = await readLine(socket, signal);
+    if (line === undefined) return undefined;
+    socket.unref();
+    return { ports: JSON.parse(line) as ReadyPorts, closed, close: () => socket.destroy() };
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+/** The first line; undefined where the connection ends, or more than a line comes, without one. @throws the signal's reason */
+async function readLine(socket: Socket, signal: AbortSignal): Promise<string | undefined> {
+  signal.throwIfAborted();
+  let text = '';
+  const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();
+  const onChunk = (chunk: Buffer): void => {
+    text += chunk.toString('latin1');
+    const end = text.indexOf('\n');
+    if (end >= 0) resolve(text.slice(0, end));
+    else if (text.length > MAX_LINE_CHARACTERS) resolve(undefined);
+  };
+  const onClose = (): void => resolve(undefined);
+  const onAbort = (): void => reject(signal.reason as Error);
+  socket.on('data', onChunk).once('close', onClose);
+  signal.addEventListener('abort', onAbort);
+  try {
+    return await promise;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    socket.off('data', onChunk).off('close', onClose);
+    socket.resume(); // Without reading on, its end would not be seen.
+  }
+}

@@ -1,0 +1,141 @@
+import type { Fence, Lease } from '../lock/lease.ts';
+import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Reference, Repository } from '../reference/reference.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
+import type { Checkpoint, StoredContent } from '../store/content-store.ts';
+
+/** TAG: what a tag (or `@digest`) of a repository means. `resolved` is what the upstream said last, `published` what the cache holds. */
+export interface Pointer {
+  readonly resolved?: Digest;
+  /** When that resolution began, epoch milliseconds. */
+  readonly checkedMs?: number;
+  readonly published?: Digest;
+  readonly publishedMs?: number;
+  /** What was published before: still servable. */
+  readonly previous?: Digest;
+  /** Grows with each publish. */
+  readonly generation: number;
+}
+
+/** ROOT: a manifest or index that something points to, with what is known of its tree. */
+export interface Root extends Descriptor {
+  /** Every manifest and nested index below an index; for a single manifest, itself. The same for whoever reads the root's bytes. */
+  readonly entries: readonly IndexEntry[];
+  /** Those of `entries`, and the root itself, whose content is all in the store (I2). */
+  readonly complete: ReadonlySet<Digest>;
+  /** Configs and layers of each complete entry, so that a hit can count them without reading manifests. */
+  readonly contents: { get(entry: Digest): readonly ContentTally[] | undefined };
+}
+
+/** One config or layer, by enough of its digest to tell it from the others of the same root. */
+export interface ContentTally {
+  readonly id: string;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** What the catalogue knows of one reference: two round trips. */
+export interface Found {
+  readonly pointer?: Pointer;
+  /** The root that `pointer.published` names. */
+  readonly root?: Root;
+  /** Those of the root's entries that this repository may serve (I9). Absent where the repository has no link to the root. */
+  readonly linked?: ReadonlySet<Digest>;
+}
+
+/** LINK: this repository may serve this digest. */
+export type Link = Descriptor;
+
+/** BLOB: one digest, whoever has it. */
+export interface BlobRow {
+  readonly digest: Digest;
+  readonly state: 'absent' | 'present';
+  /** Bytes; known once present. */
+  readonly size?: number;
+  readonly etag?: string;
+  readonly crc32?: string;
+  readonly domains: ReadonlySet<TrustDomain>;
+  /** ETag of an object that was found to be wrong: whoever finds it still there must replace it. */
+  readonly distrustedEtag?: string;
+  /** Of the ingest under way, or of one that died. */
+  readonly checkpoint?: Checkpoint;
+}
+
+/** USE: `digest` is needed by `child` of `root` (`child` is the root itself for its own bytes). */
+export interface Use {
+  readonly digest: Digest;
+  readonly root: Digest;
+  readonly child: Digest;
+}
+
+/** All that becomes visible at once. */
+export interface Publication {
+  readonly reference: Reference;
+  readonly root: Omit<Root, 'complete' | 'contents'>;
+  /** Entries found complete by this pull, the root itself included. */
+  readonly complete: readonly Digest[];
+  /** Configs and layers of the entries that this pull read. */
+  readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
+  /** The reference's pointer as it was read under the lock. */
+  readonly pointer: Pointer | undefined;
+  /** When the upstream was asked what the reference means. */
+  readonly checkedMs: number;
+  readonly publishedMs: number;
+  /** The sweep epoch read when the pull began under its lock. */
+  readonly epoch: number;
+}
+
+/** A row of `entrepot images`. */
+export interface CachedReference {
+  readonly reference: Reference;
+  readonly pointer: Pointer;
+  readonly root?: Root;
+  readonly linked?: ReadonlySet<Digest>;
+}
+
+/**
+ * The metadata of the cache. Every failure is a CatalogError; a throttled or broken table is never "absent" (I6).
+ * Reads with `consistent` are for use under a lock or claim.
+ */
+export interface Catalog {
+  /** What is known of the reference. */
+  find(reference: Reference, options: { consistent: boolean; signal: AbortSignal }): Promise<Found>;
+  /** The same for a root that is known by digest, whether or not the reference's pointer names it yet. */
+  findRoot(repository: Repository, digest: Digest, signal: AbortSignal): Promise<Pick<Found, 'root' | 'linked'>>;
+  /** Which of the digests this repository may serve. Consistent. */
+  findLinks(repository: Repository, digests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, Link>>;
+  /** The rows of the digests that have one. Consistent. */
+  findBlobs(digests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, BlobRow>>;
+  /** The sweep epoch: a publish holds only while it stands. */
+  readEpoch(signal: AbortSignal): Promise<number>;
+
+  /** The content is in the store, and `domains` proved to hold it. For content that needs no claim (manifests), and for healing. */
+  recordBlob(content: Descriptor, stored: StoredContent, domains: readonly TrustDomain[], signal: AbortSignal): Promise<void>;
+  /** The same for a blob whose claim is ours; frees the claim in the same write. @throws LeaseLostError if it is ours no more. */
+  commitBlob(claim: Lease, content: Descriptor, stored: StoredContent, domains: readonly TrustDomain[], signal: AbortSignal): Promise<void>;
+  /** Keeps how far an ingest came. @throws LeaseLostError */
+  saveCheckpoint(claim: Fence, digest: Digest, checkpoint: Checkpoint, signal: AbortSignal): Promise<void>;
+  /**
+   * The object is gone, or wrong (`distrustedEtag`): the row says so, unless somebody wrote the object anew meanwhile (the row has another ETag than
+   * `row`). False if that was so.
+   */
+  markBlobLost(row: BlobRow, distrustedEtag: string | undefined, signal: AbortSignal): Promise<boolean>;
+
+  /** Idempotent, in batches. */
+  writeLinks(repository: Repository, links: readonly Link[], signal: AbortSignal): Promise<void>;
+  /** Idempotent, in batches. */
+  writeUses(uses: readonly Use[], signal: AbortSignal): Promise<void>;
+  /** Every use of the digest. */
+  findUses(digest: Digest, signal: AbortSignal): Promise<readonly Use[]>;
+  /** Takes `children` out of the root's complete set. */
+  uncomplete(root: Digest, children: readonly Digest[], signal: AbortSignal): Promise<void>;
+
+  /** Moves `resolved`, if the lock is still ours. @throws LeaseLostError */
+  recordResolution(reference: Reference, resolved: Digest, checkedMs: number, lock: Fence, signal: AbortSignal): Promise<void>;
+  /** Makes it visible, in one transaction that holds only if the lock is still ours (I3). Returns the pointer as it stands now. @throws LeaseLostError */
+  publish(publication: Publication, lock: Fence, signal: AbortSignal): Promise<Pointer>;
+
+  /** Everything that was ever published, by repository and pointer. */
+  images(signal: AbortSignal): AsyncIterable<CachedReference>;
+}

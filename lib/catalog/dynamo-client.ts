@@ -1,0 +1,22 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+
+export interface DynamoConnection {
+  /** Where the table is, if not where the SDK's own variables say. */
+  readonly endpoint?: string;
+  readonly region?: string;
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+}
+
+/**
+ * A client for the table. Endpoint, region and credentials come from the SDK's own variables unless `connection` says otherwise.
+ *
+ * Time-outs are short because every request is small: a lost connection must not outlive a lease. The SDK retries throttling, 5xx and resets with back-off.
+ */
+export function dynamoClient(connection: DynamoConnection = {}): DynamoDBClient {
+  return new DynamoDBClient({
+    ...connection,
+    maxAttempts: 6,
+    requestHandler: new NodeHttpHandler({ connectionTimeout: 2_000, requestTimeout: 5_000, throwOnRequestTimeout: true }),
+  });
+}

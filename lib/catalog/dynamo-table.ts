@@ -1,0 +1,238 @@
+import {
+  BatchGetItemCommand,
+  BatchWriteItemCommand,
+  ConditionalCheckFailedException,
+  GetItemCommand,
+  QueryCommand,
+  TransactionCanceledException,
+  TransactWriteItemsCommand,
+  UpdateItemCommand,
+  type AttributeValue,
+  type DynamoDBClient,
+  type TransactWriteItem,
+  type WriteRequest,
+} from '@aws-sdk/client-dynamodb';
+import { marshall, unmarshall } from '@aws-sdk/util-dynamodb';
+import { randomUUID } from 'node:crypto';
+import { CatalogError } from '../errors/cache-error.ts';
+import { sleep } from '../lock/sleep.ts';
+import type { Key } from './keys.ts';
+
+/** Limits of the API: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
+const BATCH_GET_KEYS = 100;
+const BATCH_WRITE_ITEMS = 25;
+/** Rounds of `UnprocessedKeys` or transaction conflicts before it is an error. */
+const ROUNDS = 10;
+
+export type Item = Record<string, unknown>;
+
+/** An update with its condition: an expression over names (`#x`, given as they are) and values (`:x`). */
+export interface Update {
+  readonly key: Key;
+  readonly update: string;
+  readonly condition?: string;
+  readonly names?: Record<string, string>;
+  readonly values: Item;
+}
+
+/** A conditional write that did not happen, with the row that stood in its way. */
+export interface Refused {
+  readonly refused: true;
+  readonly row: Item | undefined;
+}
+
+export const isRefused = (outcome: Item | Refused): outcome is Refused => outcome['refused'] === true;
+
+/** The few calls that the catalogue and the leases need of one table; every failure is a CatalogError, an abort is the signal's reason. */
+export interface Table {
+  get(key: Key, consistent: boolean, op: string, signal: AbortSignal): Promise<Item | undefined>;
+  /** The rows that exist, in no order. Any number of keys; duplicates allowed. */
+  getAll(keys: readonly Key[], consistent: boolean, op: string, signal: AbortSignal): Promise<Item[]>;
+  /** The row after the update, or the row that refused it. */
+  update(update: Update, op: string, signal: AbortSignal): Promise<Item | Refused>;
+  /** Puts rows without condition; any number, a later row of the same key wins. */
+  putAll(rows: readonly (Key & Item)[], op: string, signal: AbortSignal): Promise<void>;
+  query(pk: string, op: string, signal: AbortSignal): AsyncGenerator<Item>;
+  /** All or nothing; conflicts with other transactions are tried again. Otherwise the reason of each write, `None` for those that would have held. */
+  transact(writes: readonly TransactWriteItem[], op: string, signal: AbortSignal): Promise<readonly string[] | undefined>;
+}
+
+export const toAttributes = (item: Item | Key): Record<string, AttributeValue> =>
+  marshall(item, { removeUndefinedValues: true });
+
+/** The parts of an update as the API wants them. */
+export function updateInput(table: string, update: Update) {
+  return {
+    TableName: table,
+    Key: toAttributes(update.key),
+    UpdateExpression: update.update,
+    ...(update.condition === undefined ? {} : { ConditionExpression: update.condition }),
+    ...(update.names === undefined ? {} : { ExpressionAttributeNames: update.names }),
+    ...(Object.keys(update.values).length === 0 ? {} : { ExpressionAttributeValues: toAttributes(update.values) }),
+  };
+}
+
+export function dynamoTable(client: DynamoDBClient, table: string): Table {
+  return {
+    async get(key, consistent, op, signal) {
+      const answer = await attempt(op, signal, () =>
+        client.send(new GetItemCommand({ TableName: table, Key: toAttributes(key), ConsistentRead: consistent }), {
+          abortSignal: signal,
+        }),
+      );
+      return answer.Item === undefined ? undefined : unmarshall(answer.Item);
+    },
+
+    async getAll(keys, consistent, op, signal) {
+      const distinct = [...new Map(keys.map((key) => [`${key.pk}\n${key.sk}`, key])).values()];
+      const pages = chunk(distinct.map(toAttributes), BATCH_GET_KEYS);
+      const rows = await Promise.all(
+        pages.map((page) => batchGet(client, table, page, consistent, op, signal)),
+      );
+      return rows.flat();
+    },
+
+    async update(update, op, signal) {
+      return await attempt(op, signal, async () => {
+        try {
+          const answer = await client.send(
+            new UpdateItemCommand({
+              ...updateInput(table, update),
+              ReturnValues: 'ALL_NEW',
+              ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+            }),
+            { abortSignal: signal },
+          );
+          return unmarshall(answer.Attributes ?? {});
+        } catch (error) {
+          if (!(error instanceof ConditionalCheckFailedException)) throw error;
+          const refused: Refused = { refused: true, row: error.Item === undefined ? undefined : unmarshall(error.Item) };
+          return refused;
+        }
+      });
+    },
+
+    async putAll(rows, op, signal) {
+      const distinct = [...new Map(rows.map((row) => [`${row.pk}\n${row.sk}`, row])).values()];
+      const pages = chunk(distinct.map((row): WriteRequest => ({ PutRequest: { Item: toAttributes(row) } })), BATCH_WRITE_ITEMS);
+      for (const wave of chunk(pages, 4)) {
+        await allSettledOrThrow(wave.map((page) => batchPut(client, table, page, op, signal)));
+      }
+    },
+
+    async *query(pk, op, signal) {
+      let from: Record<string, AttributeValue> | undefined;
+      do {
+        const answer = await attempt(op, signal, () =>
+          client.send(
+            new QueryCommand({
+              TableName: table,
+              KeyConditionExpression: 'pk = :pk',
+              ExpressionAttributeValues: toAttributes({ ':pk': pk }),
+              ConsistentRead: true,
+              ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+            }),
+            { abortSignal: signal },
+          ),
+        );
+        for (const item of answer.Items ?? []) yield unmarshall(item);
+        from = answer.LastEvaluatedKey;
+      } while (from !== undefined);
+    },
+
+    async transact(writes, op, signal) {
+      for (let round = 1; ; round++) {
+        // One token for the SDK's own retries of this round: a lost answer is not executed twice.
+        const command = new TransactWriteItemsCommand({ TransactItems: [...writes], ClientRequestToken: randomUUID() });
+        const reasons = await attempt(op, signal, async () => {
+          try {
+            await client.send(command, { abortSignal: signal });
+            return undefined;
+          } catch (error) {
+            if (!(error instanceof TransactionCanceledException)) throw error;
+            return (error.CancellationReasons ?? []).map((reason) => reason.Code ?? 'None');
+          }
+        });
+        if (reasons === undefined || reasons.includes('ConditionalCheckFailed')) return reasons;
+        const passing = reasons.some((reason) => /Conflict|Throttling|ThroughputExceeded|InProgress/.test(reason));
+        if (!passing || round === ROUNDS) {
+          throw new CatalogError(op, `DynamoDB refused the transaction to ${op}: ${reasons.join(', ') || 'no reason given'}`, undefined, passing);
+        }
+        await sleep(backOffMs(round), signal);
+      }
+    },
+  };
+}
+
+async function batchGet(
+  client: DynamoDBClient,
+  table: string,
+  page: Record<string, AttributeValue>[],
+  consistent: boolean,
+  op: string,
+  signal: AbortSignal,
+): Promise<Item[]> {
+  const rows: Item[] = [];
+  let keys = page;
+  for (let round = 1; keys.length > 0; round++) {
+    if (round > ROUNDS) throw stillUnprocessed(op, keys.length);
+    if (round > 1) await sleep(backOffMs(round), signal);
+    const answer = await attempt(op, signal, () =>
+      client.send(new BatchGetItemCommand({ RequestItems: { [table]: { Keys: keys, ConsistentRead: consistent } } }), {
+        abortSignal: signal,
+      }),
+    );
+    for (const item of answer.Responses?.[table] ?? []) rows.push(unmarshall(item));
+    keys = answer.UnprocessedKeys?.[table]?.Keys ?? [];
+  }
+  return rows;
+}
+
+async function batchPut(
+  client: DynamoDBClient,
+  table: string,
+  page: WriteRequest[],
+  op: string,
+  signal: AbortSignal,
+): Promise<void> {
+  let writes = page;
+  for (let round = 1; writes.length > 0; round++) {
+    if (round > ROUNDS) throw stillUnprocessed(op, writes.length);
+    if (round > 1) await sleep(backOffMs(round), signal);
+    const answer = await attempt(op, signal, () =>
+      client.send(new BatchWriteItemCommand({ RequestItems: { [table]: writes } }), { abortSignal: signal }),
+    );
+    writes = answer.UnprocessedItems?.[table] ?? [];
+  }
+}
+
+async function attempt<T>(op: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  try {
+    return await send();
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof CatalogError) throw error;
+    const cause = error as { name?: string; message?: string; code?: string; $retryable?: unknown; $fault?: string };
+    const retryable = cause.$fault !== 'client' || cause.$retryable !== undefined;
+    const why = [cause.name, cause.message || cause.code].filter(Boolean).join(': ');
+    throw new CatalogError(op, `DynamoDB failed to ${op}: ${why}`, error, retryable);
+  }
+}
+
+/** Waits for all before it throws the first failure: nothing runs on after the call returned. */
+async function allSettledOrThrow(work: Promise<void>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
+}
+
+const stillUnprocessed = (op: string, count: number): CatalogError =>
+  new CatalogError(op, `DynamoDB left ${count} rows unprocessed after ${ROUNDS} rounds while trying to ${op}; the table is throttled`);
+
+const backOffMs = (round: number): number => Math.random() * Math.min(2_000, 25 * 2 ** round);
+
+function chunk<T>(all: readonly T[], size: number): T[][] {
+  const pages: T[][] = [];
+  for (let i = 0; i < all.length; i += size) pages.push(all.slice(i, i + size));
+  return pages;
+}

@@ -1,0 +1,69 @@
+import type { Digest } from '../oci/digest.ts';
+import { formatRepository, pointerOf, type Reference, type Repository } from '../reference/reference.ts';
+
+/*
+ * The table, drawn once. All keys are strings; times are epoch milliseconds.
+ *
+ *   kind   pk                           sk                     attributes
+ *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
+ *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, generation
+ *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries[], complete{}, contents{}, usedDay
+ *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size
+ *          LINK#<registry>/<repository> root:<digest>          complete{}: entries of that root that this repository may serve
+ *   BLOB   BLOB#<digest>                BLOB                   size, state, domains{}, etag, crc32, distrustedEtag, checkpoint, committedBy, + lease
+ *   USE    USE#<digest>                 <root>#<child>
+ *   LOCK   LOCK#<reference>             LOCK                   + lease
+ *   REPO   REPO                         <registry>/<repository>
+ *   SWEEP  SWEEP                        SWEEP                  epoch
+ *
+ *   + lease: holder, generation, version, durationMs, leaseUntilMs. A claim on a blob is a lease on its BLOB row.
+ *
+ * A hit reads TAG, then ROOT and LINK root:… in one BatchGet.
+ */
+
+export interface Key {
+  readonly pk: string;
+  readonly sk: string;
+}
+
+export const NOBODY = '-';
+
+export const tagKey = (reference: Reference): Key => ({
+  pk: `TAG#${formatRepository(reference.repository)}`,
+  sk: pointerOf(reference),
+});
+export const tagPartition = (repository: Repository): string => `TAG#${formatRepository(repository)}`;
+export const rootKey = (digest: Digest): Key => ({ pk: `ROOT#${digest}`, sk: 'ROOT' });
+export const linkKey = (repository: Repository, digest: Digest): Key => ({
+  pk: `LINK#${formatRepository(repository)}`,
+  sk: digest,
+});
+export const rootLinkKey = (repository: Repository, root: Digest): Key => ({
+  pk: `LINK#${formatRepository(repository)}`,
+  sk: `root:${root}`,
+});
+export const blobKey = (digest: Digest): Key => ({ pk: `BLOB#${digest}`, sk: 'BLOB' });
+export const usePartition = (digest: Digest): string => `USE#${digest}`;
+export const useKey = (digest: Digest, root: Digest, child: Digest): Key => ({
+  pk: usePartition(digest),
+  sk: `${root}#${child}`,
+});
+export const REPO_PARTITION = 'REPO';
+export const repoKey = (repository: Repository): Key => ({ pk: REPO_PARTITION, sk: formatRepository(repository) });
+export const SWEEP_KEY: Key = { pk: 'SWEEP', sk: 'SWEEP' };
+
+const PULL = 'pull:';
+const BLOB = 'blob:';
+
+/** The name of the lease that one pull of the reference holds. */
+export const pullLeaseName = (reference: Reference): string =>
+  `${PULL}${formatRepository(reference.repository)}:${pointerOf(reference)}`;
+
+/** The name of the claim that one copier of the blob holds. */
+export const blobLeaseName = (digest: Digest): string => `${BLOB}${digest}`;
+
+/** The row that a lease lives on. */
+export function leaseKey(name: string): Key {
+  if (name.startsWith(BLOB)) return { pk: `BLOB#${name.slice(BLOB.length)}`, sk: 'BLOB' };
+  return { pk: `LOCK#${name.startsWith(PULL) ? name.slice(PULL.length) : name}`, sk: 'LOCK' };
+}

@@ -1,0 +1,37 @@
+import { loadConfig } from '../config/config.ts';
+import { openServices, type Services } from '../services.ts';
+
+/** The cache that the configuration names, for as long as it is held. */
+export interface OpenCache extends AsyncDisposable {
+  readonly services: Services;
+}
+
+/**
+ * Opens the cache that environment and configuration file name; without a bucket and a table, the embedded stack.
+ *
+ * @throws ConfigError; Error if the embedded stack cannot run here.
+ */
+export async function openCache(signal: AbortSignal): Promise<OpenCache> {
+  const config = loadConfig();
+  if (config.store.kind === 'aws') {
+    const services = openServices(config, config.store);
+    return { services, [Symbol.asyncDispose]: () => services.close() };
+  }
+  // The one way from lib to infra: the embedded stack is no part of what runs on AWS, and is loaded only where it is used.
+  const { openLocalStack } = await import('../../infra/local/connect.ts');
+  const stack = await openLocalStack(config.store.home, { signal });
+  const { bucket, table, region, credentials } = stack;
+  const services = openServices(config, {
+    bucket,
+    table,
+    s3: { endpoint: stack.s3Endpoint, region, credentials },
+    dynamo: { endpoint: stack.dynamoEndpoint, region, credentials },
+  });
+  return {
+    services,
+    [Symbol.asyncDispose]: async () => {
+      await services.close();
+      await stack.close();
+    },
+  };
+}

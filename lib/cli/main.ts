@@ -1,0 +1,149 @@
+import { Command, CommanderError } from 'commander';
+import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
+import { parsePlatform, type Platform } from '../oci/platform.ts';
+import { parseReference } from '../reference/reference.ts';
+import type { OpenCache } from './cache.ts';
+import { listImages } from './images.ts';
+import { listenForInterruption } from './interruption.ts';
+import { EXIT, processOutput, tolerateClosedPipes, type ExitCode, type Output } from './output.ts';
+import { pullImages } from './pull.ts';
+import { validateImage } from './validate.ts';
+
+interface JsonOption {
+  readonly json?: true;
+}
+
+interface PlatformOption extends JsonOption {
+  readonly platform: readonly string[];
+}
+
+/** Runs the command line and sets the exit code of the process: 0 done, 1 failed or partial, 2 usage or configuration. */
+export async function main(args: readonly string[]): Promise<void> {
+  tolerateClosedPipes();
+  let exitCode: ExitCode = EXIT.done;
+  try {
+    await commandLine((code) => (exitCode = code)).parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version come this way, too.
+    exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  }
+  process.exitCode = exitCode;
+}
+
+function commandLine(finish: (exitCode: ExitCode) => void): Command {
+  const program = new Command('entrepot')
+    .description('A cache for OCI images: pulls what is missing into S3 and DynamoDB, or into the embedded stack.')
+    .exitOverride();
+
+  const json = ['--json', 'one JSON document per result, one a line'] as const;
+  const platform = [
+    '--platform <os/arch[/variant]>',
+    'a platform of the image; may be repeated',
+    (value: string, earlier: readonly string[]): readonly string[] => [...earlier, value],
+    [] as readonly string[],
+  ] as const;
+
+  program
+    .command('pull')
+    .description('land images in the cache; only what is missing is copied')
+    .argument('<reference...>', 'for example alpine:3.20 or registry.example.test/team/app:v1')
+    .option(...platform)
+    .option('--always-pull', 'ask the registry what the reference means now, even if the cache has it')
+    .option(...json)
+    .action(async (references: string[], options: PlatformOption & { alwaysPull?: true }) =>
+      finish(await runPull(references, options)),
+    );
+  program
+    .command('validate')
+    .description('say whether the cache holds all of an image, without asking the registry')
+    .argument('<reference>')
+    .option(...platform)
+    .option('--deep', 'also look at every object in S3')
+    .option(...json)
+    .action(async (reference: string, options: PlatformOption & { deep?: true }) =>
+      finish(await runValidate(reference, options)),
+    );
+  program
+    .command('images')
+    .description('list the images in the cache')
+    .option(...json)
+    .action(async (options: JsonOption) => finish(await runImages(options)));
+  program
+    .command('local')
+    .description('run the embedded S3 and DynamoDB until Ctrl-C')
+    .action(async () => {
+      const output = processOutput(false);
+      finish(await attempt(output, [], async (signal) => (await import('./local.ts')).runLocal(output, signal)));
+    });
+  return program;
+}
+
+function runPull(references: readonly string[], options: PlatformOption & { alwaysPull?: true }): Promise<ExitCode> {
+  const output = processOutput(options.json === true);
+  return attempt(output, references, async (signal) => {
+    const platforms = parsePlatforms(options);
+    const requests = [];
+    for (const asked of references) {
+      const request = { reference: parseReference(asked), platforms, alwaysPull: options.alwaysPull === true };
+      requests.push({ asked, request });
+    }
+    await using cache = await openCache(signal);
+    return await pullImages(cache.services.pull, requests, output, signal);
+  });
+}
+
+function runValidate(asked: string, options: PlatformOption & { deep?: true }): Promise<ExitCode> {
+  const output = processOutput(options.json === true);
+  return attempt(output, [asked], async (signal) => {
+    const request = {
+      reference: parseReference(asked),
+      platforms: parsePlatforms(options),
+      deep: options.deep === true,
+    };
+    await using cache = await openCache(signal);
+    return await validateImage(cache.services.pull, request, output, signal);
+  });
+}
+
+function runImages(options: JsonOption): Promise<ExitCode> {
+  const output = processOutput(options.json === true);
+  return attempt(output, [], async (signal) => {
+    await using cache = await openCache(signal);
+    return await listImages(cache.services.pull, output, signal);
+  });
+}
+
+/** Loaded when it is needed: the SDK takes a quarter of a second, which help and usage errors need not wait for. */
+const openCache = async (signal: AbortSignal): Promise<OpenCache> => (await import('./cache.ts')).openCache(signal);
+
+const parsePlatforms = (options: PlatformOption): readonly Platform[] =>
+  options.platform.map((text) => parsePlatform(text, '--platform'));
+
+/** Runs `work` so that the first Ctrl-C ends it cleanly, and tells what it throws as the failure of all `references`. */
+async function attempt(
+  output: Output,
+  references: readonly string[],
+  work: (signal: AbortSignal) => Promise<ExitCode>,
+): Promise<ExitCode> {
+  using interruption = listenForInterruption();
+  try {
+    return await work(interruption.signal);
+  } catch (error) {
+    output.failure(error, references);
+    return isUsage(error) ? EXIT.usage : EXIT.failed;
+  }
+}
+
+/** What the user can put right by typing or configuring something else. */
+function isUsage(error: unknown): boolean {
+  return (
+    error instanceof InvalidNameError ||
+    error instanceof InvalidDigestError ||
+    error instanceof InvalidRequestError ||
+    error instanceof ConfigError
+  );
+}
+
+// Started as a process of its own where the launcher found itself on an older Node.
+if (import.meta.main) await main(process.argv.slice(2));

@@ -1,0 +1,131 @@
+import { CacheError } from '../errors/cache-error.ts';
+import { redacted } from '../http/log.ts';
+
+/** Exit codes of every command. */
+export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** What a failure looks like with `--json`. */
+export interface FailureDocument {
+  /** As it was asked for; absent where the failure is not about one. */
+  readonly reference?: string;
+  readonly error: {
+    /** A code of the distribution specification, where one fits. */
+    readonly code: string | null;
+    readonly message: string;
+    readonly retryable: boolean;
+  };
+}
+
+/** Where a command's results go. Results alone are on stdout; everything else is on stderr. */
+export interface Output {
+  readonly isJson: boolean;
+  /** One result: `document` as one line of JSON, or `lines` for a human. */
+  result(document: unknown, lines: readonly string[]): void;
+  /** A failure, of each of the references asked for: JSON documents on stdout, or one message on stderr. */
+  failure(error: unknown, references: readonly string[]): void;
+  /** For a human alone, on stderr. */
+  note(line: string): void;
+}
+
+/** Output on this process's streams. A reader that went away (`| head -1`) is no error: what follows is dropped. */
+export function processOutput(isJson: boolean): Output {
+  const write = (stream: NodeJS.WriteStream, line: string): void => {
+    if (stream.writable) stream.write(`${line}\n`);
+  };
+  return {
+    isJson,
+    result: (document, lines) => {
+      for (const line of isJson ? [JSON.stringify(document)] : lines) write(process.stdout, line);
+    },
+    failure: (error, references) => {
+      if (!isJson) for (const line of failureLines(error, references)) write(process.stderr, line);
+      else for (const document of failureDocuments(error, references)) write(process.stdout, JSON.stringify(document));
+    },
+    note: (line) => {
+      if (!isJson) write(process.stderr, line);
+    },
+  };
+}
+
+/** Makes a closed pipe end the writing and not the process. Once, at start. */
+export function tolerateClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
+}
+
+/** The failure as documents: one for each reference, or one without. */
+export function failureDocuments(error: unknown, references: readonly string[]): FailureDocument[] {
+  const known = error instanceof CacheError ? error : undefined;
+  const document = {
+    error: { code: known?.code ?? null, message: messageOf(error), retryable: known?.retryable ?? false },
+  };
+  return references.length === 0 ? [document] : references.map((reference) => ({ reference, ...document }));
+}
+
+const MAX_CAUSES = 5;
+
+/** The failure for a human: the message, and the causes that it does not tell itself. */
+export function failureLines(error: unknown, references: readonly string[]): string[] {
+  const [reference] = references.length === 1 ? references : [];
+  const lines = [`entrepot: ${reference === undefined ? '' : `${printable(reference)}: `}${messageOf(error)}`];
+  let cause = error instanceof Error ? error.cause : undefined;
+  for (let depth = 0; cause instanceof Error && depth < MAX_CAUSES; depth += 1) {
+    // Many messages end with that of their cause already.
+    if (cause.message !== '' && !lines.some((line) => line.includes(printable((cause as Error).message)))) {
+      lines.push(`  because: ${messageOf(cause)}`);
+    }
+    cause = cause.cause;
+  }
+  if (error instanceof CacheError && error.retryable) lines.push('  The same command may succeed later.');
+  return lines;
+}
+
+function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  // Messages of our own hold no secret (I7); those of other people's code may.
+  return printable(error instanceof CacheError ? message : redacted(message));
+}
+
+/** Without the control characters by which a registry could write to somebody's terminal; new lines stay. */
+export function printable(text: string): string {
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
+}
+
+const UNITS = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
+
+/** `1.2 GiB`. */
+export function formatBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit] ?? ''}`;
+}
+
+/** `850 ms`, `12.3 s`. */
+export function formatDuration(durationMs: number): string {
+  return durationMs < 1000 ? `${Math.round(durationMs)} ms` : `${(durationMs / 1000).toFixed(1)} s`;
+}
+
+/** `4 blobs`, `1 blob`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** Rows under headings, in columns as wide as they need to be. */
+export function tableLines(headings: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const all = [headings, ...rows];
+  const widths = headings.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}

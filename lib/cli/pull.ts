@@ -1,0 +1,74 @@
+import { pull } from '../pull/pull.ts';
+import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
+import type { Receipt } from '../pull/receipt.ts';
+import { counted, EXIT, formatBytes, formatDuration, printable, type ExitCode, type Output } from './output.ts';
+import { progressView } from './progress.ts';
+
+/** A request, and the words it was made with. */
+export interface NamedRequest {
+  readonly asked: string;
+  readonly request: PullRequest;
+}
+
+/**
+ * Pulls one image after the other, each with a result of its own; a failure does not stop the rest.
+ *
+ * One at a time: each pull has its own parallelism, and memory is bounded for one.
+ */
+export async function pullImages(
+  deps: PullDeps,
+  requests: readonly NamedRequest[],
+  output: Output,
+  signal: AbortSignal,
+): Promise<ExitCode> {
+  let exitCode: ExitCode = EXIT.done;
+  for (const { asked, request } of requests) {
+    const progress = progressView(!output.isJson);
+    try {
+      const receipt = await pull({ ...deps, progress }, request, signal);
+      progress.stop();
+      output.result(receipt, receiptLines(receipt));
+      if (receipt.outcome === 'partial') exitCode = EXIT.failed;
+    } catch (error) {
+      progress.stop();
+      output.failure(error, [asked]);
+      exitCode = EXIT.failed;
+    }
+  }
+  return exitCode;
+}
+
+const OUTCOMES: Readonly<Record<Receipt['outcome'], string>> = {
+  hit: 'was in the cache',
+  pulled: 'pulled',
+  partial: 'stopped before it was complete; what is finished is kept, and the same command goes on from there',
+};
+
+/** The receipt for a human. */
+export function receiptLines(receipt: Receipt): string[] {
+  const { blobs, bytes, registryRequests } = receipt;
+  const elsewhere =
+    blobs.copiedElsewhere === 0
+      ? []
+      : [`${blobs.copiedElsewhere} by another pull (${formatBytes(bytes.copiedElsewhere)})`];
+  const tally = [
+    `${counted(blobs.total, 'blob')} (${formatBytes(bytes.total)})`,
+    `${blobs.present} present`,
+    `${blobs.copied} copied (${formatBytes(bytes.copied)})`,
+    ...elsewhere,
+  ].join(', ');
+  return [
+    `${receipt.reference}: ${OUTCOMES[receipt.outcome]}`,
+    ...(receipt.digest === null ? [] : [`  digest     ${receipt.digest}`]),
+    ...receipt.platforms.map(
+      ({ platform, digest, complete }) =>
+        `  platform   ${printable(platform).padEnd(14)} ${digest} ${complete ? 'complete' : 'incomplete'}`,
+    ),
+    ...receipt.skipped.map(
+      ({ digest, mediaType, size, reason }) =>
+        `  skipped    ${digest} ${printable(mediaType)}, ${formatBytes(size)}: ${printable(reason)}`,
+    ),
+    `  blobs      ${tally}`,
+    `  registry   ${counted(registryRequests.total, 'request')}, ${formatDuration(receipt.durationMs)}`,
+  ];
+}

@@ -1,0 +1,127 @@
+import { resolve } from 'node:path';
+import type { PullLimits } from '../pull/pull-request.ts';
+import type { RegistrySettings, UpstreamLimits } from '../registry/settings.ts';
+import { DEFAULT_CONFIG_FILE, DEFAULT_HOME, LIMITS, type LimitName } from './defaults.ts';
+import { readConfigFile } from './file.ts';
+import { problems, type Problems } from './problems.ts';
+import { registriesOf } from './registries.ts';
+import { issuesOf, limitsSchema } from './schema.ts';
+
+/** What bounds the cache, in the units of the code that obeys it. */
+export interface Limits {
+  readonly pull: PullLimits;
+  readonly upstream: UpstreamLimits;
+  /** Of multipart uploads. */
+  readonly partBytes: number;
+  readonly windowParts: number;
+  readonly leaseMs: number;
+}
+
+/** Where content and catalogue live. */
+export type StoreLocation =
+  /** The embedded stack, with its state in the folder `home` (absolute). */
+  | { readonly kind: 'local'; readonly home: string }
+  | {
+      readonly kind: 'aws';
+      readonly bucket: string;
+      readonly table: string;
+      /** True where S3 is reached at an endpoint of the environment: such servers rarely have a host name for each bucket. */
+      readonly s3PathStyle: boolean;
+    };
+
+export interface Config {
+  /** By canonical name: the closed world of I8. */
+  readonly registries: ReadonlyMap<string, RegistrySettings>;
+  readonly limits: Limits;
+  readonly store: StoreLocation;
+  /** Docker's `config.json`, whether or not it exists. Undefined where the environment names no home. */
+  readonly dockerConfigPath: string | undefined;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The configuration, complete, checked and frozen: the environment, and the YAML file that `ENTREPOT_CONFIG` names (`entrepot.yaml` in `cwd`
+ * without it; then it may be missing).
+ *
+ * Reads files once, at start, and nothing later.
+ *
+ * @throws ConfigError that lists every problem of environment and file at once.
+ */
+export function loadConfig(environment: Environment = process.env, cwd: string = process.cwd()): Config {
+  /** An empty variable is one that is not set. */
+  const variable = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
+  const found = problems();
+  const onLambda = variable('AWS_LAMBDA_FUNCTION_NAME') !== undefined;
+
+  const named = variable('ENTREPOT_CONFIG');
+  const file = readConfigFile(resolve(cwd, named ?? DEFAULT_CONFIG_FILE), named !== undefined, found);
+  const registries = registriesOf(file, onLambda, found);
+  const limits = limitsOf(file.limits, found);
+  const store = storeOf(variable, cwd, onLambda, found);
+  found.throwIfAny(file.path);
+
+  const dockerFolder = variable('DOCKER_CONFIG');
+  const home = variable('HOME');
+  return Object.freeze({
+    registries,
+    limits,
+    store: Object.freeze(store),
+    dockerConfigPath:
+      dockerFolder === undefined
+        ? home && resolve(cwd, home, '.docker', 'config.json')
+        : resolve(cwd, dockerFolder, 'config.json'),
+  });
+}
+
+function storeOf(
+  variable: (name: string) => string | undefined,
+  cwd: string,
+  onLambda: boolean,
+  found: Problems,
+): StoreLocation {
+  const bucket = variable('ENTREPOT_BUCKET');
+  const table = variable('ENTREPOT_TABLE');
+  if (bucket !== undefined && table !== undefined) {
+    const s3PathStyle = (variable('AWS_ENDPOINT_URL_S3') ?? variable('AWS_ENDPOINT_URL')) !== undefined;
+    return { kind: 'aws', bucket, table, s3PathStyle };
+  }
+  if (bucket !== undefined || table !== undefined || onLambda) {
+    const both = onLambda ? 'Lambda needs both' : 'set both, or neither for the embedded stack';
+    if (bucket === undefined) found.add('ENTREPOT_BUCKET', `is not set: it names the S3 bucket; ${both}`);
+    if (table === undefined) found.add('ENTREPOT_TABLE', `is not set: it names the DynamoDB table; ${both}`);
+  }
+  return { kind: 'local', home: resolve(cwd, variable('ENTREPOT_HOME') ?? DEFAULT_HOME) };
+}
+
+function limitsOf(section: unknown, found: Problems): Limits {
+  const outcome = limitsSchema.safeParse(section ?? {});
+  if (!outcome.success) {
+    for (const { path, message } of issuesOf(outcome.error, Object.keys(LIMITS))) {
+      found.add(['limits', ...path], message);
+    }
+  }
+  const value = (name: LimitName): number => outcome.data?.[name] ?? LIMITS[name].default;
+  return Object.freeze({
+    pull: Object.freeze({
+      manifestBytes: value('manifestBytes'),
+      depth: value('depth'),
+      fanOut: value('fanOut'),
+      totalBytes: value('totalBytes'),
+      parallelBlobs: value('parallelBlobs'),
+    }),
+    upstream: Object.freeze({
+      manifestBytes: value('manifestBytes'),
+      redirects: value('redirects'),
+      attempts: value('attempts'),
+      retryAfterMaxMs: value('retryAfterMaxSeconds') * 1000,
+      connectTimeoutMs: value('connectTimeoutSeconds') * 1000,
+      headersTimeoutMs: value('headersTimeoutSeconds') * 1000,
+      bodyTimeoutMs: value('bodyTimeoutSeconds') * 1000,
+      stalls: value('stalls'),
+    }),
+    partBytes: value('partBytes'),
+    windowParts: value('windowParts'),
+    leaseMs: value('leaseSeconds') * 1000,
+  });
+}

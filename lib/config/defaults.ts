@@ -1,0 +1,74 @@
+import { parseEcrHost } from '../registry/ecr-credentials.ts';
+import type { CredentialSource } from '../registry/settings.ts';
+
+/** What a key of `limits` is when the file does not say it, and what it may be. */
+export interface LimitRange {
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+const MIB = 1024 * 1024;
+const GIB = 1024 * MIB;
+
+/** The keys of `limits:` in the file. */
+export const LIMITS = {
+  /** One manifest or index, as received. */
+  manifestBytes: { default: 4 * MIB, min: 1024, max: 32 * MIB },
+  /** Indexes below indexes. */
+  depth: { default: 4, min: 0, max: 16 },
+  /** Descriptors in one manifest, and manifests in one tree. */
+  fanOut: { default: 1000, min: 1, max: 10_000 },
+  /** All blobs of one pull together. */
+  totalBytes: { default: 100 * GIB, min: 1, max: Number.MAX_SAFE_INTEGER },
+  /** Blobs that one pull copies at the same time. */
+  parallelBlobs: { default: 4, min: 1, max: 64 },
+  /** S3 takes no part under 5 MiB, the last one excepted. */
+  partBytes: { default: 8 * MIB, min: 5 * MIB, max: 512 * MIB },
+  /** Parts of one blob in memory: with `partBytes` and `parallelBlobs` the memory of a pull. */
+  windowParts: { default: 4, min: 1, max: 64 },
+  /** Renewed three times within it. */
+  leaseSeconds: { default: 15, min: 1, max: 900 },
+  /** Tries of one request, the first included. */
+  attempts: { default: 5, min: 1, max: 20 },
+  /** Longest wait that a `Retry-After` may ask for. */
+  retryAfterMaxSeconds: { default: 60, min: 0, max: 900 },
+  redirects: { default: 5, min: 0, max: 20 },
+  connectTimeoutSeconds: { default: 10, min: 1, max: 120 },
+  headersTimeoutSeconds: { default: 30, min: 1, max: 600 },
+  bodyTimeoutSeconds: { default: 30, min: 1, max: 600 },
+  /** Reconnects of one blob in a row that brought no byte. */
+  stalls: { default: 5, min: 1, max: 100 },
+} as const satisfies Record<string, LimitRange>;
+
+export type LimitName = keyof typeof LIMITS;
+
+export const DEFAULT_MAX_CONNECTIONS = 16;
+/** Where the command line keeps the state of the embedded stack. */
+export const DEFAULT_HOME = '.entrepot';
+export const DEFAULT_CONFIG_FILE = 'entrepot.yaml';
+
+/** Where the well-known public registries are dialled: all of them are configured where no file says otherwise. Their token realms are known to lib/registry. */
+export const KNOWN_REGISTRIES: ReadonlyMap<string, string> = new Map([
+  ['docker.io', 'https://registry-1.docker.io'],
+  ...[
+    'ghcr.io',
+    'quay.io',
+    'public.ecr.aws',
+    'gcr.io',
+    'registry.k8s.io',
+    'mcr.microsoft.com',
+    'registry.gitlab.com',
+    'registry.access.redhat.com',
+    'docker.elastic.co',
+    'nvcr.io',
+    'cgr.dev',
+    'lscr.io',
+  ].map((name): [string, string] => [name, `https://${name}`]),
+]);
+
+/** The credentials of a registry whose entry names none: ECR's own; else Docker's on a workstation, and nobody's in Lambda. */
+export function defaultCredentials(registry: string, onLambda: boolean): CredentialSource {
+  if (parseEcrHost(registry) !== undefined) return { kind: 'ecr' };
+  return { kind: onLambda ? 'none' : 'docker' };
+}

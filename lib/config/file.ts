@@ -1,0 +1,63 @@
+import { dirname } from 'node:path';
+import { parseDocument, type YAMLError } from 'yaml';
+import type { Problems } from './problems.ts';
+import { readTextFile, UnreadableFileError } from './read-file.ts';
+import { fileSchema, issuesOf } from './schema.ts';
+
+const MAX_FILE_BYTES = 1024 * 1024;
+
+/** The file's two sections, as yet unchecked. */
+export interface ConfigFile {
+  /** Undefined where there is no file. */
+  readonly path: string | undefined;
+  /** What paths within the file are relative to. */
+  readonly folder: string;
+  /** By the names in the file. Undefined where the file does not speak of registries. */
+  readonly registries: Readonly<Record<string, unknown>> | undefined;
+  readonly limits: unknown;
+}
+
+/** Reads the file at `path`; what is wrong with it as a whole goes to `found`. */
+export function readConfigFile(path: string, mustExist: boolean, found: Problems): ConfigFile {
+  const folder = dirname(path);
+  const nothing = { path: undefined, folder, registries: undefined, limits: undefined };
+  let source: string;
+  try {
+    source = readTextFile(path, MAX_FILE_BYTES);
+  } catch (error) {
+    if (!(error instanceof UnreadableFileError)) throw error;
+    if (error.absent && !mustExist) return nothing;
+    found.add(mustExist ? 'ENTREPOT_CONFIG' : path, mustExist ? `${path}: ${error.message}` : error.message);
+    return nothing;
+  }
+  const document = parseYaml(source, found) ?? {};
+  const outcome = fileSchema.safeParse(document);
+  for (const issue of outcome.success ? [] : issuesOf(outcome.error, ['registries', 'limits'])) {
+    found.add(issue.path, issue.message);
+  }
+  // Each section is checked even where another one is wrong: all problems are listed at once.
+  const { registries, limits } = document as { registries?: unknown; limits?: unknown };
+  return { path, folder, registries: isMap(registries) ? registries : undefined, limits };
+}
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** The document, if it is one; undefined with every syntax error found otherwise. Aliases are bounded by the parser. */
+function parseYaml(source: string, found: Problems): unknown {
+  const document = parseDocument(source, { prettyErrors: true });
+  const flaws: readonly YAMLError[] = [...document.errors, ...document.warnings];
+  for (const flaw of flaws) {
+    const at = flaw.linePos?.[0];
+    // The message's first line says what; the lines below quote the source, which may hold a secret.
+    const what = (flaw.message.split('\n')[0] ?? flaw.code).replace(/ at line \d+, column \d+:?$/, '');
+    found.add(at === undefined ? 'YAML' : `line ${at.line}, column ${at.col}`, `not valid YAML: ${what}`);
+  }
+  if (flaws.length > 0) return undefined;
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    found.add('YAML', `cannot be expanded: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}

@@ -1,0 +1,131 @@
+import { X509Certificate } from 'node:crypto';
+import { resolve } from 'node:path';
+import { CacheError } from '../errors/cache-error.ts';
+import { parseRegistry } from '../reference/reference.ts';
+import { parseEcrHost } from '../registry/ecr-credentials.ts';
+import type { RegistrySettings } from '../registry/settings.ts';
+import { DEFAULT_MAX_CONNECTIONS, defaultCredentials, KNOWN_REGISTRIES } from './defaults.ts';
+import type { ConfigFile } from './file.ts';
+import type { Problems } from './problems.ts';
+import { readTextFile, UnreadableFileError } from './read-file.ts';
+import { issuesOf, registrySchema, type RegistryEntry } from './schema.ts';
+
+const MAX_CA_BYTES = 1024 * 1024;
+const KNOWN_KEYS = Object.keys(registrySchema.shape);
+
+/** The registries of the file by canonical name; without a section of registries, the well-known public ones. */
+export function registriesOf(
+  file: ConfigFile,
+  onLambda: boolean,
+  found: Problems,
+): ReadonlyMap<string, RegistrySettings> {
+  const entries = Object.entries(
+    file.registries ?? Object.fromEntries([...KNOWN_REGISTRIES.keys()].map((name) => [name, {}])),
+  );
+  if (entries.length === 0) {
+    found.add(['registries'], 'names no registry; name one, or leave the key out for the well-known public registries');
+  }
+  const registries = new Map<string, RegistrySettings>();
+  const names = new Set<string>();
+  /** Aliases and where they were taken: one path part must lead to one registry. */
+  const aliases = new Map<string, string>();
+  for (const [key, section] of entries) {
+    const name = canonicalName(key, found);
+    const entry = checkedEntry(key, section, found);
+    requireAllow(key, name ?? key, section, onLambda, found);
+    if (entry?.alias !== undefined) {
+      const taken = aliases.get(entry.alias);
+      if (taken !== undefined)
+        found.add(['registries', key, 'alias'], `is the alias of ${taken} already; choose another`);
+      aliases.set(entry.alias, key);
+    }
+    const ca = entry?.ca === undefined ? undefined : readCa(key, resolve(file.folder, entry.ca), found);
+    if (name === undefined) continue;
+    if (names.has(name))
+      found.add(['registries', key], `is ${name}, which the file has already; put both into one entry`);
+    names.add(name);
+    if (entry === undefined) continue;
+    const settings = settingsOf(name, entry, ca, onLambda);
+    if (settings.credentials.kind === 'ecr' && !isEcr(settings)) {
+      found.add(
+        ['registries', key, 'credentials'],
+        'is ecr, but neither name nor endpoint is <account>.dkr.ecr.<region>.amazonaws.com',
+      );
+    }
+    registries.set(name, settings);
+  }
+  for (const [alias, key] of aliases) {
+    if (names.has(alias)) found.add(['registries', key, 'alias'], 'is the name of a registry here; choose another');
+  }
+  return registries;
+}
+
+function canonicalName(key: string, found: Problems): string | undefined {
+  try {
+    const name = parseRegistry(key);
+    if (/[.:[]/.test(name) || name === 'localhost') return name;
+    found.add(['registries', key], 'no reference can name it; write a host name with a "." or a ":port"');
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    found.add(['registries', key], error.message);
+    return undefined;
+  }
+}
+
+/** A registry with nothing below it (`ghcr.io:`) is one with every default. */
+function checkedEntry(key: string, section: unknown, found: Problems): RegistryEntry | undefined {
+  const outcome = registrySchema.safeParse(section ?? {});
+  if (outcome.success) return outcome.data;
+  for (const { path, message } of issuesOf(outcome.error, KNOWN_KEYS)) found.add(['registries', key, ...path], message);
+  return undefined;
+}
+
+/**
+ * Where credentials are used on AWS, whoever may call the function may read whatever they can read: so it must be said which
+ * repositories that is. Looks at the unchecked section, so that this is named along with the section's other problems.
+ */
+function requireAllow(key: string, name: string, section: unknown, onLambda: boolean, found: Problems): void {
+  if (!onLambda) return;
+  const { credentials, allow } = (section ?? {}) as { credentials?: unknown; allow?: unknown };
+  const used = credentials ?? defaultCredentials(name, onLambda).kind;
+  const listed = Array.isArray(allow) ? allow.length > 0 : allow !== undefined && allow !== null;
+  if (used === 'none' || listed) return;
+  found.add(
+    ['registries', key, 'allow'],
+    'is required where credentials are used on AWS; list the repositories that may be pulled with them, for example ["team/**"] (["**"] allows all)',
+  );
+}
+
+function readCa(key: string, path: string, found: Problems): string | undefined {
+  const where = ['registries', key, 'ca'];
+  try {
+    const pem = readTextFile(path, MAX_CA_BYTES);
+    new X509Certificate(pem);
+    return pem;
+  } catch (error) {
+    const why = error instanceof UnreadableFileError ? error.message : 'holds no certificate in PEM form';
+    found.add(where, `${path}: ${why}`);
+    return undefined;
+  }
+}
+
+const isEcr = ({ name, endpoint }: RegistrySettings): boolean =>
+  (parseEcrHost(name) ?? parseEcrHost(endpoint.hostname)) !== undefined;
+
+function settingsOf(name: string, entry: RegistryEntry, ca: string | undefined, onLambda: boolean): RegistrySettings {
+  return Object.freeze({
+    name,
+    endpoint: entry.endpoint ?? new URL(KNOWN_REGISTRIES.get(name) ?? `https://${name}`),
+    mirrors: Object.freeze(entry.mirrors ?? []),
+    credentials: Object.freeze(entry.credentials ?? defaultCredentials(name, onLambda)),
+    realms: Object.freeze(entry.realms ?? []),
+    redirects: Object.freeze(entry.redirects ?? []),
+    allow: Object.freeze(entry.allow ?? []),
+    platforms: Object.freeze(entry.platforms ?? []),
+    ...(entry.alias === undefined ? {} : { alias: entry.alias }),
+    ...(ca === undefined ? {} : { ca }),
+    ...(entry.proxy === undefined ? {} : { proxy: entry.proxy }),
+    maxConnections: entry.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
+  });
+}

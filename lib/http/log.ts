@@ -1,0 +1,47 @@
+import { CacheError } from '../errors/cache-error.ts';
+
+const MAX_TEXT_CHARACTERS = 4096;
+/** Of causes. */
+const MAX_DEPTH = 5;
+/** Of an AggregateError. */
+const MAX_ERRORS = 20;
+
+/** One line of JSON on stderr: CloudWatch takes it as one event, and its queries know the fields. */
+export function logError(message: string, error: unknown, fields: Readonly<Record<string, unknown>>): void {
+  const line = { level: 'error', time: new Date().toISOString(), message, ...fields, error: described(error, 0) };
+  process.stderr.write(`${JSON.stringify(line)}\n`);
+}
+
+/** Name, message and causes of the error; the stack where it was not thrown on purpose. */
+function described(error: unknown, depth: number): Record<string, unknown> {
+  if (!(error instanceof Error)) return { name: typeof error };
+  const { code, op, origin, retryable } = error as Partial<CacheError>;
+  return {
+    name: error.name,
+    message: redacted(error.message),
+    code,
+    op,
+    origin,
+    retryable,
+    ...(error instanceof CacheError ? {} : { stack: redacted(error.stack ?? '') }),
+    ...(error.cause === undefined || depth === MAX_DEPTH ? {} : { cause: described(error.cause, depth + 1) }),
+    ...(error instanceof AggregateError && depth < MAX_DEPTH
+      ? { errors: error.errors.slice(0, MAX_ERRORS).map((one) => described(one, depth + 1)) }
+      : {}),
+  };
+}
+
+/**
+ * Our own errors hold no secret (I7), but causes come from other people's code: user names in URLs, signatures of presigned URLs and
+ * tokens in headers are taken out of them.
+ */
+export function redacted(text: string): string {
+  return text
+    .slice(0, MAX_TEXT_CHARACTERS)
+    .replace(/\/\/[^/\s"'?#]*@/g, '//[redacted]@')
+    .replace(/\b(Basic|Bearer)\s+[\w.~+/=-]+/gi, '$1 [redacted]')
+    .replace(
+      /([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|token|access_token|sig|signature)=)[^&\s"']*/gi,
+      '$1[redacted]',
+    );
+}

@@ -1,0 +1,168 @@
+import { InvalidManifestError, PlatformMissingError } from '../errors/cache-error.ts';
+import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { blobsOf, platformOfConfig, type Manifest } from '../oci/manifest.ts';
+import { isImageConfigType, isIndexType, isManifestType } from '../oci/media-type.ts';
+import { formatPlatform, matchesPlatform, type Platform } from '../oci/platform.ts';
+import { requirePlatforms, selectEntries } from '../oci/select.ts';
+import { formatReference } from '../reference/reference.ts';
+import type { Upstream } from '../registry/upstream.ts';
+import { platformsFor, type Wanted } from './coverage.ts';
+import { allOrFirstFailure, limiter } from './limiter.ts';
+import type { PullDeps, PullRequest } from './pull-request.ts';
+import { readManifest, type HeldManifest } from './read-manifest.ts';
+import type { SkippedContent } from './receipt.ts';
+
+const PARALLEL_MANIFESTS = 6;
+
+/** What a pull has to have in the cache before it may publish. */
+export interface Plan {
+  readonly root: HeldManifest;
+  /** Every manifest of the tree, whether wanted or not; for a single manifest, itself. */
+  readonly entries: readonly IndexEntry[];
+  /** Those that the request wants. */
+  readonly selected: readonly IndexEntry[];
+  /** Nested indexes and selected manifests, read and checked. Without the root. */
+  readonly manifests: readonly HeldManifest[];
+  /** The configs and layers of each selected manifest. */
+  readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
+  /** All of them, each digest once. */
+  readonly blobs: readonly Descriptor[];
+  readonly skipped: readonly SkippedContent[];
+}
+
+/** What planning is allowed to do besides reading manifests. */
+export interface PlanContext {
+  readonly deps: PullDeps;
+  readonly upstream: Upstream;
+  readonly request: PullRequest;
+  readonly wanted: Wanted;
+  readonly signal: AbortSignal;
+  /** Brings a config into the cache, if it is missing, and reads it: only the config of a single image says its platform. */
+  readonly obtain: (config: Descriptor) => Promise<Uint8Array>;
+}
+
+/**
+ * Everything the request wants below `root`, read and checked; no layer has moved yet.
+ *
+ * @throws PlatformMissingError, InvalidManifestError (also for limits), and whatever reading throws.
+ */
+export async function planPull(context: PlanContext, root: HeldManifest): Promise<Plan> {
+  const tree = root.content.kind === 'index' ? await planIndex(context, root) : await planSingle(context, root, root.content);
+  const plan = { root, ...tree, ...collectBlobs([root, ...tree.manifests], tree.selected) };
+  const totalBytes = plan.blobs.reduce((sum, blob) => sum + blob.size, 0);
+  const { totalBytes: limit } = context.deps.limits;
+  if (totalBytes > limit) {
+    throw new InvalidManifestError(
+      `${formatReference(context.request.reference)} needs ${totalBytes} bytes of blobs, the limit is ${limit} (limits.totalBytes in the configuration)`,
+    );
+  }
+  return plan;
+}
+
+type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests'>;
+
+async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree> {
+  const { request, wanted } = context;
+  const { entries, indexes } = await walk(context, root);
+  const platforms = platformsFor(wanted, root.descriptor.mediaType);
+  requirePlatforms(formatReference(request.reference), entries, platforms);
+  const { selected } = selectEntries(entries, platforms);
+  const leaves = await readEntries(context, selected.filter((entry) => !isIndexType(entry.mediaType)));
+  for (const leaf of leaves) {
+    if (leaf.content.kind === 'manifest') continue;
+    throw new InvalidManifestError(`an index says that ${leaf.descriptor.digest} is a manifest, but its bytes are an index`);
+  }
+  return { entries, selected, manifests: [...indexes, ...leaves] };
+}
+
+async function planSingle(context: PlanContext, root: HeldManifest, manifest: Manifest): Promise<Tree> {
+  const platforms = platformsFor(context.wanted, root.descriptor.mediaType);
+  const name = formatReference(context.request.reference);
+  const asked = platforms.map(formatPlatform).join(', ');
+  if (platforms.length > 1) {
+    throw new PlatformMissingError(`${name} is a single image, not an index: it cannot be of ${asked} at once; ask for one platform or none`);
+  }
+  const config = manifest.config !== undefined && isImageConfigType(manifest.config.mediaType) ? manifest.config : undefined;
+  const platform: Platform | undefined = config === undefined ? undefined : platformOfConfig(await context.obtain(config));
+  const [only] = platforms;
+  if (only !== undefined && platform === undefined) {
+    throw new PlatformMissingError(`${name} is an artifact without a platform, but ${asked} was asked for; ask without a platform`);
+  }
+  if (only !== undefined && platform !== undefined && !matchesPlatform(only, platform)) {
+    throw new PlatformMissingError(`${name} is a single image for ${formatPlatform(platform)}, but ${asked} was asked for`);
+  }
+  const entry: IndexEntry = platform === undefined ? root.descriptor : { ...root.descriptor, platform };
+  return { entries: [entry], selected: [entry], manifests: [] };
+}
+
+/**
+ * All entries below an index. Nested indexes are always read, whatever was asked for: then every pull of a root knows the same entries.
+ * Entries that are neither manifest nor index are left out, as the specification asks of those who do not know them.
+ */
+async function walk(context: PlanContext, root: HeldManifest): Promise<{ entries: IndexEntry[]; indexes: HeldManifest[] }> {
+  const { depth: deepest, fanOut } = context.deps.limits;
+  const entries = new Map<string, IndexEntry>();
+  const indexes: HeldManifest[] = [];
+  let level = [root];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > deepest) {
+      throw new InvalidManifestError(`indexes are nested more than ${deepest} deep (limits.depth in the configuration)`);
+    }
+    const nested: IndexEntry[] = [];
+    for (const entry of level.flatMap((index) => (index.content.kind === 'index' ? index.content.entries : []))) {
+      if (!isIndexType(entry.mediaType) && !isManifestType(entry.mediaType)) continue;
+      const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
+      if (isIndexType(entry.mediaType) && !entries.has(key)) nested.push(entry);
+      entries.set(key, entry);
+    }
+    if (entries.size > fanOut) {
+      throw new InvalidManifestError(`the tree has more than ${fanOut} manifests (limits.fanOut in the configuration)`);
+    }
+    level = await readEntries(context, nested);
+    indexes.unshift(...level);
+  }
+  return { entries: [...entries.values()], indexes };
+}
+
+/** Reads each digest once, from the store where this repository has it. */
+async function readEntries(context: PlanContext, entries: readonly IndexEntry[]): Promise<HeldManifest[]> {
+  const { deps, upstream, signal } = context;
+  const distinct = distinctBlobs(entries);
+  const links = await deps.catalog.findLinks(upstream.repository, distinct.map((entry) => entry.digest), signal);
+  const places = limiter(PARALLEL_MANIFESTS);
+  return allOrFirstFailure(distinct, signal, (entry, stop) =>
+    places.run(() => {
+      stop.throwIfAborted();
+      const wanted = { digest: entry.digest, parent: entry, linked: links.get(entry.digest) };
+      return readManifest(deps, upstream, wanted, stop);
+    }),
+  );
+}
+
+function collectBlobs(manifests: readonly HeldManifest[], selected: readonly IndexEntry[]): Pick<Plan, 'contents' | 'blobs' | 'skipped'> {
+  const wanted = new Set(selected.map((entry) => entry.digest));
+  const contents = new Map<Digest, readonly Descriptor[]>();
+  const skipped = new Map<Digest, SkippedContent>();
+  for (const { descriptor, content } of manifests) {
+    if (content.kind !== 'manifest' || !wanted.has(descriptor.digest)) continue;
+    contents.set(descriptor.digest, blobsOf(content));
+    for (const layer of content.foreignLayers) {
+      skipped.set(layer.digest, { ...layer, reason: 'foreign layer: its bytes are elsewhere, and urls are not followed' });
+    }
+  }
+  return { contents, blobs: distinctBlobs([...contents.values()].flat()), skipped: [...skipped.values()] };
+}
+
+/** @throws InvalidManifestError where one digest comes with two sizes. */
+function distinctBlobs<T extends Descriptor>(all: readonly T[]): T[] {
+  const byDigest = new Map<Digest, T>();
+  for (const one of all) {
+    const known = byDigest.get(one.digest);
+    if (known !== undefined && known.size !== one.size) {
+      throw new InvalidManifestError(`${one.digest} is given two sizes, ${known.size} and ${one.size} bytes: at least one manifest lies`);
+    }
+    if (known === undefined) byDigest.set(one.digest, one);
+  }
+  return [...byDigest.values()];
+}

@@ -1,0 +1,50 @@
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Platform } from '../oci/platform.ts';
+import type { Reference } from '../reference/reference.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import type { Leases } from '../lock/lease.ts';
+import type { Upstreams } from '../registry/upstream.ts';
+import type { ContentStore, RefRecords } from '../store/content-store.ts';
+
+export interface PullRequest {
+  readonly reference: Reference;
+  /** None means the registry's configured list for an index, and all where none is configured. */
+  readonly platforms: readonly Platform[];
+  /** Ask the upstream what the name means, even where the cache knows an answer. */
+  readonly alwaysPull: boolean;
+}
+
+/** What bounds one pull. */
+export interface PullLimits {
+  readonly manifestBytes: number;
+  /** Indexes below indexes. */
+  readonly depth: number;
+  /** Descriptors in one manifest, and manifests in one tree. */
+  readonly fanOut: number;
+  /** Bytes of all blobs of the requested platforms. */
+  readonly totalBytes: number;
+  /** Blobs copied at the same time by one pull. */
+  readonly parallelBlobs: number;
+}
+
+/** Told while blobs move, for progress bars. Never throws, never waits. */
+export interface PullProgress {
+  /** The pull knows what it wants: `missing` will be copied. */
+  planned?(total: number, missing: readonly Descriptor[]): void;
+  /** `bytes` more of the blob were read. */
+  copied?(blob: Descriptor, bytes: number): void;
+  /** The blob is in the cache; `by` says who put it there. */
+  finished?(blob: Descriptor, by: 'us' | 'another pull'): void;
+}
+
+export interface PullDeps {
+  readonly catalog: Catalog;
+  readonly leases: Leases;
+  readonly store: ContentStore;
+  readonly refs: RefRecords;
+  readonly upstreams: Upstreams;
+  readonly limits: PullLimits;
+  /** The configured platforms of a registry, by its canonical name. */
+  readonly defaultPlatforms: (registry: string) => readonly Platform[];
+  readonly progress?: PullProgress;
+}

@@ -1,0 +1,118 @@
+import type { Found, Root } from '../catalog/catalog.ts';
+import { pullLeaseName } from '../catalog/keys.ts';
+import { DeadlineError } from '../errors/cache-error.ts';
+import { acquire } from '../lock/acquire.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Upstream } from '../registry/upstream.ts';
+import { copyMissing } from './copy-blob.ts';
+import { coverage, wantedPlatforms, type Coverage, type Wanted } from './coverage.ts';
+import { planPull } from './plan.ts';
+import { findMissing } from './presence.ts';
+import { landManifests, publish, publishedByPlan, publishedKnown } from './publish.ts';
+import type { PullDeps, PullRequest } from './pull-request.ts';
+import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
+import type { Receipt } from './receipt.ts';
+import { resolveRoot } from './resolve.ts';
+
+/*
+ * The invariants this story keeps (docs/design.md, section 2):
+ *
+ *   I1  content is whole and true      the store verifies before it shows                        copy-blob.ts
+ *   I2  children before parents        blobs, manifests, nested indexes, the root                publish.ts
+ *   I3  the pointer moves last         in one transaction that holds only under our lock         step 7
+ *   I4  one live claim per blob        one copies, the others wait or take over                  copy-blob.ts
+ *   I5  nothing is lost by a kill      leases expire, and what was finished is found again       steps 3 and 6
+ *   I9  knowing a digest is no right   a link needs proof by this repository                     presence.ts
+ */
+
+/**
+ * Makes sure that what the reference means, for the requested platforms, is all in the cache, and copies only what is missing.
+ *
+ * On a hit no request of any kind goes to the registry. When `deadline` fires with a DeadlineError the pull stops cleanly, keeps every
+ * finished blob, frees its leases and answers `partial`.
+ *
+ * @throws CacheError (UnknownNameError, ManifestUnknownError, PlatformMissingError, DeniedError, …); then nothing new is visible.
+ */
+export async function pull(deps: PullDeps, request: PullRequest, deadline: AbortSignal): Promise<Receipt> {
+  const draft = receiptDraft(request.reference);
+  const { reference } = request;
+  let upstream: Upstream | undefined;
+  try {
+    deadline.throwIfAborted();
+    const arrivedMs = Date.now();
+    const wanted = wantedPlatforms(request.platforms, deps.defaultPlatforms(reference.repository.registry));
+
+    // 1. Ask the cache. Here a hit ends: no network.
+    const arrived = await deps.catalog.find(reference, { consistent: false, signal: deadline });
+    if (!request.alwaysPull && isCached(arrived, wanted)) return hit(draft, arrived, wanted);
+
+    // 2. One puller per reference from here on. A registry that is not configured ends it before.
+    upstream = await deps.upstreams.open(reference.repository);
+    await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline);
+    const signal = AbortSignal.any([deadline, lock.signal]);
+
+    // 3. Somebody may just have finished.
+    const now = await deps.catalog.find(reference, { consistent: true, signal });
+    if (isAnswered(request, arrivedMs, now, wanted)) return hit(draft, now, wanted);
+    const epoch = await deps.catalog.readEpoch(signal);
+
+    // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
+    const { checkedMs, known, manifest } = await resolveRoot(deps, upstream, reference, wanted, lock, signal);
+    const ground = { reference, pointer: now.pointer, checkedMs, epoch };
+    if (known !== undefined) {
+      draftPresent(draft, known.root, known.covered);
+      if (now.pointer?.published === known.root.digest) return draft.finish('hit', upstream.requests);
+      await publish(deps, ground, publishedKnown(known.root, known.covered), lock, signal);
+      return draft.finish('pulled', upstream.requests);
+    }
+    draft.resolved(manifest.descriptor);
+
+    // 5. What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
+    const copy = copier(deps, upstream, draft, signal);
+    const obtain = async (config: Descriptor): Promise<Uint8Array> => {
+      await copy([config]);
+      return deps.store.read(config, deps.limits.manifestBytes, signal);
+    };
+    const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
+    draft.planned(plan);
+
+    // 6. Blobs, then manifests, children first.
+    await copy(plan.blobs);
+    await landManifests(deps, upstream, plan, signal);
+
+    // 7. Last of all, and only if the lock is still ours.
+    await publish(deps, ground, publishedByPlan(plan), lock, signal);
+    draft.covered({ complete: true, entries: plan.selected.map((entry) => ({ entry, complete: true })) });
+    return draft.finish('pulled', upstream.requests);
+  } catch (error) {
+    if (deadline.aborted && deadline.reason instanceof DeadlineError) return draft.finish('partial', upstream?.requests);
+    throw error;
+  }
+}
+
+/** The cache has a complete answer that this repository may serve. */
+const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } => coverage(found, wanted).complete;
+
+/** Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough. */
+function isAnswered(request: PullRequest, arrivedMs: number, now: Found, wanted: Wanted): now is Found & { root: Root } {
+  if (!isCached(now, wanted)) return false;
+  if (!request.alwaysPull) return true;
+  const { resolved, published, checkedMs = 0 } = now.pointer ?? {};
+  return resolved === published && checkedMs > arrivedMs;
+}
+
+function hit(draft: ReceiptDraft, found: Found & { root: Root }, wanted: Wanted): Receipt {
+  const covered: Coverage = coverage(found, wanted);
+  draftPresent(draft, found.root, covered);
+  return draft.finish('hit');
+}
+
+/** Brings blobs into the cache that are not there, and tallies all of them. */
+function copier(deps: PullDeps, upstream: Upstream, draft: ReceiptDraft, signal: AbortSignal) {
+  return async (blobs: readonly Descriptor[]): Promise<void> => {
+    const { present, missing } = await findMissing(deps, upstream, blobs, signal);
+    for (const blob of present) draft.blob(blob, 'present');
+    deps.progress?.planned?.(blobs.length, missing);
+    await copyMissing(deps, upstream, missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+  };
+}

@@ -1,0 +1,54 @@
+import { ContentLostError, InvalidManifestError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
+import type { FetchedManifest, Upstream } from '../registry/upstream.ts';
+import type { PullDeps } from './pull-request.ts';
+
+/** A manifest or index in memory, and whether the store has it already. */
+export interface HeldManifest {
+  /** `mediaType` is what the bytes say they are. */
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+  readonly content: Index | Manifest;
+  readonly stored: boolean;
+}
+
+/**
+ * The manifest by digest: from the store where `linked` says that this repository may serve it, else from the upstream, which is
+ * also the proof that the repository holds it (I9). One that the store lost comes from the upstream again.
+ *
+ * @throws InvalidManifestError if its size contradicts `parent`, the descriptor that named it.
+ */
+export async function readManifest(
+  deps: PullDeps,
+  upstream: Upstream,
+  wanted: { digest: Digest; parent?: Descriptor; linked?: Descriptor | undefined },
+  signal: AbortSignal,
+): Promise<HeldManifest> {
+  const { digest, parent, linked } = wanted;
+  const cached = linked === undefined ? undefined : await readStored(deps, linked, signal);
+  const manifest = cached ?? (await upstream.readManifest(digest, signal));
+  if (parent !== undefined && manifest.descriptor.size !== parent.size) {
+    throw new InvalidManifestError(
+      `the index says that manifest ${digest} has ${parent.size} bytes, but it has ${manifest.descriptor.size}`,
+    );
+  }
+  return held(deps, manifest, cached !== undefined);
+}
+
+/** Parses what was read. */
+export function held(deps: PullDeps, manifest: FetchedManifest, stored: boolean): HeldManifest {
+  const content = parseManifest(manifest.bytes, manifest.descriptor.mediaType, deps.limits);
+  return { descriptor: { ...manifest.descriptor, mediaType: content.mediaType }, bytes: manifest.bytes, content, stored };
+}
+
+async function readStored(deps: PullDeps, linked: Descriptor, signal: AbortSignal): Promise<FetchedManifest | undefined> {
+  try {
+    return { descriptor: linked, bytes: await deps.store.read(linked, deps.limits.manifestBytes, signal) };
+  } catch (error) {
+    // Gone from the bucket: this pull writes it anew.
+    if (error instanceof ContentLostError) return undefined;
+    throw error;
+  }
+}

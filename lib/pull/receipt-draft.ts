@@ -1,0 +1,93 @@
+import type { Root } from '../catalog/catalog.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { isImageEntry, platformName } from '../oci/select.ts';
+import { formatReference, type Reference } from '../reference/reference.ts';
+import type { RequestCounts } from '../registry/upstream.ts';
+import type { Coverage } from './coverage.ts';
+import type { Plan } from './plan.ts';
+import type { BlobTally, Receipt, ReceiptPlatform, SkippedContent } from './receipt.ts';
+
+const NO_REQUESTS: RequestCounts = { total: 0, ping: 0, token: 0, manifest: 0, blob: 0, redirected: 0 };
+
+type Outcome = Exclude<keyof BlobTally, 'total'>;
+
+/** A receipt while its pull is under way, so that a pull that is stopped can still say what it did. */
+export interface ReceiptDraft {
+  /** The reference means this root. */
+  resolved(root: Descriptor): void;
+  /** The pull wants these blobs and leaves out those. */
+  planned(plan: Pick<Plan, 'blobs' | 'skipped' | 'selected'>): void;
+  /** The first word on a blob stands: what was copied early is found present later. */
+  blob(blob: Descriptor, outcome: Outcome): void;
+  /** The platforms as they are now. */
+  covered(coverage: Coverage): void;
+  finish(outcome: Receipt['outcome'], requests?: Readonly<RequestCounts>): Receipt;
+}
+
+export function receiptDraft(reference: Reference, nowMs: () => number = () => performance.now()): ReceiptDraft {
+  const startedMs = nowMs();
+  const outcomes = new Map<Digest, { size: number; outcome: Outcome }>();
+  let root: Descriptor | undefined;
+  let blobs: readonly Descriptor[] = [];
+  let platforms: readonly ReceiptPlatform[] = [];
+  let skipped: readonly SkippedContent[] = [];
+  return {
+    resolved(found): void {
+      root = found;
+    },
+    planned(plan): void {
+      ({ blobs, skipped } = plan);
+      platforms = platformsOf(plan.selected.map((entry) => ({ entry, complete: false })));
+    },
+    blob({ digest, size }, outcome): void {
+      if (!outcomes.has(digest)) outcomes.set(digest, { size, outcome });
+    },
+    covered(coverage): void {
+      platforms = platformsOf(coverage.entries);
+    },
+    finish(outcome, requests = NO_REQUESTS): Receipt {
+      const all = [...outcomes.values()];
+      const tally = (weigh: (one: { size: number }) => number): BlobTally => {
+        const of = (kind: Outcome): number => all.reduce((sum, one) => sum + (one.outcome === kind ? weigh(one) : 0), 0);
+        return {
+          total: blobs.reduce((sum, one) => sum + weigh(one), 0),
+          present: of('present'),
+          copied: of('copied'),
+          copiedElsewhere: of('copiedElsewhere'),
+        };
+      };
+      return {
+        reference: formatReference(reference),
+        digest: root?.digest ?? null,
+        mediaType: root?.mediaType ?? null,
+        outcome,
+        platforms,
+        blobs: tally(() => 1),
+        bytes: tally((one) => one.size),
+        registryRequests: { ...requests },
+        skipped,
+        durationMs: Math.round(nowMs() - startedMs),
+      };
+    },
+  };
+}
+
+const platformsOf = (entries: Coverage['entries']): ReceiptPlatform[] =>
+  entries
+    .filter(({ entry }) => isImageEntry(entry))
+    .map(({ entry, complete }) => ({ platform: platformName(entry), digest: entry.digest, complete }));
+
+/** Counts what a complete root holds for the request, from the catalogue alone. */
+export function draftPresent(draft: ReceiptDraft, root: Root, coverage: Coverage): void {
+  const blobs = new Map<string, Descriptor>();
+  for (const { entry } of coverage.entries) {
+    for (const { id, size } of root.contents.get(entry.digest) ?? []) {
+      blobs.set(id, { digest: id as Digest, size, mediaType: '' });
+    }
+  }
+  draft.resolved(root);
+  draft.planned({ blobs: [...blobs.values()], skipped: [], selected: [] });
+  draft.covered(coverage);
+  for (const blob of blobs.values()) draft.blob(blob, 'present');
+}

@@ -1,0 +1,62 @@
+import type { Root } from '../catalog/catalog.ts';
+import { ManifestUnknownError } from '../errors/cache-error.ts';
+import type { Lease } from '../lock/lease.ts';
+import type { Reference } from '../reference/reference.ts';
+import type { Resolution, Upstream } from '../registry/upstream.ts';
+import { coverage, type Coverage, type Wanted } from './coverage.ts';
+import type { PullDeps } from './pull-request.ts';
+import { held, readManifest, type HeldManifest } from './read-manifest.ts';
+
+/** Times a tag may move between the answers to HEAD and to GET. */
+const MOVES = 2;
+
+/** What the reference means at the upstream now: a root that this repository has complete already, or one whose bytes were just read. */
+export type Resolved = { readonly checkedMs: number } & (
+  | { readonly known: { readonly root: Root; readonly covered: Coverage }; readonly manifest?: never }
+  | { readonly known?: never; readonly manifest: HeldManifest }
+);
+
+/**
+ * Asks the upstream, under the lock, what the reference means, and records it before anything is copied: from here on the cache knows that
+ * `published` is no longer the newest.
+ *
+ * A digest that is known for this repository and complete needs no GET.
+ *
+ * @throws ManifestUnknownError, also where the tag keeps moving.
+ */
+export async function resolveRoot(
+  deps: PullDeps,
+  upstream: Upstream,
+  reference: Reference,
+  wanted: Wanted,
+  lock: Lease,
+  signal: AbortSignal,
+): Promise<Resolved> {
+  for (let moves = 0; ; moves++) {
+    const resolution = await upstream.resolve(reference, signal);
+    const { digest, checkedMs } = resolution;
+    if (reference.digest === undefined) await deps.catalog.recordResolution(reference, digest, checkedMs, lock, signal);
+
+    const { root, linked } = await deps.catalog.findRoot(upstream.repository, digest, signal);
+    const covered = coverage({ ...(root && { root }), ...(linked && { linked }) }, wanted);
+    if (root !== undefined && covered.complete) return { checkedMs, known: { root, covered } };
+    try {
+      return { checkedMs, manifest: await readRoot(deps, upstream, resolution, linked === undefined ? undefined : root, signal) };
+    } catch (error) {
+      // 404 by digest right after the name was resolved to it: the tag moved in between.
+      const moved = error instanceof ManifestUnknownError && reference.digest === undefined && moves < MOVES;
+      if (!moved) throw error;
+    }
+  }
+}
+
+function readRoot(
+  deps: PullDeps,
+  upstream: Upstream,
+  { digest, manifest }: Resolution,
+  linked: Root | undefined,
+  signal: AbortSignal,
+): Promise<HeldManifest> | HeldManifest {
+  if (linked === undefined && manifest !== undefined) return held(deps, manifest, false);
+  return readManifest(deps, upstream, { digest, linked }, signal);
+}

@@ -1,0 +1,112 @@
+import ipaddr from 'ipaddr.js';
+import type { RegistrySettings } from './settings.ts';
+
+/**
+ * True for addresses of the public internet alone: not for private, loopback, link-local, CGNAT, multicast, reserved and documentation ranges,
+ * nor for IPv6 forms that hide an IPv4 address (v4-mapped, NAT64, 6to4, Teredo).
+ */
+export function isPublicAddress(address: string): boolean {
+  if (!ipaddr.isValid(address)) return false;
+  const parsed = ipaddr.parse(address);
+  if (parsed.range() !== 'unicast') return false;
+  // Everything allocated so far lies in 2000::/3; outside are the forms that ipaddr.js does not know by name (::/96, 64:ff9b:1::/48, fec0::/10).
+  return parsed.kind() === 'ipv4' || parsed.match(ipaddr.parse('2000::'), 3);
+}
+
+/** The host of a URL as a name or a bare IP address. */
+export const hostOf = (url: URL): string => url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
+
+/** True for `registry`, `localhost`, `127.0.0.1`, `::1`: names that mean something on one network only. */
+export const isIpOrBareName = (host: string): boolean => ipaddr.isValid(host) || !host.includes('.');
+
+/** An entry of `redirects` or `realms`, parsed. */
+interface HostRule {
+  readonly host: string;
+  readonly port?: string;
+  /** The entry was written as a URL and says the scheme. */
+  readonly scheme?: string;
+}
+
+interface RangeRule {
+  readonly range: [ipaddr.IPv4 | ipaddr.IPv6, number];
+}
+
+const DEFAULT_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
+export const portOf = (url: URL): string => (url.port === '' ? (DEFAULT_PORTS[url.protocol] ?? '') : url.port);
+
+/** Hosts and ranges that the configuration names. */
+export class HostRules {
+  readonly #hosts: HostRule[] = [];
+  readonly #ranges: RangeRule[] = [];
+
+  /** Entries: `host`, `host:port`, `10.0.0.0/8`, `http://host:port`, `https://host`. Those that make no sense match nothing. */
+  constructor(entries: readonly string[]) {
+    for (const entry of entries) {
+      if (ipaddr.isValidCIDR(entry)) {
+        this.#ranges.push({ range: ipaddr.parseCIDR(entry) });
+        continue;
+      }
+      const scheme = /^(https?:)\/\//i.exec(entry)?.[1]?.toLowerCase();
+      const bareV6 = ipaddr.IPv6.isValid(entry) ? `[${entry}]` : entry;
+      // A scheme without a default port keeps an explicit ":443" in sight.
+      const text = scheme === undefined ? `entry://${bareV6}` : entry;
+      if (!URL.canParse(text)) continue;
+      const url = new URL(text);
+      const host = hostOf(url).toLowerCase();
+      if (scheme !== undefined) this.#hosts.push({ host, port: portOf(url), scheme });
+      else this.#hosts.push(url.port === '' ? { host } : { host, port: url.port });
+    }
+  }
+
+  /**
+   * Whether an entry names the host of `url`, and allows its scheme: plain HTTP where the entry itself says `http://`, or, with `plainHttp`, where it
+   * says nothing.
+   */
+  names(url: URL, plainHttp = false): boolean {
+    const host = hostOf(url);
+    const named = this.#hosts.some(
+      (rule) =>
+        rule.host === host &&
+        (rule.port === undefined || rule.port === portOf(url)) &&
+        (rule.scheme ?? (plainHttp ? url.protocol : 'https:')) === url.protocol,
+    );
+    return named || (url.protocol === 'https:' && ipaddr.isValid(host) && this.covers(host));
+  }
+
+  /** Whether a range of the entries covers the address. */
+  covers(address: string): boolean {
+    if (!ipaddr.isValid(address)) return false;
+    const parsed = ipaddr.parse(address);
+    return this.#ranges.some(({ range }) => parsed.kind() === range[0].kind() && parsed.match(range));
+  }
+}
+
+/**
+ * How far a connection may reach (I8): `configured` hosts were written down, so their addresses are not checked; anything else must be `public`.
+ */
+export type Reach = 'configured' | 'public';
+
+/** The origins and rules of one registry's configuration. */
+export class ConfiguredHosts {
+  readonly redirects: HostRules;
+  readonly #origins: ReadonlySet<string>;
+
+  constructor(settings: Pick<RegistrySettings, 'endpoint' | 'mirrors' | 'redirects'>) {
+    this.redirects = new HostRules(settings.redirects);
+    this.#origins = new Set([settings.endpoint, ...settings.mirrors].map((url) => url.origin));
+  }
+
+  /** An endpoint or mirror, exactly: another port of the same host is another place. */
+  isOrigin(url: URL): boolean {
+    return this.#origins.has(url.origin);
+  }
+
+  reachOf(url: URL): Reach {
+    return this.isOrigin(url) || this.redirects.names(url) ? 'configured' : 'public';
+  }
+
+  /** Whether a socket of a `public` connection may go to `address`. */
+  permits(address: string): boolean {
+    return isPublicAddress(address) || this.redirects.covers(address);
+  }
+}

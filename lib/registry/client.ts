@@ -1,0 +1,129 @@
+import type { LookupFunction } from 'node:net';
+import picomatch from 'picomatch';
+import { InvalidNameError, UnknownNameError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
+import { hasBlob, openBlob } from './blobs.ts';
+import { RegistryCredentials } from './credentials.ts';
+import { readManifest, resolveTag } from './manifests.ts';
+import { askInOrder } from './mirrors.ts';
+import { Session, type Sources } from './session.ts';
+import type { RegistrySettings, UpstreamLimits } from './settings.ts';
+import { noRequests, Transport } from './transport.ts';
+import type { FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
+
+/** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
+const CREDENTIALS_TIMEOUT_MS = 20_000;
+
+export interface UpstreamsOptions {
+  /** By canonical name: `docker.io`. */
+  readonly registries: ReadonlyMap<string, RegistrySettings>;
+  readonly limits: UpstreamLimits;
+  /** Docker's `config.json`, for registries with `credentials: docker`; absent where there is none. */
+  readonly dockerConfigPath?: string;
+  /** Resolves host names. Default: the system's. */
+  readonly lookup?: LookupFunction;
+}
+
+/** What is shared by all pulls from one registry in this process: connections, tokens, credentials. */
+interface Registry {
+  readonly settings: RegistrySettings;
+  readonly allows: (path: string) => boolean;
+  readonly credentials: RegistryCredentials;
+  readonly transport: Transport;
+  readonly sources: Sources;
+}
+
+/** The configured registries over HTTP. Connects to nothing before it is asked to. */
+export function createUpstreams(options: UpstreamsOptions): Upstreams {
+  const opened = new Map<string, Registry>();
+  const registryOf = (repository: Repository): Registry => {
+    const settings = options.registries.get(repository.registry);
+    if (settings === undefined) throw unknownRegistry(repository, options.registries);
+    const registry = opened.get(settings.name) ?? createRegistry(settings, options);
+    opened.set(settings.name, registry);
+    return registry;
+  };
+  return {
+    open: async (repository) => {
+      const registry = registryOf(repository);
+      if (!registry.allows(repository.path)) {
+        throw new UnknownNameError(
+          `repository ${formatRepository(repository)} is not allowed: it matches none of ${JSON.stringify(registry.settings.allow)}, the "allow" of registry ${repository.registry}`,
+        );
+      }
+      const domain = await registry.credentials.domain(AbortSignal.timeout(CREDENTIALS_TIMEOUT_MS));
+      return new HttpUpstream(repository, domain, registry.sources);
+    },
+    close: async () => {
+      const registries = [...opened.values()];
+      opened.clear();
+      await Promise.all(registries.map(({ transport }) => transport.close()));
+    },
+  };
+}
+
+function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): Registry {
+  const { limits } = options;
+  const transport = new Transport(settings, limits, options.lookup);
+  const credentials = new RegistryCredentials(settings, options.dockerConfigPath);
+  const matches = picomatch([...settings.allow]);
+  return {
+    settings,
+    allows: (path) => settings.allow.length === 0 || matches(path),
+    credentials,
+    transport,
+    sources: {
+      mirrors: settings.mirrors.map((base) => new Session({ settings, limits, transport, base })),
+      endpoint: new Session({ settings, limits, transport, base: settings.endpoint, credentials }),
+    },
+  };
+}
+
+function unknownRegistry(repository: Repository, registries: ReadonlyMap<string, RegistrySettings>): UnknownNameError {
+  const known = [...registries.keys()].join(', ');
+  return new UnknownNameError(
+    `registry ${repository.registry} is not configured (configured: ${known === '' ? 'none' : known}); add ${JSON.stringify(repository.registry)} to "registries" to pull ${formatRepository(repository)}`,
+  );
+}
+
+class HttpUpstream implements Upstream {
+  readonly repository: Repository;
+  readonly domain: TrustDomain;
+  readonly requests = noRequests();
+  readonly #sources: Sources;
+
+  constructor(repository: Repository, domain: TrustDomain, sources: Sources) {
+    this.repository = repository;
+    this.domain = domain;
+    this.#sources = sources;
+  }
+
+  async resolve(reference: Reference, signal: AbortSignal): Promise<Resolution> {
+    const { tag, digest } = reference;
+    if (digest !== undefined) return { digest, checkedMs: Date.now() };
+    if (tag === undefined) throw new InvalidNameError(`a reference to ${this.repository.path} needs a tag or a digest`);
+    const { path } = this.repository;
+    return await askInOrder(this.#sources, signal, (session) =>
+      resolveTag(session, path, tag, { counts: this.requests, signal }),
+    );
+  }
+
+  async readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {
+    const { path } = this.repository;
+    return await askInOrder(this.#sources, signal, (session) =>
+      readManifest(session, path, digest, { counts: this.requests, signal }),
+    );
+  }
+
+  /** Asks the registry itself and no mirror: what its repository holds is its own to say (I9). */
+  async hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean> {
+    return await hasBlob(this.#sources.endpoint, this.repository.path, blob, { counts: this.requests, signal });
+  }
+
+  async openBlob(blob: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    return await openBlob(this.#sources, this.repository.path, blob, offset, { counts: this.requests, signal });
+  }
+}

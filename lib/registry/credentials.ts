@@ -1,0 +1,87 @@
+import { createHash } from 'node:crypto';
+import { privateDomain, PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
+import { DockerCredentials } from './docker-credentials.ts';
+import { EcrCredentials } from './ecr-credentials.ts';
+import { SecretCredentials } from './secrets-credentials.ts';
+import type { RegistrySettings } from './settings.ts';
+import { SharedWork } from './shared-work.ts';
+
+/** What proves to a registry who we are. Never logged, shown or stored. */
+export type Credentials =
+  | { readonly kind: 'basic'; readonly username: string; readonly password: string }
+  /** A refresh token of OAuth2, which Docker calls identity token. */
+  | { readonly kind: 'identity'; readonly username?: string; readonly identityToken: string };
+
+export interface IssuedCredentials {
+  readonly credentials: Credentials;
+  /** When to read them again, by our clock. */
+  readonly untilMs: number;
+}
+
+/** One place that credentials of one registry come from. */
+export interface CredentialReader {
+  /** Undefined where there are none for this registry. */
+  read(signal: AbortSignal): Promise<IssuedCredentials | undefined>;
+  /** Names the credential without holding a secret: for the trust domain (I9). */
+  idOf(credentials: Credentials): string;
+}
+
+/** Long enough to cost nothing, short enough that a rotated secret is noticed. */
+export const CREDENTIALS_KEPT_MS = 5 * 60_000;
+
+/** The credentials of one registry, read when needed and kept for minutes. */
+export class RegistryCredentials {
+  readonly #settings: RegistrySettings;
+  readonly #reader: CredentialReader | undefined;
+  readonly #reading = new SharedWork<IssuedCredentials | undefined>();
+  #kept: { readonly issued: IssuedCredentials | undefined; readonly untilMs: number } | undefined;
+
+  constructor(settings: RegistrySettings, dockerConfigPath: string | undefined) {
+    this.#settings = settings;
+    this.#reader = readerOf(settings, dockerConfigPath);
+  }
+
+  /**
+   * The credentials, or undefined where the registry is read without.
+   *
+   * @throws ConfigError if they cannot be had; UpstreamUnavailableError if that may pass.
+   */
+  async read(signal: AbortSignal): Promise<Credentials | undefined> {
+    const reader = this.#reader;
+    if (reader === undefined) return undefined;
+    if (this.#kept === undefined || this.#kept.untilMs <= Date.now()) {
+      const issued = await this.#reading.run(signal, (shared) => reader.read(shared));
+      this.#kept = { issued, untilMs: issued?.untilMs ?? Date.now() + CREDENTIALS_KEPT_MS };
+    }
+    return this.#kept.issued?.credentials;
+  }
+
+  /** Reads again after `refused` were refused: undefined if nothing else is to be had. */
+  async renew(refused: Credentials, signal: AbortSignal): Promise<Credentials | undefined> {
+    if (this.#kept?.issued?.credentials === refused) this.#kept = undefined;
+    const renewed = await this.read(signal);
+    return JSON.stringify(renewed) === JSON.stringify(refused) ? undefined : renewed;
+  }
+
+  /** `public` without credentials; else the registry with a hash that names the credential. */
+  async domain(signal: AbortSignal): Promise<TrustDomain> {
+    const credentials = await this.read(signal);
+    if (credentials === undefined || this.#reader === undefined) return PUBLIC;
+    const id = createHash('sha256').update(this.#reader.idOf(credentials)).digest('hex').slice(0, 16);
+    return privateDomain(this.#settings.name, id);
+  }
+}
+
+function readerOf(settings: RegistrySettings, dockerConfigPath: string | undefined): CredentialReader | undefined {
+  const source = settings.credentials;
+  switch (source.kind) {
+    case 'none':
+      return undefined;
+    case 'docker':
+      return dockerConfigPath === undefined ? undefined : new DockerCredentials(dockerConfigPath, settings);
+    case 'secret':
+      return new SecretCredentials(source.secretId);
+    case 'ecr':
+      return new EcrCredentials(settings, source);
+  }
+}

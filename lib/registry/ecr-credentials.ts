@@ -1,0 +1,110 @@
+import type { ECRClientConfig } from '@aws-sdk/client-ecr';
+import { CacheError, ConfigError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import type { CredentialReader, IssuedCredentials } from './credentials.ts';
+import type { CredentialSource, RegistrySettings } from './settings.ts';
+
+const OP = 'get ECR token';
+/** ECR's tokens live 12 h. They are renewed half an hour early, so that none ends in the middle of a pull. */
+const MARGIN_MS = 30 * 60_000;
+const FALLBACK_LIFETIME_MS = 60 * 60_000;
+/** https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html, with FIPS and dual-stack names. */
+const ECR_HOST =
+  /^(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)$/;
+
+/** The account and region of a private ECR registry by its host, or undefined if it is none. */
+export function parseEcrHost(host: string): { readonly accountId: string; readonly region: string } | undefined {
+  const [, accountId, region] = ECR_HOST.exec(host) ?? [];
+  return accountId === undefined || region === undefined ? undefined : { accountId, region };
+}
+
+/** Tokens of Amazon ECR for one registry, as Basic credentials, optionally through another account's role. */
+export class EcrCredentials implements CredentialReader {
+  readonly #registry: string;
+  readonly #source: Extract<CredentialSource, { kind: 'ecr' }>;
+  readonly #place: { readonly accountId: string; readonly region: string };
+
+  /** @throws ConfigError if neither name nor endpoint is that of an ECR registry. */
+  constructor(
+    settings: Pick<RegistrySettings, 'name' | 'endpoint'>,
+    source: Extract<CredentialSource, { kind: 'ecr' }>,
+  ) {
+    const place = parseEcrHost(settings.name) ?? parseEcrHost(settings.endpoint.hostname);
+    if (place === undefined) {
+      throw new ConfigError(
+        `registry ${settings.name} has "credentials: ecr", but is not named like <account>.dkr.ecr.<region>.amazonaws.com`,
+      );
+    }
+    this.#registry = settings.name;
+    this.#source = source;
+    this.#place = place;
+  }
+
+  async read(signal: AbortSignal): Promise<IssuedCredentials> {
+    const { token, expiresAt } = await this.#getToken(signal);
+    const decoded = Buffer.from(token, 'base64').toString('utf8');
+    const colon = decoded.indexOf(':');
+    if (colon < 1) throw new UpstreamUnavailableError(OP, `ECR gave no usable token for ${this.#registry}`);
+    const nowMs = Date.now();
+    const lifetimeMs = expiresAt === undefined ? FALLBACK_LIFETIME_MS : expiresAt.getTime() - nowMs;
+    return {
+      credentials: { kind: 'basic', username: decoded.slice(0, colon), password: decoded.slice(colon + 1) },
+      untilMs: nowMs + Math.max(lifetimeMs - MARGIN_MS, lifetimeMs / 2),
+    };
+  }
+
+  idOf(): string {
+    return `ecr ${this.#place.accountId} ${this.#place.region} ${this.#source.roleArn ?? ''}`;
+  }
+
+  async #getToken(signal: AbortSignal): Promise<{ token: string; expiresAt: Date | undefined }> {
+    try {
+      const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
+      const role = await this.#assumeRole(signal);
+      const client = new ECRClient({
+        region: this.#place.region,
+        ...(role === undefined ? {} : { credentials: role }),
+      });
+      try {
+        const answer = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
+        const [first] = answer.authorizationData ?? [];
+        return { token: first?.authorizationToken ?? '', expiresAt: first?.expiresAt };
+      } finally {
+        client.destroy();
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof CacheError) throw error;
+      const name = error instanceof Error ? error.name : 'unknown error';
+      const message = `no ECR token for ${this.#registry}: ${name}; the role needs ecr:GetAuthorizationToken, and sts:AssumeRole where "roleArn" is set`;
+      if (/AccessDenied|InvalidParameter|Credentials|UnrecognizedClient|ValidationError/.test(name)) {
+        throw new ConfigError(message, error);
+      }
+      throw new UpstreamUnavailableError(OP, message, { cause: error });
+    }
+  }
+
+  async #assumeRole(signal: AbortSignal): Promise<ECRClientConfig['credentials'] | undefined> {
+    const { roleArn, externalId } = this.#source;
+    if (roleArn === undefined) return undefined;
+    const { STSClient, AssumeRoleCommand } = await import('@aws-sdk/client-sts');
+    const client = new STSClient({ region: this.#place.region });
+    try {
+      const command = new AssumeRoleCommand({
+        RoleArn: roleArn,
+        RoleSessionName: 'entrepot',
+        ...(externalId === undefined ? {} : { ExternalId: externalId }),
+      });
+      const { Credentials: role } = await client.send(command, { abortSignal: signal });
+      if (role?.AccessKeyId === undefined || role.SecretAccessKey === undefined) {
+        throw new UpstreamUnavailableError(OP, `STS gave no credentials for ${roleArn}`);
+      }
+      return {
+        accessKeyId: role.AccessKeyId,
+        secretAccessKey: role.SecretAccessKey,
+        ...(role.SessionToken === undefined ? {} : { sessionToken: role.SessionToken }),
+      };
+    } finally {
+      client.destroy();
+    }
+  }
+}

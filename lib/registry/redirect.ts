@@ -1,0 +1,62 @@
+import { UpstreamRefusedError } from '../errors/cache-error.ts';
+import { discard } from './body.ts';
+import { single } from './failure.ts';
+import { shown, type Answer, type Caller, type Question, type Transport } from './transport.ts';
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+export const isRedirect = (status: number): boolean => REDIRECTS.has(status);
+
+/**
+ * Sends the question and follows where its answers lead, by our own policy (I7, I8):
+ *
+ * - at most `maxRedirects` times;
+ * - `Authorization` goes to the origin that was asked, and once that was left never again, not even back to it;
+ * - another origin must be https at a public address, unless the configuration names it.
+ *
+ * @throws UpstreamRefusedError where an answer leads elsewhere, or too far.
+ */
+export async function sendFollowing(
+  transport: Transport,
+  question: Question,
+  authorization: string | undefined,
+  maxRedirects: number,
+  caller: Caller,
+): Promise<Answer> {
+  const secret = authorization === undefined ? {} : { authorization };
+  let hop: Question = { ...question, headers: { ...question.headers, ...secret } };
+  for (let redirects = 0; ; redirects++) {
+    const reach = redirects === 0 ? 'configured' : transport.hosts.reachOf(hop.url);
+    const answer = await transport.send(hop, reach, caller);
+    if (!isRedirect(answer.status)) return answer;
+    await discard(answer.body);
+    if (redirects >= maxRedirects) {
+      throw refused(question, `redirected us more than ${maxRedirects} times`);
+    }
+    const url = nextUrl(question, answer, transport);
+    const stays = url.origin === question.url.origin && 'authorization' in hop.headers;
+    hop = { ...question, kind: 'redirected', url, headers: { ...question.headers, ...(stays ? secret : {}) } };
+  }
+}
+
+function nextUrl(question: Question, answer: Answer, transport: Transport): URL {
+  const location = single(answer.headers.location);
+  if (location === undefined || !URL.canParse(location, answer.url.href)) {
+    throw refused(question, `answered ${answer.status} without a usable Location`);
+  }
+  const url = new URL(location, answer.url);
+  if (url.username !== '' || url.password !== '') {
+    throw refused(question, `redirected us to ${url.host} with credentials in the address`);
+  }
+  if (url.origin === answer.url.origin || transport.hosts.isOrigin(url)) return url;
+  if (url.protocol === 'https:' || (url.protocol === 'http:' && transport.hosts.redirects.names(url))) return url;
+  throw refused(
+    question,
+    url.protocol === 'http:'
+      ? `redirected us to http://${url.host}, which is not encrypted; if that is intended, add "http://${url.host}" to "redirects" of the registry`
+      : `redirected us to an address that starts with ${JSON.stringify(url.protocol)}`,
+  );
+}
+
+const refused = (question: Question, what: string): UpstreamRefusedError =>
+  new UpstreamRefusedError(question.op, `${shown(question.url)} ${what}; it was not followed`);

@@ -1,0 +1,73 @@
+import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { ConfigError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { CREDENTIALS_KEPT_MS, type CredentialReader, type IssuedCredentials } from './credentials.ts';
+
+const OP = 'read credentials';
+/** Errors that stay until somebody changes something. */
+const LASTING = new Set([
+  'AccessDeniedException',
+  'DecryptionFailure',
+  'InvalidParameterException',
+  'InvalidRequestException',
+  'ResourceNotFoundException',
+  'CredentialsProviderError',
+  'UnrecognizedClientException',
+]);
+
+/** Credentials from AWS Secrets Manager: JSON `{"username", "password"}` or `{"identityToken"}`. */
+export class SecretCredentials implements CredentialReader {
+  readonly #secretId: string;
+  #client: Promise<SecretsManagerClient> | undefined;
+
+  constructor(secretId: string) {
+    this.#secretId = secretId;
+  }
+
+  async read(signal: AbortSignal): Promise<IssuedCredentials> {
+    const text = await this.#readText(signal);
+    const untilMs = Date.now() + CREDENTIALS_KEPT_MS;
+    const { username, password, identityToken } = parseSecret(text);
+    if (typeof identityToken === 'string' && identityToken !== '') {
+      return { credentials: { kind: 'identity', identityToken }, untilMs };
+    }
+    if (typeof username === 'string' && username !== '' && typeof password === 'string') {
+      return { credentials: { kind: 'basic', username, password }, untilMs };
+    }
+    throw new ConfigError(
+      `secret ${this.#secretId} must hold JSON with "username" and "password", or with "identityToken"`,
+    );
+  }
+
+  idOf(): string {
+    return `secret ${this.#secretId}`;
+  }
+
+  async #readText(signal: AbortSignal): Promise<string | undefined> {
+    // Loaded where it is used: most pulls need no secret, and the import costs a cold start.
+    const { SecretsManagerClient, GetSecretValueCommand } = await import('@aws-sdk/client-secrets-manager');
+    const region = /^arn:[^:]+:secretsmanager:([^:]+):/.exec(this.#secretId)?.[1];
+    const client = await (this.#client ??= Promise.resolve(
+      new SecretsManagerClient(region === undefined ? {} : { region }),
+    ));
+    try {
+      const command = new GetSecretValueCommand({ SecretId: this.#secretId });
+      return (await client.send(command, { abortSignal: signal })).SecretString;
+    } catch (error) {
+      signal.throwIfAborted();
+      const name = error instanceof Error ? error.name : 'unknown error';
+      const message = `secret ${this.#secretId} cannot be read from Secrets Manager: ${name}`;
+      if (LASTING.has(name)) throw new ConfigError(message, error);
+      throw new UpstreamUnavailableError(OP, message, { cause: error });
+    }
+  }
+}
+
+/** Nothing of the text reaches an error: it is the secret. */
+function parseSecret(text: string | undefined): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(text ?? '');
+    return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,160 @@
+import { DeniedError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import { discard, readBounded } from './body.ts';
+import type { Credentials, RegistryCredentials } from './credentials.ts';
+import { answerFailure, connectionFailure } from './failure.ts';
+import type { Realm } from './realm.ts';
+import { SharedWork } from './shared-work.ts';
+import { shown, type Answer, type Caller, type Question, type Transport } from './transport.ts';
+
+const OP = 'get token';
+const TOKEN_ANSWER_BYTES = 256 * 1024;
+/** Where the answer does not say: https://distribution.github.io/distribution/spec/auth/token/#token-response-fields */
+const DEFAULT_LIFETIME_SECONDS = 60;
+const MAX_MARGIN_MS = 10_000;
+/** Above it, expired tokens are dropped: one entry for each repository adds up in a process that lives long. */
+const PRUNE_ABOVE = 1000;
+
+/** What a token is for. One token is kept for each. */
+export interface TokenPurpose {
+  readonly realm: Realm;
+  readonly service: string | undefined;
+  /** `repository:library/alpine:pull` */
+  readonly scope: string;
+}
+
+interface Token {
+  readonly text: string;
+  readonly untilMs: number;
+}
+
+interface TokenEntry {
+  readonly fetching: SharedWork<Token>;
+  token: Token | undefined;
+}
+
+/** The bearer tokens of one host, one per purpose, shared by all who ask at the same time. Failures are not kept. */
+export class Tokens {
+  readonly #transport: Transport;
+  readonly #credentials: RegistryCredentials | undefined;
+  readonly #entries = new Map<string, TokenEntry>();
+
+  constructor(transport: Transport, credentials: RegistryCredentials | undefined) {
+    this.#transport = transport;
+    this.#credentials = credentials;
+  }
+
+  /**
+   * A token that is not known to be expired.
+   *
+   * @throws DeniedError if the realm refuses; UpstreamUnavailableError, RateLimitedError.
+   */
+  async get(purpose: TokenPurpose, caller: Caller): Promise<string> {
+    const entry = this.#entryOf(purpose);
+    if (entry.token !== undefined && Date.now() < entry.token.untilMs) return entry.token.text;
+    const token = await entry.fetching.run(caller.signal, async (signal) => {
+      const fetched = await this.#fetch(purpose, { counts: caller.counts, signal });
+      entry.token = fetched;
+      return fetched;
+    });
+    return token.text;
+  }
+
+  /** Makes the next `get` fetch a new one, unless that happened already. */
+  forget(purpose: TokenPurpose, refused: string): void {
+    const entry = this.#entryOf(purpose);
+    if (entry.token?.text === refused) entry.token = undefined;
+  }
+
+  #entryOf({ realm, service, scope }: TokenPurpose): TokenEntry {
+    if (this.#entries.size > PRUNE_ABOVE) {
+      for (const [key, { token }] of this.#entries) {
+        if (token !== undefined && token.untilMs <= Date.now()) this.#entries.delete(key);
+      }
+    }
+    const key = JSON.stringify([realm.url.href, service, scope]);
+    const entry = this.#entries.get(key) ?? { fetching: new SharedWork<Token>(), token: undefined };
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  async #fetch(purpose: TokenPurpose, caller: Caller): Promise<Token> {
+    const credentials = await this.#credentials?.read(caller.signal);
+    try {
+      return await this.#fetchAs(credentials, purpose, caller);
+    } catch (error) {
+      if (!(error instanceof DeniedError) || credentials === undefined) throw error;
+      // The secret may have been rotated since it was read.
+      const renewed = await this.#credentials?.renew(credentials, caller.signal);
+      if (renewed === undefined) throw error;
+      return await this.#fetchAs(renewed, purpose, caller);
+    }
+  }
+
+  async #fetchAs(credentials: Credentials | undefined, purpose: TokenPurpose, caller: Caller): Promise<Token> {
+    const askedMs = Date.now();
+    const { reach } = purpose.realm;
+    let answer = await this.#transport.send(tokenQuestion(credentials, purpose), reach, caller);
+    if ((answer.status === 404 || answer.status === 405) && credentials?.kind === 'basic') {
+      // Some realms know only the OAuth2 form: https://distribution.github.io/distribution/spec/auth/oauth/
+      await discard(answer.body);
+      answer = await this.#transport.send(passwordQuestion(credentials, purpose), reach, caller);
+    }
+    return await readToken(answer, askedMs, caller.signal);
+  }
+}
+
+export const basicAuthorization = (credentials: Extract<Credentials, { kind: 'basic' }>): string =>
+  `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`;
+
+function tokenQuestion(credentials: Credentials | undefined, { realm, service, scope }: TokenPurpose): Question {
+  if (credentials?.kind === 'identity') {
+    const { identityToken } = credentials;
+    return postQuestion(realm, { grant_type: 'refresh_token', refresh_token: identityToken, service, scope });
+  }
+  const url = new URL(realm.url);
+  if (service !== undefined) url.searchParams.set('service', service);
+  url.searchParams.set('scope', scope);
+  const headers = credentials === undefined ? {} : { authorization: basicAuthorization(credentials) };
+  return { op: OP, kind: 'token', method: 'GET', url, headers };
+}
+
+function passwordQuestion(
+  { username, password }: Extract<Credentials, { kind: 'basic' }>,
+  { realm, service, scope }: TokenPurpose,
+): Question {
+  return postQuestion(realm, { grant_type: 'password', username, password, service, scope });
+}
+
+function postQuestion(realm: Realm, fields: Readonly<Record<string, string | undefined>>): Question {
+  const form = new URLSearchParams({ client_id: 'entrepot' });
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) form.set(name, value);
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+  return { op: OP, kind: 'token', method: 'POST', url: realm.url, headers, body: form.toString() };
+}
+
+async function readToken(answer: Answer, askedMs: number, signal: AbortSignal): Promise<Token> {
+  if (answer.status !== 200) throw await answerFailure(OP, shown(answer.url), answer);
+  const read = await readBounded(answer.body, TOKEN_ANSWER_BYTES).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw connectionFailure(OP, shown(answer.url), error);
+  });
+  const { token, access_token: accessToken, expires_in: expiresIn } = parseAnswer(read.bytes);
+  const text = typeof token === 'string' && token !== '' ? token : accessToken;
+  // Checked, because it goes into a header.
+  if (read.truncated || typeof text !== 'string' || !/^[\x21-\x7e]+$/.test(text)) {
+    throw new UpstreamRefusedError(OP, `${shown(answer.url)} answered 200, but with no usable token`);
+  }
+  const seconds = typeof expiresIn === 'number' && expiresIn >= 0 ? expiresIn : DEFAULT_LIFETIME_SECONDS;
+  const lifetimeMs = seconds * 1000;
+  return { text, untilMs: askedMs + lifetimeMs - Math.min(MAX_MARGIN_MS, lifetimeMs / 10) };
+}
+
+/** Nothing of the text reaches an error: it holds the token. */
+function parseAnswer(bytes: Buffer): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(bytes.toString('utf8'));
+    return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,112 @@
+import type { LookupFunction } from 'node:net';
+import type { IncomingHttpHeaders } from 'node:http';
+import { ConfiguredHosts, type Reach } from './address.ts';
+import type { Body } from './body.ts';
+import { createConnections, type Connections } from './connector.ts';
+import { connectionFailure } from './failure.ts';
+import type { RegistrySettings, UpstreamLimits } from './settings.ts';
+import type { RequestCounts } from './upstream.ts';
+import { USER_AGENT } from './user-agent.ts';
+
+/** What a request is for, as the receipt counts it. */
+export type RequestKind = Exclude<keyof RequestCounts, 'total'>;
+
+export interface Question {
+  /** For errors: `read manifest`. */
+  readonly op: string;
+  readonly kind: RequestKind;
+  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>> & { readonly authorization?: string };
+  readonly body?: string;
+}
+
+/** The body must be consumed or destroyed. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Body;
+  /** Who answered, after redirects. */
+  readonly url: URL;
+  /** What went with the request and must not come back in a message. */
+  readonly secrets: readonly string[];
+}
+
+/** Who asks, and until when. */
+export interface Caller {
+  readonly counts: RequestCounts;
+  readonly signal: AbortSignal;
+}
+
+export const noRequests = (): RequestCounts => ({
+  total: 0,
+  ping: 0,
+  token: 0,
+  manifest: 0,
+  blob: 0,
+  redirected: 0,
+});
+
+/** Host and path: a query may hold a signature, so it is never shown. */
+export const shown = (url: URL): string => `${url.host}${url.pathname}`;
+
+/** What a server could echo: the credential as it was sent, and as it reads decoded. */
+function secretsOf({ headers, body }: Question): string[] {
+  const [scheme, sent = ''] = headers.authorization?.split(' ') ?? [];
+  const decoded = scheme === 'Basic' ? Buffer.from(sent, 'base64').toString('utf8') : '';
+  const form = new URLSearchParams(body ?? '');
+  const secrets = [sent, decoded, decoded.replace(/^[^:]*:/, ''), form.get('password'), form.get('refresh_token')];
+  return secrets.filter((secret): secret is string => secret !== null && secret !== '');
+}
+
+/** Sends single requests for one registry, counted, over connections of its own. */
+export class Transport {
+  readonly hosts: ConfiguredHosts;
+  readonly #connections: Connections;
+
+  constructor(settings: RegistrySettings, limits: UpstreamLimits, lookup: LookupFunction | undefined) {
+    this.hosts = new ConfiguredHosts(settings);
+    this.#connections = createConnections(settings, this.hosts, limits, lookup);
+  }
+
+  /**
+   * One request, one answer, whatever its status. Redirects are not followed.
+   *
+   * @throws UpstreamUnavailableError if the connection failed, UpstreamRefusedError if it may not be made; the signal's reason.
+   */
+  async send(question: Question, reach: Reach, { counts, signal }: Caller): Promise<Answer> {
+    const { op, method, url } = question;
+    signal.throwIfAborted();
+    const dispatcher = this.#connections.to(url, reach);
+    counts.total++;
+    counts[question.kind]++;
+    try {
+      const answer = await dispatcher.request({
+        origin: url.origin,
+        path: `${url.pathname}${url.search}`,
+        method,
+        // `identity`: content must come as the bytes that were hashed.
+        headers: { 'user-agent': USER_AGENT, 'accept-encoding': 'identity', ...question.headers },
+        body: question.body ?? null,
+        signal,
+      });
+      // Destroying a body unread emits an error; whoever reads it is told by the read itself.
+      answer.body.on('error', () => undefined);
+      return {
+        status: answer.statusCode,
+        headers: answer.headers,
+        body: answer.body,
+        url,
+        secrets: secretsOf(question),
+      };
+    } catch (error) {
+      signal.throwIfAborted();
+      throw connectionFailure(op, shown(url), error);
+    }
+  }
+
+  /** Breaks all connections. */
+  async close(): Promise<void> {
+    await this.#connections.destroy();
+  }
+}

@@ -1,0 +1,37 @@
+import { hexOf, type Digest } from '../oci/digest.ts';
+
+/*
+ * The keys of the bucket (docs/design.md, section 3):
+ *
+ *   blobs/sha256/<hex>                          every manifest, config and layer
+ *   refs/<registry>/<repository>/<pointer>.json what a tag (or @digest) meant when it was last published
+ *
+ * Each segment under refs/ keeps letters, digits, ".", "_" and "-"; any other character is "!" and its two hex digits, because S3
+ * advises against "%", "[" and "]" in keys and none of the names can hold a "!":
+ *
+ *   [::1]:5000, team/app, latest     refs/!5B!3A!3A1!5D!3A5000/team/app/latest.json
+ *   ghcr.io, org/app, @sha256:1f…    refs/ghcr.io/org/app/!40sha256!3A1f….json
+ */
+
+/** Where the content with this digest is, and nothing else ever. */
+export function blobKey(digest: Digest): string {
+  return `blobs/sha256/${hexOf(digest)}`;
+}
+
+/** Where the record of this pointer is. Different pointers have different keys. */
+export function refKey(reference: {
+  readonly registry: string;
+  readonly path: string;
+  readonly pointer: string;
+}): string {
+  const path = reference.path.split('/').map(encodeSegment).join('/');
+  return `refs/${encodeSegment(reference.registry)}/${path}/${encodeSegment(reference.pointer)}.json`;
+}
+
+/** The names are ASCII by their grammar, so two hex digits suffice. */
+function encodeSegment(segment: string): string {
+  return segment.replace(
+    /[^\w.-]/g,
+    (character) => `!${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
+  );
+}

@@ -1,0 +1,48 @@
+import { StoreError } from '../errors/cache-error.ts';
+
+const MIB = 1024 * 1024;
+/** S3's own limits of a part: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
+export const MIN_PART_BYTES = 5 * MIB;
+const MAX_PART_BYTES = 5 * 1024 * MIB;
+/** One page of `ListParts`, so that a successor learns all finished parts by one request. */
+export const MAX_PARTS = 1000;
+const MAX_OBJECT_BYTES = MAX_PARTS * MAX_PART_BYTES;
+
+export const DEFAULT_PART_BYTES = 8 * MIB;
+export const DEFAULT_WINDOW_PARTS = 4;
+
+/** How a blob is cut for a multipart upload. All parts but the last have `partBytes`. */
+export interface PartPlan {
+  /** A multiple of 1 MiB, within S3's limits. */
+  readonly partBytes: number;
+  /** At most {@link MAX_PARTS}. */
+  readonly parts: number;
+  /** Buffers held at once, the one being filled included. */
+  readonly windowParts: number;
+}
+
+/**
+ * The plan for a blob of `size` bytes: `partBytes` as asked where that gives at most {@link MAX_PARTS} parts, else the next larger MiB that does.
+ *
+ * Where parts must grow, the window shrinks (to no less than two), so that memory stays near `partBytes * windowParts` of the configuration.
+ *
+ * @throws StoreError for a blob that 1,000 of the largest parts cannot hold (4.88 TiB).
+ */
+export function planParts(size: number, partBytes: number, windowParts: number): PartPlan {
+  if (size > MAX_OBJECT_BYTES) {
+    throw new StoreError(
+      'begin ingest',
+      `a blob of ${size} bytes was to be stored, but ${MAX_PARTS} parts hold at most ${MAX_OBJECT_BYTES} bytes; it cannot be cached`,
+      undefined,
+      false,
+    );
+  }
+  const wanted = Math.max(partBytes, MIN_PART_BYTES, Math.ceil(size / MAX_PARTS));
+  const planned = Math.min(Math.ceil(wanted / MIB) * MIB, MAX_PART_BYTES);
+  const affordable = Math.max(2, Math.floor((partBytes * windowParts) / planned));
+  return {
+    partBytes: planned,
+    parts: Math.ceil(size / planned),
+    windowParts: Math.min(windowParts, affordable),
+  };
+}

@@ -1,0 +1,201 @@
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  PutObjectCommand,
+  type HeadObjectCommandOutput,
+} from '@aws-sdk/client-s3';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { crc32 } from 'node:zlib';
+import { ContentMismatchError, StoreError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { hexOf, type Digest } from '../oci/digest.ts';
+import { drainVerified } from '../oci/verify.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
+import { crc32Base64, sha256Base64 } from './checksums.ts';
+import type { StoredContent } from './content-store.ts';
+import { blobKey } from './keys.ts';
+import { withPayloadHash, type S3Bucket } from './s3-client.ts';
+import { isChecksumRefused, isConflict, isNotFound, isPreconditionFailed, raise } from './s3-errors.ts';
+
+type Content = Pick<Descriptor, 'digest' | 'size'>;
+
+/** Media types are what manifests say of a blob, not what it is: two manifests may say different things of the same bytes. */
+export const CONTENT_TYPE = 'application/octet-stream';
+const CONFLICT_TRIES = 5;
+const CONFLICT_WAIT_MS = 200;
+
+/** Where content is, for messages. */
+export const locate = ({ bucket }: S3Bucket, digest: Digest): string => `s3://${bucket}/${blobKey(digest)}`;
+
+/** What is there, from a HEAD. Undefined on 404 and only then (I6). */
+export async function findContent(
+  bucket: S3Bucket,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<StoredContent | undefined> {
+  const command = new HeadObjectCommand({ Bucket: bucket.bucket, Key: blobKey(digest), ChecksumMode: 'ENABLED' });
+  try {
+    return storedContent(await bucket.client.send(command, { abortSignal: signal }));
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    return raise(error, 'find content', locate(bucket, digest), signal);
+  }
+}
+
+function storedContent(head: HeadObjectCommandOutput): StoredContent {
+  if (head.ContentLength === undefined || head.ETag === undefined) {
+    throw new StoreError('find content', 'S3 answered HEAD without Content-Length or ETag; is the endpoint really S3?');
+  }
+  // A composite checksum is one of the parts' checksums, and says nothing that could be compared with the digest.
+  const composite = head.ChecksumType === 'COMPOSITE' || head.ChecksumSHA256?.includes('-') === true;
+  const domain = head.Metadata?.domain;
+  return {
+    size: head.ContentLength,
+    etag: head.ETag,
+    ...(head.ChecksumType === 'FULL_OBJECT' && head.ChecksumCRC32 !== undefined ? { crc32: head.ChecksumCRC32 } : {}),
+    ...(!composite && head.ChecksumSHA256 !== undefined ? { sha256: head.ChecksumSHA256 } : {}),
+    ...(domain === undefined ? {} : { domain: domain as TrustDomain }),
+  };
+}
+
+/**
+ * Stores verified bytes by one conditional PUT that carries their digest: S3 refuses anything else. Succeeds, too, when they are there already.
+ *
+ * @throws ContentMismatchError if the bytes are not `content`; StoreError.
+ */
+export async function putContent(
+  bucket: S3Bucket,
+  content: Content,
+  bytes: Uint8Array,
+  domain: TrustDomain,
+  signal: AbortSignal,
+): Promise<StoredContent> {
+  const where = locate(bucket, content.digest);
+  if (bytes.byteLength !== content.size) {
+    throw new ContentMismatchError(
+      'put content',
+      `${content.digest} of ${content.size} bytes was to be stored, but ${bytes.byteLength} bytes were given; nothing was kept`,
+    );
+  }
+  const sha256 = sha256Base64(content.digest);
+  const put = async (): Promise<StoredContent> => {
+    const command = new PutObjectCommand({
+      Bucket: bucket.bucket,
+      Key: blobKey(content.digest),
+      Body: bytes,
+      ContentLength: content.size,
+      ContentType: CONTENT_TYPE,
+      ChecksumSHA256: sha256,
+      IfNoneMatch: '*',
+      Metadata: { domain },
+    });
+    const { ETag: etag = '' } = await bucket.client.send(withPayloadHash(command, hexOf(content.digest)), {
+      abortSignal: signal,
+    });
+    return { size: content.size, etag, sha256, domain };
+  };
+  const expected = { ...content, crc32: () => crc32Base64(crc32(bytes)) };
+  try {
+    return await writeOnce(bucket, expected, () => retryConflicts(put, signal), signal);
+  } catch (error) {
+    if (!isChecksumRefused(error)) return raise(error, 'put content', where, signal);
+    throw new ContentMismatchError(
+      'put content',
+      `${content.digest} was to be stored, but S3 found another digest over the bytes; nothing was kept`,
+    );
+  }
+}
+
+/** 409: another write of the same key is under way. Soon it is there (412) or has failed. */
+async function retryConflicts<T>(write: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await write();
+    } catch (error) {
+      if (!isConflict(error) || tries === CONFLICT_TRIES) throw error;
+    }
+    await pause(tries, signal);
+  }
+}
+
+/** A random wait, longer with each try. */
+export async function pause(tries: number, signal: AbortSignal): Promise<void> {
+  await sleep(Math.random() * CONFLICT_WAIT_MS * 2 ** (tries - 1), undefined, { signal });
+}
+
+/** What an object under the key must be. */
+export interface ExpectedContent extends Content {
+  /** Base64, of the whole content. */
+  readonly crc32: () => string;
+}
+
+/**
+ * Runs a conditional write. Where something is there already (412, also our own write whose answer was lost): right content is
+ * success; wrong content is deleted and written again, once.
+ */
+export async function writeOnce(
+  bucket: S3Bucket,
+  expected: ExpectedContent,
+  write: () => Promise<StoredContent>,
+  signal: AbortSignal,
+): Promise<StoredContent> {
+  try {
+    return await write();
+  } catch (error) {
+    if (!isPreconditionFailed(error)) throw error;
+  }
+  const found = await findContent(bucket, expected.digest, signal);
+  if (found !== undefined) {
+    if (await isExpected(bucket, found, expected, signal)) return found;
+    await deleteWrong(bucket, expected.digest, found.etag, signal);
+  }
+  try {
+    return await write();
+  } catch (error) {
+    if (!isPreconditionFailed(error)) throw error;
+    const again = await findContent(bucket, expected.digest, signal);
+    if (again !== undefined && (await isExpected(bucket, again, expected, signal))) return again;
+    throw new StoreError(
+      'write content',
+      `${locate(bucket, expected.digest)} held wrong content, was deleted, and holds wrong content again; find out who else writes to this bucket`,
+      error,
+    );
+  }
+}
+
+/** Whether the object is the expected content: by size and checksum, and only where S3 keeps no comparable checksum by reading it. */
+export async function isExpected(
+  bucket: S3Bucket,
+  found: StoredContent,
+  expected: ExpectedContent,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (found.size !== expected.size) return false;
+  if (found.sha256 !== undefined) return found.sha256 === sha256Base64(expected.digest);
+  if (found.crc32 !== undefined) return found.crc32 === expected.crc32();
+  const command = new GetObjectCommand({
+    Bucket: bucket.bucket,
+    Key: blobKey(expected.digest),
+    IfMatch: found.etag,
+  });
+  try {
+    const { Body: body } = await bucket.client.send(command, { abortSignal: signal });
+    await drainVerified(body as AsyncIterable<Uint8Array>, expected);
+    return true;
+  } catch (error) {
+    if (error instanceof ContentMismatchError) return false;
+    return raise(error, 'check content', locate(bucket, expected.digest), signal);
+  }
+}
+
+async function deleteWrong(bucket: S3Bucket, digest: Digest, etag: string, signal: AbortSignal): Promise<void> {
+  const command = new DeleteObjectCommand({ Bucket: bucket.bucket, Key: blobKey(digest), IfMatch: etag });
+  try {
+    await bucket.client.send(command, { abortSignal: signal });
+  } catch (error) {
+    // Gone or replaced in between: somebody else repairs it as well, and the next write tells.
+    if (isNotFound(error) || isPreconditionFailed(error)) return;
+    raise(error, 'delete wrong content', locate(bucket, digest), signal);
+  }
+}

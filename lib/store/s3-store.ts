@@ -1,0 +1,87 @@
+import { GetObjectCommand } from '@aws-sdk/client-s3';
+import { CacheError, ContentLostError, ContentMismatchError, StoreError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { readVerified } from '../oci/verify.ts';
+import type { ContentStore } from './content-store.ts';
+import { blobKey } from './keys.ts';
+import { DEFAULT_PART_BYTES, DEFAULT_WINDOW_PARTS, planParts } from './parts.ts';
+import type { S3Bucket } from './s3-client.ts';
+import { findContent, locate, putContent } from './s3-content.ts';
+import { isNotFound, raise } from './s3-errors.ts';
+import { S3Ingest } from './s3-ingest.ts';
+import { discardUpload } from './s3-parts.ts';
+
+export interface S3StoreOptions extends S3Bucket {
+  /** Content up to this size goes by one PUT, larger content in parts of this size (larger where there would be more than 1,000). */
+  readonly partBytes?: number;
+  /** Parts held in memory by one ingest, the one being filled included. */
+  readonly windowParts?: number;
+}
+
+/**
+ * Content by digest in an S3 bucket: verified before visible, never overwritten with something else (I1), "absent" on 404 only (I6).
+ *
+ * An ingest holds at most about `partBytes * windowParts` bytes of content.
+ */
+export function s3ContentStore(options: S3StoreOptions): ContentStore {
+  const { partBytes = DEFAULT_PART_BYTES, windowParts = DEFAULT_WINDOW_PARTS, ...bucket } = options;
+  return {
+    find: (digest, signal) => findContent(bucket, digest, signal),
+    read: (content, maxBytes, signal) => readContent(bucket, content, maxBytes, signal),
+    put: (content, bytes, domain, signal) => putContent(bucket, content, bytes, domain, signal),
+    begin: async (content, domain, signal, resume) => {
+      signal.throwIfAborted();
+      const plan = planParts(content.size, partBytes, windowParts);
+      // `node:crypto` cannot take up a hash in the middle (docs/design.md, section 4), so the predecessor's parts are of no use.
+      if (resume !== undefined) await discardUpload(bucket, content.digest, resume.uploadId, false);
+      return new S3Ingest({ bucket, content, domain, plan, signal });
+    },
+  };
+}
+
+async function readContent(
+  bucket: S3Bucket,
+  content: Descriptor,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const where = locate(bucket, content.digest);
+  if (content.size > maxBytes) {
+    throw new StoreError(
+      'read content',
+      `${where} of ${content.size} bytes was to be read into memory, where at most ${maxBytes} are allowed`,
+      undefined,
+      false,
+    );
+  }
+  // Stops the body that is not wanted; the connection goes with it.
+  const unwanted = new AbortController();
+  const abortSignal = AbortSignal.any([signal, unwanted.signal]);
+  const command = new GetObjectCommand({ Bucket: bucket.bucket, Key: blobKey(content.digest) });
+  try {
+    const { Body: body, ContentLength: found } = await bucket.client.send(command, { abortSignal });
+    if (body === undefined || found !== content.size) {
+      throw new ContentLostError(
+        'read content',
+        `${where} should have ${content.size} bytes, but has ${found ?? 'an unknown number'}; pull it again to repair it`,
+      );
+    }
+    return await readVerified(body as AsyncIterable<Uint8Array>, content, maxBytes);
+  } catch (error) {
+    unwanted.abort();
+    return raise(lostError(error, where), 'read content', where, signal);
+  }
+}
+
+/** What a failed read says about the content: gone, not what its name says, or nothing at all (then `error` itself). */
+function lostError(error: unknown, where: string): unknown {
+  if (error instanceof ContentMismatchError) {
+    return new ContentLostError(
+      'read content',
+      `${where} is not what its name says: ${error.message}; pull it again to repair it`,
+      error,
+    );
+  }
+  if (error instanceof CacheError || !isNotFound(error)) return error;
+  return new ContentLostError('read content', `${where} is gone; pull it again to repair it`, error);
+}

@@ -1,0 +1,202 @@
+import type { BlobRow, Catalog, Found, Root } from '../catalog/catalog.ts';
+import { ContentLostError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { hexOf, type Digest } from '../oci/digest.ts';
+import { blobsOf, parseManifest } from '../oci/manifest.ts';
+import { isIndexType } from '../oci/media-type.ts';
+import { formatPlatform, type Platform } from '../oci/platform.ts';
+import { isImageEntry, platformName, selectEntries } from '../oci/select.ts';
+import { coverage, platformsFor, wantedPlatforms, type Coverage, type Wanted } from '../pull/coverage.ts';
+import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
+import type { PullLimits } from '../pull/pull-request.ts';
+import type { ReceiptPlatform } from '../pull/receipt.ts';
+import { formatReference, type Reference } from '../reference/reference.ts';
+import type { ContentStore, StoredContent } from '../store/content-store.ts';
+
+const PARALLEL_LOOKS = 16;
+
+export interface ValidateRequest {
+  readonly reference: Reference;
+  /** None means what a pull without platforms means. */
+  readonly platforms: readonly Platform[];
+  /** Also ask S3 for every object. */
+  readonly deep: boolean;
+}
+
+export interface ValidateDeps {
+  readonly catalog: Catalog;
+  readonly store: ContentStore;
+  readonly limits: Pick<PullLimits, 'manifestBytes' | 'fanOut'>;
+  readonly defaultPlatforms: (registry: string) => readonly Platform[];
+}
+
+export interface MissingContent {
+  readonly digest: Digest;
+  /** Bytes; null where nothing known says. */
+  readonly size: number | null;
+  readonly reason: string;
+}
+
+/** What the cache holds of a reference. No request goes to a registry. */
+export interface Validation {
+  readonly reference: string;
+  readonly digest: Digest | null;
+  /** `unknown`: nothing was ever published under this name (for this repository). */
+  readonly state: 'complete' | 'incomplete' | 'unknown';
+  readonly platforms: readonly ReceiptPlatform[];
+  readonly missing: readonly MissingContent[];
+}
+
+/**
+ * Says from the cache alone whether the reference is all there for the platforms, and what is missing and why.
+ *
+ * With `deep`, every object is looked up in the store: size, ETag and checksum must be those of the catalogue. What is gone or wrong un-completes every root
+ * that uses it, so that the next pull heals it.
+ */
+export async function validate(deps: ValidateDeps, request: ValidateRequest, signal: AbortSignal): Promise<Validation> {
+  const { reference } = request;
+  const wanted = wantedPlatforms(request.platforms, deps.defaultPlatforms(reference.repository.registry));
+  const before = await deps.catalog.find(reference, { consistent: true, signal });
+  if (before.root === undefined || before.linked === undefined) {
+    return { reference: formatReference(reference), digest: null, state: 'unknown', platforms: [], missing: [] };
+  }
+  const damage = request.deep ? await findDamage(deps, before.root, coverage(before, wanted), signal) : [];
+  const found = damage.length === 0 ? before : await deps.catalog.find(reference, { consistent: true, signal });
+  return report(deps, reference, found, wanted, damage, signal);
+}
+
+async function report(
+  deps: ValidateDeps,
+  reference: Reference,
+  found: Found,
+  wanted: Wanted,
+  damage: readonly MissingContent[],
+  signal: AbortSignal,
+): Promise<Validation> {
+  const covered = coverage(found, wanted);
+  const missing = new Map(damage.map((one) => [one.digest, one]));
+  for (const one of await missingOf(deps, found, covered, wanted, signal)) {
+    if (!missing.has(one.digest)) missing.set(one.digest, one);
+  }
+  return {
+    reference: formatReference(reference),
+    digest: found.root?.digest ?? null,
+    state: covered.complete && missing.size === 0 ? 'complete' : 'incomplete',
+    platforms: [
+      ...covered.entries
+        .filter(({ entry }) => isImageEntry(entry))
+        .map(({ entry, complete }) => ({ platform: platformName(entry), digest: entry.digest, complete })),
+    ],
+    missing: [...missing.values()],
+  };
+}
+
+/** Why a root is not complete: platforms it does not have, manifests that were never pulled, blobs that are gone. */
+async function missingOf(
+  deps: ValidateDeps,
+  { root, linked }: Found,
+  covered: Coverage,
+  wanted: Wanted,
+  signal: AbortSignal,
+): Promise<MissingContent[]> {
+  if (root === undefined || covered.complete) return [];
+  const missing: MissingContent[] = [];
+  const platforms = platformsFor(wanted, root.mediaType);
+  for (const platform of selectEntries(root.entries, platforms).missing) {
+    missing.push({ digest: root.digest, size: null, reason: `the image has no ${formatPlatform(platform)}` });
+  }
+  for (const { entry, complete } of covered.entries) {
+    if (complete) continue;
+    if (root.complete.has(entry.digest) && linked?.has(entry.digest) !== true) {
+      missing.push({ ...sized(entry), reason: 'not linked to this repository: nothing proved yet that it holds this content' });
+      continue;
+    }
+    missing.push(...(await missingBelow(deps, entry, platformName(entry), signal)));
+  }
+  if (missing.length === 0) missing.push({ ...sized(root), reason: 'its content changed after it was published; pull it again' });
+  return missing;
+}
+
+async function missingBelow(
+  deps: ValidateDeps,
+  entry: Descriptor,
+  platform: string,
+  signal: AbortSignal,
+): Promise<MissingContent[]> {
+  const neverPulled = [{ ...sized(entry), reason: `platform ${platform} was not pulled` }];
+  const row = (await deps.catalog.findBlobs([entry.digest], signal)).get(entry.digest);
+  if (row?.state !== 'present') return row === undefined ? neverPulled : [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
+  const blobs = await blobsBelow(deps, entry, signal);
+  if (blobs === undefined) return [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
+  const rows = await deps.catalog.findBlobs(blobs.map((blob) => blob.digest), signal);
+  const absent = blobs.filter((blob) => rows.get(blob.digest)?.state !== 'present');
+  if (absent.length === 0) return neverPulled;
+  return absent.map((blob) => ({ ...sized(blob), reason: rows.has(blob.digest) ? 'gone from the store' : 'never copied' }));
+}
+
+const sized = ({ digest, size }: Descriptor): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size });
+
+/** The configs and layers of a manifest in the store; undefined where the manifest itself is gone, none below an index. */
+async function blobsBelow(deps: ValidateDeps, entry: Descriptor, signal: AbortSignal): Promise<Descriptor[] | undefined> {
+  if (isIndexType(entry.mediaType)) return [];
+  try {
+    const bytes = await deps.store.read(entry, deps.limits.manifestBytes, signal);
+    const manifest = parseManifest(bytes, entry.mediaType, deps.limits);
+    return manifest.kind === 'manifest' ? blobsOf(manifest) : [];
+  } catch (error) {
+    if (error instanceof ContentLostError) return undefined;
+    throw error;
+  }
+}
+
+/** Looks at every object that the complete part of the root needs, and takes back completeness where one is gone or wrong. */
+async function findDamage(deps: ValidateDeps, root: Root, covered: Coverage, signal: AbortSignal): Promise<MissingContent[]> {
+  const complete = covered.entries.filter((one) => one.complete).map(({ entry }) => entry);
+  const contents = new Map<Digest, Descriptor>();
+  for (const manifest of [root, ...complete]) {
+    contents.set(manifest.digest, manifest);
+    for (const blob of (await blobsBelow(deps, manifest, signal)) ?? []) contents.set(blob.digest, blob);
+  }
+  const rows = await deps.catalog.findBlobs([...contents.keys()], signal);
+  const places = limiter(PARALLEL_LOOKS);
+  const found = await allOrFirstFailure([...contents.values()], signal, (content, stop) =>
+    places.run(async (): Promise<MissingContent | undefined> => {
+      stop.throwIfAborted();
+      const row = rows.get(content.digest);
+      const stored = await deps.store.find(content.digest, stop);
+      const reason = damageOf(content, row, stored);
+      if (reason === undefined) return undefined;
+      await takeBack(deps.catalog, content.digest, row, stored, stop);
+      return { ...sized(content), reason };
+    }),
+  );
+  return found.filter((one) => one !== undefined);
+}
+
+function damageOf(content: Descriptor, row: BlobRow | undefined, stored: StoredContent | undefined): string | undefined {
+  if (stored === undefined) return 'the object is gone from the bucket';
+  if (row?.state !== 'present') return 'the catalogue does not know it as present';
+  if (stored.size !== content.size) return `the object has ${stored.size} bytes instead of ${content.size}`;
+  if (row.etag !== undefined && row.etag !== stored.etag) return 'the object was overwritten: its ETag is not the one recorded';
+  if (row.crc32 !== undefined && row.crc32 !== stored.crc32) return 'the CRC-32 of the object is not the one recorded';
+  const sha256 = Buffer.from(hexOf(content.digest), 'hex').toString('base64');
+  if (stored.sha256 !== undefined && stored.sha256 !== sha256) return 'the SHA-256 of the object is not its digest';
+  return undefined;
+}
+
+/** The row first: if somebody wrote the object anew meanwhile, nothing is taken back. */
+async function takeBack(
+  catalog: Catalog,
+  digest: Digest,
+  row: BlobRow | undefined,
+  stored: StoredContent | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const gone = row ?? { digest, state: 'absent' as const, domains: new Set<never>() };
+  if (!(await catalog.markBlobLost(gone, stored?.etag, signal))) return;
+  const children = new Map<Digest, Digest[]>();
+  for (const use of await catalog.findUses(digest, signal)) {
+    children.set(use.root, [...(children.get(use.root) ?? []), use.child]);
+  }
+  for (const [root, some] of children) await catalog.uncomplete(root, some, signal);
+}

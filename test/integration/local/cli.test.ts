@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { childEnvironment } from '../../../infra/local/processes.ts';
+import type { ImageRow } from '../../../lib/cli/images.ts';
+import type { FailureDocument } from '../../../lib/cli/output.ts';
+import type { Receipt } from '../../../lib/pull/receipt.ts';
+import type { Validation } from '../../../lib/validate/validate.ts';
+import { multiArchImage, upstreamImage } from '../../support/images.ts';
+import { startStack, type TestStack } from '../../support/stack.ts';
+import { startUpstream, when, type TestUpstream } from '../../support/upstream/upstream.ts';
+
+const LAUNCHER = fileURLToPath(new URL('../../../lib/cli/entrepot.js', import.meta.url));
+const REGISTRY = 'registry.example.test';
+const APP = `${REGISTRY}/team/app:v1`;
+const LAYER_BYTES = 20_000;
+
+interface Run {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Standard output as documents, one a line. */
+  readonly documents: unknown[];
+}
+
+describe('the command line', { timeout: 60_000 }, () => {
+  let folder: string;
+  let stack: TestStack;
+  let upstream: TestUpstream;
+  let environment: Readonly<Record<string, string>>;
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'entrepot-cli-'));
+    [stack, upstream] = await Promise.all([startStack(), startUpstream()]);
+    upstream.addImage('team/app', upstreamImage(multiArchImage({ name: 'app', layerBytes: [LAYER_BYTES] }), 'v1'));
+    const config = join(folder, 'config.yaml');
+    await writeFile(config, `registries:\n  ${REGISTRY}:\n    endpoint: ${upstream.origin}\n    credentials: none\n`);
+    environment = { ...stack.environment, ENTREPOT_CONFIG: config };
+  });
+
+  after(async () => {
+    await Promise.all([stack.close(), upstream.close()]);
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  function start(
+    args: readonly string[],
+    extra: Readonly<Record<string, string>> = {},
+    launcher = LAUNCHER,
+  ): ChildProcess {
+    return spawn(process.execPath, [launcher, ...args], {
+      cwd: folder,
+      env: { ...childEnvironment(), ...environment, ...extra },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  }
+
+  const entrepot = (...args: readonly string[]): Promise<Run> => finish(start(args));
+
+  test('pulls, then hits without a request: a document for each, and nothing else on stdout', async () => {
+    const first = await entrepot('pull', APP, '--platform', 'linux/amd64', '--json');
+    assert.equal(first.stderr, '');
+    assert.equal(first.code, 0);
+    assert.equal(first.documents.length, 1);
+    const receipt = first.documents[0] as Receipt;
+    assert.equal(receipt.outcome, 'pulled');
+    assert.equal(receipt.reference, APP);
+    assert.deepEqual(
+      receipt.platforms.map(({ platform, complete }) => [platform, complete]),
+      [['linux/amd64', true]],
+    );
+
+    upstream.requests.length = 0;
+    const second = await entrepot('pull', APP, '--platform', 'linux/amd64', '--json');
+    assert.equal((second.documents[0] as Receipt).outcome, 'hit');
+    assert.equal(upstream.requests.length, 0);
+  });
+
+  test('shows a human what happened, without bars where there is no terminal', async () => {
+    const { code, stdout, stderr } = await entrepot('pull', APP);
+    assert.equal(code, 0);
+    assert.match(stdout, /^registry\.example\.test\/team\/app:v1: (pulled|was in the cache)\n {2}digest {5}sha256:/);
+    assert.match(stdout, /platform {3}linux\/arm64 +sha256:[0-9a-f]{64} complete/);
+    assert.equal(stderr, '');
+  });
+
+  test('goes on after a failure, with a result for each reference', async () => {
+    const missing = `${REGISTRY}/team/app:nothing`;
+    const unconfigured = 'other.example.test/app:v1';
+    const { code, documents } = await entrepot('pull', missing, unconfigured, APP, '--json');
+    assert.equal(code, 1);
+    const [first, second, third] = documents as [FailureDocument, FailureDocument, Receipt];
+    assert.equal(documents.length, 3);
+    assert.deepEqual(Object.keys(first), ['reference', 'error']);
+    assert.deepEqual(Object.keys(first.error), ['code', 'message', 'retryable']);
+    assert.deepEqual([first.reference, first.error.code, first.error.retryable], [missing, 'MANIFEST_UNKNOWN', false]);
+    assert.deepEqual([second.reference, second.error.code], [unconfigured, 'NAME_UNKNOWN']);
+    assert.equal(third.reference, APP);
+  });
+
+  test('tells a human why, without a stack', async () => {
+    const { code, stdout, stderr } = await entrepot('pull', `${REGISTRY}/team/app:nothing`);
+    assert.equal(code, 1);
+    assert.equal(stdout, '');
+    assert.match(stderr, /^entrepot: registry\.example\.test\/team\/app:nothing: /);
+    assert.doesNotMatch(stderr, /^ +at /m);
+  });
+
+  test('usage: bad references and platforms end with 2 before anything is asked', async () => {
+    upstream.requests.length = 0;
+    const cases: readonly (readonly [readonly string[], string | null])[] = [
+      [['pull', 'Upper/Case:v1', APP, '--json'], 'NAME_INVALID'],
+      [['pull', `${REGISTRY}/app@sha256:12`, '--json'], 'DIGEST_INVALID'],
+      [['pull', APP, '--platform', 'linux', '--json'], null],
+      [['validate', 'a//b', '--json'], 'NAME_INVALID'],
+    ];
+    for (const [args, expected] of cases) {
+      const { code, stderr, documents } = await entrepot(...args);
+      assert.equal(code, 2, args.join(' '));
+      assert.equal(stderr, '');
+      for (const document of documents) assert.equal((document as FailureDocument).error.code, expected);
+      assert.equal(documents.length, args.filter((arg) => /[/@]/.test(arg)).length);
+    }
+    assert.equal(upstream.requests.length, 0);
+  });
+
+  test('usage: unknown commands and options, and missing references, end with 2', async () => {
+    for (const args of [['fetch'], ['pull'], ['pull', APP, '--fast'], ['validate'], ['validate', APP, APP], []]) {
+      const { code, stdout, stderr } = await entrepot(...args);
+      assert.equal(code, 2, args.join(' '));
+      assert.equal(stdout, '');
+      assert.notEqual(stderr, '');
+    }
+    assert.equal((await entrepot('--help')).code, 0);
+    assert.equal((await entrepot('pull', '--help')).code, 0);
+  });
+
+  test('usage: a wrong configuration ends with 2', async () => {
+    const args = ['pull', APP, '--json'];
+    const oneAlone = await finish(start(args, { ENTREPOT_TABLE: '' }));
+    assert.equal(oneAlone.code, 2);
+    assert.match((oneAlone.documents[0] as FailureDocument).error.message, /ENTREPOT_TABLE/);
+    const noFile = await finish(start(args, { ENTREPOT_CONFIG: join(folder, 'none.yaml') }));
+    assert.equal(noFile.code, 2);
+    assert.equal((await entrepot('local')).code, 2);
+  });
+
+  test('validate: 0 only if complete', async () => {
+    await entrepot('pull', APP, '--platform', 'linux/amd64');
+    const complete = await entrepot('validate', APP, '--platform', 'linux/amd64', '--deep', '--json');
+    assert.equal(complete.code, 0);
+    assert.deepEqual(Object.keys(complete.documents[0] as Validation), [
+      'reference',
+      'digest',
+      'state',
+      'platforms',
+      'missing',
+    ]);
+    const unknown = await entrepot('validate', `${REGISTRY}/team/app:v2`, '--json');
+    assert.equal(unknown.code, 1);
+    assert.equal((unknown.documents[0] as Validation).state, 'unknown');
+    assert.equal((await entrepot('validate', `${REGISTRY}/team/app:v2`)).code, 1);
+  });
+
+  test('images: what was published, with sizes', async () => {
+    await entrepot('pull', APP, '--platform', 'linux/amd64', '--platform', 'linux/arm64');
+    const { code, documents } = await entrepot('images', '--json');
+    assert.equal(code, 0);
+    const [image] = documents as [ImageRow];
+    assert.equal(documents.length, 1);
+    assert.equal(image.reference, APP);
+    assert.deepEqual([...image.platforms].sort(), ['linux/amd64', 'linux/arm64']);
+    assert.ok(image.size !== null && image.size > 2 * LAYER_BYTES);
+    assert.match(image.checked ?? '', /^\d{4}-\d\d-\d\dT/);
+    assert.match((await entrepot('images')).stdout, /^REFERENCE +DIGEST +PLATFORMS +SIZE +CHECKED\n/);
+  });
+
+  test('the first SIGINT ends a pull cleanly: partial, and 1', async () => {
+    upstream.addImage('team/slow', upstreamImage(multiArchImage({ name: 'slow' }), 'v1'));
+    const undo = upstream.fault(
+      when({ kind: 'blob', method: 'GET', repository: 'team/slow' }, { stallAfterBytes: 10 }),
+    );
+    const child = start(['pull', `${REGISTRY}/team/slow:v1`, '--json']);
+    const run = finish(child);
+    await until(() => upstream.count({ kind: 'blob', repository: 'team/slow' }) > 0);
+    child.kill('SIGINT');
+    child.kill('SIGINT'); // As npm and the terminal do: both are the same Ctrl-C.
+    const { code, documents } = await run;
+    undo();
+    assert.equal(code, 1);
+    assert.deepEqual(
+      (documents as Receipt[]).map(({ outcome }) => outcome),
+      ['partial'],
+    );
+    // What it held is free: the next pull does not wait for a lease to lapse.
+    const next = await entrepot('pull', `${REGISTRY}/team/slow:v1`, '--json');
+    assert.equal((next.documents[0] as Receipt).outcome, 'pulled');
+    assert.ok((next.documents[0] as Receipt).durationMs < 5_000);
+  });
+
+  test('works by a symbolic link, as npm installs it', async () => {
+    const link = join(folder, 'entrepot');
+    await symlink(LAUNCHER, link);
+    assert.equal((await finish(start(['images', '--json'], {}, link))).code, 0);
+  });
+
+  test('a reader that goes away is no error', async () => {
+    const child = start(['pull', APP, APP, '--json']);
+    child.stdout?.destroy();
+    const { code, stderr } = await finish(child);
+    assert.deepEqual([code, stderr], [0, '']);
+  });
+
+  test('without bucket and table uses the embedded stack, and `local` shows where it is', async () => {
+    const local = { ENTREPOT_BUCKET: '', ENTREPOT_TABLE: '', ENTREPOT_HOME: join(folder, 'home') };
+    const child = start(['local'], local);
+    const run = finish(child);
+    let printed = '';
+    child.stdout?.on('data', (chunk: string) => (printed += chunk));
+    await until(() => printed.includes('export ENTREPOT_TABLE='));
+    const pulled = await finish(start(['pull', APP, '--json'], local));
+    assert.equal(pulled.code, 0, pulled.stderr);
+    assert.equal((pulled.documents[0] as Receipt).outcome, 'pulled');
+    // What `local` printed is enough for another program.
+    const exported = Object.fromEntries(
+      [...printed.matchAll(/export (\w+)=(.*)/g)].map(([, name = '', value = '']): [string, string] => [name, value]),
+    );
+    const images = await finish(start(['images', '--json'], exported));
+    assert.equal(images.documents.length, 1);
+    child.kill('SIGINT');
+    assert.equal((await run).code, 0);
+  });
+});
+
+async function finish(child: ChildProcess): Promise<Run> {
+  let [stdout, stderr] = ['', ''];
+  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk));
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return {
+    code,
+    signal,
+    stdout,
+    stderr,
+    get documents() {
+      return stdout
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as unknown);
+    },
+  };
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  const start = performance.now();
+  while (!isSo()) {
+    if (performance.now() - start > 15_000) assert.fail('it did not happen within 15 s');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

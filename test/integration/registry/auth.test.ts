@@ -1,0 +1,314 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DeniedError, UpstreamRefusedError, UpstreamUnavailableError } from '../../../lib/errors/cache-error.ts';
+import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
+import { times, when } from '../../support/upstream/upstream.ts';
+import {
+  addBlob,
+  addManifest,
+  clientOf,
+  openRepository,
+  PATH,
+  readBlob,
+  REGISTRY,
+  soon,
+  tagged,
+  upstreamForTest,
+  type ClientOptions,
+} from './client-under-test.ts';
+
+let folder = '';
+let files = 0;
+before(async () => (folder = await mkdtemp(join(tmpdir(), 'entrepot-auth-'))));
+after(() => rm(folder, { recursive: true }));
+
+/** A docker configuration that logs in to the registry. */
+async function loggedIn(entry: object): Promise<ClientOptions & { dockerConfigPath: string }> {
+  const dockerConfigPath = join(folder, `config-${files++}.json`);
+  await writeFile(dockerConfigPath, JSON.stringify({ auths: { [REGISTRY]: entry } }));
+  return { dockerConfigPath, settings: { credentials: { kind: 'docker' } } };
+}
+
+const bob = { username: 'bob', password: 'hunter2:colon' };
+const users = { bob: 'hunter2:colon' };
+
+test('anonymous token: the first 401 tells how, one token serves the whole pull', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', service: 'the, service' } });
+  const { descriptor } = addManifest(upstream);
+  const blobs = [addBlob(upstream), addBlob(upstream), addBlob(upstream)];
+  const repository = await openRepository(upstream.origin);
+  const { digest } = await repository.resolve(tagged(), soon());
+  assert.equal(digest, descriptor.digest);
+  await repository.readManifest(digest, soon());
+  await Promise.all(blobs.map((blob) => readBlob(repository, blob)));
+  assert.equal(repository.domain, PUBLIC);
+  assert.deepEqual(repository.requests, { total: 7, ping: 0, token: 1, manifest: 3, blob: 3, redirected: 0 });
+  const token = upstream.requests.find(({ kind }) => kind === 'token');
+  assert.equal(token?.method, 'GET');
+  assert.equal(token.headers.authorization, undefined);
+  assert.deepEqual(Object.fromEntries(token.query), { service: 'the, service', scope: `repository:${PATH}:pull` });
+});
+
+test('one token for concurrent requests, one per repository, kept for the next pull', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  const blobs = Array.from({ length: 8 }, () => addBlob(upstream));
+  upstream.fault(when({ kind: 'token' }, { delayMs: 50 }));
+  const upstreams = clientOf(upstream.origin);
+  const repository = await upstreams.open({ registry: REGISTRY, path: PATH });
+  await Promise.all(blobs.map((blob) => readBlob(repository, blob)));
+  assert.equal(upstream.count({ kind: 'token' }), 1);
+  const again = await upstreams.open({ registry: REGISTRY, path: PATH });
+  await readBlob(again, blobs[0]!);
+  assert.deepEqual(again.requests, { total: 1, ping: 0, token: 0, manifest: 0, blob: 1, redirected: 0 });
+  upstream.putBlob('team/other', blobs[0]!.bytes);
+  await readBlob(await upstreams.open({ registry: REGISTRY, path: 'team/other' }), blobs[0]!);
+  assert.equal(upstream.count({ kind: 'token' }), 2);
+});
+
+test('a caller that gives up does not take the shared token from the others', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  const blob = addBlob(upstream);
+  upstream.fault(when({ kind: 'token' }, { delayMs: 150 }));
+  const repository = await openRepository(upstream.origin);
+  const leaving = new AbortController();
+  const reason = new Error('left');
+  const left = assert.rejects(repository.openBlob(blob.descriptor, 0, leaving.signal), (error) => error === reason);
+  await sleep(50);
+  const staying = readBlob(repository, blob);
+  await sleep(30);
+  leaving.abort(reason);
+  await left;
+  assert.deepEqual(await staying, blob.bytes);
+  assert.equal(upstream.count({ kind: 'token' }), 1);
+});
+
+test('with credentials: one ping, Basic to the realm, a private domain', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', users } });
+  const { descriptor } = addManifest(upstream);
+  const repository = await openRepository(upstream.origin, await loggedIn(bob));
+  assert.match(repository.domain, /^registry\.example\.test#[0-9a-f]{16}$/);
+  assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+  await repository.readManifest(descriptor.digest, soon());
+  assert.deepEqual(repository.requests, { total: 4, ping: 1, token: 1, manifest: 2, blob: 0, redirected: 0 });
+  const withBasic = upstream.requests.filter(({ headers }) => headers.authorization?.startsWith('Basic ') === true);
+  assert.deepEqual(
+    withBasic.map(({ kind }) => kind),
+    ['token'],
+  );
+});
+
+test('concurrent first requests with credentials share the ping', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', users } });
+  const blobs = Array.from({ length: 5 }, () => addBlob(upstream));
+  const repository = await openRepository(upstream.origin, await loggedIn(bob));
+  await Promise.all(blobs.map((blob) => readBlob(repository, blob)));
+  assert.deepEqual(repository.requests, { total: 7, ping: 1, token: 1, manifest: 0, blob: 5, redirected: 0 });
+});
+
+test('an identity token is exchanged by POST', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', service: 's', refreshTokens: ['refresh-me'] } });
+  addManifest(upstream);
+  const repository = await openRepository(upstream.origin, await loggedIn({ identitytoken: 'refresh-me' }));
+  await repository.resolve(tagged(), soon());
+  const token = upstream.requests.find(({ kind }) => kind === 'token');
+  assert.equal(token?.method, 'POST');
+  assert.deepEqual(Object.fromEntries(new URLSearchParams(token.body)), {
+    client_id: 'entrepot',
+    grant_type: 'refresh_token',
+    refresh_token: 'refresh-me',
+    service: 's',
+    scope: `repository:${PATH}:pull`,
+  });
+});
+
+test('a realm that knows POST alone gets the password by form', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', users } });
+  addManifest(upstream);
+  upstream.fault(when({ kind: 'token', method: 'GET' }, { status: 405 }));
+  const repository = await openRepository(upstream.origin, await loggedIn(bob));
+  await repository.resolve(tagged(), soon());
+  assert.equal(repository.requests.token, 2);
+});
+
+test('access_token is as good as token, and no expires_in is 60 s', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', field: 'access_token', tellExpiry: false } });
+  const { descriptor } = addManifest(upstream);
+  const repository = await openRepository(upstream.origin);
+  await repository.resolve(tagged(), soon());
+  await repository.readManifest(descriptor.digest, soon());
+  assert.equal(repository.requests.token, 1);
+});
+
+test('a token that is known to expire is renewed without a 401', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', expiresInSeconds: 1 } });
+  const { descriptor } = addManifest(upstream);
+  const repository = await openRepository(upstream.origin);
+  await repository.resolve(tagged(), soon());
+  await sleep(1000);
+  await repository.readManifest(descriptor.digest, soon());
+  assert.deepEqual(repository.requests, { total: 5, ping: 0, token: 2, manifest: 3, blob: 0, redirected: 0 });
+});
+
+test('a token that dies in the middle of a pull, and of a blob, is renewed once', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  const blob = addBlob(upstream, 500_000);
+  upstream.fault(
+    times(1, (request) => {
+      if (request.kind !== 'blob' || request.headers.authorization === undefined) return undefined;
+      upstream.revokeTokens();
+      return { dropAfterBytes: 100_000 };
+    }),
+  );
+  const repository = await openRepository(upstream.origin);
+  assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+  // 401, GET that breaks; 401 for the dead token, GET of the rest.
+  assert.deepEqual(repository.requests, { total: 6, ping: 0, token: 2, manifest: 0, blob: 4, redirected: 0 });
+});
+
+test('a fresh token that is refused is a refusal', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', expiresInSeconds: 0 } });
+  addManifest(upstream);
+  const repository = await openRepository(upstream.origin);
+  await assert.rejects(repository.resolve(tagged(), soon()), DeniedError);
+  assert.equal(repository.requests.total, 3);
+});
+
+test('a repository that anonymous tokens may not read is denied, not absent', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', users, anonymous: ['team/public'] } });
+  addManifest(upstream);
+  const repository = await openRepository(upstream.origin);
+  await assert.rejects(repository.resolve(tagged(), soon()), DeniedError);
+  const blob = addBlob(upstream);
+  await assert.rejects(repository.hasBlob(blob.descriptor, soon()), DeniedError);
+});
+
+test('what a realm gets wrong: 500s pass, nonsense does not, failures are not kept', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  addManifest(upstream);
+  const repository = await openRepository(upstream.origin);
+  upstream.fault(times(2, when({ kind: 'token' }, { status: 503 })));
+  await repository.resolve(tagged(), soon());
+  upstream.clearFaults();
+  upstream.revokeTokens();
+  for (const body of [
+    'not json',
+    '{}',
+    '{"token":"with\\nnewline"}',
+    '[]',
+    'null',
+    `{"token":"${'x'.repeat(300_000)}"}`,
+  ]) {
+    const remove = upstream.fault(when({ kind: 'token' }, { body: Buffer.from(body) }));
+    await assert.rejects(repository.resolve(tagged(), soon()), UpstreamRefusedError);
+    remove();
+  }
+  upstream.fault(times(3, when({ kind: 'token' }, { reset: true })));
+  await assert.rejects(repository.resolve(tagged(), soon()), UpstreamUnavailableError);
+  await repository.resolve(tagged(), soon());
+});
+
+test('Basic: credentials go with every request; wrong ones are denied and named nowhere', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'basic', users } });
+  const { descriptor } = addManifest(upstream);
+  const repository = await openRepository(upstream.origin, await loggedIn(bob));
+  assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+  assert.deepEqual(repository.requests, { total: 2, ping: 1, token: 0, manifest: 1, blob: 0, redirected: 0 });
+  const wrong = await openRepository(upstream.origin, await loggedIn({ ...bob, password: 'wrong-word' }));
+  upstream.fault((request) =>
+    request.kind === 'manifest'
+      ? {
+          body: Buffer.from(
+            JSON.stringify({ errors: [{ code: 'X', message: `${request.headers.authorization ?? ''} wrong-word` }] }),
+          ),
+        }
+      : undefined,
+  );
+  await assert.rejects(wrong.readManifest(descriptor.digest, soon()), (error) => {
+    assert.ok(error instanceof DeniedError);
+    assert.ok(!error.message.includes('wrong-word'), error.message);
+    assert.ok(!error.message.includes(Buffer.from('bob:wrong-word').toString('base64')), error.message);
+    return true;
+  });
+});
+
+test('credentials that were rotated are read again after a 401', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'basic', users } });
+  const { descriptor } = addManifest(upstream);
+  const options = await loggedIn({ ...bob, password: 'old' });
+  const repository = await openRepository(upstream.origin, options);
+  await assert.rejects(repository.resolve(tagged(), soon()), DeniedError);
+  await writeFile(options.dockerConfigPath, JSON.stringify({ auths: { [REGISTRY]: bob } }));
+  assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+});
+
+test('a challenge that only /v2/ sends is asked for there', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  const { descriptor } = addManifest(upstream);
+  upstream.fault((request, answer) =>
+    request.kind === 'manifest' && answer.status === 401 ? { headers: { 'www-authenticate': undefined } } : undefined,
+  );
+  const repository = await openRepository(upstream.origin);
+  assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+  assert.deepEqual(repository.requests, { total: 4, ping: 1, token: 1, manifest: 2, blob: 0, redirected: 0 });
+});
+
+test('a foreign realm is neither dialled nor given credentials, nor asked anonymously (I7)', async () => {
+  const thief = await upstreamForTest({ auth: { kind: 'bearer' } });
+  // Another port of the same IP is I7's exception, so the thief has a name.
+  const realm = `http://thief.example.test:${thief.port}/token`;
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', realm, users } });
+  addManifest(upstream);
+  const names = { 'thief.example.test': ['127.0.0.1'] };
+  for (const options of [await loggedIn(bob), {}]) {
+    const repository = await openRepository(upstream.origin, { ...options, names });
+    await assert.rejects(repository.resolve(tagged(), soon()), (error) => {
+      return error instanceof UpstreamRefusedError && /thief\.example\.test:\d+.*"realms"/.test(error.message);
+    });
+  }
+  assert.equal(thief.count(), 0);
+  assert.equal(upstream.requests.filter(({ headers }) => headers.authorization !== undefined).length, 0);
+});
+
+test('a realm that the configuration names, and another port of an IP, are good', async () => {
+  const realmServer = await upstreamForTest({ auth: { kind: 'bearer', users } });
+  const named = `http://sso.example.test:${realmServer.port}/token`;
+  for (const [realm, realms] of [
+    [named, [`sso.example.test:${realmServer.port}`]],
+    [`${realmServer.origin}/token`, []],
+  ] as const) {
+    realmServer.requests.length = 0;
+    const upstream = await upstreamForTest({ auth: { kind: 'bearer', realm } });
+    addManifest(upstream);
+    const options = await loggedIn(bob);
+    const repository = await openRepository(upstream.origin, {
+      ...options,
+      settings: { ...options.settings, realms },
+      names: { 'sso.example.test': ['127.0.0.1'] },
+    });
+    // The registry does not know the token; what counts is that the realm was asked.
+    await assert.rejects(repository.resolve(tagged(), soon()), DeniedError);
+    assert.ok(realmServer.count({ kind: 'token' }) >= 1);
+  }
+});
+
+test('a 401 with a large body does not hold the connection that the token needs', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  const { descriptor } = addManifest(upstream);
+  upstream.fault((_request, answer) => (answer.status === 401 ? { body: Buffer.alloc(1_000_000, 0x20) } : undefined));
+  const repository = await openRepository(upstream.origin, { settings: { maxConnections: 1 } });
+  assert.equal((await repository.readManifest(descriptor.digest, soon())).descriptor.digest, descriptor.digest);
+});
+
+test('a realm that redirects is refused', async () => {
+  const thief = await upstreamForTest();
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', users } });
+  addManifest(upstream);
+  upstream.fault(when({ kind: 'token' }, { status: 307, headers: { location: `${thief.origin}/token` } }));
+  const repository = await openRepository(upstream.origin, await loggedIn(bob));
+  await assert.rejects(repository.resolve(tagged(), soon()), UpstreamRefusedError);
+  assert.equal(thief.count(), 0);
+});

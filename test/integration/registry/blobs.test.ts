@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, test } from 'node:test';
+import {
+  BlobUnknownError,
+  ContentMismatchError,
+  DeniedError,
+  RateLimitedError,
+  UpstreamUnavailableError,
+} from '../../../lib/errors/cache-error.ts';
+import { times, when } from '../../support/upstream/upstream.ts';
+import {
+  addBlob,
+  collect,
+  LIMITS,
+  openRepository,
+  PATH,
+  readBlob,
+  soon,
+  upstreamForTest,
+} from './client-under-test.ts';
+
+const MIB = 1024 * 1024;
+
+// Most of the time is spent waiting for time-outs: side by side it is spent once.
+describe('blobs over HTTP', { concurrency: 4 }, () => {
+  test('a blob is one GET, whole or from an offset', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, MIB);
+    const repository = await openRepository(upstream.origin);
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+    assert.deepEqual(await readBlob(repository, blob, 500_000), blob.bytes.subarray(500_000));
+    assert.deepEqual(repository.requests, { total: 2, ping: 0, token: 0, manifest: 0, blob: 2, redirected: 0 });
+    assert.deepEqual(
+      upstream.requests.map(({ headers }) => headers.range),
+      [undefined, 'bytes=500000-'],
+    );
+  });
+
+  test('an empty blob is asked for; the end of one is not', async () => {
+    const upstream = await upstreamForTest();
+    const empty = addBlob(upstream, 0);
+    const blob = addBlob(upstream, 100);
+    const repository = await openRepository(upstream.origin);
+    assert.equal((await readBlob(repository, empty)).byteLength, 0);
+    assert.equal(upstream.count(), 1);
+    assert.equal((await readBlob(repository, blob, 100)).byteLength, 0);
+    assert.equal(upstream.count(), 1);
+    await assert.rejects(readBlob(repository, blob, 101), ContentMismatchError);
+  });
+
+  test('a drop at byte N goes on at byte N, from the original address', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, MIB);
+    upstream.fault(times(3, when({ kind: 'blob' }, { dropAfterBytes: 200_000 })));
+    const repository = await openRepository(upstream.origin);
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+    assert.deepEqual(
+      upstream.requests.map(({ headers }) => headers.range),
+      [undefined, 'bytes=200000-', 'bytes=400000-', 'bytes=600000-'],
+    );
+  });
+
+  test('an upstream without ranges starts over, and what is known is skipped', async () => {
+    const upstream = await upstreamForTest({ ranges: false });
+    const blob = addBlob(upstream, MIB);
+    upstream.fault(times(1, when({ kind: 'blob' }, { dropAfterBytes: 200_000 })));
+    const repository = await openRepository(upstream.origin);
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+    assert.equal(upstream.count(), 2);
+  });
+
+  test('a short body without length goes on; a stall goes on', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, MIB);
+    upstream.fault(
+      times(
+        1,
+        when({}, (answer) => ({ chunked: true, body: answer.body.subarray(0, 1000) })),
+      ),
+    );
+    upstream.fault(times(1, when({}, { stallAfterBytes: 70_000 })));
+    const repository = await openRepository(upstream.origin);
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+    assert.deepEqual(
+      upstream.requests.map(({ headers }) => headers.range),
+      [undefined, 'bytes=1000-', 'bytes=71000-'],
+    );
+  });
+
+  test('reconnects without progress are given up; progress resets the count', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, 10_000);
+    const repository = await openRepository(upstream.origin);
+    upstream.fault(times(LIMITS.stalls * 4, when({ kind: 'blob' }, { dropAfterBytes: 500 })));
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+    upstream.clearFaults();
+    upstream.requests.length = 0;
+    upstream.fault(times(1, when({ kind: 'blob' }, { dropAfterBytes: 500 })));
+    upstream.fault(when({ kind: 'blob' }, { dropAfterBytes: 0 }));
+    await assert.rejects(readBlob(repository, blob), (error) => {
+      return error instanceof UpstreamUnavailableError && error.message.includes('at byte 500 of 10000');
+    });
+    assert.equal(upstream.count(), 1 + LIMITS.stalls);
+  });
+
+  test('a stall that never ends is timed out', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, 10_000);
+    upstream.fault(when({ kind: 'blob' }, { stallAfterBytes: 0 }));
+    const repository = await openRepository(upstream.origin, { limits: { stalls: 1, bodyTimeoutMs: 100 } });
+    await assert.rejects(readBlob(repository, blob), (error) => {
+      return error instanceof UpstreamUnavailableError && error.timedOut;
+    });
+  });
+
+  test('wrong sizes: by length at once, by range, and in the stream before a byte too many is given', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, 10_000);
+    const repository = await openRepository(upstream.origin);
+    const opened = (): Promise<unknown> => repository.openBlob(blob.descriptor, 0, soon());
+    let remove = upstream.fault(when({}, { body: Buffer.alloc(9_999) }));
+    await assert.rejects(opened(), ContentMismatchError);
+    remove();
+    remove = upstream.fault(when({}, { body: Buffer.alloc(10_001) }));
+    await assert.rejects(opened(), ContentMismatchError);
+    remove();
+    remove = upstream.fault(when({}, { chunked: true, body: Buffer.alloc(300_000) }));
+    const chunks = await repository.openBlob(blob.descriptor, 0, soon());
+    let given = 0;
+    await assert.rejects(async () => {
+      for await (const chunk of chunks) given += chunk.byteLength;
+    }, ContentMismatchError);
+    assert.ok(given <= 10_000);
+    remove();
+    for (const range of ['bytes 400-9999/10000', 'bytes 500-9999/9999', 'bytes */10000', undefined]) {
+      remove = upstream.fault(when({}, { headers: { 'content-range': range } }));
+      await assert.rejects(repository.openBlob(blob.descriptor, 500, soon()), ContentMismatchError);
+      remove();
+    }
+    upstream.putBlob(PATH, blob.bytes.subarray(0, 300), blob.descriptor.digest);
+    await assert.rejects(repository.openBlob(blob.descriptor, 500, soon()), ContentMismatchError);
+  });
+
+  test('404, 401, 403 and 429 are known before anything is read', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream);
+    const repository = await openRepository(upstream.origin);
+    const cases = [
+      [404, BlobUnknownError],
+      [401, DeniedError],
+      [403, DeniedError],
+      [429, RateLimitedError],
+      [503, UpstreamUnavailableError],
+    ] as const;
+    for (const [status, type] of cases) {
+      const remove = upstream.fault(when({}, { status, headers: { 'retry-after': '0' } }));
+      await assert.rejects(repository.openBlob(blob.descriptor, 0, soon()), type);
+      if (status !== 404) await assert.rejects(repository.hasBlob(blob.descriptor, soon()), type);
+      remove();
+    }
+  });
+
+  test('hasBlob: 200 with the right size, 404, a redirect, and a contradiction', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream);
+    const repository = await openRepository(upstream.origin);
+    assert.equal(await repository.hasBlob(blob.descriptor, soon()), true);
+    await assert.rejects(repository.hasBlob({ ...blob.descriptor, size: 999 }, soon()), ContentMismatchError);
+    let remove = upstream.fault(when({}, { status: 307, headers: { location: 'https://cdn.example.test/x' } }));
+    assert.equal(await repository.hasBlob(blob.descriptor, soon()), true);
+    remove();
+    remove = upstream.fault(when({}, { headers: { 'content-length': '0' } }));
+    assert.equal(await repository.hasBlob(blob.descriptor, soon()), true);
+    remove();
+    upstream.deleteBlob(PATH, blob.descriptor.digest);
+    assert.equal(await repository.hasBlob(blob.descriptor, soon()), false);
+    assert.deepEqual(new Set(upstream.requests.map(({ method }) => method)), new Set(['HEAD']));
+    assert.equal(repository.requests.blob, upstream.count());
+  });
+
+  test('a consumer that stops, and one that never starts, give the connection back', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, 8 * MIB);
+    // With one connection a body that is left open would block everything after it.
+    const repository = await openRepository(upstream.origin, { settings: { maxConnections: 1 } });
+    for await (const chunk of await repository.openBlob(blob.descriptor, 0, soon())) {
+      assert.ok(chunk.byteLength > 0);
+      break;
+    }
+    const unread = (await repository.openBlob(blob.descriptor, 0, soon()))[Symbol.asyncIterator]();
+    await unread.return?.();
+    assert.deepEqual(await unread.next(), { done: true, value: undefined });
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+  });
+
+  test('a signal ends the stream with its reason, also between two reads', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, 8 * MIB);
+    const repository = await openRepository(upstream.origin, { settings: { maxConnections: 1 } });
+    const controller = new AbortController();
+    const reason = new Error('deadline');
+    const chunks = (await repository.openBlob(blob.descriptor, 0, controller.signal))[Symbol.asyncIterator]();
+    await chunks.next();
+    controller.abort(reason);
+    await sleep(20);
+    await assert.rejects(
+      async () => {
+        for (let i = 0; i < 10_000; i++) await chunks.next();
+      },
+      (error) => error === reason,
+    );
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+  });
+
+  test('connections to one origin are bounded', async () => {
+    const upstream = await upstreamForTest();
+    const blobs = Array.from({ length: 6 }, () => addBlob(upstream, 1000));
+    let now = 0;
+    let most = 0;
+    upstream.fault(() => {
+      now++;
+      most = Math.max(most, now);
+      setTimeout(() => now--, 30);
+      return { delayMs: 30 };
+    });
+    const repository = await openRepository(upstream.origin, { settings: { maxConnections: 2 } });
+    await Promise.all(blobs.map((blob) => readBlob(repository, blob)));
+    assert.ok(most <= 2, `${most} at once`);
+  });
+
+  test('a slow consumer is no stall', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, 4 * MIB);
+    const repository = await openRepository(upstream.origin, { limits: { bodyTimeoutMs: 150 } });
+    const chunks = (await repository.openBlob(blob.descriptor, 0, soon()))[Symbol.asyncIterator]();
+    const first = await chunks.next();
+    await sleep(500);
+    const rest = await collect({ [Symbol.asyncIterator]: () => chunks });
+    assert.equal((first.value as Uint8Array).byteLength + rest.byteLength, blob.bytes.byteLength);
+  });
+});

@@ -1,0 +1,220 @@
+import { Agent, createServer, request as httpRequest } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** What a fault may look at. The body is there only for `answer` given as a function. */
+export interface FaultRequest {
+  readonly method: string;
+  /** With the query string, as sent. */
+  readonly path: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** A response made up by the proxy. */
+export interface FaultAnswer {
+  readonly status: number;
+  readonly headers?: OutgoingHttpHeaders;
+  readonly body?: string | Buffer;
+}
+
+export type FaultAction =
+  /** Forwards, waits for the whole answer, then resets the connection: it happened, but the client does not know. */
+  | { readonly kind: 'lose-answer' }
+  /** Answers in place of the target, which sees nothing. */
+  | { readonly kind: 'answer'; readonly answer: FaultAnswer | ((request: FaultRequest) => FaultAnswer) }
+  /** Resets the connection; the target sees nothing. */
+  | { readonly kind: 'reset' }
+  /** Forwards after a while. */
+  | { readonly kind: 'delay'; readonly delayMs: number }
+  /** Forwards once the promise is settled. */
+  | { readonly kind: 'hold'; readonly until: Promise<unknown> };
+
+/** The first rule that matches and has `times` left takes the request. Every given field must match. */
+export interface FaultRule {
+  readonly method?: string;
+  /** Tested on the path with its query string. */
+  readonly path?: RegExp;
+  /** By lower-case name: `{ 'x-amz-target': /\.PutItem$/ }`. */
+  readonly headers?: Readonly<Record<string, RegExp>>;
+  /** How many matching requests pass untouched before the rule takes one. */
+  readonly skip?: number;
+  /** How many requests the rule takes; `Infinity` for all. */
+  readonly times: number;
+  readonly action: FaultAction;
+}
+
+/** One request that came, in the order of arrival. */
+export interface LoggedRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly startedMs: number;
+  /** The fault that took it. */
+  fault?: FaultAction['kind'];
+  /** What the client was answered; undefined while open, and where the connection was reset. */
+  status?: number;
+  /** Why the proxy itself reset the connection: the target was not reached, or the client went away. */
+  error?: unknown;
+  endedMs?: number;
+}
+
+export interface FaultProxy extends AsyncDisposable {
+  /** `http://127.0.0.1:<port>`, in place of the target's endpoint. */
+  readonly endpoint: string;
+  /** Tried in order; push and splice at any time. */
+  readonly rules: FaultRule[];
+  readonly log: LoggedRequest[];
+  /** Ends all connections and stops listening. */
+  close(): Promise<void>;
+}
+
+const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'proxy-connection']);
+
+/**
+ * A loopback HTTP proxy in front of `targetEndpoint` (plain HTTP) that injects faults by rule and logs every request.
+ *
+ * `Host` is forwarded as the client sent and signed it, so that SigV4 signatures still verify at the target.
+ */
+export async function startFaultProxy(targetEndpoint: string): Promise<FaultProxy> {
+  const target = new URL(targetEndpoint);
+  const agent = new Agent({ keepAlive: true });
+  const rules: FaultRule[] = [];
+  const log: LoggedRequest[] = [];
+  const taken = new Map<FaultRule, number>();
+
+  const server = createServer({ requestTimeout: 0 }, (request, response) => {
+    const entry: LoggedRequest = {
+      method: request.method ?? '',
+      path: request.url ?? '',
+      headers: request.headers,
+      startedMs: performance.now(),
+    };
+    log.push(entry);
+    response.once('close', () => {
+      entry.endedMs = performance.now();
+      if (response.writableFinished) entry.status = response.statusCode;
+    });
+    const action = rules.find((rule) => takes(rule, entry, taken))?.action;
+    if (action !== undefined) entry.fault = action.kind;
+    serve({ target, agent }, action, request, response).catch((error: unknown) => {
+      entry.error = error;
+      request.socket.resetAndDestroy();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+
+  const close = async (): Promise<void> => {
+    await new Promise<void>((resolve) => {
+      server.close(() => {
+        resolve();
+      });
+      server.closeAllConnections();
+    });
+    agent.destroy();
+  };
+  const { port } = server.address() as AddressInfo;
+  return { endpoint: `http://127.0.0.1:${port}`, rules, log, close, [Symbol.asyncDispose]: close };
+}
+
+/** Whether the rule takes this request; counts it if it matches. */
+function takes(rule: FaultRule, request: LoggedRequest, taken: Map<FaultRule, number>): boolean {
+  if (rule.method !== undefined && rule.method !== request.method) return false;
+  if (rule.path !== undefined && !rule.path.test(request.path)) return false;
+  for (const [name, pattern] of Object.entries(rule.headers ?? {})) {
+    const value = request.headers[name];
+    if (value === undefined || !pattern.test(String(value))) return false;
+  }
+  const before = taken.get(rule) ?? 0;
+  const skip = rule.skip ?? 0;
+  if (before >= skip + rule.times) return false;
+  taken.set(rule, before + 1);
+  return before >= skip;
+}
+
+interface Upstream {
+  readonly target: URL;
+  readonly agent: Agent;
+}
+
+async function serve(
+  upstream: Upstream,
+  action: FaultAction | undefined,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  let held: Buffer | undefined;
+  switch (action?.kind) {
+    case 'reset':
+      request.socket.resetAndDestroy();
+      return;
+    case 'answer': {
+      const body = await bytesOf(request);
+      const { method = '', url = '', headers } = request;
+      const { answer } = action;
+      const made = typeof answer === 'function' ? answer({ method, path: url, headers, body }) : answer;
+      response.writeHead(made.status, made.headers).end(method === 'HEAD' ? undefined : made.body);
+      return;
+    }
+    case 'lose-answer': {
+      const answered = await forward(upstream, request, response);
+      await bytesOf(answered);
+      request.socket.resetAndDestroy();
+      return;
+    }
+    case 'delay':
+    case 'hold':
+      // Read meanwhile: with unread bytes in the socket, Node would not notice that the client went away.
+      held = await bytesOf(request);
+      await (action.kind === 'delay' ? sleep(action.delayMs) : Promise.allSettled([action.until]));
+      break;
+    case undefined:
+  }
+  if (response.closed) return; // The client went away meanwhile, and the target shall see nothing of it.
+  const answered = await forward(upstream, request, response, held);
+  response.writeHead(answered.statusCode ?? 502, answered.statusMessage ?? '', endToEnd(answered.headers));
+  answered.once('error', () => request.socket.resetAndDestroy());
+  answered.pipe(response);
+}
+
+/** The target's answer, once its headers are there. `held` is the body, where it was read already. */
+function forward(
+  { target, agent }: Upstream,
+  request: IncomingMessage,
+  response: ServerResponse,
+  held?: Buffer,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    // `Expect` is answered by this server itself (and never signed); the rest, Host too, goes on as it came.
+    const { expect: _, ...headers } = request.headers;
+    const onward = httpRequest({
+      agent,
+      host: target.hostname,
+      port: target.port,
+      method: request.method,
+      path: request.url,
+      headers,
+      setHost: false,
+    });
+    onward.once('response', resolve);
+    onward.once('error', reject);
+    // A client that goes away takes its request to the target along.
+    response.once('close', () => {
+      if (!response.writableFinished) onward.destroy();
+    });
+    request.once('error', reject);
+    if (held === undefined) request.pipe(onward);
+    else onward.end(held);
+  });
+}
+
+async function bytesOf(message: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of message) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+function endToEnd(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !HOP_BY_HOP.has(name)));
+}

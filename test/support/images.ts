@@ -1,0 +1,101 @@
+import { createCipheriv, createHash } from 'node:crypto';
+import {
+  buildAttestation,
+  buildImage,
+  buildIndex,
+  type Image,
+  type IndexEntrySpec,
+  type LayerSpec,
+  type MediaTypes,
+} from '../../infra/local/sample/image-builder.ts';
+import type { UpstreamImage } from './upstream/upstream.ts';
+
+export {
+  buildArtifact,
+  buildAttestation,
+  buildImage,
+  buildIndex,
+  type Image,
+  type LayerSpec,
+} from '../../infra/local/sample/image-builder.ts';
+
+const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar+gzip';
+
+/** `size` bytes that do not compress, the same for the same seed. */
+export function noise(size: number, seed: string): Uint8Array {
+  const key = createHash('sha256').update(seed).digest();
+  return createCipheriv('aes-256-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(size));
+}
+
+/** A layer of exactly `size` bytes of noise, for tests that care about sizes and digests and never unpack it. */
+export const noiseLayer = (size: number, seed: string): LayerSpec => ({
+  bytes: noise(size, seed),
+  mediaType: LAYER_TYPE,
+});
+
+export interface NoiseImageSpec {
+  /** Tells images apart: other names, other digests. */
+  readonly name: string;
+  /** Bytes of each layer of the image's own. */
+  readonly layerBytes?: readonly number[];
+  /** Layers that other images have, too: put before its own. */
+  readonly sharedLayers?: readonly LayerSpec[];
+  readonly platform?: string;
+  readonly mediaTypes?: MediaTypes;
+}
+
+/** A single image of noise layers. */
+export function noiseImage(spec: NoiseImageSpec): Image {
+  const { name, layerBytes = [1_000, 2_000], sharedLayers = [], platform = 'linux/amd64', mediaTypes = 'oci' } = spec;
+  const own = layerBytes.map((size, i) => noiseLayer(size, `${name}/${platform}/${i}`));
+  return buildImage({
+    platform,
+    layers: [...sharedLayers, ...own],
+    mediaTypes,
+    config: { Labels: { name } },
+  });
+}
+
+export interface MultiArchSpec {
+  readonly name: string;
+  /** Default: linux/amd64 and linux/arm64. */
+  readonly platforms?: readonly string[];
+  /** Bytes of each layer that only one platform has. */
+  readonly layerBytes?: readonly number[];
+  /** Layers that every platform has. Default: one of 3,000 bytes. */
+  readonly sharedLayers?: readonly LayerSpec[];
+  /** An attestation manifest for each platform, as BuildKit adds them. Default: false. */
+  readonly attestations?: boolean;
+  readonly mediaTypes?: MediaTypes;
+}
+
+/** An index of noise images, one for each platform, that share their first layers. */
+export function multiArchImage(spec: MultiArchSpec): Image & { readonly children: ReadonlyMap<string, Image> } {
+  const { name, platforms = ['linux/amd64', 'linux/arm64'], mediaTypes = 'oci', attestations = false } = spec;
+  const sharedLayers = spec.sharedLayers ?? [noiseLayer(3_000, `${name}/shared`)];
+  const entries: IndexEntrySpec[] = platforms.map((platform) => ({
+    platform,
+    image: noiseImage({
+      name,
+      platform,
+      sharedLayers,
+      mediaTypes,
+      ...(spec.layerBytes === undefined ? {} : { layerBytes: spec.layerBytes }),
+    }),
+  }));
+  const attests = entries.map(({ image }) => ({ image: buildAttestation(image), attests: image }));
+  return {
+    ...buildIndex({ entries: attestations ? [...entries, ...attests] : entries, mediaTypes }),
+    children: new Map(entries.map(({ image }, i) => [platforms[i]!, image])),
+  };
+}
+
+/** The image as `TestUpstream.addImage` takes it, with the tags on its root. */
+export function upstreamImage(image: Image, ...tags: string[]): UpstreamImage {
+  return {
+    manifests: [...image.manifests].map(([digest, manifest]) =>
+      digest === image.root.digest ? { ...manifest, tags } : manifest,
+    ),
+    blobs: new Map([...image.blobs].map(([digest, bytes]) => [digest, { bytes }])),
+  };
+}

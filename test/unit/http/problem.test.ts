@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  BlobUnknownError,
+  CacheError,
+  CatalogError,
+  ConfigError,
+  ContentLostError,
+  ContentMismatchError,
+  DeadlineError,
+  DeniedError,
+  InvalidDigestError,
+  InvalidManifestError,
+  InvalidNameError,
+  InvalidRequestError,
+  LeaseLostError,
+  ManifestUnknownError,
+  PlatformMissingError,
+  RateLimitedError,
+  StoreError,
+  UnknownNameError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+} from '../../../lib/errors/cache-error.ts';
+import { redacted } from '../../../lib/http/log.ts';
+import { problemOf, retryAfterSecondsOf, statusOf } from '../../../lib/http/problem.ts';
+
+describe('the status of each error', () => {
+  const table: [Error, number][] = [
+    [new InvalidNameError('x'), 400],
+    [new InvalidDigestError('x'), 400],
+    [new InvalidManifestError('x'), 400],
+    [new InvalidRequestError('reference', 'x'), 400],
+    [new CacheError('x', { code: 'UNAUTHORIZED', op: 'x', origin: 'client', retryable: false }), 401],
+    [new DeniedError('x', 'x'), 403],
+    [new ManifestUnknownError('x'), 404],
+    [new PlatformMissingError('x'), 404],
+    [new BlobUnknownError('x'), 404],
+    [new UnknownNameError('x'), 404],
+    [new RateLimitedError('x', 'x'), 429],
+    [new UpstreamUnavailableError('x', 'x'), 502],
+    [new UpstreamUnavailableError('x', 'x', { timedOut: true }), 504],
+    [new UpstreamRefusedError('x', 'x'), 502],
+    [new ContentMismatchError('x', 'x'), 502],
+    [new StoreError('x', 'x'), 503],
+    [new ContentLostError('x', 'x'), 503],
+    [new CatalogError('x', 'x'), 503],
+    [new LeaseLostError('x', 'x'), 503],
+    [new DeadlineError('x'), 503],
+    [new ConfigError('x'), 500],
+    [new TypeError('x'), 500],
+  ];
+  for (const [error, status] of table) {
+    test(`${error.name} ${(error as Partial<CacheError>).code ?? ''} is ${status}`, () =>
+      assert.equal(statusOf(error), status));
+  }
+});
+
+test('Retry-After is what the upstream said, in whole seconds; without a word only for 503', () => {
+  assert.equal(retryAfterSecondsOf(new RateLimitedError('x', 'x', 1500)), 2);
+  assert.equal(retryAfterSecondsOf(new RateLimitedError('x', 'x', 0)), 1);
+  assert.equal(retryAfterSecondsOf(new RateLimitedError('x', 'x')), undefined);
+  assert.equal(retryAfterSecondsOf(new CatalogError('x', 'x')), 5);
+  assert.equal(retryAfterSecondsOf(new DeniedError('x', 'x')), undefined);
+  assert.equal(retryAfterSecondsOf(new Error('x')), undefined);
+});
+
+test('a problem has everything that a caller may know', () => {
+  const cause = new InvalidNameError('inner');
+  assert.deepEqual(problemOf(new InvalidRequestError('images[0].reference', 'outer', cause), 'id-1'), {
+    type: 'about:blank',
+    title: 'Bad Request',
+    status: 400,
+    detail: 'outer',
+    code: 'NAME_INVALID',
+    field: 'images[0].reference',
+    retryable: false,
+    requestId: 'id-1',
+  });
+});
+
+test('a fault of our own tells nothing but its request id', () => {
+  for (const error of [new TypeError('secret internals'), new ConfigError('/var/task/entrepot.yaml'), 'text']) {
+    assert.deepEqual(problemOf(error, 'id-2'), {
+      type: 'about:blank',
+      title: 'Internal Server Error',
+      status: 500,
+      retryable: false,
+      requestId: 'id-2',
+    });
+  }
+});
+
+test('what other people put into messages is taken out of the log', () => {
+  assert.equal(redacted('GET https://me:pw@host/x'), 'GET https://[redacted]@host/x');
+  assert.equal(redacted('authorization: Bearer abc.def-ghi=='), 'authorization: Bearer [redacted]');
+  assert.equal(redacted('Basic dXNlcjpwYXNz rest'), 'Basic [redacted] rest');
+  assert.equal(
+    redacted('https://b.s3/x?X-Amz-Signature=abc&X-Amz-Expires=60&X-Amz-Credential=AK%2F'),
+    'https://b.s3/x?X-Amz-Signature=[redacted]&X-Amz-Expires=60&X-Amz-Credential=[redacted]',
+  );
+  assert.equal(redacted('docker.io/library/alpine@sha256:12'), 'docker.io/library/alpine@sha256:12');
+  assert.equal(redacted('x'.repeat(10_000)).length, 4096);
+});

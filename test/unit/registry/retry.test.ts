@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DeniedError, RateLimitedError, UpstreamUnavailableError } from '../../../lib/errors/cache-error.ts';
+import { clean } from '../../../lib/registry/failure.ts';
+import { backoffMs, parseRetryAfterMs, withRetries } from '../../../lib/registry/retry.ts';
+import { SharedWork } from '../../../lib/registry/shared-work.ts';
+
+const NOW_MS = Date.UTC(2030, 0, 1, 12, 0, 0);
+const forever = new AbortController().signal;
+
+test('Retry-After: seconds, dates, and nonsense', () => {
+  assert.equal(parseRetryAfterMs('0', NOW_MS), 0);
+  assert.equal(parseRetryAfterMs(' 120 ', NOW_MS), 120_000);
+  assert.equal(parseRetryAfterMs('Tue, 01 Jan 2030 12:00:30 GMT', NOW_MS), 30_000);
+  assert.equal(parseRetryAfterMs('Tue, 01 Jan 2030 11:00:00 GMT', NOW_MS), 0);
+  for (const text of [undefined, '', 'soon', '-5', '1.5', '2030-01-01']) {
+    assert.equal(parseRetryAfterMs(text, NOW_MS), undefined, text);
+  }
+});
+
+test('backoff grows to a limit', () => {
+  for (let tries = 1; tries < 60; tries++) {
+    const ms = backoffMs(tries);
+    assert.ok(ms >= 0 && ms <= Math.min(10_000, 200 * 2 ** (tries - 1)));
+  }
+});
+
+const limits = { attempts: 3, retryAfterMaxMs: 1000 };
+
+test('retries: transient errors are tried again, the last is thrown', async () => {
+  let tries = 0;
+  const failing = withRetries(limits, forever, () => {
+    tries++;
+    return Promise.reject(new UpstreamUnavailableError('read', `try ${tries}`));
+  });
+  await assert.rejects(failing, /try 3/);
+});
+
+test('retries: other errors are thrown at once', async () => {
+  let tries = 0;
+  const failing = withRetries(limits, forever, () => {
+    tries++;
+    return Promise.reject(new DeniedError('read', 'no'));
+  });
+  await assert.rejects(failing, DeniedError);
+  assert.equal(tries, 1);
+});
+
+test('retries: a Retry-After above the limit fails at once, of a 503 too', async () => {
+  for (const error of [
+    new RateLimitedError('read', 'slow down', 5000),
+    new UpstreamUnavailableError('read', 'maintenance', { retryAfterMs: 5000 }),
+  ]) {
+    let tries = 0;
+    const failing = withRetries(limits, forever, () => {
+      tries++;
+      return Promise.reject(error);
+    });
+    await assert.rejects(
+      failing,
+      (thrown) => thrown instanceof RateLimitedError && thrown.retryAfterMs === 5000 && thrown.retryable,
+    );
+    assert.equal(tries, 1);
+  }
+});
+
+test('retries: the sleep ends with the signal, and its reason is thrown', async () => {
+  const controller = new AbortController();
+  const reason = new Error('deadline');
+  const started = Date.now();
+  const failing = withRetries({ attempts: 3, retryAfterMaxMs: 60_000 }, controller.signal, () => {
+    setImmediate(() => controller.abort(reason));
+    return Promise.reject(new RateLimitedError('read', 'slow down', 30_000));
+  });
+  await assert.rejects(failing, (error) => error === reason);
+  assert.ok(Date.now() - started < 5000);
+});
+
+test('clean: one line, short, without secrets', () => {
+  assert.equal(
+    clean('see https://bob:pw@s.test/x?X-Amz-Signature=abc for\r\nmore\u0000'),
+    'see https://s.test/x?… for more',
+  );
+  assert.equal(clean('got Bearer abc.def-ghi and Basic dTpw'), 'got Bearer … and Basic …');
+  assert.equal(clean('token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.sig rejected'), 'token … rejected');
+  assert.equal(clean(`blob sha256:${'a'.repeat(64)}`), `blob sha256:${'a'.repeat(64)}`);
+  assert.equal(clean('x '.repeat(500)).length, 201);
+});
+
+test('shared work: one run for all who ask at once; failures are not kept', async () => {
+  const work = new SharedWork<number>();
+  let runs = 0;
+  const run = (): Promise<number> =>
+    work.run(forever, () => {
+      runs++;
+      return runs === 1 ? Promise.reject(new Error('first')) : Promise.resolve(runs);
+    });
+  const outcomes = await Promise.allSettled([run(), run()]);
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['rejected', 'rejected'],
+  );
+  assert.equal(await run(), 2);
+});
+
+test('shared work: one caller may leave; with the last one the work is aborted', async () => {
+  const work = new SharedWork<never>();
+  let ended = false;
+  const run = (signal: AbortSignal): Promise<never> =>
+    work.run(
+      signal,
+      (shared) =>
+        new Promise((_resolve, reject) => {
+          shared.addEventListener('abort', () => {
+            ended = true;
+            reject(new Error('aborted'));
+          });
+        }),
+    );
+  const first = new AbortController();
+  const second = new AbortController();
+  const running = [run(first.signal), run(second.signal)];
+  first.abort(new Error('one'));
+  await assert.rejects(running[0]!, /one/);
+  assert.equal(ended, false);
+  second.abort(new Error('two'));
+  await assert.rejects(running[1]!, /two/);
+  assert.equal(ended, true);
+});
