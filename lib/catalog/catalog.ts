@@ -104,16 +104,31 @@ export interface Catalog {
   /** The same for a root that is known by digest, whether or not the reference's pointer names it yet. */
   findRoot(repository: Repository, digest: Digest, signal: AbortSignal): Promise<Pick<Found, 'root' | 'linked'>>;
   /** Which of the digests this repository may serve. Consistent. */
-  findLinks(repository: Repository, digests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, Link>>;
+  findLinks(
+    repository: Repository,
+    digests: readonly Digest[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<Digest, Link>>;
   /** The rows of the digests that have one. Consistent. */
   findBlobs(digests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, BlobRow>>;
   /** The sweep epoch: a publish holds only while it stands. */
   readEpoch(signal: AbortSignal): Promise<number>;
 
   /** The content is in the store, and `domains` proved to hold it. For content that needs no claim (manifests), and for healing. */
-  recordBlob(content: Descriptor, stored: StoredContent, domains: readonly TrustDomain[], signal: AbortSignal): Promise<void>;
+  recordBlob(
+    content: Descriptor,
+    stored: StoredContent,
+    domains: readonly TrustDomain[],
+    signal: AbortSignal,
+  ): Promise<void>;
   /** The same for a blob whose claim is ours; frees the claim in the same write. @throws LeaseLostError if it is ours no more. */
-  commitBlob(claim: Lease, content: Descriptor, stored: StoredContent, domains: readonly TrustDomain[], signal: AbortSignal): Promise<void>;
+  commitBlob(
+    claim: Lease,
+    content: Descriptor,
+    stored: StoredContent,
+    domains: readonly TrustDomain[],
+    signal: AbortSignal,
+  ): Promise<void>;
   /** Keeps how far an ingest came. @throws LeaseLostError */
   saveCheckpoint(claim: Fence, digest: Digest, checkpoint: Checkpoint, signal: AbortSignal): Promise<void>;
   /**
@@ -132,7 +147,13 @@ export interface Catalog {
   uncomplete(root: Digest, children: readonly Digest[], signal: AbortSignal): Promise<void>;
 
   /** Moves `resolved`, if the lock is still ours. @throws LeaseLostError */
-  recordResolution(reference: Reference, resolved: Digest, checkedMs: number, lock: Fence, signal: AbortSignal): Promise<void>;
+  recordResolution(
+    reference: Reference,
+    resolved: Digest,
+    checkedMs: number,
+    lock: Fence,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** Makes it visible, in one transaction that holds only if the lock is still ours (I3). Returns the pointer as it stands now. @throws LeaseLostError */
   publish(publication: Publication, lock: Fence, signal: AbortSignal): Promise<Pointer>;
 

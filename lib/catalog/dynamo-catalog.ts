@@ -7,7 +7,16 @@ import { formatReference, parseReference, type Reference } from '../reference/re
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { StoredContent } from '../store/content-store.ts';
 import type { Catalog, CachedReference, Found, Pointer, Publication } from './catalog.ts';
-import { dynamoTable, isRefused, toAttributes, updateInput, type Item, type Refused, type Table, type Update } from './dynamo-table.ts';
+import {
+  dynamoTable,
+  isRefused,
+  toAttributes,
+  updateInput,
+  type Item,
+  type Refused,
+  type Table,
+  type Update,
+} from './dynamo-table.ts';
 import { blobFrom, contentsItem, digests, entryItem, linkFrom, pointerFrom, rootFrom, useFrom } from './items.ts';
 import {
   blobKey,
@@ -97,7 +106,9 @@ function reads(table: Table) {
           const pointer = pointerFrom(row);
           if (pointer.published === undefined) continue;
           const sk = row['sk'] as string;
-          const reference = sk.startsWith('@') ? { repository, digest: sk.slice(1) as Digest } : { repository, tag: sk };
+          const reference = sk.startsWith('@')
+            ? { repository, digest: sk.slice(1) as Digest }
+            : { repository, tag: sk };
           const image: CachedReference = {
             reference,
             pointer,
@@ -112,7 +123,11 @@ function reads(table: Table) {
 
 function blobWrites(table: Table) {
   /** What a row says of content that is in the store. */
-  const present = (content: Descriptor, stored: StoredContent, domains: readonly TrustDomain[]): Omit<Update, 'key'> => ({
+  const present = (
+    content: Descriptor,
+    stored: StoredContent,
+    domains: readonly TrustDomain[],
+  ): Omit<Update, 'key'> => ({
     update:
       'SET #state = :present, #size = :size, etag = :etag' +
       (stored.crc32 === undefined ? ' REMOVE crc32,' : ', crc32 = :crc32 REMOVE') +
@@ -128,7 +143,11 @@ function blobWrites(table: Table) {
   });
   return {
     async recordBlob(content, stored, domains, signal) {
-      await table.update({ key: blobKey(content.digest), ...present(content, stored, domains) }, 'record content', signal);
+      await table.update(
+        { key: blobKey(content.digest), ...present(content, stored, domains) },
+        'record content',
+        signal,
+      );
     },
     async commitBlob(claim, content, stored, domains, signal) {
       const row = present(content, stored, domains);
@@ -184,7 +203,11 @@ function graphWrites(table: Table) {
   return {
     async writeLinks(repository, links, signal) {
       const rows = links.map(({ digest, mediaType, size }) => ({ ...linkKey(repository, digest), mediaType, size }));
-      await table.putAll([...rows, repoKey(repository)] as (Item & { pk: string; sk: string })[], 'write links', signal);
+      await table.putAll(
+        [...rows, repoKey(repository)] as (Item & { pk: string; sk: string })[],
+        'write links',
+        signal,
+      );
     },
     async writeUses(uses, signal) {
       const rows = uses.map((use) => useKey(use.digest, use.root, use.child) as Item & { pk: string; sk: string });
@@ -217,13 +240,19 @@ function pointerWrites(table: Table, tableName: string) {
         update: 'SET resolved = :resolved, checkedMs = :checkedMs',
         values: { ':resolved': resolved, ':checkedMs': checkedMs },
       };
-      const reasons = await table.transact([stillHeld(lock), { Update: updateInput(tableName, moved) }], 'record a resolution', signal);
+      const reasons = await table.transact(
+        [stillHeld(lock), { Update: updateInput(tableName, moved) }],
+        'record a resolution',
+        signal,
+      );
       if (reasons !== undefined) throw lost(lock, 'record a resolution');
     },
 
     async publish(publication, lock, signal) {
       const pointer = nextPointer(publication);
-      const updates = publicationUpdates(publication, pointer).map((update) => ({ Update: updateInput(tableName, update) }));
+      const updates = publicationUpdates(publication, pointer).map((update) => ({
+        Update: updateInput(tableName, update),
+      }));
       const epoch = {
         ConditionCheck: {
           TableName: tableName,
@@ -235,7 +264,10 @@ function pointerWrites(table: Table, tableName: string) {
       const reasons = await table.transact([stillHeld(lock), epoch, ...updates], 'publish', signal);
       if (reasons === undefined) return pointer;
       if (reasons[1] === 'ConditionalCheckFailed' && reasons[0] !== 'ConditionalCheckFailed') {
-        throw new CatalogError('publish', `${formatReference(publication.reference)}: a sweep ran while this pull was under way; pull again`);
+        throw new CatalogError(
+          'publish',
+          `${formatReference(publication.reference)}: a sweep ran while this pull was under way; pull again`,
+        );
       }
       throw lost(lock, 'publish');
     },

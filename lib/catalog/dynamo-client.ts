@@ -17,6 +17,10 @@ export function dynamoClient(connection: DynamoConnection = {}): DynamoDBClient 
   return new DynamoDBClient({
     ...connection,
     maxAttempts: 6,
-    requestHandler: new NodeHttpHandler({ connectionTimeout: 2_000, requestTimeout: 5_000, throwOnRequestTimeout: true }),
+    requestHandler: new NodeHttpHandler({
+      connectionTimeout: 2_000,
+      requestTimeout: 5_000,
+      throwOnRequestTimeout: true,
+    }),
   });
 }

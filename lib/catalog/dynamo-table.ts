@@ -54,7 +54,11 @@ export interface Table {
   putAll(rows: readonly (Key & Item)[], op: string, signal: AbortSignal): Promise<void>;
   query(pk: string, op: string, signal: AbortSignal): AsyncGenerator<Item>;
   /** All or nothing; conflicts with other transactions are tried again. Otherwise the reason of each write, `None` for those that would have held. */
-  transact(writes: readonly TransactWriteItem[], op: string, signal: AbortSignal): Promise<readonly string[] | undefined>;
+  transact(
+    writes: readonly TransactWriteItem[],
+    op: string,
+    signal: AbortSignal,
+  ): Promise<readonly string[] | undefined>;
 }
 
 export const toAttributes = (item: Item | Key): Record<string, AttributeValue> =>
@@ -86,9 +90,7 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
     async getAll(keys, consistent, op, signal) {
       const distinct = [...new Map(keys.map((key) => [`${key.pk}\n${key.sk}`, key])).values()];
       const pages = chunk(distinct.map(toAttributes), BATCH_GET_KEYS);
-      const rows = await Promise.all(
-        pages.map((page) => batchGet(client, table, page, consistent, op, signal)),
-      );
+      const rows = await Promise.all(pages.map((page) => batchGet(client, table, page, consistent, op, signal)));
       return rows.flat();
     },
 
@@ -106,7 +108,10 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
           return unmarshall(answer.Attributes ?? {});
         } catch (error) {
           if (!(error instanceof ConditionalCheckFailedException)) throw error;
-          const refused: Refused = { refused: true, row: error.Item === undefined ? undefined : unmarshall(error.Item) };
+          const refused: Refused = {
+            refused: true,
+            row: error.Item === undefined ? undefined : unmarshall(error.Item),
+          };
           return refused;
         }
       });
@@ -114,7 +119,10 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
 
     async putAll(rows, op, signal) {
       const distinct = [...new Map(rows.map((row) => [`${row.pk}\n${row.sk}`, row])).values()];
-      const pages = chunk(distinct.map((row): WriteRequest => ({ PutRequest: { Item: toAttributes(row) } })), BATCH_WRITE_ITEMS);
+      const pages = chunk(
+        distinct.map((row): WriteRequest => ({ PutRequest: { Item: toAttributes(row) } })),
+        BATCH_WRITE_ITEMS,
+      );
       for (const wave of chunk(pages, 4)) {
         await allSettledOrThrow(wave.map((page) => batchPut(client, table, page, op, signal)));
       }
@@ -156,7 +164,12 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
         if (reasons === undefined || reasons.includes('ConditionalCheckFailed')) return reasons;
         const passing = reasons.some((reason) => /Conflict|Throttling|ThroughputExceeded|InProgress/.test(reason));
         if (!passing || round === ROUNDS) {
-          throw new CatalogError(op, `DynamoDB refused the transaction to ${op}: ${reasons.join(', ') || 'no reason given'}`, undefined, passing);
+          throw new CatalogError(
+            op,
+            `DynamoDB refused the transaction to ${op}: ${reasons.join(', ') || 'no reason given'}`,
+            undefined,
+            passing,
+          );
         }
         await sleep(backOffMs(round), signal);
       }
@@ -227,7 +240,10 @@ async function allSettledOrThrow(work: Promise<void>[]): Promise<void> {
 }
 
 const stillUnprocessed = (op: string, count: number): CatalogError =>
-  new CatalogError(op, `DynamoDB left ${count} rows unprocessed after ${ROUNDS} rounds while trying to ${op}; the table is throttled`);
+  new CatalogError(
+    op,
+    `DynamoDB left ${count} rows unprocessed after ${ROUNDS} rounds while trying to ${op}; the table is throttled`,
+  );
 
 const backOffMs = (round: number): number => Math.random() * Math.min(2_000, 25 * 2 ** round);
 

@@ -96,11 +96,16 @@ export function blobFrom(item: Item): BlobRow {
 
 export function useFrom(item: Item): Use {
   const [root = '', child = ''] = (item['sk'] as string).split('#');
-  return { digest: (item['pk'] as string).slice('USE#'.length) as Digest, root: root as Digest, child: child as Digest };
+  return {
+    digest: (item['pk'] as string).slice('USE#'.length) as Digest,
+    root: root as Digest,
+    child: child as Digest,
+  };
 }
 
 /** A string set, which DynamoDB has only while it is not empty. */
-export const digests = (set: unknown): ReadonlySet<Digest> => (set as ReadonlySet<Digest> | undefined) ?? new Set<Digest>();
+export const digests = (set: unknown): ReadonlySet<Digest> =>
+  (set as ReadonlySet<Digest> | undefined) ?? new Set<Digest>();
 
 type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;

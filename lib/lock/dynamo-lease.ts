@@ -63,7 +63,8 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
         return heldByUs(table, { name, holder, generation: Number(row['generation']), durationMs, startedMs });
       }
       const held = heldLease(row);
-      if (held === undefined) throw new LeaseLostError('acquire', `lease ${name} was refused and freed at the same moment; try again`);
+      if (held === undefined)
+        throw new LeaseLostError('acquire', `lease ${name} was refused and freed at the same moment; try again`);
       watch.saw(held);
       return held;
     },
@@ -96,7 +97,13 @@ function heldByUs(
 
   const lose = (why: string, cause?: unknown): void => {
     stop();
-    lost.abort(new LeaseLostError('renew', `lease ${name} is ours no more: ${why}; the work under it was stopped, pull again`, cause));
+    lost.abort(
+      new LeaseLostError(
+        'renew',
+        `lease ${name} is ours no more: ${why}; the work under it was stopped, pull again`,
+        cause,
+      ),
+    );
   };
   const heartbeat = setInterval(() => {
     renewing ??= renew().finally(() => (renewing = undefined));

@@ -71,9 +71,7 @@ export function parseManifest(
     );
     const config = document.config === undefined ? undefined : descriptor(document.config, 'config');
     const isForeign = (layer: { json: Json; descriptor: Descriptor }): boolean =>
-      isForeignLayerType(layer.descriptor.mediaType) &&
-      Array.isArray(layer.json.urls) &&
-      layer.json.urls.length > 0;
+      isForeignLayerType(layer.descriptor.mediaType) && Array.isArray(layer.json.urls) && layer.json.urls.length > 0;
     return {
       kind: 'manifest',
       mediaType,
@@ -131,14 +129,10 @@ function descriptor(json: unknown, at: string): Descriptor {
   if (!isObject(json)) throw new InvalidManifestError(`"${at}" is not a descriptor`);
   const { mediaType, digest, size } = json;
   if (typeof digest !== 'string' || !isDigest(digest)) {
-    throw new InvalidManifestError(
-      `"${at}.digest" is ${shown(digest)}, must be sha256:<64 lower-case hex digits>`,
-    );
+    throw new InvalidManifestError(`"${at}.digest" is ${shown(digest)}, must be sha256:<64 lower-case hex digits>`);
   }
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
-    throw new InvalidManifestError(
-      `"${at}.size" is ${shown(size)}, must be a whole number of bytes`,
-    );
+    throw new InvalidManifestError(`"${at}.size" is ${shown(size)}, must be a whole number of bytes`);
   }
   if (mediaType !== undefined && typeof mediaType !== 'string')
     throw new InvalidManifestError(`"${at}.mediaType" is not a string`);

@@ -23,7 +23,9 @@ export function selectEntries(
     (!isPlatformed(entry) || platforms.some((platform) => matchesPlatform(platform, entry.platform)));
   const described = new Set<Digest>(entries.filter(matches).map((entry) => entry.digest));
   return {
-    selected: entries.filter((entry) => matches(entry) || (entry.attests !== undefined && described.has(entry.attests))),
+    selected: entries.filter(
+      (entry) => matches(entry) || (entry.attests !== undefined && described.has(entry.attests)),
+    ),
     missing: platforms.filter(
       (platform) => !entries.some((entry) => isPlatformed(entry) && matchesPlatform(platform, entry.platform)),
     ),
@@ -31,7 +33,11 @@ export function selectEntries(
 }
 
 /** @throws PlatformMissingError naming what the index has instead. */
-export function requirePlatforms(reference: string, entries: readonly IndexEntry[], platforms: readonly Platform[]): void {
+export function requirePlatforms(
+  reference: string,
+  entries: readonly IndexEntry[],
+  platforms: readonly Platform[],
+): void {
   const { missing } = selectEntries(entries, platforms);
   if (missing.length === 0) return;
   const has = [...new Set(entries.filter(isPlatformed).map((entry) => formatPlatform(entry.platform)))].sort();
@@ -45,4 +51,5 @@ export const platformName = (entry: IndexEntry): string =>
   entry.platform === undefined ? 'unknown' : formatPlatform(entry.platform);
 
 /** Whether the entry is content for a platform, rather than an attestation or a nested index. */
-export const isImageEntry = (entry: IndexEntry): boolean => entry.attests === undefined && !isIndexType(entry.mediaType);
+export const isImageEntry = (entry: IndexEntry): boolean =>
+  entry.attests === undefined && !isIndexType(entry.mediaType);

@@ -88,7 +88,11 @@ async function copyUnderClaim(
     return 'copied';
   }
   const domains = stored.domain === undefined ? [] : [stored.domain];
-  const found: BlobRow = { digest: blob.digest, state: 'present', domains: new Set([...(row?.domains ?? []), ...domains]) };
+  const found: BlobRow = {
+    digest: blob.digest,
+    state: 'present',
+    domains: new Set([...(row?.domains ?? []), ...domains]),
+  };
   if (await mayUse(found, blob, upstream, signal)) {
     await commit(deps, claim, blob, stored, [...found.domains]);
     return 'copiedElsewhere';
@@ -99,7 +103,12 @@ async function copyUnderClaim(
   return 'copied';
 }
 
-async function ingest(deps: PullDeps, upstream: Upstream, blob: Descriptor, signal: AbortSignal): Promise<StoredContent> {
+async function ingest(
+  deps: PullDeps,
+  upstream: Upstream,
+  blob: Descriptor,
+  signal: AbortSignal,
+): Promise<StoredContent> {
   for (let attempt = 1; ; attempt++) {
     try {
       await using into = await deps.store.begin(blob, upstream.domain, signal);
@@ -130,7 +139,11 @@ async function commit(
   await deps.catalog.commitBlob(claim, blob, stored, domains, claim.signal);
 }
 
-async function* counted(deps: PullDeps, blob: Descriptor, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* counted(
+  deps: PullDeps,
+  blob: Descriptor,
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of source) {
     deps.progress?.copied?.(blob, chunk.byteLength);
     yield chunk;

@@ -48,7 +48,8 @@ export interface PlanContext {
  * @throws PlatformMissingError, InvalidManifestError (also for limits), and whatever reading throws.
  */
 export async function planPull(context: PlanContext, root: HeldManifest): Promise<Plan> {
-  const tree = root.content.kind === 'index' ? await planIndex(context, root) : await planSingle(context, root, root.content);
+  const tree =
+    root.content.kind === 'index' ? await planIndex(context, root) : await planSingle(context, root, root.content);
   const plan = { root, ...tree, ...collectBlobs([root, ...tree.manifests], tree.selected) };
   const totalBytes = plan.blobs.reduce((sum, blob) => sum + blob.size, 0);
   const { totalBytes: limit } = context.deps.limits;
@@ -68,10 +69,15 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
   const platforms = platformsFor(wanted, root.descriptor.mediaType);
   requirePlatforms(formatReference(request.reference), entries, platforms);
   const { selected } = selectEntries(entries, platforms);
-  const leaves = await readEntries(context, selected.filter((entry) => !isIndexType(entry.mediaType)));
+  const leaves = await readEntries(
+    context,
+    selected.filter((entry) => !isIndexType(entry.mediaType)),
+  );
   for (const leaf of leaves) {
     if (leaf.content.kind === 'manifest') continue;
-    throw new InvalidManifestError(`an index says that ${leaf.descriptor.digest} is a manifest, but its bytes are an index`);
+    throw new InvalidManifestError(
+      `an index says that ${leaf.descriptor.digest} is a manifest, but its bytes are an index`,
+    );
   }
   return { entries, selected, manifests: [...indexes, ...leaves] };
 }
@@ -81,16 +87,24 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
   const name = formatReference(context.request.reference);
   const asked = platforms.map(formatPlatform).join(', ');
   if (platforms.length > 1) {
-    throw new PlatformMissingError(`${name} is a single image, not an index: it cannot be of ${asked} at once; ask for one platform or none`);
+    throw new PlatformMissingError(
+      `${name} is a single image, not an index: it cannot be of ${asked} at once; ask for one platform or none`,
+    );
   }
-  const config = manifest.config !== undefined && isImageConfigType(manifest.config.mediaType) ? manifest.config : undefined;
-  const platform: Platform | undefined = config === undefined ? undefined : platformOfConfig(await context.obtain(config));
+  const config =
+    manifest.config !== undefined && isImageConfigType(manifest.config.mediaType) ? manifest.config : undefined;
+  const platform: Platform | undefined =
+    config === undefined ? undefined : platformOfConfig(await context.obtain(config));
   const [only] = platforms;
   if (only !== undefined && platform === undefined) {
-    throw new PlatformMissingError(`${name} is an artifact without a platform, but ${asked} was asked for; ask without a platform`);
+    throw new PlatformMissingError(
+      `${name} is an artifact without a platform, but ${asked} was asked for; ask without a platform`,
+    );
   }
   if (only !== undefined && platform !== undefined && !matchesPlatform(only, platform)) {
-    throw new PlatformMissingError(`${name} is a single image for ${formatPlatform(platform)}, but ${asked} was asked for`);
+    throw new PlatformMissingError(
+      `${name} is a single image for ${formatPlatform(platform)}, but ${asked} was asked for`,
+    );
   }
   const entry: IndexEntry = platform === undefined ? root.descriptor : { ...root.descriptor, platform };
   return { entries: [entry], selected: [entry], manifests: [] };
@@ -100,14 +114,19 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
  * All entries below an index. Nested indexes are always read, whatever was asked for: then every pull of a root knows the same entries.
  * Entries that are neither manifest nor index are left out, as the specification asks of those who do not know them.
  */
-async function walk(context: PlanContext, root: HeldManifest): Promise<{ entries: IndexEntry[]; indexes: HeldManifest[] }> {
+async function walk(
+  context: PlanContext,
+  root: HeldManifest,
+): Promise<{ entries: IndexEntry[]; indexes: HeldManifest[] }> {
   const { depth: deepest, fanOut } = context.deps.limits;
   const entries = new Map<string, IndexEntry>();
   const indexes: HeldManifest[] = [];
   let level = [root];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > deepest) {
-      throw new InvalidManifestError(`indexes are nested more than ${deepest} deep (limits.depth in the configuration)`);
+      throw new InvalidManifestError(
+        `indexes are nested more than ${deepest} deep (limits.depth in the configuration)`,
+      );
     }
     const nested: IndexEntry[] = [];
     for (const entry of level.flatMap((index) => (index.content.kind === 'index' ? index.content.entries : []))) {
@@ -129,7 +148,11 @@ async function walk(context: PlanContext, root: HeldManifest): Promise<{ entries
 async function readEntries(context: PlanContext, entries: readonly IndexEntry[]): Promise<HeldManifest[]> {
   const { deps, upstream, signal } = context;
   const distinct = distinctBlobs(entries);
-  const links = await deps.catalog.findLinks(upstream.repository, distinct.map((entry) => entry.digest), signal);
+  const links = await deps.catalog.findLinks(
+    upstream.repository,
+    distinct.map((entry) => entry.digest),
+    signal,
+  );
   const places = limiter(PARALLEL_MANIFESTS);
   return allOrFirstFailure(distinct, signal, (entry, stop) =>
     places.run(() => {
@@ -140,7 +163,10 @@ async function readEntries(context: PlanContext, entries: readonly IndexEntry[])
   );
 }
 
-function collectBlobs(manifests: readonly HeldManifest[], selected: readonly IndexEntry[]): Pick<Plan, 'contents' | 'blobs' | 'skipped'> {
+function collectBlobs(
+  manifests: readonly HeldManifest[],
+  selected: readonly IndexEntry[],
+): Pick<Plan, 'contents' | 'blobs' | 'skipped'> {
   const wanted = new Set(selected.map((entry) => entry.digest));
   const contents = new Map<Digest, readonly Descriptor[]>();
   const skipped = new Map<Digest, SkippedContent>();
@@ -148,7 +174,10 @@ function collectBlobs(manifests: readonly HeldManifest[], selected: readonly Ind
     if (content.kind !== 'manifest' || !wanted.has(descriptor.digest)) continue;
     contents.set(descriptor.digest, blobsOf(content));
     for (const layer of content.foreignLayers) {
-      skipped.set(layer.digest, { ...layer, reason: 'foreign layer: its bytes are elsewhere, and urls are not followed' });
+      skipped.set(layer.digest, {
+        ...layer,
+        reason: 'foreign layer: its bytes are elsewhere, and urls are not followed',
+      });
     }
   }
   return { contents, blobs: distinctBlobs([...contents.values()].flat()), skipped: [...skipped.values()] };
@@ -160,7 +189,9 @@ function distinctBlobs<T extends Descriptor>(all: readonly T[]): T[] {
   for (const one of all) {
     const known = byDigest.get(one.digest);
     if (known !== undefined && known.size !== one.size) {
-      throw new InvalidManifestError(`${one.digest} is given two sizes, ${known.size} and ${one.size} bytes: at least one manifest lies`);
+      throw new InvalidManifestError(
+        `${one.digest} is given two sizes, ${known.size} and ${one.size} bytes: at least one manifest lies`,
+      );
     }
     if (known === undefined) byDigest.set(one.digest, one);
   }

@@ -13,7 +13,12 @@ const PARALLEL_QUESTIONS = 8;
  * Whether a blob in the store may be used for this repository (I9): it is public, or this credential proved to hold it somewhere and this
  * repository confirms that it has it, too. Knowing its digest is not enough.
  */
-export async function mayUse(row: BlobRow, blob: Descriptor, upstream: Upstream, signal: AbortSignal): Promise<boolean> {
+export async function mayUse(
+  row: BlobRow,
+  blob: Descriptor,
+  upstream: Upstream,
+  signal: AbortSignal,
+): Promise<boolean> {
   if (row.domains.has(PUBLIC)) return true;
   return row.domains.has(upstream.domain) && (await upstream.hasBlob(blob, signal));
 }

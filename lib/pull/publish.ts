@@ -12,14 +12,22 @@ import type { HeldManifest } from './read-manifest.ts';
 const PARALLEL_PUTS = 6;
 
 /** Stores the manifests of the plan, children before parents (I2), and lets the repository serve what the plan holds. */
-export async function landManifests(deps: PullDeps, upstream: Upstream, plan: Plan, signal: AbortSignal): Promise<void> {
+export async function landManifests(
+  deps: PullDeps,
+  upstream: Upstream,
+  plan: Plan,
+  signal: AbortSignal,
+): Promise<void> {
   const places = limiter(PARALLEL_PUTS);
   const put = (manifests: readonly HeldManifest[]) =>
-    allOrFirstFailure(manifests.filter((manifest) => !manifest.stored), signal, ({ descriptor, bytes }, stop) =>
-      places.run(async () => {
-        const stored = await deps.store.put(descriptor, bytes, upstream.domain, stop);
-        await deps.catalog.recordBlob(descriptor, stored, [upstream.domain], stop);
-      }),
+    allOrFirstFailure(
+      manifests.filter((manifest) => !manifest.stored),
+      signal,
+      ({ descriptor, bytes }, stop) =>
+        places.run(async () => {
+          const stored = await deps.store.put(descriptor, bytes, upstream.domain, stop);
+          await deps.catalog.recordBlob(descriptor, stored, [upstream.domain], stop);
+        }),
     );
   await put(plan.manifests.filter((manifest) => manifest.content.kind === 'manifest'));
   // `plan.manifests` has the deepest indexes first.
@@ -33,8 +41,14 @@ export async function landManifests(deps: PullDeps, upstream: Upstream, plan: Pl
 
 function usesOf({ root, manifests, contents }: Plan): Use[] {
   const rootDigest = root.descriptor.digest;
-  const own = [...manifests, root].map(({ descriptor: { digest } }): Use => ({ digest, root: rootDigest, child: digest }));
-  const blobs = [...contents].flatMap(([child, all]) => all.map((blob): Use => ({ digest: blob.digest, root: rootDigest, child })));
+  const own = [...manifests, root].map(({ descriptor: { digest } }): Use => ({
+    digest,
+    root: rootDigest,
+    child: digest,
+  }));
+  const blobs = [...contents].flatMap(([child, all]) =>
+    all.map((blob): Use => ({ digest: blob.digest, root: rootDigest, child })),
+  );
   return [...own, ...blobs];
 }
 
@@ -48,7 +62,12 @@ export interface PublicationContext {
 
 /** What the pointer will show. */
 export interface PublishedRoot {
-  readonly root: { readonly digest: Digest; readonly mediaType: string; readonly size: number; readonly entries: Plan['entries'] };
+  readonly root: {
+    readonly digest: Digest;
+    readonly mediaType: string;
+    readonly size: number;
+    readonly entries: Plan['entries'];
+  };
   readonly complete: readonly Digest[];
   readonly contents: Plan['contents'];
 }
@@ -81,7 +100,15 @@ export async function publish(
   const { digest, mediaType, size } = published.root;
   await deps.refs.write(
     { registry, path, pointer: pointerOf(reference) },
-    { reference: `${registry}/${path}`, digest, mediaType, size, complete: published.complete, publishedMs, generation: pointer.generation },
+    {
+      reference: `${registry}/${path}`,
+      digest,
+      mediaType,
+      size,
+      complete: published.complete,
+      publishedMs,
+      generation: pointer.generation,
+    },
     signal,
   );
 }

@@ -85,7 +85,8 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
     draft.covered({ complete: true, entries: plan.selected.map((entry) => ({ entry, complete: true })) });
     return draft.finish('pulled', upstream.requests);
   } catch (error) {
-    if (deadline.aborted && deadline.reason instanceof DeadlineError) return draft.finish('partial', upstream?.requests);
+    if (deadline.aborted && deadline.reason instanceof DeadlineError)
+      return draft.finish('partial', upstream?.requests);
     throw error;
   }
 }
@@ -94,7 +95,12 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
 const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } => coverage(found, wanted).complete;
 
 /** Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough. */
-function isAnswered(request: PullRequest, arrivedMs: number, now: Found, wanted: Wanted): now is Found & { root: Root } {
+function isAnswered(
+  request: PullRequest,
+  arrivedMs: number,
+  now: Found,
+  wanted: Wanted,
+): now is Found & { root: Root } {
   if (!isCached(now, wanted)) return false;
   if (!request.alwaysPull) return true;
   const { resolved, published, checkedMs = 0 } = now.pointer ?? {};

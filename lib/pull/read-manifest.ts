@@ -40,10 +40,19 @@ export async function readManifest(
 /** Parses what was read. */
 export function held(deps: PullDeps, manifest: FetchedManifest, stored: boolean): HeldManifest {
   const content = parseManifest(manifest.bytes, manifest.descriptor.mediaType, deps.limits);
-  return { descriptor: { ...manifest.descriptor, mediaType: content.mediaType }, bytes: manifest.bytes, content, stored };
+  return {
+    descriptor: { ...manifest.descriptor, mediaType: content.mediaType },
+    bytes: manifest.bytes,
+    content,
+    stored,
+  };
 }
 
-async function readStored(deps: PullDeps, linked: Descriptor, signal: AbortSignal): Promise<FetchedManifest | undefined> {
+async function readStored(
+  deps: PullDeps,
+  linked: Descriptor,
+  signal: AbortSignal,
+): Promise<FetchedManifest | undefined> {
   try {
     return { descriptor: linked, bytes: await deps.store.read(linked, deps.limits.manifestBytes, signal) };
   } catch (error) {

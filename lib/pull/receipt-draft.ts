@@ -49,7 +49,8 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
     finish(outcome, requests = NO_REQUESTS): Receipt {
       const all = [...outcomes.values()];
       const tally = (weigh: (one: { size: number }) => number): BlobTally => {
-        const of = (kind: Outcome): number => all.reduce((sum, one) => sum + (one.outcome === kind ? weigh(one) : 0), 0);
+        const of = (kind: Outcome): number =>
+          all.reduce((sum, one) => sum + (one.outcome === kind ? weigh(one) : 0), 0);
         return {
           total: blobs.reduce((sum, one) => sum + weigh(one), 0),
           present: of('present'),

@@ -41,7 +41,10 @@ export async function resolveRoot(
     const covered = coverage({ ...(root && { root }), ...(linked && { linked }) }, wanted);
     if (root !== undefined && covered.complete) return { checkedMs, known: { root, covered } };
     try {
-      return { checkedMs, manifest: await readRoot(deps, upstream, resolution, linked === undefined ? undefined : root, signal) };
+      return {
+        checkedMs,
+        manifest: await readRoot(deps, upstream, resolution, linked === undefined ? undefined : root, signal),
+      };
     } catch (error) {
       // 404 by digest right after the name was resolved to it: the tag moved in between.
       const moved = error instanceof ManifestUnknownError && reference.digest === undefined && moves < MOVES;

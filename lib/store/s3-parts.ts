@@ -134,8 +134,10 @@ export class PartUploads {
       Metadata: { domain: this.#domain },
     });
     try {
-      // Not stopped with its siblings: an upload whose id never arrived could not be discarded.
-      const { UploadId: uploadId } = await this.#bucket.client.send(command, { abortSignal: this.#caller });
+      // An upload whose id never arrived could not be discarded.
+      const { UploadId: uploadId } = await withGrace(this.#signal, ABORT_TIMEOUT_MS, (abortSignal) =>
+        this.#bucket.client.send(command, { abortSignal }),
+      );
       if (uploadId === undefined) throw new StoreError('begin upload', 'S3 began an upload but named no id');
       this.uploadId = uploadId;
       return uploadId;
@@ -208,6 +210,23 @@ export class PartUploads {
   async discard(): Promise<void> {
     await this.stop();
     if (this.uploadId !== undefined) await discardUpload(this.#bucket, this.#digest, this.uploadId, this.failed);
+  }
+}
+
+/** Runs `send` with a signal that fires only `graceMs` after `signal` did. */
+async function withGrace<T>(signal: AbortSignal, graceMs: number, send: (late: AbortSignal) => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const delay = (): void => {
+    timer = setTimeout(() => late.abort(signal.reason), graceMs);
+  };
+  signal.addEventListener('abort', delay, { once: true });
+  try {
+    return await send(late.signal);
+  } finally {
+    signal.removeEventListener('abort', delay);
+    clearTimeout(timer);
   }
 }
 

@@ -108,12 +108,16 @@ async function missingOf(
   for (const { entry, complete } of covered.entries) {
     if (complete) continue;
     if (root.complete.has(entry.digest) && linked?.has(entry.digest) !== true) {
-      missing.push({ ...sized(entry), reason: 'not linked to this repository: nothing proved yet that it holds this content' });
+      missing.push({
+        ...sized(entry),
+        reason: 'not linked to this repository: nothing proved yet that it holds this content',
+      });
       continue;
     }
     missing.push(...(await missingBelow(deps, entry, platformName(entry), signal)));
   }
-  if (missing.length === 0) missing.push({ ...sized(root), reason: 'its content changed after it was published; pull it again' });
+  if (missing.length === 0)
+    missing.push({ ...sized(root), reason: 'its content changed after it was published; pull it again' });
   return missing;
 }
 
@@ -125,19 +129,30 @@ async function missingBelow(
 ): Promise<MissingContent[]> {
   const neverPulled = [{ ...sized(entry), reason: `platform ${platform} was not pulled` }];
   const row = (await deps.catalog.findBlobs([entry.digest], signal)).get(entry.digest);
-  if (row?.state !== 'present') return row === undefined ? neverPulled : [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
+  if (row?.state !== 'present')
+    return row === undefined ? neverPulled : [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
   const blobs = await blobsBelow(deps, entry, signal);
   if (blobs === undefined) return [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
-  const rows = await deps.catalog.findBlobs(blobs.map((blob) => blob.digest), signal);
+  const rows = await deps.catalog.findBlobs(
+    blobs.map((blob) => blob.digest),
+    signal,
+  );
   const absent = blobs.filter((blob) => rows.get(blob.digest)?.state !== 'present');
   if (absent.length === 0) return neverPulled;
-  return absent.map((blob) => ({ ...sized(blob), reason: rows.has(blob.digest) ? 'gone from the store' : 'never copied' }));
+  return absent.map((blob) => ({
+    ...sized(blob),
+    reason: rows.has(blob.digest) ? 'gone from the store' : 'never copied',
+  }));
 }
 
 const sized = ({ digest, size }: Descriptor): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size });
 
 /** The configs and layers of a manifest in the store; undefined where the manifest itself is gone, none below an index. */
-async function blobsBelow(deps: ValidateDeps, entry: Descriptor, signal: AbortSignal): Promise<Descriptor[] | undefined> {
+async function blobsBelow(
+  deps: ValidateDeps,
+  entry: Descriptor,
+  signal: AbortSignal,
+): Promise<Descriptor[] | undefined> {
   if (isIndexType(entry.mediaType)) return [];
   try {
     const bytes = await deps.store.read(entry, deps.limits.manifestBytes, signal);
@@ -150,7 +165,12 @@ async function blobsBelow(deps: ValidateDeps, entry: Descriptor, signal: AbortSi
 }
 
 /** Looks at every object that the complete part of the root needs, and takes back completeness where one is gone or wrong. */
-async function findDamage(deps: ValidateDeps, root: Root, covered: Coverage, signal: AbortSignal): Promise<MissingContent[]> {
+async function findDamage(
+  deps: ValidateDeps,
+  root: Root,
+  covered: Coverage,
+  signal: AbortSignal,
+): Promise<MissingContent[]> {
   const complete = covered.entries.filter((one) => one.complete).map(({ entry }) => entry);
   const contents = new Map<Digest, Descriptor>();
   for (const manifest of [root, ...complete]) {
@@ -173,11 +193,16 @@ async function findDamage(deps: ValidateDeps, root: Root, covered: Coverage, sig
   return found.filter((one) => one !== undefined);
 }
 
-function damageOf(content: Descriptor, row: BlobRow | undefined, stored: StoredContent | undefined): string | undefined {
+function damageOf(
+  content: Descriptor,
+  row: BlobRow | undefined,
+  stored: StoredContent | undefined,
+): string | undefined {
   if (stored === undefined) return 'the object is gone from the bucket';
   if (row?.state !== 'present') return 'the catalogue does not know it as present';
   if (stored.size !== content.size) return `the object has ${stored.size} bytes instead of ${content.size}`;
-  if (row.etag !== undefined && row.etag !== stored.etag) return 'the object was overwritten: its ETag is not the one recorded';
+  if (row.etag !== undefined && row.etag !== stored.etag)
+    return 'the object was overwritten: its ETag is not the one recorded';
   if (row.crc32 !== undefined && row.crc32 !== stored.crc32) return 'the CRC-32 of the object is not the one recorded';
   const sha256 = Buffer.from(hexOf(content.digest), 'hex').toString('base64');
   if (stored.sha256 !== undefined && stored.sha256 !== sha256) return 'the SHA-256 of the object is not its digest';

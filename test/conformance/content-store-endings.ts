@@ -71,6 +71,24 @@ export function contentStoreEndings(subject: () => StoreUnderTest): void {
     }
   });
 
+  test('a signal that fires while S3 begins the upload leaves none: its id is waited for, and discarded', async () => {
+    const { store, proxy, openUploads } = subject();
+    const { content, bytes } = someContent(size);
+    const deadline = new AbortController();
+    const reason = new Error('the deadline');
+    proxy.rules.push({ method: 'POST', path: /\?uploads/, times: 1, action: { kind: 'delay', delayMs: 300 } });
+    {
+      await using upload = await store.begin(content, DOMAIN, deadline.signal);
+      await upload.write(bytes.subarray(0, PART_BYTES));
+      await until(() => proxy.log.at(-1)?.fault === 'delay');
+      deadline.abort(reason);
+      await assert.rejects(upload.write(bytes.subarray(PART_BYTES)), (error) => error === reason);
+    }
+    proxy.rules.length = 0;
+    assert.equal(proxy.log.at(-1)?.method, 'DELETE');
+    assert.equal(await openUploads(), 0);
+  });
+
   test('a checkpoint covers the parts that are up; a successor discards them and starts anew', async () => {
     const { store, openUploads } = subject();
     const { content, bytes } = someContent(size);

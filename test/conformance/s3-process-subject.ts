@@ -49,9 +49,11 @@ export function s3Process(program: S3Program): S3Process {
       }
     },
     kill: async () => {
-      assert.ok(current !== undefined && current.isRunning(), 'the server ended by itself');
-      process.kill(current.pid, 'SIGKILL');
-      await current.ended;
+      const server = current;
+      assert.ok(server, 'the server was never started');
+      assert.ok(server.isRunning(), 'the server ended by itself');
+      process.kill(server.pid, 'SIGKILL');
+      await server.ended;
     },
   };
 }

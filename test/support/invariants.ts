@@ -1,0 +1,96 @@
+import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import type { BlobRow } from '../../lib/catalog/catalog.ts';
+import { hexOf, type Digest } from '../../lib/oci/digest.ts';
+import { blobsOf, parseManifest } from '../../lib/oci/manifest.ts';
+import { parseReference } from '../../lib/reference/reference.ts';
+import type { Services } from '../../lib/services.ts';
+import { rawS3, type TestStack } from './cache.ts';
+
+const PREFIX = 'blobs/sha256/';
+
+/** Those of the digests that have an object under `blobs/`, after checking that each is what its name says (I1). */
+export async function checkContent(stack: TestStack, among: Iterable<Digest>): Promise<Map<Digest, Buffer>> {
+  const keys = new Set([...among].map((digest) => `${PREFIX}${hexOf(digest)}`));
+  const s3 = rawS3(stack);
+  const found = new Map<Digest, Buffer>();
+  try {
+    for (const key of await keysOf(s3, stack.bucket)) {
+      if (!keys.has(key)) continue;
+      const answer = await s3.send(new GetObjectCommand({ Bucket: stack.bucket, Key: key }));
+      const bytes = Buffer.from(await answer.Body!.transformToByteArray());
+      const hex = createHash('sha256').update(bytes).digest('hex');
+      assert.equal(key, `${PREFIX}${hex}`, 'I1: an object is not what its name says');
+      found.set(`sha256:${hex}` as Digest, bytes);
+    }
+  } finally {
+    s3.destroy();
+  }
+  return found;
+}
+
+async function keysOf(s3: S3Client, bucket: string): Promise<string[]> {
+  const keys: string[] = [];
+  let after: string | undefined;
+  do {
+    const page = await s3.send(
+      new ListObjectsV2Command({
+        Bucket: bucket,
+        Prefix: PREFIX,
+        ...(after === undefined ? {} : { ContinuationToken: after }),
+      }),
+    );
+    keys.push(...(page.Contents ?? []).map((object) => object.Key!));
+    after = page.NextContinuationToken;
+  } while (after !== undefined);
+  return keys;
+}
+
+/** The keys of uploads that were begun and neither completed nor aborted. */
+export async function openUploads(stack: TestStack): Promise<string[]> {
+  const s3 = rawS3(stack);
+  try {
+    const page = await s3.send(new ListMultipartUploadsCommand({ Bucket: stack.bucket }));
+    return (page.Uploads ?? []).map((upload) => upload.Key!);
+  } finally {
+    s3.destroy();
+  }
+}
+
+/**
+ * What is visible under the reference, if anything, is whole: whatever the catalogue calls complete is in the store with every child and blob, has a row that says
+ * so, and is linked to the repository (I2, I3, I9). Returns whether anything is published.
+ */
+export async function checkPublished(
+  services: Services,
+  reference: string,
+  content: ReadonlyMap<Digest, Uint8Array>,
+): Promise<boolean> {
+  const signal = AbortSignal.timeout(10_000);
+  const parsed = parseReference(reference);
+  const { catalog } = services;
+  const { pointer, root, linked } = await catalog.find(parsed, { consistent: true, signal });
+  if (pointer?.published === undefined) return false;
+  assert.ok(root !== undefined && linked !== undefined, 'I3: the pointer names a root that is not there');
+  for (const child of linked) assert.ok(root.complete.has(child), `I2: ${child} is linked, but not complete`);
+  const needed = new Set<Digest>([root.digest, ...root.complete]);
+  for (const entry of root.complete) {
+    const bytes = content.get(entry);
+    assert.ok(bytes !== undefined, `I2: ${entry} is called complete, but is not in the store`);
+    const manifest = parseManifest(bytes, undefined, { fanOut: 1_000 });
+    if (manifest.kind === 'manifest') for (const blob of blobsOf(manifest)) needed.add(blob.digest);
+  }
+  const rows: ReadonlyMap<Digest, BlobRow> = await catalog.findBlobs([...needed], signal);
+  const links = await catalog.findLinks(parsed.repository, [...needed], signal);
+  for (const digest of needed) {
+    assert.ok(content.has(digest), `I2: ${digest} is needed by what is complete, but is not in the store`);
+    assert.equal(
+      rows.get(digest)?.state,
+      'present',
+      `${digest} is needed by what is complete, but its row does not say present`,
+    );
+    assert.ok(links.has(digest), `I9: ${digest} is served without a link`);
+  }
+  return true;
+}

@@ -1,0 +1,43 @@
+/*
+ * A process that pulls: prints `ready`, then for each line `{"reference", "platforms", "times"}` on stdin pulls `times` times
+ * at once and prints the receipts, or errors, as one line of JSON.
+ * Configured by its environment alone, as a Lambda is.
+ */
+import { createInterface } from 'node:readline';
+import { loadConfig } from '../../lib/config/config.ts';
+import { CacheError } from '../../lib/errors/cache-error.ts';
+import { parsePlatform } from '../../lib/oci/platform.ts';
+import { pull } from '../../lib/pull/pull.ts';
+import { parseReference } from '../../lib/reference/reference.ts';
+import { openServices } from '../../lib/services.ts';
+
+export interface ChildRequest {
+  readonly reference: string;
+  readonly platforms?: readonly string[];
+  /** Default: 1. */
+  readonly times?: number;
+}
+
+const config = loadConfig();
+if (config.store.kind !== 'aws') throw new Error('the child needs ENTREPOT_BUCKET and ENTREPOT_TABLE');
+await using services = openServices(config, config.store);
+console.log('ready');
+for await (const line of createInterface({ input: process.stdin })) {
+  const asked = JSON.parse(line) as ChildRequest;
+  const answers = await Promise.all(Array.from({ length: asked.times ?? 1 }, () => answer(asked)));
+  console.log(JSON.stringify(answers));
+}
+
+async function answer({ reference, platforms = [] }: ChildRequest): Promise<unknown> {
+  try {
+    const request = {
+      reference: parseReference(reference),
+      platforms: platforms.map((text) => parsePlatform(text)),
+      alwaysPull: false,
+    };
+    return await pull(services.pull, request, new AbortController().signal);
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    return { error: { name: error.name, message: error.message } };
+  }
+}
