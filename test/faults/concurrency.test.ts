@@ -33,7 +33,7 @@ async function pullEverywhere(references: readonly string[], times: number): Pro
   );
   return answers.flat().map((answer) => {
     assert.equal(answer.error, undefined);
-    return answer as Receipt;
+    return answer;
   });
 }
 

@@ -22,7 +22,7 @@ export interface PullingProcess extends AsyncDisposable {
 /** Starts the process and waits until it is ready to pull. */
 export async function startPullingProcess(environment: Readonly<Record<string, string>>): Promise<PullingProcess> {
   const child = spawn(process.execPath, [CHILD], {
-    env: { PATH: process.env['PATH'], ...environment },
+    env: { PATH: process.env.PATH, ...environment },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   child.stdin.on('error', () => undefined); // A killed child closes its end; its exit says so.
