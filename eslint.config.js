@@ -11,14 +11,47 @@ const awsClients = {
 };
 const undici = { group: ['undici', 'undici/*'], message: 'undici lives in lib/registry alone.' };
 const middy = { group: ['@middy/*', 'aws-lambda'], message: 'middy and Lambda types live in functions/ and lib/http.' };
-const above = (...folders) => ({
-  group: folders.map((folder) => `**/${folder}/**`),
-  message: 'Imports go downwards only: see the direction in docs/design.md, section 7.',
-});
+/** What a folder of lib may import besides itself: everything that is not listed is refused, and so is every folder above lib. */
+const BELOW = {
+  errors: [],
+  clock: [],
+  oci: ['errors'],
+  reference: ['errors', 'oci'],
+  store: ['errors', 'clock', 'oci', 'reference'],
+  lock: ['errors', 'clock', 'oci', 'reference', 'catalog'],
+  catalog: ['errors', 'clock', 'oci', 'reference', 'store', 'lock'],
+  registry: ['errors', 'clock', 'oci', 'reference'],
+  pull: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry'],
+  validate: ['errors', 'oci', 'reference', 'store', 'catalog', 'pull'],
+  config: ['errors', 'oci', 'reference', 'registry', 'pull'],
+  http: ['errors', 'oci', 'reference', 'pull'],
+};
+const ALL = [...Object.keys(BELOW), 'cli'];
+/** Files of a backend: known to lib/services.ts, and to one another, alone. */
+const backends = {
+  regex: '(^|/)(s3|dynamo|secrets|ecr|docker)-[^/]*$|/registry/(client|transport|session|auth|tokens|connector)\\.ts$',
+  message: 'Above the backends only interfaces are known.',
+};
+const direction = (folder, ...patterns) => {
+  const refused = ALL.filter((other) => other !== folder && !BELOW[folder].includes(other));
+  return {
+    files: [`lib/${folder}/**`],
+    rules: restrict(...patterns, {
+      regex: `^(\\.\\./)+((${refused.join('|')})/|services\\.ts$|functions/|infra/|test/)`,
+      message: `lib/${folder} imports ${BELOW[folder].join(', ') || 'nothing'} alone: see the direction in docs/design.md, section 7.`,
+    }),
+  };
+};
 const restrict = (...patterns) => ({
   '@typescript-eslint/no-restricted-imports': [
     'error',
-    { paths: [{ name: 'assert', message: "Use 'node:assert/strict'." }], patterns },
+    {
+      paths: [
+        { name: 'assert', message: "Use 'node:assert/strict'." },
+        { name: 'node:process', message: 'Only lib/config reads the environment.' },
+      ],
+      patterns,
+    },
   ],
 });
 
@@ -50,29 +83,18 @@ export default tseslint.config(
       eqeqeq: 'error',
     },
   },
-  { files: ['lib/**'], rules: restrict(awsClients, undici, middy, above('functions', 'infra', 'test')) },
-  {
-    files: ['lib/oci/**', 'lib/errors/**'],
-    rules: restrict(awsClients, undici, middy, above('registry', 'store', 'catalog', 'lock', 'pull', 'config', 'cli')),
-  },
-  {
-    files: ['lib/pull/**', 'lib/validate/**'],
-    rules: restrict(awsClients, undici, middy, above('functions', 'infra', 'cli', 'http'), {
-      group: ['**/s3-*', '**/dynamo-*', '**/registry/*-client*'],
-      message: 'pull and validate know interfaces, never a backend.',
-    }),
-  },
-  {
-    files: ['lib/**/s3-*.ts', 'lib/**/dynamo-*.ts', 'lib/**/secrets-*.ts', 'lib/**/ecr-*.ts'],
-    rules: restrict(undici, middy, above('pull', 'cli', 'functions', 'infra')),
-  },
-  {
-    files: ['lib/registry/**'],
-    ignores: ['lib/registry/ecr-*.ts', 'lib/registry/secrets-*.ts'],
-    rules: restrict(awsClients, middy, above('pull', 'cli', 'store', 'catalog', 'lock')),
-  },
-  { files: ['lib/http/**'], rules: restrict(awsClients, undici) },
-  { files: ['functions/**'], rules: restrict(undici) },
+  // A later entry replaces the whole rule for its files: so each names every pattern it needs.
+  { files: ['lib/*.ts', 'lib/cli/**'], rules: restrict(awsClients, undici, middy) },
+  ...['errors', 'clock', 'oci', 'reference', 'config'].map((folder) => direction(folder, awsClients, undici, middy)),
+  ...['pull', 'validate'].map((folder) => direction(folder, awsClients, undici, middy, backends)),
+  ...['store', 'catalog', 'lock'].map((folder) => direction(folder, awsClients, undici, middy)),
+  direction('registry', awsClients, middy),
+  direction('http', awsClients, undici),
+  ...['store', 'catalog', 'lock', 'registry'].map((folder) => ({
+    ...direction(folder, undici, middy),
+    files: [`lib/${folder}/{s3,dynamo,secrets,ecr}-*.ts`],
+  })),
+  { files: ['functions/**'], rules: restrict(awsClients, undici) },
   {
     files: ['lib/config/**', 'infra/**', 'test/**', 'lib/cli/entrepot.js'],
     rules: { 'no-restricted-properties': 'off' },

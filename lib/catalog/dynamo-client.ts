@@ -16,7 +16,7 @@ export interface DynamoConnection {
 export function dynamoClient(connection: DynamoConnection = {}): DynamoDBClient {
   return new DynamoDBClient({
     ...connection,
-    maxAttempts: 6,
+    maxAttempts: 5,
     requestHandler: new NodeHttpHandler({
       connectionTimeout: 2_000,
       requestTimeout: 5_000,

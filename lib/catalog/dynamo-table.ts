@@ -16,13 +16,16 @@ import { marshall, unmarshall } from '@aws-sdk/util-dynamodb';
 import { randomUUID } from 'node:crypto';
 import { CatalogError } from '../errors/cache-error.ts';
 import { sleep } from '../lock/sleep.ts';
+import { attempt, backOffMs, PASSING, ROUNDS } from './dynamo-attempt.ts';
 import type { Key } from './keys.ts';
 
 /** Limits of the API: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
 const BATCH_GET_KEYS = 100;
 const BATCH_WRITE_ITEMS = 25;
-/** Rounds of `UnprocessedKeys` or transaction conflicts before it is an error. */
-const ROUNDS = 10;
+/** Batches of one call that are under way at the same time. */
+const PARALLEL_BATCHES = 4;
+/** The code of a transaction's write whose condition did not hold. */
+const CONDITION_FAILED = 'ConditionalCheckFailed';
 
 export type Item = Record<string, unknown>;
 
@@ -41,7 +44,10 @@ export interface Refused {
   readonly row: Item | undefined;
 }
 
-export const isRefused = (outcome: Item | Refused): outcome is Refused => outcome['refused'] === true;
+/** A row that a transaction does not change, but that must be so. */
+export type Check = Required<Pick<Update, 'key' | 'condition' | 'values'>>;
+
+export const isRefused = (outcome: Item | Refused): outcome is Refused => outcome.refused === true;
 
 /** The few calls that the catalogue and the leases need of one table; every failure is a CatalogError, an abort is the signal's reason. */
 export interface Table {
@@ -53,19 +59,22 @@ export interface Table {
   /** Puts rows without condition; any number, a later row of the same key wins. */
   putAll(rows: readonly (Key & Item)[], op: string, signal: AbortSignal): Promise<void>;
   query(pk: string, op: string, signal: AbortSignal): AsyncGenerator<Item>;
-  /** All or nothing; conflicts with other transactions are tried again. Otherwise the reason of each write, `None` for those that would have held. */
+  /**
+   * All or nothing. Conflicts with other writers are tried again, and a lost answer is not executed twice. Says what stood in the way: for each write
+   * whether its own condition failed. Undefined when all happened.
+   */
   transact(
-    writes: readonly TransactWriteItem[],
+    writes: readonly (Check | Update)[],
     op: string,
     signal: AbortSignal,
-  ): Promise<readonly string[] | undefined>;
+  ): Promise<readonly boolean[] | undefined>;
 }
 
 export const toAttributes = (item: Item | Key): Record<string, AttributeValue> =>
   marshall(item, { removeUndefinedValues: true });
 
 /** The parts of an update as the API wants them. */
-export function updateInput(table: string, update: Update) {
+function updateInput(table: string, update: Update) {
   return {
     TableName: table,
     Key: toAttributes(update.key),
@@ -73,6 +82,18 @@ export function updateInput(table: string, update: Update) {
     ...(update.condition === undefined ? {} : { ConditionExpression: update.condition }),
     ...(update.names === undefined ? {} : { ExpressionAttributeNames: update.names }),
     ...(Object.keys(update.values).length === 0 ? {} : { ExpressionAttributeValues: toAttributes(update.values) }),
+  };
+}
+
+function transactItem(table: string, write: Check | Update): TransactWriteItem {
+  if ('update' in write) return { Update: updateInput(table, write) };
+  return {
+    ConditionCheck: {
+      TableName: table,
+      Key: toAttributes(write.key),
+      ConditionExpression: write.condition,
+      ExpressionAttributeValues: toAttributes(write.values),
+    },
   };
 }
 
@@ -123,9 +144,7 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
         distinct.map((row): WriteRequest => ({ PutRequest: { Item: toAttributes(row) } })),
         BATCH_WRITE_ITEMS,
       );
-      for (const wave of chunk(pages, 4)) {
-        await allSettledOrThrow(wave.map((page) => batchPut(client, table, page, op, signal)));
-      }
+      await inWaves(pages, (page) => batchPut(client, table, page, op, signal));
     },
 
     async *query(pk, op, signal) {
@@ -151,7 +170,8 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
     async transact(writes, op, signal) {
       for (let round = 1; ; round++) {
         // One token for the SDK's own retries of this round: a lost answer is not executed twice.
-        const command = new TransactWriteItemsCommand({ TransactItems: [...writes], ClientRequestToken: randomUUID() });
+        const items = writes.map((write) => transactItem(table, write));
+        const command = new TransactWriteItemsCommand({ TransactItems: items, ClientRequestToken: randomUUID() });
         const reasons = await attempt(op, signal, async () => {
           try {
             await client.send(command, { abortSignal: signal });
@@ -161,8 +181,9 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
             return (error.CancellationReasons ?? []).map((reason) => reason.Code ?? 'None');
           }
         });
-        if (reasons === undefined || reasons.includes('ConditionalCheckFailed')) return reasons;
-        const passing = reasons.some((reason) => /Conflict|Throttling|ThroughputExceeded|InProgress/.test(reason));
+        if (reasons === undefined) return undefined;
+        if (reasons.includes(CONDITION_FAILED)) return reasons.map((reason) => reason === CONDITION_FAILED);
+        const passing = reasons.some((reason) => PASSING.test(reason));
         if (!passing || round === ROUNDS) {
           throw new CatalogError(
             op,
@@ -219,24 +240,15 @@ async function batchPut(
   }
 }
 
-async function attempt<T>(op: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
-  signal.throwIfAborted();
-  try {
-    return await send();
-  } catch (error) {
-    signal.throwIfAborted();
-    if (error instanceof CatalogError) throw error;
-    const cause = error as { name?: string; message?: string; code?: string; $retryable?: unknown; $fault?: string };
-    const retryable = cause.$fault !== 'client' || cause.$retryable !== undefined;
-    const why = [cause.name, cause.message || cause.code].filter(Boolean).join(': ');
-    throw new CatalogError(op, `DynamoDB failed to ${op}: ${why}`, error, retryable);
+/** All results in order. A few at a time; a wave that fails has settled before its first failure is thrown: nothing runs on after the call returned. */
+async function inWaves<T, R>(all: readonly T[], work: (one: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const wave of chunk(all, PARALLEL_BATCHES)) {
+    const running = wave.map(work);
+    await Promise.allSettled(running);
+    results.push(...(await Promise.all(running)));
   }
-}
-
-/** Waits for all before it throws the first failure: nothing runs on after the call returned. */
-async function allSettledOrThrow(work: Promise<void>[]): Promise<void> {
-  await Promise.allSettled(work);
-  await Promise.all(work);
+  return results;
 }
 
 const stillUnprocessed = (op: string, count: number): CatalogError =>
@@ -244,8 +256,6 @@ const stillUnprocessed = (op: string, count: number): CatalogError =>
     op,
     `DynamoDB left ${count} rows unprocessed after ${ROUNDS} rounds while trying to ${op}; the table is throttled`,
   );
-
-const backOffMs = (round: number): number => Math.random() * Math.min(2_000, 25 * 2 ** round);
 
 function chunk<T>(all: readonly T[], size: number): T[][] {
   const pages: T[][] = [];

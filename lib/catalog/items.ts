@@ -1,6 +1,6 @@
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import { hexOf, type Digest } from '../oci/digest.ts';
-import type { Platform } from '../oci/platform.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Checkpoint } from '../store/content-store.ts';
 import type { BlobRow, ContentTally, Link, Pointer, Root, Use } from './catalog.ts';
@@ -13,91 +13,110 @@ import type { Item } from './dynamo-table.ts';
 
 export function pointerFrom(item: Item): Pointer {
   return defined({
-    resolved: item['resolved'] as Digest | undefined,
-    checkedMs: item['checkedMs'] as number | undefined,
-    published: item['published'] as Digest | undefined,
-    publishedMs: item['publishedMs'] as number | undefined,
-    previous: item['previous'] as Digest | undefined,
-    generation: (item['generation'] as number | undefined) ?? 0,
+    resolved: item.resolved as Digest | undefined,
+    checkedMs: item.checkedMs as number | undefined,
+    published: item.published as Digest | undefined,
+    publishedMs: item.publishedMs as number | undefined,
+    previous: item.previous as Digest | undefined,
+    generation: (item.generation as number | undefined) ?? 0,
   });
 }
 
 export function rootFrom(item: Item): Root {
   return {
-    digest: (item['pk'] as string).slice('ROOT#'.length) as Digest,
-    mediaType: item['mediaType'] as string,
-    size: item['size'] as number,
-    entries: item['entries'] as EntryItem[],
-    complete: digests(item['complete']),
-    contents: contentsFrom(item['contents'] as ReadonlySet<string> | undefined),
+    digest: (item.pk as string).slice('ROOT#'.length) as Digest,
+    mediaType: item.mediaType as string,
+    size: item.size as number,
+    entries: entriesFrom(item.entries as Uint8Array),
+    complete: digests(item.complete),
+    contents: contentsFrom(item.contents as ReadonlySet<Uint8Array> | undefined),
   };
 }
 
-interface EntryItem {
-  digest: Digest;
-  mediaType: string;
-  size: number;
-  platform?: Platform;
-  attests?: Digest;
+/*
+ * The entries of a root, as deflated JSON: as plain attributes a thousand of them would take most of the 400 KB that a row may have.
+ * They never change, so nobody has to write into the middle of them.
+ */
+const MOST_ENTRIES_BYTES = 16 * 1024 * 1024;
+
+export function entriesItem(entries: readonly IndexEntry[]): Uint8Array {
+  const plain = entries.map(({ digest, mediaType, size, platform, attests }) => ({
+    digest,
+    mediaType,
+    size,
+    platform,
+    attests,
+  }));
+  return deflateRawSync(JSON.stringify(plain));
 }
 
-export const entryItem = ({ digest, mediaType, size, platform, attests }: IndexEntry): EntryItem => ({
-  digest,
-  mediaType,
-  size,
-  ...(platform === undefined ? {} : { platform }),
-  ...(attests === undefined ? {} : { attests }),
-});
+const entriesFrom = (deflated: Uint8Array): IndexEntry[] =>
+  JSON.parse(inflateRawSync(deflated, { maxOutputLength: MOST_ENTRIES_BYTES }).toString('utf8')) as IndexEntry[];
 
 /*
- * The configs and layers of a root's entries, as one string set that transactions add to: "<child>.<blob>.<size>", digests shortened to
- * 9 bytes and numbers to base 36. Bounded, because a row holds 400 KB: roots with more blobs count fewer in the receipt of a hit.
+ * The configs and layers of a root's complete entries, as one set that transactions add to. Each element is one entry:
+ *
+ *   child (9 bytes) ( blob (9 bytes) size (6 bytes, big endian) )*      where 9 bytes are the first of a digest
+ *
+ * The same entry always makes the same element. Its share of the row depends on how many entries the root has, so that the set is bounded however many
+ * pulls add to it: of images with more blobs than that, the receipt of a hit counts fewer.
  */
-const MOST_CONTENTS = 4_000;
+const CONTENTS_BYTES = 180_000;
+const ID_BYTES = 9;
+const SIZE_BYTES = 6;
 
-const shortened = (digest: Digest): string => Buffer.from(hexOf(digest), 'hex').subarray(0, 9).toString('base64url');
+const shortened = (digest: Digest): Buffer => Buffer.from(hexOf(digest), 'hex').subarray(0, ID_BYTES);
 
-export function contentsItem(contents: ReadonlyMap<Digest, readonly Descriptor[]>): Set<string> {
-  const all = [...contents].flatMap(([child, blobs]) =>
-    blobs.map((blob) => `${shortened(child)}.${shortened(blob.digest)}.${blob.size.toString(36)}`),
-  );
-  return new Set(all.slice(0, MOST_CONTENTS));
+export function contentsItem(contents: ReadonlyMap<Digest, readonly Descriptor[]>, entries: number): Set<Uint8Array> {
+  const share = Math.floor((CONTENTS_BYTES / Math.max(entries, 1) - ID_BYTES) / (ID_BYTES + SIZE_BYTES));
+  const elements = [...contents].map(([child, blobs]) => {
+    const tallies = blobs.slice(0, Math.max(share, 1)).map((blob) => {
+      const size = Buffer.alloc(SIZE_BYTES);
+      size.writeUIntBE(blob.size, 0, SIZE_BYTES);
+      return Buffer.concat([shortened(blob.digest), size]);
+    });
+    return Buffer.concat([shortened(child), ...tallies]);
+  });
+  return new Set(elements);
 }
 
-function contentsFrom(set: ReadonlySet<string> | undefined): Root['contents'] {
-  const byShortChild = new Map<string, ContentTally[]>();
-  for (const text of set ?? []) {
-    const [child = '', id = '', size = ''] = text.split('.');
-    const tallies = byShortChild.get(child) ?? [];
-    tallies.push({ id, size: Number.parseInt(size, 36) });
-    byShortChild.set(child, tallies);
+function contentsFrom(set: ReadonlySet<Uint8Array> | undefined): Root['contents'] {
+  const byChild = new Map<string, ContentTally[]>();
+  for (const bytes of set ?? []) {
+    const element = Buffer.from(bytes);
+    const tallies: ContentTally[] = [];
+    for (let at = ID_BYTES; at < element.length; at += ID_BYTES + SIZE_BYTES) {
+      const id = element.toString('base64url', at, at + ID_BYTES);
+      tallies.push({ id, size: element.readUIntBE(at + ID_BYTES, SIZE_BYTES) });
+    }
+    byChild.set(element.toString('base64url', 0, ID_BYTES), tallies);
   }
-  return { get: (child: Digest) => byShortChild.get(shortened(child)) };
+  return { get: (child: Digest) => byChild.get(shortened(child).toString('base64url')) };
 }
 
 export const linkFrom = (item: Item): Link => ({
-  digest: item['sk'] as Digest,
-  mediaType: item['mediaType'] as string,
-  size: item['size'] as number,
+  digest: item.sk as Digest,
+  mediaType: item.mediaType as string,
+  size: item.size as number,
 });
 
 export function blobFrom(item: Item): BlobRow {
   return defined({
-    digest: (item['pk'] as string).slice('BLOB#'.length) as Digest,
-    state: item['state'] === 'present' ? ('present' as const) : ('absent' as const),
-    size: item['size'] as number | undefined,
-    etag: item['etag'] as string | undefined,
-    crc32: item['crc32'] as string | undefined,
-    domains: (item['domains'] as ReadonlySet<TrustDomain> | undefined) ?? new Set<TrustDomain>(),
-    distrustedEtag: item['distrustedEtag'] as string | undefined,
-    checkpoint: item['checkpoint'] as Checkpoint | undefined,
+    digest: (item.pk as string).slice('BLOB#'.length) as Digest,
+    state: item.state === 'present' ? ('present' as const) : ('absent' as const),
+    size: item.size as number | undefined,
+    etag: item.etag as string | undefined,
+    crc32: item.crc32 as string | undefined,
+    domains: (item.domains as ReadonlySet<TrustDomain> | undefined) ?? new Set<TrustDomain>(),
+    distrustedEtag: item.distrustedEtag as string | undefined,
+    checkpoint: item.checkpoint as Checkpoint | undefined,
   });
 }
 
 export function useFrom(item: Item): Use {
-  const [root = '', child = ''] = (item['sk'] as string).split('#');
+  const [root = '', child = ''] = (item.sk as string).split('#');
   return {
-    digest: (item['pk'] as string).slice('USE#'.length) as Digest,
+    digest: (item.pk as string).slice('USE#'.length) as Digest,
     root: root as Digest,
     child: child as Digest,
   };

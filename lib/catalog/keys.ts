@@ -7,7 +7,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *   kind   pk                           sk                     attributes
  *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
  *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, generation
- *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries[], complete{}, contents{}, usedDay
+ *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), complete{}, contents{}, usedDay
  *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size
  *          LINK#<registry>/<repository> root:<digest>          complete{}: entries of that root that this repository may serve
  *   BLOB   BLOB#<digest>                BLOB                   size, state, domains{}, etag, crc32, distrustedEtag, checkpoint, committedBy, + lease
@@ -50,6 +50,11 @@ export const useKey = (digest: Digest, root: Digest, child: Digest): Key => ({
 });
 export const REPO_PARTITION = 'REPO';
 export const repoKey = (repository: Repository): Key => ({ pk: REPO_PARTITION, sk: formatRepository(repository) });
+/** The repository of a REPO row's `sk`. */
+export function repositoryOf(sk: string): Repository {
+  const slash = sk.indexOf('/');
+  return { registry: sk.slice(0, slash), path: sk.slice(slash + 1) };
+}
 export const SWEEP_KEY: Key = { pk: 'SWEEP', sk: 'SWEEP' };
 
 const PULL = 'pull:';

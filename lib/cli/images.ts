@@ -1,21 +1,10 @@
-import type { CachedReference, Catalog } from '../catalog/catalog.ts';
-import { ContentLostError } from '../errors/cache-error.ts';
+import type { CachedReference, Catalog, Root } from '../catalog/catalog.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { blobsOf, parseManifest } from '../oci/manifest.ts';
-import { isIndexType } from '../oci/media-type.ts';
 import { isImageEntry, platformName } from '../oci/select.ts';
-import type { PullLimits } from '../pull/pull-request.ts';
 import { formatReference } from '../reference/reference.ts';
-import type { ContentStore } from '../store/content-store.ts';
 import { EXIT, formatBytes, printable, tableLines, type ExitCode, type Output } from './output.ts';
 import { shortDigest } from './progress.ts';
-
-export interface ImagesDeps {
-  readonly catalog: Catalog;
-  readonly store: ContentStore;
-  readonly limits: PullLimits;
-}
 
 /** One image of the cache, as `entrepot images --json` shows it. */
 export interface ImageRow {
@@ -24,17 +13,17 @@ export interface ImageRow {
   readonly mediaType: string | null;
   /** Those whose content is all in the cache. */
   readonly platforms: readonly string[];
-  /** Bytes of the distinct manifests and blobs that are complete; null where a manifest is lost (`entrepot validate --deep` tells more). */
+  /** Bytes of the distinct manifests and blobs that are complete; null where the catalogue lost the root. */
   readonly size: number | null;
   /** When the registry was last asked what the reference means (ISO 8601). */
   readonly checked: string | null;
 }
 
 /** Lists everything that was published. JSON comes row by row as it is found. */
-export async function listImages(deps: ImagesDeps, output: Output, signal: AbortSignal): Promise<ExitCode> {
+export async function listImages(catalog: Catalog, output: Output, signal: AbortSignal): Promise<ExitCode> {
   const rows: ImageRow[] = [];
-  for await (const image of deps.catalog.images(signal)) {
-    const row = await imageRow(deps, image, signal);
+  for await (const image of catalog.images(signal)) {
+    const row = imageRow(image);
     if (row === undefined) continue;
     if (output.isJson) output.result(row, []);
     else rows.push(row);
@@ -45,11 +34,7 @@ export async function listImages(deps: ImagesDeps, output: Output, signal: Abort
   return EXIT.done;
 }
 
-async function imageRow(
-  deps: ImagesDeps,
-  { reference, pointer, root, linked }: CachedReference,
-  signal: AbortSignal,
-): Promise<ImageRow | undefined> {
+function imageRow({ reference, pointer, root, linked }: CachedReference): ImageRow | undefined {
   const digest = pointer.published;
   if (digest === undefined) return undefined; // Resolved, but never finished: not an image of the cache yet.
   const complete = (root?.entries ?? []).filter(
@@ -60,32 +45,19 @@ async function imageRow(
     digest,
     mediaType: root?.mediaType ?? null,
     platforms: [...new Set(complete.filter(isImageEntry).map(platformName))],
-    size: root === undefined ? null : await contentBytes(deps, [root, ...complete], signal).catch(nullIfLost),
+    size: root === undefined ? null : contentBytes(root, complete),
     checked: pointer.checkedMs === undefined ? null : new Date(pointer.checkedMs).toISOString(),
   };
 }
 
-/** The catalogue knows sizes of manifests; those of blobs are written in the manifests themselves. */
-async function contentBytes(
-  { store, limits }: ImagesDeps,
-  manifests: readonly IndexEntry[],
-  signal: AbortSignal,
-): Promise<number> {
-  const sizes = new Map<Digest, number>();
-  for (const entry of manifests) {
-    if (sizes.has(entry.digest)) continue;
+/** Each manifest, config and layer once; from the catalogue alone. */
+function contentBytes(root: Root, complete: readonly IndexEntry[]): number {
+  const sizes = new Map<string, number>([[root.digest, root.size]]);
+  for (const entry of complete) {
     sizes.set(entry.digest, entry.size);
-    if (isIndexType(entry.mediaType)) continue;
-    const manifest = parseManifest(await store.read(entry, limits.manifestBytes, signal), entry.mediaType, limits);
-    if (manifest.kind === 'index') continue;
-    for (const blob of blobsOf(manifest)) sizes.set(blob.digest, blob.size);
+    for (const { id, size } of root.contents.get(entry.digest) ?? []) sizes.set(id, size);
   }
   return [...sizes.values()].reduce((sum, size) => sum + size, 0);
-}
-
-function nullIfLost(error: unknown): null {
-  if (error instanceof ContentLostError) return null;
-  throw error;
 }
 
 function imageLines(rows: readonly ImageRow[]): string[] {

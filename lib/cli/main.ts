@@ -1,3 +1,4 @@
+import manifest from '../../package.json' with { type: 'json' };
 import { Command, CommanderError } from 'commander';
 import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
 import { parsePlatform, type Platform } from '../oci/platform.ts';
@@ -6,7 +7,7 @@ import type { OpenCache } from './cache.ts';
 import { listImages } from './images.ts';
 import { listenForInterruption } from './interruption.ts';
 import { EXIT, processOutput, tolerateClosedPipes, type ExitCode, type Output } from './output.ts';
-import { pullImages } from './pull.ts';
+import { pullImages, type NamedRequest } from './pull.ts';
 import { validateImage } from './validate.ts';
 
 interface JsonOption {
@@ -34,6 +35,7 @@ export async function main(args: readonly string[]): Promise<void> {
 function commandLine(finish: (exitCode: ExitCode) => void): Command {
   const program = new Command('entrepot')
     .description('A cache for OCI images: pulls what is missing into S3 and DynamoDB, or into the embedded stack.')
+    .version(manifest.version)
     .exitOverride();
 
   const json = ['--json', 'one JSON document per result, one a line'] as const;
@@ -83,11 +85,19 @@ function runPull(references: readonly string[], options: PlatformOption & { alwa
   const output = processOutput(options.json === true);
   return attempt(output, references, async (signal) => {
     const platforms = parsePlatforms(options);
-    const requests = [];
+    const requests: NamedRequest[] = [];
     for (const asked of references) {
-      const request = { reference: parseReference(asked), platforms, alwaysPull: options.alwaysPull === true };
-      requests.push({ asked, request });
+      try {
+        requests.push({
+          asked,
+          request: { reference: parseReference(asked), platforms, alwaysPull: options.alwaysPull === true },
+        });
+      } catch (error) {
+        output.failure(error, [asked]);
+      }
     }
+    // One slip of the pen in a list: nothing is pulled, and the answer names the slip alone.
+    if (requests.length < references.length) return EXIT.usage;
     await using cache = await openCache(signal);
     return await pullImages(cache.services.pull, requests, output, signal);
   });
@@ -110,7 +120,7 @@ function runImages(options: JsonOption): Promise<ExitCode> {
   const output = processOutput(options.json === true);
   return attempt(output, [], async (signal) => {
     await using cache = await openCache(signal);
-    return await listImages(cache.services.pull, output, signal);
+    return await listImages(cache.services.catalog, output, signal);
   });
 }
 

@@ -3,7 +3,7 @@ import { InvalidRequestError } from '../errors/cache-error.ts';
 
 /** A hundred images with platforms need far less. */
 const MAX_BODY_BYTES = 256 * 1024;
-const JSON_TYPE = /^application\/(?:[\w.-]+\+)?json\s*(?:;.*)?$/i;
+const ROUTE = '/v1/pull';
 
 /**
  * Whether the event looks like a request of an API Gateway HTTP API (payload format 2.0).
@@ -13,26 +13,26 @@ const JSON_TYPE = /^application\/(?:[\w.-]+\+)?json\s*(?:;.*)?$/i;
  */
 export function isHttpEvent(event: unknown): event is APIGatewayProxyEventV2 {
   if (typeof event !== 'object' || event === null) return false;
-  const { version, requestContext } = event as { version?: unknown; requestContext?: unknown };
-  return version === '2.0' && typeof requestContext === 'object' && requestContext !== null && 'http' in requestContext;
+  const { version, requestContext } = event as { version?: unknown; requestContext?: { http?: unknown } | null };
+  return version === '2.0' && typeof requestContext?.http === 'object' && requestContext.http !== null;
 }
 
 /**
- * The JSON document that was posted.
+ * The JSON document that was posted to `/v1/pull`. Its Content-Type does not matter: only JSON passes.
  *
- * @throws InvalidRequestError naming `method` or `body`.
+ * @throws InvalidRequestError naming `method`, `path` or `body`.
  */
 export function readJsonBody(event: APIGatewayProxyEventV2): unknown {
-  const { method } = event.requestContext.http;
-  if (method !== 'POST') {
-    throw new InvalidRequestError('method', `the method is ${method.slice(0, 20)}; POST a JSON document`);
+  // Whoever invokes the function directly can leave out what API Gateway always sends.
+  const { http, stage } = event.requestContext as { http: { method?: unknown }; stage?: unknown };
+  const { rawPath, body = '' } = event as { rawPath?: unknown; body?: unknown };
+  if (http.method !== 'POST') {
+    throw new InvalidRequestError('method', `the method is ${shown(http.method)}; POST a JSON document`);
   }
-  const contentType = header(event, 'content-type');
-  if (contentType === undefined || !JSON_TYPE.test(contentType)) {
-    const found = contentType === undefined ? 'none' : JSON.stringify(contentType.slice(0, 100));
-    throw new InvalidRequestError('body', `the Content-Type is ${found}; send application/json`);
+  if (rawPath !== ROUTE && rawPath !== `/${String(stage)}${ROUTE}`) {
+    throw new InvalidRequestError('path', `the path is ${shown(rawPath)}; POST to ${ROUTE}`);
   }
-  const body = event.body ?? '';
+  if (typeof body !== 'string') throw new InvalidRequestError('body', 'the body is not text; send {"reference": "…"}');
   // Base64 takes four characters for three bytes; JavaScript's strings have at most one character for a byte of UTF-8.
   if (body.length > (event.isBase64Encoded ? Math.ceil(MAX_BODY_BYTES / 3) * 4 : MAX_BODY_BYTES)) {
     throw new InvalidRequestError(
@@ -51,13 +51,7 @@ export function readJsonBody(event: APIGatewayProxyEventV2): unknown {
   }
 }
 
-/** API Gateway lower-cases names; local doors may not. */
-function header(event: APIGatewayProxyEventV2, name: string): string | undefined {
-  const found = Object.entries((event.headers as typeof event.headers | undefined) ?? {}).find(
-    ([key]) => key.toLowerCase() === name,
-  );
-  return found?.[1];
-}
+const shown = (value: unknown): string => (typeof value === 'string' ? value.slice(0, 100) : 'missing');
 
 /** An answer that nobody keeps. */
 export function jsonAnswer(

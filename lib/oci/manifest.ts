@@ -35,6 +35,11 @@ export interface Manifest {
   readonly foreignLayers: readonly Descriptor[];
 }
 
+/** https://www.rfc-editor.org/rfc/rfc6838#section-4.2: two names of at most 127 characters. Rows keep them, so they are bounded. */
+const MAX_MEDIA_TYPE_CHARACTERS = 255;
+/** The same for each part of a platform; a request cannot ask for longer ones. */
+const MAX_PLATFORM_CHARACTERS = 64;
+
 type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -106,7 +111,7 @@ function mediaTypeOf(document: Json, contentType: string | undefined): string {
     );
   }
   if (document.schemaVersion !== undefined && document.schemaVersion !== 2) {
-    throw new InvalidManifestError(`"schemaVersion" is ${JSON.stringify(document.schemaVersion)}, must be 2`);
+    throw new InvalidManifestError(`"schemaVersion" is ${shown(document.schemaVersion)}, must be 2`);
   }
   if (inside !== undefined) return inside;
   if (outside !== undefined && (isIndexType(outside) || isManifestType(outside))) return outside;
@@ -134,12 +139,20 @@ function descriptor(json: unknown, at: string): Descriptor {
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
     throw new InvalidManifestError(`"${at}.size" is ${shown(size)}, must be a whole number of bytes`);
   }
-  if (mediaType !== undefined && typeof mediaType !== 'string')
-    throw new InvalidManifestError(`"${at}.mediaType" is not a string`);
+  if (mediaType !== undefined && (typeof mediaType !== 'string' || mediaType.length > MAX_MEDIA_TYPE_CHARACTERS)) {
+    throw new InvalidManifestError(
+      `"${at}.mediaType" is not a string of at most ${MAX_MEDIA_TYPE_CHARACTERS} characters`,
+    );
+  }
   return { mediaType: mediaType ?? 'application/octet-stream', digest, size };
 }
 
-const shown = (value: unknown): string => (value === undefined ? 'missing' : JSON.stringify(value).slice(0, 200));
+/** Scalars as they are. Others by name: what is nested a million deep could not be turned into text again. */
+function shown(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
+  return JSON.stringify(value).slice(0, 200);
+}
 
 function indexEntry(entry: { json: Json; descriptor: Descriptor }, i: number): IndexEntry {
   const { mediaType } = entry.descriptor;
@@ -165,6 +178,10 @@ function platformOf(json: unknown, at: string): Platform | undefined {
   // BuildKit writes unknown/unknown where there is no platform to speak of.
   if (json.os === json.architecture && (json.os === '' || json.os === 'unknown')) return undefined;
   const variant = json.variant;
+  for (const part of [json.os, json.architecture, variant]) {
+    if (typeof part !== 'string' || part.length <= MAX_PLATFORM_CHARACTERS) continue;
+    throw new InvalidManifestError(`"${at}" has a part of more than ${MAX_PLATFORM_CHARACTERS} characters`);
+  }
   return normalisePlatform({
     os: json.os,
     architecture: json.architecture,

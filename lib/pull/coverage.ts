@@ -2,7 +2,7 @@ import type { Found } from '../catalog/catalog.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isIndexType } from '../oci/media-type.ts';
-import type { Platform } from '../oci/platform.ts';
+import { normalisePlatform, type Platform } from '../oci/platform.ts';
 import { selectEntries } from '../oci/select.ts';
 
 /** The platforms of a request, and whether it named them itself or the configuration did. */
@@ -11,9 +11,13 @@ export interface Wanted {
   readonly explicit: boolean;
 }
 
-/** What was asked for, or the configured list of the registry where nothing was. */
+/** What was asked for, each platform once, or the configured list of the registry where nothing was. */
 export function wantedPlatforms(asked: readonly Platform[], configured: readonly Platform[]): Wanted {
-  return asked.length > 0 ? { platforms: asked, explicit: true } : { platforms: configured, explicit: false };
+  if (asked.length === 0) return { platforms: configured, explicit: false };
+  const distinct = new Map(
+    asked.map(normalisePlatform).map((one) => [`${one.os}/${one.architecture}/${one.variant ?? ''}`, one]),
+  );
+  return { platforms: [...distinct.values()], explicit: true };
 }
 
 /** A configured default narrows indexes only: a single image or an artifact is what it is. */

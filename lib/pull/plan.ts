@@ -14,6 +14,8 @@ import { readManifest, type HeldManifest } from './read-manifest.ts';
 import type { SkippedContent } from './receipt.ts';
 
 const PARALLEL_MANIFESTS = 6;
+/** Manifests of the largest size that one level of a tree may hold in memory. Real ones have a hundredth of it. */
+const MANIFESTS_IN_MEMORY = 16;
 
 /** What a pull has to have in the cache before it may publish. */
 export interface Plan {
@@ -91,10 +93,7 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
       `${name} is a single image, not an index: it cannot be of ${asked} at once; ask for one platform or none`,
     );
   }
-  const config =
-    manifest.config !== undefined && isImageConfigType(manifest.config.mediaType) ? manifest.config : undefined;
-  const platform: Platform | undefined =
-    config === undefined ? undefined : platformOfConfig(await context.obtain(config));
+  const platform = await readPlatform(context, manifest);
   const [only] = platforms;
   if (only !== undefined && platform === undefined) {
     throw new PlatformMissingError(
@@ -110,6 +109,18 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
   return { entries: [entry], selected: [entry], manifests: [] };
 }
 
+/** What the config of a single image says; undefined for an artifact. */
+async function readPlatform(context: PlanContext, { config }: Manifest): Promise<Platform | undefined> {
+  if (config === undefined || !isImageConfigType(config.mediaType)) return undefined;
+  const { manifestBytes } = context.deps.limits;
+  if (config.size > manifestBytes) {
+    throw new InvalidManifestError(
+      `the config ${config.digest} has ${config.size} bytes, the limit is ${manifestBytes} (limits.manifestBytes in the configuration)`,
+    );
+  }
+  return platformOfConfig(await context.obtain(config));
+}
+
 /**
  * All entries below an index. Nested indexes are always read, whatever was asked for: then every pull of a root knows the same entries.
  * Entries that are neither manifest nor index are left out, as the specification asks of those who do not know them.
@@ -123,11 +134,6 @@ async function walk(
   const indexes: HeldManifest[] = [];
   let level = [root];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > deepest) {
-      throw new InvalidManifestError(
-        `indexes are nested more than ${deepest} deep (limits.depth in the configuration)`,
-      );
-    }
     const nested: IndexEntry[] = [];
     for (const entry of level.flatMap((index) => (index.content.kind === 'index' ? index.content.entries : []))) {
       if (!isIndexType(entry.mediaType) && !isManifestType(entry.mediaType)) continue;
@@ -138,16 +144,32 @@ async function walk(
     if (entries.size > fanOut) {
       throw new InvalidManifestError(`the tree has more than ${fanOut} manifests (limits.fanOut in the configuration)`);
     }
+    if (nested.length > 0 && depth === deepest) {
+      throw new InvalidManifestError(
+        `indexes are nested more than ${deepest} deep (limits.depth in the configuration)`,
+      );
+    }
     level = await readEntries(context, nested);
     indexes.unshift(...level);
   }
   return { entries: [...entries.values()], indexes };
 }
 
-/** Reads each digest once, from the store where this repository has it. */
+/**
+ * Reads each digest once, from the store where this repository has it.
+ *
+ * @throws InvalidManifestError where they are too large to be held in memory together.
+ */
 async function readEntries(context: PlanContext, entries: readonly IndexEntry[]): Promise<HeldManifest[]> {
   const { deps, upstream, signal } = context;
   const distinct = distinctBlobs(entries);
+  const bytes = distinct.reduce((sum, entry) => sum + entry.size, 0);
+  const mostBytes = deps.limits.manifestBytes * MANIFESTS_IN_MEMORY;
+  if (bytes > mostBytes) {
+    throw new InvalidManifestError(
+      `${distinct.length} manifests of an index have ${bytes} bytes together, the limit is ${mostBytes} (${MANIFESTS_IN_MEMORY} times limits.manifestBytes in the configuration)`,
+    );
+  }
   const links = await deps.catalog.findLinks(
     upstream.repository,
     distinct.map((entry) => entry.digest),

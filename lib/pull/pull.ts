@@ -3,6 +3,7 @@ import { pullLeaseName } from '../catalog/keys.ts';
 import { DeadlineError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { copyMissing } from './copy-blob.ts';
 import { coverage, wantedPlatforms, type Coverage, type Wanted } from './coverage.ts';
@@ -113,12 +114,15 @@ function hit(draft: ReceiptDraft, found: Found & { root: Root }, wanted: Wanted)
   return draft.finish('hit');
 }
 
-/** Brings blobs into the cache that are not there, and tallies all of them. */
+/** Brings blobs into the cache that are not there, and tallies all of them. One that it has brought before is not asked for again. */
 function copier(deps: PullDeps, upstream: Upstream, draft: ReceiptDraft, signal: AbortSignal) {
-  return async (blobs: readonly Descriptor[]): Promise<void> => {
+  const brought = new Set<Digest>();
+  return async (wanted: readonly Descriptor[]): Promise<void> => {
+    const blobs = wanted.filter((blob) => !brought.has(blob.digest));
     const { present, missing } = await findMissing(deps, upstream, blobs, signal);
     for (const blob of present) draft.blob(blob, 'present');
-    deps.progress?.planned?.(blobs.length, missing);
+    deps.progress?.planned?.(wanted.length, missing);
     await copyMissing(deps, upstream, missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+    for (const blob of blobs) brought.add(blob.digest);
   };
 }

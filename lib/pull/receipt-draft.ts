@@ -48,11 +48,16 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
     },
     finish(outcome, requests = NO_REQUESTS): Receipt {
       const all = [...outcomes.values()];
+      // A pull that was stopped before its plan was made may have brought a config already: that was wanted, too.
+      const wanted = new Map<Digest, { readonly size: number }>([
+        ...outcomes,
+        ...blobs.map((blob) => [blob.digest, blob] as const),
+      ]);
       const tally = (weigh: (one: { size: number }) => number): BlobTally => {
         const of = (kind: Outcome): number =>
           all.reduce((sum, one) => sum + (one.outcome === kind ? weigh(one) : 0), 0);
         return {
-          total: blobs.reduce((sum, one) => sum + weigh(one), 0),
+          total: [...wanted.values()].reduce((sum, one) => sum + weigh(one), 0),
           present: of('present'),
           copied: of('copied'),
           copiedElsewhere: of('copiedElsewhere'),

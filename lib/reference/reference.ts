@@ -81,7 +81,7 @@ export function parseTag(text: string): string {
 function parseName(name: string, whole: string): Repository {
   const slash = name.indexOf('/');
   const first = slash < 0 ? '' : name.slice(0, slash);
-  const isDomain = /[.:[\]]/.test(first) || first === 'localhost' || (first !== '' && first !== first.toLowerCase());
+  const isDomain = /[.:[\]]/.test(first) || first.toLowerCase() === 'localhost';
   const registry = isDomain ? parseRegistry(first) : 'docker.io';
   const rest = isDomain ? name.slice(slash + 1) : name;
   const path = registry === 'docker.io' && !rest.includes('/') ? `library/${rest}` : rest;

@@ -5,7 +5,6 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { crc32 } from 'node:zlib';
 import { StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -70,10 +69,10 @@ export class PartUploads {
     return open < 0 ? this.#uploaded.length : open;
   }
 
-  /** Starts the upload of the next part. `release` is called when nobody reads `bytes` any more. */
-  start(bytes: Buffer, release: () => void): void {
+  /** Starts the upload of the next part, whose CRC-32 is `crc`. `release` is called when nobody reads `bytes` any more. */
+  start(bytes: Buffer, crc: number, release: () => void): void {
     const index = this.#uploaded.push(undefined) - 1;
-    const task = this.#upload(index + 1, bytes)
+    const task = this.#upload(index + 1, bytes, crc32Base64(crc))
       .then((part) => {
         this.#uploaded[index] = part;
       })
@@ -97,8 +96,7 @@ export class PartUploads {
     await Promise.all(this.#tasks);
   }
 
-  async #upload(number: number, bytes: Buffer): Promise<UploadedPart> {
-    const crc = crc32Base64(crc32(bytes));
+  async #upload(number: number, bytes: Buffer, crc: string): Promise<UploadedPart> {
     this.#created ??= this.#create();
     const uploadId = await this.#created;
     const command = new UploadPartCommand({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
-import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
+import { multiArchImage, noiseImage, noiseLayer, upstreamImage } from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 
 const REGISTRY = 'registry.example.test';
@@ -70,7 +70,10 @@ describe('a pull of a multi-arch image', () => {
     upstream.requests.length = 0;
     const receipt = await cache.pull(reference, { alwaysPull: true });
     assert.equal(receipt.outcome, 'hit');
-    assert.deepEqual(upstream.requests.map(({ kind, method }) => `${method} ${kind}`), ['HEAD manifest']);
+    assert.deepEqual(
+      upstream.requests.map(({ kind, method }) => `${method} ${kind}`),
+      ['HEAD manifest'],
+    );
   });
 
   test('fails for a platform that the index lacks, before any blob moves', async () => {
@@ -94,4 +97,52 @@ test('a moved tag is followed by alwaysPull alone', async () => {
   assert.equal(moved.outcome, 'pulled');
   assert.equal(moved.digest, second.root.digest);
   assert.equal((await cache.pull(reference)).digest, second.root.digest);
+});
+
+describe('pulls at the same time', () => {
+  const shared = noiseLayer(400_000, 'slow and shared');
+  const images = ['one', 'two', 'three'].map((name) =>
+    noiseImage({ name: `together ${name}`, sharedLayers: [shared] }),
+  );
+  before(() => {
+    images.forEach((image, i) => upstream.addImage(`team/together-${i}`, upstreamImage(image, 'v1')));
+    upstream.fault(({ kind }, { body }) =>
+      kind === 'blob' && body.byteLength === 400_000 ? { chunkDelayMs: 60 } : undefined,
+    );
+  });
+  after(() => upstream.clearFaults());
+
+  test('of different images fetch what they share once, and the others say who did', async () => {
+    upstream.requests.length = 0;
+    const receipts = await Promise.all(images.map((_, i) => cache.pull(`${REGISTRY}/team/together-${i}:v1`)));
+    assert.equal(upstream.count({ kind: 'blob', method: 'GET' }), 1 + 3 * 3);
+    for (const { outcome, blobs } of receipts) {
+      assert.equal(outcome, 'pulled');
+      assert.equal(blobs.present + blobs.copied + blobs.copiedElsewhere, blobs.total);
+    }
+    assert.equal(
+      receipts.reduce((sum, { blobs }) => sum + blobs.copied, 0),
+      10,
+    );
+    assert.equal(
+      receipts.reduce((sum, { blobs }) => sum + blobs.copiedElsewhere, 0),
+      2,
+    );
+    assert.equal(
+      receipts.reduce((sum, { registryRequests }) => sum + registryRequests.total, 0),
+      upstream.requests.length,
+    );
+  });
+
+  test('of one reference make one, and the others a hit without a request', async () => {
+    upstream.addImage('team/crowd', upstreamImage(noiseImage({ name: 'crowd', layerBytes: [400_000] }), 'v1'));
+    upstream.requests.length = 0;
+    const crowd = Array.from({ length: 6 }, () => cache.pull(`${REGISTRY}/team/crowd:v1`));
+    const outcomes = (await Promise.all(crowd)).map(({ outcome, registryRequests }) => [
+      outcome,
+      registryRequests.total,
+    ]);
+    assert.deepEqual(outcomes.sort(), [...Array.from({ length: 5 }, () => ['hit', 0]), ['pulled', 4]]);
+    assert.equal(upstream.requests.length, 4);
+  });
 });

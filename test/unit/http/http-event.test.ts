@@ -16,6 +16,8 @@ test('an event of an HTTP API is known by its form', () => {
     { version: '2.0' },
     { version: '0', detail: {} },
     { version: '2.0', requestContext: null },
+    { version: '2.0', requestContext: { http: null } },
+    { version: '2.0', requestContext: { http: 'POST' } },
   ]) {
     assert.ok(!isHttpEvent(event), JSON.stringify(event));
   }
@@ -28,21 +30,37 @@ describe('the body', () => {
     assert.deepEqual(readJsonBody(httpEvent(body, { isBase64Encoded: true })), { a: 'é' });
   });
 
-  test('may have any JSON type', () => {
-    for (const type of ['application/json', 'Application/JSON; charset=utf-8', 'application/vnd.x+json']) {
-      assert.deepEqual(readJsonBody(httpEvent('1', { headers: { 'Content-Type': type } })), 1);
+  test('is JSON, whatever its Content-Type says', () => {
+    for (const headers of [
+      {},
+      { 'Content-Type': 'application/json' },
+      { 'content-type': 'application/x-www-form-urlencoded' },
+    ]) {
+      assert.deepEqual(readJsonBody(httpEvent('1', { headers })), 1);
     }
   });
 
+  test('may be posted through a stage with a name', () => {
+    const event = httpEvent('1', { rawPath: '/prod/v1/pull' });
+    assert.throws(() => readJsonBody(event), InvalidRequestError);
+    assert.equal(readJsonBody({ ...event, requestContext: { ...event.requestContext, stage: 'prod' } }), 1);
+  });
+
+  /** What API Gateway never sends, and a direct invocation can. */
+  const halfAnEvent = (fields: object) => ({ ...httpEvent('{}'), ...fields }) as unknown as APIGatewayProxyEventV2;
+
   const refused: [string, APIGatewayProxyEventV2, string, RegExp][] = [
     ['another method', httpEvent('{}', {}, 'PUT'), 'method', /the method is PUT; POST/],
-    ['no type', httpEvent('{}', { headers: {} }), 'body', /the Content-Type is none/],
     [
-      'a form',
-      httpEvent('a=1', { headers: { 'content-type': 'application/x-www-form-urlencoded' } }),
-      'body',
-      /send application\/json/,
+      'another path',
+      httpEvent('{}', { rawPath: '/v1/delete' }),
+      'path',
+      /the path is \/v1\/delete; POST to \/v1\/pull/,
     ],
+    ['no method', halfAnEvent({ requestContext: { http: {} } }), 'method', /the method is missing/],
+    ['no path', halfAnEvent({ rawPath: undefined }), 'path', /the path is missing/],
+    ['a body that is no text', halfAnEvent({ body: { reference: 'alpine' } }), 'body', /is not text/],
+    ['a form', httpEvent('a=1'), 'body', /not a JSON document/],
     ['nothing', httpEvent(''), 'body', /is empty/],
     ['broken JSON', httpEvent('{"reference":'), 'body', /not a JSON document/],
     ['bytes that are no UTF-8', httpEvent('Iv8i', { isBase64Encoded: true }), 'body', /not a JSON document/],

@@ -1,0 +1,42 @@
+import { CatalogError } from '../errors/cache-error.ts';
+import { sleep } from '../lock/sleep.ts';
+
+/** Rounds of `UnprocessedKeys` or of conflicts before it is an error. */
+export const ROUNDS = 10;
+/** Errors of a busy table. The SDK retried most of them already; the same call may succeed later. */
+export const PASSING = /Conflict|InProgress|Throttl|ThroughputExceeded|RequestLimitExceeded/;
+
+/** How long to wait before the next round, with full jitter. */
+export const backOffMs = (round: number): number => Math.random() * Math.min(2_000, 25 * 2 ** round);
+
+/**
+ * What `send` gives. A single write that met a transaction on the same row is sent again: unlike throttling, 5xx and broken connections, the SDK
+ * does not retry that, and every publish is a transaction over the row that its own renewals and its waiters write to.
+ */
+export async function attempt<T>(op: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
+  for (let round = 1; ; round++) {
+    signal.throwIfAborted();
+    try {
+      return await send();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isConflict(error) || round === ROUNDS) throw failed(op, error);
+    }
+    await sleep(backOffMs(round), signal);
+  }
+}
+
+const isConflict = (error: unknown): boolean => (error as { name?: string }).name === 'TransactionConflictException';
+
+function failed(op: string, error: unknown): CatalogError {
+  const {
+    name = '',
+    message,
+    code,
+    $fault,
+  } = error as { name?: string; message?: string; code?: string; $fault?: string };
+  const retryable = $fault !== 'client' || PASSING.test(name);
+  const why = [name, message === '' ? code : message].filter(Boolean).join(': ');
+  const advice = retryable ? 'try again' : 'trying again will not help';
+  return new CatalogError(op, `DynamoDB failed to ${op}: ${why}; ${advice}`, error, retryable);
+}

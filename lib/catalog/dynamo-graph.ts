@@ -1,0 +1,31 @@
+import type { Catalog } from './catalog.ts';
+import type { Table } from './dynamo-table.ts';
+import { linkKey, repoKey, rootKey, useKey } from './keys.ts';
+
+/** Who may serve what, who needs what, and what is all there no more. */
+export function graphWrites(table: Table) {
+  return {
+    async writeLinks(repository, links, signal) {
+      const rows = links.map(({ digest, mediaType, size }) => ({ ...linkKey(repository, digest), mediaType, size }));
+      await table.putAll([...rows, { ...repoKey(repository) }], 'write links', signal);
+    },
+    async writeUses(uses, signal) {
+      const rows = uses.map((use) => ({ ...useKey(use.digest, use.root, use.child) }));
+      await table.putAll(rows, 'write uses', signal);
+    },
+    async uncomplete(root, children, signal) {
+      if (children.length === 0) return;
+      await table.update(
+        {
+          key: rootKey(root),
+          update: 'DELETE complete :children',
+          // Uses are written before their root: without this, one that was never published would get a row with nothing in it.
+          condition: 'attribute_exists(pk)',
+          values: { ':children': new Set(children) },
+        },
+        'take back completeness',
+        signal,
+      );
+    },
+  } satisfies Partial<Catalog>;
+}

@@ -1,0 +1,123 @@
+import { CatalogError, LeaseLostError, type CacheError } from '../errors/cache-error.ts';
+import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
+import type { Fence } from '../lock/lease.ts';
+import { formatReference } from '../reference/reference.ts';
+import type { Catalog, Pointer, Publication } from './catalog.ts';
+import type { Check, Table, Update } from './dynamo-table.ts';
+import { contentsItem, entriesItem } from './items.ts';
+import { leaseKey, rootKey, rootLinkKey, SWEEP_KEY, tagKey } from './keys.ts';
+
+/** The row is as it was read under the lock; only a holder of that lock writes it. */
+const POINTER_UNCHANGED = 'attribute_not_exists(generation) OR generation = :seen';
+/** Nothing that this image may need was swept, or found to be lost, meanwhile. */
+const EPOCH_UNCHANGED = 'attribute_not_exists(epoch) OR epoch = :epoch';
+
+const DAY_MS = 86_400_000;
+
+/** What references mean. Every write holds only under the lock of the reference. */
+export function pointerWrites(table: Table) {
+  return {
+    async recordResolution(reference, resolved, checkedMs, lock, signal) {
+      const moved: Update = {
+        key: tagKey(reference),
+        update: 'SET resolved = :resolved, checkedMs = :checkedMs',
+        values: { ':resolved': resolved, ':checkedMs': checkedMs },
+      };
+      const failed = await table.transact([stillHeld(lock), moved], 'record a resolution', signal);
+      if (failed !== undefined) throw lost(lock, 'record a resolution');
+    },
+
+    async publish(publication, lock, signal) {
+      const pointer = nextPointer(publication);
+      const epoch: Check = {
+        key: SWEEP_KEY,
+        condition: EPOCH_UNCHANGED,
+        values: { ':epoch': publication.epoch },
+      };
+      const writes = [
+        stillHeld(lock),
+        epoch,
+        pointerUpdate(publication, pointer),
+        rootUpdate(publication),
+        rootLinkUpdate(publication),
+      ];
+      const failed = await table.transact(writes, 'publish', signal);
+      if (failed !== undefined) throw refusal(failed, publication, lock);
+      return pointer;
+    },
+  } satisfies Partial<Catalog>;
+}
+
+const stillHeld = (lock: Fence): Check => ({
+  key: leaseKey(lock.name),
+  condition: STILL_HELD,
+  values: fenceValues(lock),
+});
+
+/** Why a publication did not happen; `failed` is in the order of its writes. */
+function refusal([lockFailed, epochFailed]: readonly boolean[], { reference }: Publication, lock: Fence): CacheError {
+  if (lockFailed === true) return lost(lock, 'publish');
+  const why =
+    epochFailed === true
+      ? 'content was swept or found to be lost while this pull was under way'
+      : 'its pointer is not as it was read under the lock';
+  return new CatalogError('publish', `${formatReference(reference)} was not published: ${why}; pull again`);
+}
+
+const lost = (lock: Fence, op: string): LeaseLostError =>
+  new LeaseLostError(op, `lease ${lock.name} was taken over before we could ${op}; nothing was changed, pull again`);
+
+/** What the pointer will be: `previous` keeps what was published before, as long as that was something else. */
+function nextPointer({ root, pointer, checkedMs, publishedMs }: Publication): Pointer {
+  const previous = pointer?.published === root.digest ? pointer.previous : pointer?.published;
+  return {
+    resolved: root.digest,
+    checkedMs,
+    published: root.digest,
+    publishedMs,
+    ...(previous === undefined ? {} : { previous }),
+    generation: (pointer?.generation ?? 0) + 1,
+  };
+}
+
+const pointerUpdate = ({ reference, pointer: seen }: Publication, pointer: Pointer): Update => ({
+  key: tagKey(reference),
+  update:
+    'SET resolved = :published, published = :published, publishedMs = :publishedMs, checkedMs = :checkedMs, generation = :next' +
+    (pointer.previous === undefined ? '' : ', previous = :previous'),
+  condition: POINTER_UNCHANGED,
+  values: {
+    ':published': pointer.published,
+    ':publishedMs': pointer.publishedMs,
+    ':checkedMs': pointer.checkedMs,
+    ':next': pointer.generation,
+    ':seen': seen?.generation ?? 0,
+    ':previous': pointer.previous,
+  },
+});
+
+function rootUpdate({ root, complete, contents, publishedMs }: Publication): Update {
+  const tallies = contentsItem(contents, root.entries.length);
+  return {
+    key: rootKey(root.digest),
+    update:
+      'SET mediaType = :mediaType, #size = :size, entries = if_not_exists(entries, :entries), usedDay = :usedDay ADD complete :complete' +
+      (tallies.size === 0 ? '' : ', contents :contents'),
+    names: { '#size': 'size' },
+    values: {
+      ':mediaType': root.mediaType,
+      ':size': root.size,
+      ':entries': entriesItem(root.entries),
+      ':usedDay': Math.floor(publishedMs / DAY_MS),
+      ':complete': new Set(complete),
+      ':contents': tallies.size === 0 ? undefined : tallies,
+    },
+  };
+}
+
+const rootLinkUpdate = ({ reference, root, complete }: Publication): Update => ({
+  key: rootLinkKey(reference.repository, root.digest),
+  update: 'SET mediaType = :mediaType, #size = :size ADD complete :complete',
+  names: { '#size': 'size' },
+  values: { ':mediaType': root.mediaType, ':size': root.size, ':complete': new Set(complete) },
+});

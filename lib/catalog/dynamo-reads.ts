@@ -1,0 +1,84 @@
+import { isDigest, type Digest } from '../oci/digest.ts';
+import type { Reference, Repository } from '../reference/reference.ts';
+import type { CachedReference, Catalog, Found } from './catalog.ts';
+import type { Table } from './dynamo-table.ts';
+import { blobFrom, digests, linkFrom, pointerFrom, rootFrom, useFrom } from './items.ts';
+import {
+  blobKey,
+  linkKey,
+  REPO_PARTITION,
+  repositoryOf,
+  rootKey,
+  rootLinkKey,
+  SWEEP_KEY,
+  tagKey,
+  tagPartition,
+  usePartition,
+} from './keys.ts';
+
+/** Everything that looks and changes nothing. */
+export function reads(table: Table) {
+  const findRoot = async (
+    repository: Repository,
+    digest: Digest,
+    consistent: boolean,
+    signal: AbortSignal,
+  ): Promise<Pick<Found, 'root' | 'linked'>> => {
+    const keys = [rootKey(digest), rootLinkKey(repository, digest)];
+    const rows = await table.getAll(keys, consistent, 'read a root', signal);
+    const root = rows.find((row) => row.sk === 'ROOT');
+    const link = rows.find((row) => row.sk !== 'ROOT');
+    return {
+      ...(root === undefined ? {} : { root: rootFrom(root) }),
+      ...(link === undefined ? {} : { linked: digests(link.complete) }),
+    };
+  };
+  return {
+    async find(reference, { consistent, signal }) {
+      const row = await table.get(tagKey(reference), consistent, 'find a reference', signal);
+      if (row === undefined) return {};
+      const pointer = pointerFrom(row);
+      if (pointer.published === undefined) return { pointer };
+      return { pointer, ...(await findRoot(reference.repository, pointer.published, consistent, signal)) };
+    },
+    findRoot: (repository, digest, signal) => findRoot(repository, digest, true, signal),
+    async findLinks(repository, wanted, signal) {
+      const keys = wanted.map((digest) => linkKey(repository, digest));
+      const rows = await table.getAll(keys, true, 'find links', signal);
+      return new Map(rows.map(linkFrom).map((link) => [link.digest, link]));
+    },
+    async findBlobs(wanted, signal) {
+      const rows = await table.getAll(wanted.map(blobKey), true, 'find blobs', signal);
+      return new Map(rows.map(blobFrom).map((blob) => [blob.digest, blob]));
+    },
+    async readEpoch(signal) {
+      const row = await table.get(SWEEP_KEY, true, 'read the sweep epoch', signal);
+      return (row?.epoch as number | undefined) ?? 0;
+    },
+    async findUses(digest, signal) {
+      const uses = [];
+      for await (const row of table.query(usePartition(digest), 'find uses', signal)) uses.push(useFrom(row));
+      return uses;
+    },
+    async *images(signal) {
+      for await (const repo of table.query(REPO_PARTITION, 'list repositories', signal)) {
+        const repository = repositoryOf(repo.sk as string);
+        for await (const row of table.query(tagPartition(repository), 'list tags', signal)) {
+          const pointer = pointerFrom(row);
+          if (pointer.published === undefined) continue;
+          const image: CachedReference = {
+            reference: referenceTo(repository, row.sk as string),
+            pointer,
+            ...(await findRoot(repository, pointer.published, false, signal)),
+          };
+          yield image;
+        }
+      }
+    },
+  } satisfies Partial<Catalog>;
+}
+
+function referenceTo(repository: Repository, pointer: string): Reference {
+  const digest = pointer.slice(1);
+  return pointer.startsWith('@') && isDigest(digest) ? { repository, digest } : { repository, tag: pointer };
+}

@@ -1,0 +1,62 @@
+/** What keeps one lease alive. */
+export interface HeartbeatOptions {
+  /** How long the lease stands without a renewal. */
+  readonly durationMs: number;
+  /** When the write that acquired it was sent, by the monotonic clock. */
+  readonly startedMs: number;
+  /** One renewal: whether the lease is still ours. It must end when its signal fires. */
+  readonly renew: (signal: AbortSignal) => Promise<boolean>;
+  /** Told once, when the lease may be somebody else's. Not after `stop`. */
+  readonly lose: (why: string, cause?: unknown) => void;
+}
+
+export interface Heartbeat {
+  /** No renewal is under way when it returns, and none follows. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Beats in one duration. Each renewal must end before the next beat, so that one that hangs does not cost the lease. */
+const BEATS = 3;
+const RENEWALS_PER_DURATION = 4;
+const LOOKS_PER_DURATION = 10;
+
+/**
+ * Renews three times in each duration. Counts from the moment a renewal was sent, by the monotonic clock: errs on the side of "lost".
+ *
+ * A renewal that fails is not the end: the next beat tries again, until a whole duration went by without one that got through.
+ */
+export function startHeartbeat({ durationMs, startedMs, renew, lose }: HeartbeatOptions): Heartbeat {
+  let safeUntilMs = startedMs + durationMs;
+  let renewing: Promise<void> | undefined;
+  let lastFailure: unknown;
+  let stopped = false;
+
+  const beat = async (): Promise<void> => {
+    const sentMs = performance.now();
+    try {
+      const held = await renew(AbortSignal.timeout(durationMs / RENEWALS_PER_DURATION));
+      if (held) safeUntilMs = sentMs + durationMs;
+      else end('somebody else holds it');
+    } catch (error) {
+      lastFailure = error;
+    }
+  };
+  const beats = setInterval(() => {
+    renewing ??= beat().finally(() => (renewing = undefined));
+  }, durationMs / BEATS);
+  const looks = setInterval(() => {
+    if (performance.now() >= safeUntilMs) end(`it could not be renewed for ${durationMs} ms`, lastFailure);
+  }, durationMs / LOOKS_PER_DURATION);
+  const stop = async (): Promise<void> => {
+    stopped = true;
+    clearInterval(beats);
+    clearInterval(looks);
+    await renewing;
+  };
+  const end = (why: string, cause?: unknown): void => {
+    if (stopped) return;
+    void stop();
+    lose(why, cause);
+  };
+  return { stop };
+}

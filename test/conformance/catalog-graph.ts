@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Use } from '../../lib/catalog/catalog.ts';
+import { CatalogError } from '../../lib/errors/cache-error.ts';
+import {
+  allUnprocessed,
+  dynamoError,
+  forever,
+  onDynamo,
+  operationsOf,
+  type Reach,
+  type TableUnderTest,
+} from '../support/table-under-test.ts';
+import { freshReference, MANIFEST_TYPE, some, someDigest } from './catalog-subject.ts';
+
+export function linksAndUses(table: () => TableUnderTest): void {
+  const count = ({ proxy }: Reach, operation: string): number =>
+    operationsOf(proxy).filter((one) => one === operation).length;
+
+  test('300 links, some twice: written in batches, found again, by their repository alone', async () => {
+    await using reach = await table().reach();
+    const [here, elsewhere] = [freshReference().repository, freshReference().repository];
+    const links = Array.from({ length: 300 }, (_, i) => some(i % 2 === 0 ? MANIFEST_TYPE : undefined, i));
+    await reach.catalog.writeLinks(here, [...links, ...links.slice(0, 50)], forever);
+    assert.equal(count(reach, 'BatchWriteItem'), 13, 'batches of 25 hold 300 links and the repository');
+    await reach.catalog.writeLinks(here, links.slice(0, 10), forever);
+    const digests = links.map(({ digest }) => digest);
+    const found = await reach.catalog.findLinks(here, [...digests, ...digests, someDigest()], forever);
+    assert.equal(count(reach, 'BatchGetItem'), 4);
+    assert.deepEqual(new Map(found), new Map(links.map((link) => [link.digest, link])));
+    assert.equal((await reach.catalog.findLinks(elsewhere, digests, forever)).size, 0);
+    assert.equal((await reach.catalog.findLinks(here, [], forever)).size, 0);
+  });
+
+  test('300 uses, some twice, and all of them found', async () => {
+    await using reach = await table().reach();
+    const digest = someDigest();
+    const uses = Array.from({ length: 300 }, (): Use => ({ digest, root: someDigest(), child: someDigest() }));
+    await reach.catalog.writeUses([...uses, ...uses.slice(0, 30)], forever);
+    const found = await reach.catalog.findUses(digest, forever);
+    const order = (some: readonly Use[]) => [...some].sort((a, b) => (a.root < b.root ? -1 : 1));
+    assert.deepEqual(order(found), order(uses));
+    assert.deepEqual(await reach.catalog.findUses(someDigest(), forever), []);
+    await reach.catalog.writeUses([], forever);
+  });
+
+  test('findUses reads page by page', async () => {
+    await using reach = await table().reach();
+    const digest = someDigest();
+    // A page ends at 1 MB, and each of these rows has about 220 bytes.
+    const uses = Array.from({ length: 5_500 }, (): Use => ({ digest, root: someDigest(), child: someDigest() }));
+    await reach.catalog.writeUses(uses, forever);
+    assert.equal((await reach.catalog.findUses(digest, forever)).length, 5_500);
+    assert.ok(count(reach, 'Query') > 1, `${count(reach, 'Query')} pages`);
+  });
+
+  test('what a batch left undone is done in the next round', async () => {
+    await using reach = await table().reach();
+    const { repository } = freshReference();
+    const links = Array.from({ length: 60 }, () => some());
+    const digests = links.map(({ digest }) => digest);
+    reach.proxy.rules.push(onDynamo('BatchWriteItem', allUnprocessed, 3));
+    await reach.catalog.writeLinks(repository, links, forever);
+    reach.proxy.rules.push(onDynamo('BatchGetItem', allUnprocessed, 2));
+    assert.equal((await reach.catalog.findLinks(repository, digests, forever)).size, 60);
+    assert.equal(count(reach, 'BatchWriteItem'), 6);
+    assert.equal(count(reach, 'BatchGetItem'), 3);
+  });
+
+  test('a batch that is never done is an error, not an absence', async () => {
+    await using reach = await table().reach();
+    const { repository } = freshReference();
+    reach.proxy.rules.push(onDynamo('BatchGetItem', allUnprocessed, Infinity));
+    await assert.rejects(reach.catalog.findLinks(repository, [someDigest()], forever), (error: unknown) => {
+      assert.ok(error instanceof CatalogError);
+      assert.equal(error.retryable, true);
+      assert.match(error.message, /left 1 rows unprocessed after 10 rounds/);
+      return true;
+    });
+  });
+
+  test('one failed batch of many fails the call, after the others have settled', async () => {
+    await using reach = await table().reach();
+    const digests = Array.from({ length: 300 }, someDigest);
+    reach.proxy.rules.push(onDynamo('BatchGetItem', dynamoError('AccessDeniedException')));
+    reach.proxy.rules.push(onDynamo('BatchGetItem', { kind: 'delay', delayMs: 100 }, 2));
+    await assert.rejects(reach.catalog.findBlobs(digests, forever), CatalogError);
+    assert.ok(
+      reach.proxy.log.every(({ status }) => status !== undefined),
+      'nothing is under way any more',
+    );
+  });
+
+  test('an abort is the reason of the signal, not an error of the catalogue', async () => {
+    await using reach = await table().reach();
+    const reason = new Error('the caller went away');
+    const stop = new AbortController();
+    reach.proxy.rules.push(onDynamo('GetItem', { kind: 'delay', delayMs: 5_000 }));
+    setTimeout(() => stop.abort(reason), 50);
+    const look = reach.catalog.find(freshReference(), { consistent: true, signal: stop.signal });
+    await assert.rejects(look, reason);
+    const digests = Array.from({ length: 300 }, someDigest);
+    await assert.rejects(reach.catalog.findBlobs(digests, stop.signal), reason);
+  });
+}

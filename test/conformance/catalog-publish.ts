@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict';
+import { before, beforeEach, afterEach, test } from 'node:test';
+import { leaseKey, pullLeaseName, rootKey, rootLinkKey, SWEEP_KEY, tagKey } from '../../lib/catalog/keys.ts';
+import { CatalogError, LeaseLostError } from '../../lib/errors/cache-error.ts';
+import type { IndexEntry } from '../../lib/oci/descriptor.ts';
+import type { Digest } from '../../lib/oci/digest.ts';
+import { parseReference, type Reference } from '../../lib/reference/reference.ts';
+import { forever, onDynamo, operationsOf, type Reach, type TableUnderTest } from '../support/table-under-test.ts';
+import {
+  found,
+  freshReference,
+  INDEX_TYPE,
+  lockOf,
+  MANIFEST_TYPE,
+  publicationOf,
+  publishNow,
+  some,
+  someDigest,
+  someIndex,
+} from './catalog-subject.ts';
+
+export function publishing(table: () => TableUnderTest): void {
+  let reach: Reach;
+  before(() => table().change({ key: SWEEP_KEY, update: 'SET epoch = :zero', values: { ':zero': 0 } }));
+  beforeEach(async () => {
+    reach = await table().reach();
+  });
+  afterEach(() => reach[Symbol.asyncDispose]());
+
+  /** Somebody else has the lock now, and the holder does not know. */
+  const takeOver = (reference: Reference) =>
+    table().change({
+      key: leaseKey(pullLeaseName(reference)),
+      update: 'SET holder = :other, generation = generation + :one',
+      values: { ':other': 'another', ':one': 1 },
+    });
+  const rowsOf = (reference: Reference, root: Digest) =>
+    Promise.all(
+      [tagKey(reference), rootKey(root), rootLinkKey(reference.repository, root)].map((key) => table().row(key)),
+    );
+
+  for (const consistent of [true, false]) {
+    test(`what was never heard of is nothing (consistent: ${consistent})`, async () => {
+      assert.deepEqual(await found(reach, freshReference(), consistent), {});
+    });
+  }
+
+  test('a resolution alone names what the upstream says, and nothing to serve', async () => {
+    const reference = freshReference();
+    const resolved = someDigest();
+    await using lock = await lockOf(reach, reference);
+    await reach.catalog.recordResolution(reference, resolved, 4_711, lock, forever);
+    assert.deepEqual(await found(reach, reference), { pointer: { resolved, checkedMs: 4_711, generation: 0 } });
+  });
+
+  test('a resolution is refused without the lock, and changes nothing', async () => {
+    const reference = freshReference();
+    await using lock = await lockOf(reach, reference);
+    await takeOver(reference);
+    await assert.rejects(reach.catalog.recordResolution(reference, someDigest(), 1, lock, forever), LeaseLostError);
+    assert.deepEqual(await found(reach, reference), {});
+  });
+
+  for (const consistent of [true, false]) {
+    test(`what was published is found whole, in two requests (consistent: ${consistent})`, async () => {
+      const reference = freshReference();
+      const root = someIndex();
+      const [first] = root.entries;
+      const blobs = [some('application/vnd.oci.image.config.v1+json', 50), some(), some()];
+      const contents = new Map([[first!.digest, blobs]]);
+      await using lock = await lockOf(reach, reference);
+      const publication = publicationOf(reference, root, { complete: [root.digest, first!.digest], contents });
+      const pointer = await reach.catalog.publish(publication, lock, forever);
+      assert.deepEqual(pointer, {
+        ...{ resolved: root.digest, checkedMs: 1_000, published: root.digest, publishedMs: 2_000, generation: 1 },
+      });
+      reach.proxy.log.length = 0;
+      const now = await found(reach, reference, consistent);
+      assert.deepEqual(operationsOf(reach.proxy), ['GetItem', 'BatchGetItem']);
+      assert.deepEqual(now.pointer, pointer);
+      assert.deepEqual(now.linked, new Set([root.digest, first!.digest]));
+      const { contents: tallies, ...rest } = now.root!;
+      assert.deepEqual(rest, { ...root, complete: new Set([root.digest, first!.digest]) });
+      assert.deepEqual(
+        tallies.get(first!.digest)?.map(({ size }) => size),
+        [50, 1_000, 1_000],
+      );
+      assert.equal(new Set(tallies.get(first!.digest)?.map(({ id }) => id)).size, 3);
+      assert.equal(tallies.get(root.entries[1]!.digest), undefined);
+    });
+  }
+
+  test('findRoot finds a root that no pointer of the repository names, and its links only for their repository', async () => {
+    const [here, elsewhere] = [freshReference(), freshReference()];
+    const root = someIndex();
+    await publishNow(reach, publicationOf(here, root));
+    const now = await reach.catalog.findRoot(here.repository, root.digest, forever);
+    assert.equal(now.root?.digest, root.digest);
+    assert.equal(now.linked?.size, 4);
+    const there = await reach.catalog.findRoot(elsewhere.repository, root.digest, forever);
+    assert.equal(there.root?.digest, root.digest);
+    assert.equal(there.linked, undefined);
+    assert.deepEqual(await reach.catalog.findRoot(here.repository, someDigest(), forever), {});
+  });
+
+  test('a publication without the lock changes nothing at all', async () => {
+    const reference = freshReference();
+    const [old, young] = [someIndex(), someIndex()];
+    await publishNow(reach, publicationOf(reference, old));
+    const { pointer } = await found(reach, reference);
+    await using lock = await lockOf(reach, reference);
+    await takeOver(reference);
+    const before = await rowsOf(reference, young.digest);
+    const publication = publicationOf(reference, young, { pointer });
+    await assert.rejects(reach.catalog.publish(publication, lock, forever), (error: unknown) => {
+      assert.ok(error instanceof LeaseLostError);
+      assert.equal(error.retryable, true);
+      assert.match(error.message, /nothing was changed, pull again/);
+      return true;
+    });
+    assert.deepEqual(await rowsOf(reference, young.digest), before);
+    assert.equal((await found(reach, reference)).root?.digest, old.digest);
+  });
+
+  test('a released lock is no lock', async () => {
+    const reference = freshReference();
+    const lock = await lockOf(reach, reference);
+    await lock.release();
+    await assert.rejects(reach.catalog.publish(publicationOf(reference, someIndex()), lock, forever), LeaseLostError);
+    assert.deepEqual(await found(reach, reference), {});
+  });
+
+  test('a publication from before a sweep changes nothing at all', async () => {
+    const reference = freshReference();
+    const root = someIndex();
+    const epoch = await reach.catalog.readEpoch(forever);
+    await using lock = await lockOf(reach, reference);
+    await table().change({ key: SWEEP_KEY, update: 'ADD epoch :one', values: { ':one': 1 } });
+    assert.equal(await reach.catalog.readEpoch(forever), epoch + 1);
+    await assert.rejects(reach.catalog.publish(publicationOf(reference, root, { epoch }), lock, forever), (error) => {
+      assert.ok(error instanceof CatalogError);
+      assert.equal(error.retryable, true);
+      assert.match(error.message, /swept/);
+      return true;
+    });
+    assert.deepEqual(await rowsOf(reference, root.digest), [undefined, undefined, undefined]);
+    await reach.catalog.publish(publicationOf(reference, root, { epoch: epoch + 1 }), lock, forever);
+  });
+
+  test('a publication over a pointer that it did not see changes nothing at all', async () => {
+    const reference = freshReference();
+    const [known, unseen, ours] = [someIndex(), someIndex(), someIndex()];
+    const { pointer } = await publishNow(reach, publicationOf(reference, known));
+    await publishNow(reach, publicationOf(reference, unseen));
+    const epoch = await reach.catalog.readEpoch(forever);
+    await using lock = await lockOf(reach, reference);
+    const publication = publicationOf(reference, ours, { pointer, epoch });
+    await assert.rejects(reach.catalog.publish(publication, lock, forever), CatalogError);
+    assert.equal((await found(reach, reference)).root?.digest, unseen.digest);
+    assert.equal(await table().row(rootKey(ours.digest)), undefined);
+  });
+
+  test('the pointer: generation grows, previous is what was published before something else', async () => {
+    const reference = freshReference();
+    const [a, b] = [someIndex(), someIndex()];
+    const seen = [];
+    for (const [root, checkedMs] of [
+      [a, 10],
+      [a, 20],
+      [b, 30],
+      [b, 40],
+      [a, 50],
+    ] as const) {
+      const { pointer } = await publishNow(
+        reach,
+        publicationOf(reference, root, { checkedMs, publishedMs: checkedMs + 1 }),
+      );
+      assert.equal(pointer?.resolved, root.digest);
+      assert.equal(pointer.published, root.digest);
+      assert.equal(pointer.publishedMs, checkedMs + 1);
+      seen.push([pointer.generation, pointer.checkedMs, pointer.previous]);
+    }
+    assert.deepEqual(seen, [
+      [1, 10, undefined],
+      [2, 20, undefined],
+      [3, 30, a.digest],
+      [4, 40, a.digest],
+      [5, 50, b.digest],
+    ]);
+  });
+
+  test('a resolution moves only what the upstream says; what is published stays', async () => {
+    const reference = freshReference();
+    const root = someIndex();
+    await publishNow(reach, publicationOf(reference, root));
+    const newer = someDigest();
+    await using lock = await lockOf(reach, reference);
+    await reach.catalog.recordResolution(reference, newer, 9_999, lock, forever);
+    const { pointer, root: still } = await found(reach, reference);
+    assert.deepEqual([pointer?.resolved, pointer?.checkedMs], [newer, 9_999]);
+    assert.deepEqual([pointer?.published, pointer?.generation, still?.digest], [root.digest, 1, root.digest]);
+  });
+
+  test('completeness is added, by entry and by repository, never replaced; entries never change', async () => {
+    const [here, elsewhere] = [freshReference(), freshReference()];
+    const root = someIndex();
+    const [first, second, third] = root.entries.map(({ digest }) => digest);
+    const layers = (n: number) => Array.from({ length: n }, () => some());
+    const of = (reference: Reference, entry: Digest, contents: number) =>
+      publicationOf(reference, root, {
+        complete: [root.digest, entry],
+        contents: new Map([[entry, layers(contents)]]),
+      });
+    await publishNow(reach, of(here, first!, 2));
+    await publishNow(reach, of(here, second!, 3));
+    const wrong = { ...root, entries: [{ ...some(MANIFEST_TYPE), digest: third! }] };
+    const now = await publishNow(reach, { ...of(elsewhere, third!, 4), root: wrong });
+    assert.deepEqual(now.root?.complete, new Set([root.digest, first, second, third]));
+    assert.deepEqual(now.root.entries, root.entries);
+    const counts = [first, second, third].map((entry) => now.root?.contents.get(entry!)?.length);
+    assert.deepEqual(counts, [2, 3, 4]);
+    assert.deepEqual(now.linked, new Set([root.digest, third]));
+    assert.deepEqual((await found(reach, here)).linked, new Set([root.digest, first, second]));
+  });
+
+  test('a reference by digest has a pointer of its own', async () => {
+    const root = someIndex();
+    const { repository } = freshReference();
+    const byDigest: Reference = { repository, tag: 'ignored', digest: root.digest };
+    await publishNow(reach, publicationOf(byDigest, root));
+    assert.equal((await found(reach, { repository, digest: root.digest })).root?.digest, root.digest);
+    assert.deepEqual(await found(reach, { repository, tag: 'ignored' }), {});
+  });
+
+  test('a single manifest is its own entry; an artifact without blobs has nothing to tally', async () => {
+    const reference = parseReference(`registry.example.test:5000/${freshReference().repository.path}`);
+    const manifest = some(MANIFEST_TYPE, 321);
+    const root = { ...manifest, entries: [manifest] };
+    const contents = new Map([[manifest.digest, []]]);
+    const now = await publishNow(reach, publicationOf(reference, root, { contents }));
+    assert.deepEqual(now.root?.entries, [manifest]);
+    assert.deepEqual(now.root.contents.get(manifest.digest), []);
+  });
+
+  test('uncomplete takes back what it names, and makes no row for a root that was never published', async () => {
+    const reference = freshReference();
+    const root = someIndex();
+    const [first, second, third] = root.entries.map(({ digest }) => digest);
+    await publishNow(reach, publicationOf(reference, root));
+    await reach.catalog.uncomplete(root.digest, [first!, second!, someDigest()], forever);
+    await reach.catalog.uncomplete(root.digest, [], forever);
+    assert.deepEqual((await found(reach, reference)).root?.complete, new Set([root.digest, third]));
+    await reach.catalog.uncomplete(root.digest, [root.digest, third!], forever);
+    assert.deepEqual((await found(reach, reference)).root?.complete, new Set());
+    const never = someDigest();
+    await reach.catalog.uncomplete(never, [never], forever);
+    assert.deepEqual(await reach.catalog.findRoot(reference.repository, never, forever), {});
+  });
+
+  test('lost answers: resolution and publication happened once, and succeed', async () => {
+    const reference = freshReference();
+    const root = someIndex();
+    const epoch = await reach.catalog.readEpoch(forever);
+    await using lock = await lockOf(reach, reference);
+    reach.proxy.rules.push(onDynamo('TransactWriteItems', { kind: 'lose-answer' }));
+    await reach.catalog.recordResolution(reference, root.digest, 5, lock, forever);
+    const { pointer } = await found(reach, reference);
+    reach.proxy.rules.push(onDynamo('TransactWriteItems', { kind: 'lose-answer' }, 2));
+    const publication = publicationOf(reference, root, { pointer, epoch });
+    assert.equal((await reach.catalog.publish(publication, lock, forever)).generation, 1);
+    assert.equal((await found(reach, reference)).pointer?.generation, 1);
+  });
+
+  test('a thousand entries of ten layers fit into a row, also when many pulls add them', async () => {
+    const reference = freshReference();
+    const entries: IndexEntry[] = Array.from({ length: 1_000 }, (_, i) => ({
+      ...some('application/vnd.docker.distribution.manifest.v2+json', 100_000 + i),
+      platform: { os: 'linux', architecture: `architecture-${i % 100}`, variant: `v${i}` },
+    }));
+    for (let i = 500; i < 1_000; i++) entries[i] = { ...entries[i]!, attests: entries[i - 500]!.digest };
+    const root = { ...some(INDEX_TYPE, 300_000), entries };
+    for (let from = 0; from < 1_000; from += 250) {
+      const part = entries.slice(from, from + 250).map(({ digest }) => digest);
+      const contents = new Map(part.map((child) => [child, Array.from({ length: 11 }, () => some(LAYER, 2 ** 35))]));
+      await publishNow(reach, publicationOf(reference, root, { complete: [root.digest, ...part], contents }));
+    }
+    const now = await found(reach, reference);
+    assert.deepEqual(now.root?.entries, entries);
+    assert.equal(now.root.complete.size, 1_001);
+    assert.equal(now.linked?.size, 1_001);
+    for (const { digest } of entries) assert.equal(now.root.contents.get(digest)?.length, 11);
+    assert.equal(now.root.contents.get(entries[7]!.digest)?.[0]?.size, 2 ** 35);
+    const row = (await table().row(rootKey(root.digest)))!;
+    const bytes = Object.entries(row).reduce((sum, [name, value]) => sum + name.length + attributeBytes(value), 0);
+    assert.ok(bytes < 350_000, `the row has about ${bytes} bytes`);
+    assert.ok(bytes > 200_000, `the row has about ${bytes} bytes: is this still the worst case?`);
+  });
+}
+
+const LAYER = 'application/vnd.docker.image.rootfs.diff.tar.gzip';
+
+/** As DynamoDB counts: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html */
+function attributeBytes(value: unknown): number {
+  if (value instanceof Set) return [...value].reduce<number>((sum, one) => sum + attributeBytes(one), 3);
+  if (value instanceof Uint8Array) return value.byteLength;
+  if (typeof value === 'string') return Buffer.byteLength(value);
+  return 21;
+}

@@ -1,0 +1,84 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { Found, Publication } from '../../lib/catalog/catalog.ts';
+import { blobLeaseName, pullLeaseName } from '../../lib/catalog/keys.ts';
+import { leaseWatch } from '../../lib/lock/lease-watch.ts';
+import { isLease, type Lease } from '../../lib/lock/lease.ts';
+import type { Descriptor, IndexEntry } from '../../lib/oci/descriptor.ts';
+import type { Digest } from '../../lib/oci/digest.ts';
+import { parseReference, type Reference } from '../../lib/reference/reference.ts';
+import type { StoredContent } from '../../lib/store/content-store.ts';
+import { forever, type Reach } from '../support/table-under-test.ts';
+
+export const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
+export const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
+export const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar+gzip';
+/** Of the locks; long, so that none of them lapses while a test looks at it. */
+const LOCK_MS = 30_000;
+
+export const someDigest = (): Digest => `sha256:${randomBytes(32).toString('hex')}` as Digest;
+
+export const some = (mediaType = LAYER_TYPE, size = 1_000): Descriptor => ({ mediaType, digest: someDigest(), size });
+
+export const someStored = (size: number, crc32?: string): StoredContent => ({
+  size,
+  etag: `"${randomBytes(16).toString('hex')}"`,
+  ...(crc32 === undefined ? {} : { crc32 }),
+});
+
+export const amd64 = { os: 'linux', architecture: 'amd64' };
+export const arm64 = { os: 'linux', architecture: 'arm64', variant: 'v8' };
+
+/** A reference to a repository that no other test uses. */
+export const freshReference = (tag = 'v1', registry = 'registry.example.test'): Reference =>
+  parseReference(`${registry}/team/${randomUUID()}:${tag}`);
+
+/** An index of an amd64 and an arm64 image and an attestation. */
+export function someIndex(): Publication['root'] {
+  const [first, second] = [
+    { ...some(MANIFEST_TYPE, 500), platform: amd64 },
+    { ...some(MANIFEST_TYPE, 600), platform: arm64 },
+  ];
+  const attestation: IndexEntry = { ...some(MANIFEST_TYPE, 700), attests: first.digest };
+  return { ...some(INDEX_TYPE, 900), entries: [first, second, attestation] };
+}
+
+/** A publication of the whole root; `over` says what is different. */
+export function publicationOf(
+  reference: Reference,
+  root: Publication['root'],
+  over: Partial<Publication> = {},
+): Publication {
+  return {
+    reference,
+    root,
+    complete: [root.digest, ...root.entries.map(({ digest }) => digest)],
+    contents: new Map(),
+    pointer: undefined,
+    checkedMs: 1_000,
+    publishedMs: 2_000,
+    epoch: 0,
+    ...over,
+  };
+}
+
+async function taken(reach: Reach, name: string): Promise<Lease> {
+  const outcome = await reach.leases(LOCK_MS).tryAcquire(name, leaseWatch(), forever);
+  if (!isLease(outcome)) throw new Error(`${name} is held`);
+  return outcome;
+}
+
+export const lockOf = (reach: Reach, reference: Reference): Promise<Lease> => taken(reach, pullLeaseName(reference));
+export const claimOf = (reach: Reach, digest: Digest): Promise<Lease> => taken(reach, blobLeaseName(digest));
+
+/** Publishes under a lock of its own, as the newest pull would: on top of what is there, in the epoch that is. */
+export async function publishNow(reach: Reach, publication: Publication): Promise<Found> {
+  const { reference } = publication;
+  const seen = await reach.catalog.find(reference, { consistent: true, signal: forever });
+  const epoch = await reach.catalog.readEpoch(forever);
+  await using lock = await lockOf(reach, reference);
+  await reach.catalog.publish({ ...publication, pointer: seen.pointer, epoch }, lock, forever);
+  return await found(reach, reference);
+}
+
+export const found = (reach: Reach, reference: Reference, consistent = true): Promise<Found> =>
+  reach.catalog.find(reference, { consistent, signal: forever });

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { CatalogError } from '../../lib/errors/cache-error.ts';
+import type { FaultAction } from '../support/http-fault-proxy.ts';
+import { multiArchImage } from '../support/images.ts';
+import { allUnprocessed, dynamoError, onDynamo, type DynamoOperation } from '../support/table-under-test.ts';
+import { startFaultBench, type FaultBench } from './fault-bench.ts';
+
+let faults: FaultBench;
+before(async () => {
+  faults = await startFaultBench();
+});
+after(() => faults[Symbol.asyncDispose]());
+
+const cancelled = (...codes: string[]): FaultAction =>
+  dynamoError('TransactionCanceledException', {
+    Message: `Transaction cancelled, please refer cancellation reasons for specific reasons [${codes.join(', ')}]`,
+    CancellationReasons: codes.map((Code) => ({ Code })),
+  });
+
+const EVERYWHERE: DynamoOperation[] = ['GetItem', 'BatchGetItem', 'UpdateItem', 'BatchWriteItem', 'TransactWriteItems'];
+const WRITES: DynamoOperation[] = ['UpdateItem', 'BatchWriteItem', 'TransactWriteItems'];
+
+const passing: { name: string; action: FaultAction; operations: DynamoOperation[] }[] = [
+  { name: 'a lost answer', action: { kind: 'lose-answer' }, operations: EVERYWHERE },
+  { name: 'a reset', action: { kind: 'reset' }, operations: EVERYWHERE },
+  { name: 'a 500', action: dynamoError('InternalServerError', {}, 500), operations: EVERYWHERE },
+  { name: 'throttling', action: dynamoError('ProvisionedThroughputExceededException'), operations: EVERYWHERE },
+  { name: 'throttling by the service', action: dynamoError('ThrottlingException'), operations: ['UpdateItem'] },
+  { name: 'a slow answer', action: { kind: 'delay', delayMs: 300 }, operations: EVERYWHERE },
+  { name: 'a conflict', action: dynamoError('TransactionConflictException'), operations: ['UpdateItem'] },
+  { name: 'unprocessed keys', action: allUnprocessed, operations: ['BatchGetItem'] },
+  { name: 'unprocessed items', action: allUnprocessed, operations: ['BatchWriteItem'] },
+  { name: 'a conflict', action: cancelled('TransactionConflict', 'None'), operations: ['TransactWriteItems'] },
+  { name: 'a throttled row', action: cancelled('None', 'ThrottlingError'), operations: ['TransactWriteItems'] },
+  { name: 'in progress', action: dynamoError('TransactionInProgressException'), operations: ['TransactWriteItems'] },
+];
+
+describe('a pull with faults of DynamoDB at several of its requests completes', { concurrency: 4 }, () => {
+  let number = 0;
+  for (const { name, action, operations } of passing) {
+    for (const operation of operations) {
+      const repository = `passing/${number++}`;
+      test(`${operation}: ${name}`, async () => {
+        await using faulty = await faults.open();
+        const image = multiArchImage({ name: repository });
+        const reference = faults.offer(image, repository);
+        // The first of its kind, and some in the middle.
+        for (const skip of [0, 1, 4]) faulty.dynamo.rules.push(onDynamo(operation, action, 1, skip));
+        const receipt = await faulty.cache.pull(reference);
+        assert.equal(receipt.outcome, 'pulled');
+        assert.equal(receipt.blobs.copied, image.blobs.size);
+        const hits = faulty.dynamo.log.filter(({ fault }) => fault !== undefined).length;
+        assert.ok(hits >= 1, 'the faults were met');
+        await faults.assertLanded(faulty, image, repository);
+      });
+    }
+  }
+});
+
+describe('a pull with a table that stays broken fails cleanly, and the next one completes', { concurrency: 4 }, () => {
+  const broken = dynamoError('InternalServerError', {}, 500);
+  for (const [i, operation] of [...EVERYWHERE, 'UpdateItem' as const].entries()) {
+    const repository = `broken/${i}`;
+    // For the last: the lock and the first claim are got before writing stops.
+    const skip = i === EVERYWHERE.length ? 2 : 0;
+    test(`${operation} from the ${skip + 1}. on`, async () => {
+      await using faulty = await faults.open({ leaseSeconds: 1 });
+      const image = multiArchImage({ name: repository });
+      const reference = faults.offer(image, repository);
+      faulty.dynamo.rules.push(onDynamo(operation, broken, Infinity, skip));
+      await assert.rejects(faulty.cache.pull(reference), (error: unknown) => {
+        assert.ok(error instanceof CatalogError || (error as Error).name === 'LeaseLostError', String(error));
+        assert.equal(error.retryable, true);
+        return true;
+      });
+      faulty.dynamo.rules.length = 0;
+      assert.equal((await faulty.cache.validate(reference)).state, 'unknown', 'nothing was published');
+      const receipt = await faulty.cache.pull(reference);
+      assert.equal(receipt.outcome, 'pulled');
+      await faults.assertLanded(faulty, image, repository);
+    });
+  }
+
+  for (const operation of WRITES) {
+    const repository = `refused/${operation.toLowerCase()}`;
+    test(`${operation} not allowed`, async () => {
+      await using faulty = await faults.open({ leaseSeconds: 1 });
+      const image = multiArchImage({ name: repository });
+      const reference = faults.offer(image, repository);
+      faulty.dynamo.rules.push(onDynamo(operation, dynamoError('AccessDeniedException'), Infinity));
+      await assert.rejects(faulty.cache.pull(reference), (error: unknown) => {
+        assert.ok(error instanceof CatalogError, String(error));
+        assert.equal(error.retryable, false);
+        assert.match(error.message, /AccessDeniedException/);
+        return true;
+      });
+      faulty.dynamo.rules.length = 0;
+      assert.equal((await faulty.cache.pull(reference)).outcome, 'pulled');
+    });
+  }
+});

@@ -1,0 +1,117 @@
+import { CreateTableCommand, DynamoDBClient, waitUntilTableExists } from '@aws-sdk/client-dynamodb';
+import { randomBytes } from 'node:crypto';
+import { tableDefinition } from '../../infra/table.ts';
+import type { Catalog } from '../../lib/catalog/catalog.ts';
+import { dynamoCatalog } from '../../lib/catalog/dynamo-catalog.ts';
+import { dynamoClient } from '../../lib/catalog/dynamo-client.ts';
+import { dynamoTable, type Item, type Update } from '../../lib/catalog/dynamo-table.ts';
+import type { Key } from '../../lib/catalog/keys.ts';
+import { dynamoLeases } from '../../lib/lock/dynamo-lease.ts';
+import type { Leases } from '../../lib/lock/lease.ts';
+import { startFaultProxy, type FaultAction, type FaultProxy, type FaultRule } from './http-fault-proxy.ts';
+
+/** A running DynamoDB, embedded or real. */
+export interface DynamoEndpoint {
+  readonly endpoint: string;
+  readonly region: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  close(): Promise<void>;
+}
+
+/** Catalogue and leases on one table, behind a fault proxy of its own. */
+export interface Reach extends AsyncDisposable {
+  readonly catalog: Catalog;
+  readonly client: DynamoDBClient;
+  readonly proxy: FaultProxy;
+  leases(durationMs: number): Leases;
+}
+
+/** A fresh table, and what a test wants to see of it or do to it behind the code's back. */
+export interface TableUnderTest extends AsyncDisposable {
+  readonly server: DynamoEndpoint;
+  readonly table: string;
+  /** A way in of its own, with nobody else's faults. */
+  reach(): Promise<Reach>;
+  row(key: Key): Promise<Item | undefined>;
+  change(update: Update): Promise<void>;
+}
+
+export const forever = new AbortController().signal;
+
+/** A table of its own on `server`. */
+export async function tableOn(server: DynamoEndpoint): Promise<TableUnderTest> {
+  const table = `table-${randomBytes(8).toString('hex')}`;
+  const { accessKeyId, secretAccessKey, region, endpoint } = server;
+  const connection = { region, credentials: { accessKeyId, secretAccessKey } };
+  const direct = dynamoClient({ ...connection, endpoint });
+  await direct.send(new CreateTableCommand(tableDefinition(table)));
+  await waitUntilTableExists({ client: direct, maxWaitTime: 20, minDelay: 1 }, { TableName: table });
+  const rows = dynamoTable(direct, table);
+  return {
+    server,
+    table,
+    async reach() {
+      const proxy = await startFaultProxy(endpoint);
+      const client = dynamoClient({ ...connection, endpoint: proxy.endpoint });
+      return {
+        catalog: dynamoCatalog({ client, table }),
+        client,
+        proxy,
+        leases: (durationMs) => dynamoLeases({ client, table, durationMs }),
+        [Symbol.asyncDispose]: async () => {
+          client.destroy();
+          await proxy.close();
+        },
+      };
+    },
+    row: (key) => rows.get(key, true, 'look', forever),
+    change: async (update) => {
+      await rows.update(update, 'meddle', forever);
+    },
+    [Symbol.asyncDispose]: async () => {
+      direct.destroy();
+      await server.close();
+    },
+  };
+}
+
+export type DynamoOperation =
+  'GetItem' | 'BatchGetItem' | 'UpdateItem' | 'BatchWriteItem' | 'TransactWriteItems' | 'Query';
+
+/** The fault, for the first `times` requests of the operation. */
+export const onDynamo = (operation: DynamoOperation, action: FaultAction, times = 1, skip = 0): FaultRule => ({
+  method: 'POST',
+  headers: { 'x-amz-target': new RegExp(`\\.${operation}$`) },
+  times,
+  skip,
+  action,
+});
+
+/** The operations that a proxy saw, in order. */
+export const operationsOf = (proxy: FaultProxy): string[] =>
+  proxy.log.map(({ headers }) => String(headers['x-amz-target']).replace(/^.*\./, ''));
+
+/** An error of DynamoDB, as it comes over the wire. */
+export function dynamoError(name: string, fields: Record<string, unknown> = {}, status = 400): FaultAction {
+  const namespace =
+    name === 'ThrottlingException' ? 'com.amazon.coral.availability' : 'com.amazonaws.dynamodb.v20120810';
+  return answerWith({ __type: `${namespace}#${name}`, message: `injected ${name}`, ...fields }, status);
+}
+
+/** An answer of DynamoDB. */
+export const answerWith = (body: unknown, status = 200): FaultAction => ({
+  kind: 'answer',
+  answer: { status, headers: { 'content-type': 'application/x-amz-json-1.0' }, body: JSON.stringify(body) },
+});
+
+/** Answers a batch as if nothing of it was done. */
+export const allUnprocessed: FaultAction = {
+  kind: 'answer',
+  answer: ({ body, headers }) => {
+    const { RequestItems: items } = JSON.parse(body.toString('utf8')) as { RequestItems: unknown };
+    const isRead = String(headers['x-amz-target']).endsWith('.BatchGetItem');
+    const made = isRead ? { Responses: {}, UnprocessedKeys: items } : { UnprocessedItems: items };
+    return { status: 200, headers: { 'content-type': 'application/x-amz-json-1.0' }, body: JSON.stringify(made) };
+  },
+};

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as errors from '../../../lib/errors/cache-error.ts';
+
+const {
+  BlobUnknownError,
+  CacheError,
+  CatalogError,
+  ConfigError,
+  ContentLostError,
+  ContentMismatchError,
+  DeadlineError,
+  DeniedError,
+  InvalidDigestError,
+  InvalidManifestError,
+  InvalidNameError,
+  InvalidRequestError,
+  LeaseLostError,
+  ManifestUnknownError,
+  PlatformMissingError,
+  RateLimitedError,
+  StoreError,
+  UnknownNameError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+} = errors;
+
+const OP = 'some work';
+const WHY = 'asked this, found that, do so';
+
+/** Each error, with its code, where its cause lies, and whether the same call may succeed later. */
+const table = [
+  [new InvalidNameError(WHY), 'NAME_INVALID', 'client', false],
+  [new InvalidDigestError(WHY), 'DIGEST_INVALID', 'client', false],
+  [new InvalidRequestError('images', WHY), undefined, 'client', false],
+  [new UnknownNameError(WHY), 'NAME_UNKNOWN', 'client', false],
+  [new InvalidManifestError(WHY), 'MANIFEST_INVALID', 'upstream', false],
+  [new PlatformMissingError(WHY), 'MANIFEST_UNKNOWN', 'upstream', false],
+  [new ManifestUnknownError(WHY), 'MANIFEST_UNKNOWN', 'upstream', false],
+  [new BlobUnknownError(WHY), 'BLOB_UNKNOWN', 'upstream', false],
+  [new DeniedError(OP, WHY), 'DENIED', 'upstream', false],
+  [new RateLimitedError(OP, WHY), 'TOOMANYREQUESTS', 'upstream', true],
+  [new UpstreamUnavailableError(OP, WHY), undefined, 'upstream', true],
+  [new UpstreamRefusedError(OP, WHY), undefined, 'upstream', false],
+  [new ContentMismatchError(OP, WHY), undefined, 'upstream', true],
+  [new StoreError(OP, WHY), undefined, 'store', true],
+  [new ContentLostError(OP, WHY), undefined, 'store', true],
+  [new CatalogError(OP, WHY), undefined, 'catalog', true],
+  [new LeaseLostError(OP, WHY), undefined, 'lock', true],
+  [new DeadlineError(WHY), undefined, 'client', true],
+  [new ConfigError(WHY), undefined, 'client', false],
+] as const;
+
+for (const [error, code, origin, retryable] of table) {
+  test(`${error.name}: ${code ?? 'no code'}, ${origin}, ${retryable ? '' : 'not '}retryable`, () => {
+    assert.ok(error instanceof CacheError);
+    assert.equal(error.name, error.constructor.name);
+    assert.equal(error.message, WHY);
+    assert.notEqual(error.op, '');
+    assert.deepEqual([error.code, error.origin, error.retryable], [code, origin, retryable]);
+    assert.ok(!('cause' in error), 'absent where there is none');
+  });
+}
+
+test('the table has every error', () => {
+  const exported = Object.keys(errors).filter((name) => name !== 'CacheError');
+  assert.deepEqual(table.map(([error]) => error.name).sort(), exported.sort());
+});
+
+test('what comes along: causes, times, the field, whether time ran out', () => {
+  const cause = new Error('below');
+  assert.equal(new StoreError(OP, WHY, cause).cause, cause);
+  assert.equal(new StoreError(OP, WHY, cause, false).retryable, false);
+  assert.equal(new CatalogError(OP, WHY, undefined, false).retryable, false);
+  // 0 is a value.
+  assert.equal(new RateLimitedError(OP, WHY, 0).retryAfterMs, 0);
+  assert.equal(new RateLimitedError(OP, WHY).retryAfterMs, undefined);
+  const late = new UpstreamUnavailableError(OP, WHY, { cause, timedOut: true, retryAfterMs: 5 });
+  assert.deepEqual([late.cause, late.timedOut, late.retryAfterMs, late.op], [cause, true, 5, OP]);
+  assert.equal(new UpstreamUnavailableError(OP, WHY).timedOut, false);
+  assert.equal(new InvalidRequestError('images[0]', WHY, cause).field, 'images[0]');
+});

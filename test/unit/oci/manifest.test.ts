@@ -1,0 +1,340 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { CacheError } from '../../../lib/errors/cache-error.ts';
+import { digestOf } from '../../../lib/oci/digest.ts';
+import { blobsOf, parseManifest, platformOfConfig, type Index, type Manifest } from '../../../lib/oci/manifest.ts';
+import {
+  DOCKER_LIST,
+  DOCKER_MANIFEST,
+  isForeignLayerType,
+  isImageConfigType,
+  isSchema1Type,
+  MANIFEST_ACCEPT,
+  OCI_ARTIFACT_MANIFEST,
+  OCI_CONFIG,
+  OCI_INDEX,
+  OCI_MANIFEST,
+} from '../../../lib/oci/media-type.ts';
+
+const LIMITS = { fanOut: 10 };
+const SCHEMA_1 = 'application/vnd.docker.distribution.manifest.v1+prettyjws';
+const FOREIGN = 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip';
+
+const blob = (name: string, size = 10, mediaType = 'application/x') => ({
+  mediaType,
+  digest: digestOf(Buffer.from(name)),
+  size,
+});
+const bytesOf = (document: unknown): Uint8Array =>
+  Buffer.from(typeof document === 'string' ? document : JSON.stringify(document));
+const parse = (document: unknown, contentType?: string): Index | Manifest =>
+  parseManifest(bytesOf(document), contentType, LIMITS);
+const parseImage = (document: unknown, contentType?: string): Manifest => {
+  const parsed = parse(document, contentType);
+  assert.ok(parsed.kind === 'manifest');
+  return parsed;
+};
+const parseIndex = (document: unknown, contentType?: string): Index => {
+  const parsed = parse(document, contentType);
+  assert.ok(parsed.kind === 'index');
+  return parsed;
+};
+const invalid = (document: unknown, message: RegExp, contentType?: string): void =>
+  assert.throws(() => parse(document, contentType), {
+    name: 'InvalidManifestError',
+    code: 'MANIFEST_INVALID',
+    origin: 'upstream',
+    message,
+  });
+
+const image = {
+  schemaVersion: 2,
+  mediaType: OCI_MANIFEST,
+  config: blob('config', 5, OCI_CONFIG),
+  layers: [blob('a'), blob('b')],
+};
+
+describe('a manifest', () => {
+  test('has a config and layers', () => {
+    assert.deepEqual(parse(image), {
+      kind: 'manifest',
+      mediaType: OCI_MANIFEST,
+      config: image.config,
+      layers: image.layers,
+      foreignLayers: [],
+    });
+  });
+
+  test('is of the kind that its mediaType, else its Content-Type, else its fields say', () => {
+    const { mediaType: _, ...untyped } = image;
+    assert.equal(parse(image, DOCKER_MANIFEST).mediaType, OCI_MANIFEST);
+    assert.equal(parse(untyped, `${DOCKER_MANIFEST.toUpperCase()}; charset=utf-8`).mediaType, DOCKER_MANIFEST);
+    assert.equal(parse(untyped, 'application/json').mediaType, OCI_MANIFEST);
+    assert.equal(parse(untyped).mediaType, OCI_MANIFEST);
+    assert.equal(parse({ manifests: [] }).mediaType, OCI_INDEX);
+    assert.equal(parse({ manifests: [] }, DOCKER_LIST).mediaType, DOCKER_LIST);
+    invalid({ schemaVersion: 2 }, /no "mediaType", and neither "manifests" nor "config" or "layers"/);
+    invalid({ ...image, mediaType: 7 }, /"mediaType" is not a string/);
+    invalid({ ...image, mediaType: 'text/html' }, /media type "text\/html" is neither/);
+  });
+
+  test('of an artifact has blobs, and may have no config', () => {
+    const artifact = parseImage({
+      mediaType: OCI_ARTIFACT_MANIFEST,
+      artifactType: 'application/x',
+      blobs: [blob('a')],
+    });
+    assert.deepEqual([artifact.config, artifact.layers], [undefined, [blob('a')]]);
+    assert.deepEqual(parseImage({ mediaType: OCI_ARTIFACT_MANIFEST }).layers, []);
+  });
+
+  test('of schema 1 is refused, however it shows', () => {
+    const old = { schemaVersion: 1, name: 'app', fsLayers: [] };
+    for (const [document, type] of [
+      [old, SCHEMA_1],
+      [old, undefined],
+      [{ mediaType: SCHEMA_1 }, OCI_MANIFEST],
+      [{}, SCHEMA_1],
+    ] as const) {
+      invalid(document, /schema 1.*push the image again with a current client/, type);
+    }
+    invalid({ manifests: [blob('old', 1, SCHEMA_1)] }, /"manifests\[0\]" is a Docker schema 1 manifest/);
+  });
+
+  test('of another schema version is refused', () => {
+    invalid({ ...image, schemaVersion: 3 }, /"schemaVersion" is 3, must be 2/);
+    invalid({ ...image, schemaVersion: '2' }, /"schemaVersion" is "2", must be 2/);
+  });
+
+  test('that is an index, too, is refused: clients could read it either way', () => {
+    invalid({ ...image, manifests: [] }, /must not have "manifests" beside its layers/);
+    invalid({ mediaType: OCI_INDEX, manifests: [], layers: [] }, /must not have "layers" or "config"/);
+    invalid({ mediaType: OCI_INDEX, manifests: [], config: {} }, /must not have "layers" or "config"/);
+  });
+
+  test('keeps foreign layers apart, if they say where their bytes are', () => {
+    const foreign = blob('windows', 9, FOREIGN);
+    const layers = [
+      { ...foreign, urls: ['https://example.test/layer'] },
+      { ...blob('held', 8, FOREIGN), urls: [] },
+      blob('own'),
+    ];
+    const parsed = parseImage({ ...image, layers });
+    assert.deepEqual(parsed.foreignLayers, [foreign]);
+    assert.deepEqual(parsed.layers, [blob('held', 8, FOREIGN), blob('own')]);
+    // Any layer may have urls; they change nothing.
+    assert.equal(
+      parseImage({ ...image, layers: [{ ...blob('own'), urls: ['https://example.test'] }] }).layers.length,
+      1,
+    );
+  });
+
+  test('has at most as many descriptors as the limit', () => {
+    const many = (n: number) => Array.from({ length: n }, (_, i) => blob(`layer ${i}`));
+    assert.equal(parseImage({ ...image, layers: many(10) }).layers.length, 10);
+    invalid({ ...image, layers: many(11) }, /"layers" has 11 entries, the limit is 10 \(limits\.fanOut/);
+    invalid({ mediaType: OCI_ARTIFACT_MANIFEST, blobs: many(11) }, /"blobs" has 11 entries/);
+    invalid({ mediaType: OCI_INDEX, manifests: many(11) }, /"manifests" has 11 entries/);
+  });
+
+  for (const [what, layer, message] of [
+    ['no object', 'text', /"layers\[0\]" is not a descriptor/],
+    ['null', null, /"layers\[0\]" is not a descriptor/],
+    ['no digest', { size: 1 }, /"layers\[0\]\.digest" is missing/],
+    ['a sha512 digest', { ...blob('a'), digest: `sha512:${'0'.repeat(128)}` }, /"layers\[0\]\.digest" is "sha512:0/],
+    [
+      'a digest with upper case',
+      { ...blob('a'), digest: blob('a').digest.toUpperCase() },
+      /must be sha256:<64 lower-case/,
+    ],
+    ['no size', { digest: blob('a').digest }, /"layers\[0\]\.size" is missing/],
+    ['a negative size', blob('a', -1), /"layers\[0\]\.size" is -1/],
+    ['a broken size', blob('a', 1.5), /"layers\[0\]\.size" is 1\.5/],
+    ['a size beyond counting', blob('a', 2 ** 53), /must be a whole number of bytes/],
+    ['a size as text', { ...blob('a'), size: '10' }, /"layers\[0\]\.size" is "10"/],
+    ['a size as a list', { ...blob('a'), size: [] }, /"layers\[0\]\.size" is a list/],
+    ['a media type that is none', { ...blob('a'), mediaType: {} }, /"layers\[0\]\.mediaType" is not a string/],
+    ['an endless media type', blob('a', 1, 'x'.repeat(256)), /of at most 255 characters/],
+  ] as const) {
+    test(`with a layer with ${what} is refused, by its place`, () => invalid({ ...image, layers: [layer] }, message));
+  }
+
+  test('may leave out a media type', () => {
+    const { mediaType: _, ...untyped } = blob('a');
+    assert.equal(parseImage({ ...image, layers: [untyped] }).layers[0]?.mediaType, 'application/octet-stream');
+  });
+});
+
+describe('an index', () => {
+  const of = (...manifests: unknown[]): Index => parseIndex({ schemaVersion: 2, mediaType: OCI_INDEX, manifests });
+
+  test('has entries with platforms, normalised', () => {
+    const on = (platform: unknown) => of({ ...blob('m'), platform }).entries[0]?.platform;
+    assert.deepEqual(on({ os: 'Linux', architecture: 'aarch64', variant: '8' }), {
+      os: 'linux',
+      architecture: 'arm64',
+      variant: 'v8',
+    });
+    assert.deepEqual(on({ os: 'windows', architecture: 'amd64', 'os.version': '10.0' }), {
+      os: 'windows',
+      architecture: 'amd64',
+    });
+    assert.deepEqual(on({ os: 'linux', architecture: 'arm', variant: '' }), { os: 'linux', architecture: 'arm' });
+    for (const none of [undefined, null, { os: 'unknown', architecture: 'unknown' }, { os: '', architecture: '' }]) {
+      assert.equal(on(none), undefined);
+    }
+    for (const bad of [{}, { os: 'linux' }, 'linux/amd64', [], { os: 1, architecture: 2 }]) {
+      assert.throws(() => on(bad), /"manifests\[0\]\.platform" must have "os" and "architecture"/);
+    }
+    assert.throws(() => on({ os: 'linux', architecture: 'x'.repeat(65) }), /part of more than 64 characters/);
+    assert.throws(
+      () => on({ os: 'linux', architecture: 'arm', variant: 'v'.repeat(65) }),
+      /part of more than 64 characters/,
+    );
+  });
+
+  test('knows attestations by their annotations', () => {
+    const described = blob('described').digest;
+    const annotated = (annotations: unknown) =>
+      of({ ...blob('m'), platform: { os: 'unknown', architecture: 'unknown' }, annotations }).entries[0];
+    const type = 'attestation-manifest';
+    assert.equal(
+      annotated({ 'vnd.docker.reference.type': type, 'vnd.docker.reference.digest': described })?.attests,
+      described,
+    );
+    for (const other of [
+      undefined,
+      'text',
+      { 'vnd.docker.reference.type': type },
+      { 'vnd.docker.reference.type': type, 'vnd.docker.reference.digest': 'sha256:abc' },
+      { 'vnd.docker.reference.digest': described },
+    ]) {
+      assert.deepEqual(annotated(other), blob('m'));
+    }
+  });
+
+  test('must have a list of manifests', () => {
+    invalid({ mediaType: OCI_INDEX }, /"manifests" is not a list/);
+    invalid({ mediaType: OCI_INDEX, manifests: {} }, /"manifests" is not a list/);
+    assert.deepEqual(of().entries, []);
+  });
+});
+
+describe('bytes of any kind', () => {
+  const onPurpose = (bytes: Uint8Array, contentType?: string): void => {
+    try {
+      parseManifest(bytes, contentType, LIMITS);
+    } catch (error) {
+      assert.ok(error instanceof CacheError, String(error));
+      assert.ok(error.message.length < 1_000);
+    }
+  };
+  const types = fc.constantFrom(
+    undefined,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    SCHEMA_1,
+    'text/html',
+    '',
+  );
+
+  test('that are garbage are refused on purpose', () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), types, onPurpose), { numRuns: 300 });
+    invalid('', /not JSON in UTF-8/);
+    invalid('[]', /not a JSON object/);
+    invalid('null', /not a JSON object/);
+    invalid('{"a":1} trailing', /not JSON/);
+    assert.throws(() => parseManifest(Buffer.from([0x7b, 0xff, 0x7d]), undefined, LIMITS), /not JSON in UTF-8/);
+  });
+
+  test('that are odd JSON are refused on purpose', () => {
+    const any = fc.jsonValue({ maxDepth: 3 });
+    const descriptor = fc.record(
+      {
+        mediaType: fc.oneof(types, any),
+        digest: fc.oneof(fc.constant(blob('a').digest), any),
+        size: fc.oneof(fc.integer(), fc.double(), any),
+        urls: any,
+        platform: fc.oneof(fc.record({ os: any, architecture: any, variant: any }), any),
+        annotations: any,
+      },
+      { requiredKeys: [] },
+    );
+    const list = fc.oneof(fc.array(descriptor, { maxLength: 12 }), any);
+    const document = fc.record(
+      {
+        schemaVersion: fc.constantFrom(1, 2, 3, '2', null),
+        mediaType: fc.oneof(types, any),
+        config: fc.oneof(descriptor, any),
+        layers: list,
+        manifests: list,
+        blobs: list,
+      },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(document, types, (json, type) => onPurpose(bytesOf(json), type)),
+      { numRuns: 500 },
+    );
+  });
+
+  test('that are nested without end are refused on purpose', () => {
+    const deep = '['.repeat(200_000) + ']'.repeat(200_000);
+    for (const field of ['digest', 'size', 'mediaType']) {
+      const layer = JSON.stringify({ ...blob('a'), [field]: 'DEEP' }).replace('"DEEP"', deep);
+      onPurpose(bytesOf(`{"mediaType":"${OCI_MANIFEST}","layers":[${layer}]}`));
+    }
+    onPurpose(bytesOf(`{"schemaVersion":${deep}}`));
+    onPurpose(bytesOf(`{"mediaType":${deep}}`));
+    onPurpose(bytesOf(deep));
+  });
+});
+
+describe('blobs of a manifest', () => {
+  test('come config first, each once', () => {
+    const layers = [blob('b'), blob('a'), blob('b')];
+    assert.deepEqual(blobsOf(parseImage({ ...image, layers })), [image.config, blob('b'), blob('a')]);
+    assert.deepEqual(blobsOf(parseImage({ ...image, config: undefined, layers: [] })), []);
+  });
+
+  test('must not contradict each other in size', () => {
+    const twice = parseImage({ ...image, layers: [blob('a', 1), blob('a', 2)] });
+    assert.throws(() => blobsOf(twice), { name: 'InvalidManifestError', message: /two sizes, 1 and 2/ });
+  });
+});
+
+test('the platform of a config', () => {
+  const of = (config: unknown) => platformOfConfig(bytesOf(config));
+  assert.deepEqual(of({ os: 'linux', architecture: 'arm64', variant: 'v8', rootfs: {} }), {
+    os: 'linux',
+    architecture: 'arm64',
+    variant: 'v8',
+  });
+  assert.equal(of({}), undefined);
+  assert.equal(of({ os: 'linux' }), undefined);
+  assert.equal(of({ os: 'unknown', architecture: 'unknown' }), undefined);
+  assert.throws(() => of('no JSON'), { name: 'InvalidManifestError' });
+  fc.assert(
+    fc.property(fc.jsonValue(), (json) => {
+      try {
+        of(json);
+      } catch (error) {
+        assert.ok(error instanceof CacheError);
+      }
+    }),
+  );
+});
+
+test('media types', () => {
+  assert.ok(isSchema1Type(SCHEMA_1) && isSchema1Type('application/vnd.docker.distribution.manifest.v1+json'));
+  assert.ok(!isSchema1Type(DOCKER_MANIFEST));
+  assert.ok(
+    isForeignLayerType(FOREIGN) && isForeignLayerType('application/vnd.oci.image.layer.nondistributable.v1.tar+zstd'),
+  );
+  assert.ok(!isForeignLayerType('application/vnd.oci.image.layer.v1.tar'));
+  assert.ok(isImageConfigType(OCI_CONFIG) && !isImageConfigType('application/vnd.oci.empty.v1+json'));
+  assert.ok(!MANIFEST_ACCEPT.includes('manifest.v1+pretty'), 'schema 1 is not asked for');
+});

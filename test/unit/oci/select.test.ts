@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { IndexEntry } from '../../../lib/oci/descriptor.ts';
+import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
+import { OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
+import { parsePlatform } from '../../../lib/oci/platform.ts';
+import { isImageEntry, platformName, requirePlatforms, selectEntries } from '../../../lib/oci/select.ts';
+
+const digest = (name: string): Digest => digestOf(Buffer.from(name));
+const entry = (name: string, more: Partial<IndexEntry> & { on?: string } = {}): IndexEntry => {
+  const { on, ...rest } = more;
+  const platform = on === undefined ? {} : { platform: parsePlatform(on) };
+  return { mediaType: OCI_MANIFEST, digest: digest(name), size: 1, ...platform, ...rest };
+};
+const platforms = (...texts: string[]) => texts.map((text) => parsePlatform(text));
+
+const amd64 = entry('amd64', { on: 'linux/amd64' });
+const arm64 = entry('arm64', { on: 'linux/arm64/v8' });
+const ofAmd64 = entry('attests amd64', { attests: amd64.digest });
+const ofArm64 = entry('attests arm64', { attests: arm64.digest });
+const bare = entry('without platform');
+const ofBare = entry('attests bare', { attests: bare.digest });
+const nested = entry('nested', { mediaType: OCI_INDEX, on: 'linux/s390x' });
+const all = [amd64, arm64, ofAmd64, ofArm64, bare, ofBare, nested];
+
+test('none asked means all', () => {
+  assert.deepEqual(selectEntries(all, []), { selected: all, missing: [] });
+});
+
+test('a platform takes its attestations along, and what has no platform', () => {
+  assert.deepEqual(selectEntries(all, platforms('linux/amd64')), {
+    selected: [amd64, ofAmd64, bare, ofBare, nested],
+    missing: [],
+  });
+});
+
+test('a nested index goes along, whatever platform its entry claims, and answers for none', () => {
+  const { selected, missing } = selectEntries(all, platforms('linux/s390x'));
+  assert.deepEqual(selected, [bare, ofBare, nested]);
+  assert.deepEqual(missing, platforms('linux/s390x'));
+});
+
+test('every match is taken', () => {
+  const windows = [1, 2].map((n) => entry(`windows ${n}`, { on: 'windows/amd64' }));
+  assert.deepEqual(selectEntries(windows, platforms('windows/amd64')).selected, windows);
+});
+
+test('an attestation does not answer for a platform, even where its entry has one', () => {
+  const odd = entry('odd', { attests: digest('elsewhere'), on: 'linux/amd64' });
+  assert.deepEqual(selectEntries([odd], platforms('linux/amd64')), { selected: [], missing: platforms('linux/amd64') });
+});
+
+test('what is missing is named, with what there is, each once and sorted', () => {
+  const entries = [arm64, amd64, entry('again', { on: 'linux/x86_64' }), ofAmd64, nested];
+  assert.throws(() => requirePlatforms('docker.io/library/app:v1', entries, platforms('linux/amd64', 'linux/arm/v7')), {
+    name: 'PlatformMissingError',
+    code: 'MANIFEST_UNKNOWN',
+    message:
+      'docker.io/library/app:v1 has no linux/arm/v7; it has linux/amd64, linux/arm64. Nothing was copied; ask for one of these',
+  });
+  assert.throws(() => requirePlatforms('app', [bare], platforms('linux/amd64')), /it has no platforms at all/);
+  requirePlatforms('app', entries, platforms('linux/amd64'));
+  requirePlatforms('app', [], []);
+});
+
+test('names of entries', () => {
+  assert.equal(platformName(arm64), 'linux/arm64');
+  assert.equal(platformName(bare), 'unknown');
+  assert.deepEqual(all.filter(isImageEntry), [amd64, arm64, bare]);
+});
+
+test('asking for more never takes less, and nothing is invented', () => {
+  const some = fc.subarray(all);
+  const asked = fc.uniqueArray(fc.constantFrom('linux/amd64', 'linux/arm64', 'linux/arm64/v9', 'linux/s390x'), {
+    minLength: 1,
+  });
+  fc.assert(
+    fc.property(some, asked, asked, (entries, a, b) => {
+      const less = selectEntries(entries, platforms(...a));
+      const more = selectEntries(entries, platforms(...a, ...b));
+      assert.ok(less.selected.every((one) => more.selected.includes(one)));
+      assert.ok(more.selected.every((one) => entries.includes(one)));
+      // An attestation never comes without the manifest that it describes.
+      for (const { attests } of more.selected) {
+        if (attests !== undefined) assert.ok(more.selected.some((one) => one.digest === attests));
+      }
+    }),
+  );
+});

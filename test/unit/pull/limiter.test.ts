@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import fc from 'fast-check';
+import { allOrFirstFailure, limiter } from '../../../lib/pull/limiter.ts';
+
+const never = new AbortController().signal;
+
+test('no more than so many run at a time, in the order in which they came, and all of them do', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(fc.nat(4), { maxLength: 12 }), async (permits, turns) => {
+      const places = limiter(permits);
+      const begun: number[] = [];
+      let running = 0;
+      await Promise.allSettled(
+        turns.map((count, i) =>
+          places.run(async () => {
+            begun.push(i);
+            running += 1;
+            assert.ok(running <= permits);
+            for (let n = 0; n < count; n++) await turn();
+            running -= 1;
+            // A failure gives its place back like a success.
+            if (count === 3) throw new Error('three');
+          }),
+        ),
+      );
+      assert.deepEqual(
+        begun,
+        turns.map((_, i) => i),
+      );
+      assert.equal(running, 0);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('results come in order', async () => {
+  const results = await allOrFirstFailure([3, 1, 2], never, async (n) => {
+    for (let i = 0; i < n; i++) await turn();
+    return n * 10;
+  });
+  assert.deepEqual(results, [30, 10, 20]);
+  assert.deepEqual(await allOrFirstFailure([], never, () => Promise.resolve(1)), []);
+});
+
+test('the first failure stops the others, is thrown, and only after all have settled', async () => {
+  const settled: string[] = [];
+  const first = new Error('first');
+  const running = allOrFirstFailure(['slow to stop', 'fails', 'fails later'], never, async (name, signal) => {
+    if (name === 'fails') {
+      await turn();
+      settled.push(name);
+      throw first;
+    }
+    while (!signal.aborted) await turn();
+    assert.equal(signal.reason, first);
+    if (name === 'slow to stop') for (let i = 0; i < 20; i++) await turn();
+    settled.push(name);
+    throw new Error(`${name} cleans up badly`);
+  });
+  await assert.rejects(running, first);
+  assert.deepEqual(settled, ['fails', 'fails later', 'slow to stop']);
+});
+
+test('a failure that is thrown synchronously is a failure like any other', async () => {
+  const error = new Error('at once');
+  const failing = allOrFirstFailure([1, 2], never, () => {
+    throw error;
+  });
+  await assert.rejects(failing, error);
+});
+
+test("the caller's signal stops all, and its reason is thrown, whatever they fail with", async () => {
+  const caller = new AbortController();
+  const reason = new Error('deadline');
+  let stopped = 0;
+  const running = allOrFirstFailure([1, 2, 3], caller.signal, async (n, signal) => {
+    while (!signal.aborted) await turn();
+    stopped += 1;
+    if (n === 2) throw new Error('broke while stopping');
+  });
+  caller.abort(reason);
+  await assert.rejects(running, reason);
+  assert.equal(stopped, 3);
+});
+
+test('the signal of one call is not fired by another call that fails', async () => {
+  const caller = new AbortController();
+  await assert.rejects(
+    allOrFirstFailure([1], caller.signal, () => Promise.reject(new Error('own'))),
+    /own/,
+  );
+  assert.equal(caller.signal.aborted, false);
+});
