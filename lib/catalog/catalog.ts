@@ -26,6 +26,13 @@ export interface Root extends Descriptor {
   readonly complete: ReadonlySet<Digest>;
   /** Configs and layers of each complete entry, so that a hit can count them without reading manifests. */
   readonly contents: { get(entry: Digest): readonly ContentTally[] | undefined };
+  /** Layers that were left out, so that a hit can name them, too. */
+  readonly foreign: readonly ForeignLayer[];
+}
+
+/** A layer of one of a root's entries that no registry need hold, and the cache does not. */
+export interface ForeignLayer extends Descriptor {
+  readonly entry: Digest;
 }
 
 /** One config or layer, by enough of its digest to tell it from the others of the same root. */
@@ -72,11 +79,12 @@ export interface Use {
 /** All that becomes visible at once. */
 export interface Publication {
   readonly reference: Reference;
-  readonly root: Omit<Root, 'complete' | 'contents'>;
+  readonly root: Omit<Root, 'complete' | 'contents' | 'foreign'>;
   /** Entries found complete by this pull, the root itself included. */
   readonly complete: readonly Digest[];
   /** Configs and layers of the entries that this pull read. */
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
+  readonly foreign: readonly ForeignLayer[];
   /** The reference's pointer as it was read under the lock. */
   readonly pointer: Pointer | undefined;
   /** When the upstream was asked what the reference means. */

@@ -1,5 +1,5 @@
 import { CatalogError } from '../errors/cache-error.ts';
-import { sleep } from '../lock/sleep.ts';
+import { sleep } from '../clock/sleep.ts';
 
 /** Rounds of `UnprocessedKeys` or of conflicts before it is an error. */
 export const ROUNDS = 10;

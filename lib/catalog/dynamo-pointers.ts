@@ -4,7 +4,7 @@ import type { Fence } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Catalog, Pointer, Publication } from './catalog.ts';
 import type { Check, Table, Update } from './dynamo-table.ts';
-import { contentsItem, entriesItem } from './items.ts';
+import { contentsItem, entriesItem, foreignItem } from './items.ts';
 import { leaseKey, rootKey, rootLinkKey, SWEEP_KEY, tagKey } from './keys.ts';
 
 /** The row is as it was read under the lock; only a holder of that lock writes it. */
@@ -96,14 +96,16 @@ const pointerUpdate = ({ reference, pointer: seen }: Publication, pointer: Point
   },
 });
 
-function rootUpdate({ root, complete, contents, publishedMs }: Publication): Update {
+function rootUpdate({ root, complete, contents, foreign, publishedMs }: Publication): Update {
   const tallies = contentsItem(contents, root.entries.length);
+  const leftOut = foreignItem(foreign, root.entries.length);
   return {
     key: rootKey(root.digest),
     update:
       'SET mediaType = :mediaType, #size = :size, entries = if_not_exists(entries, :entries), usedDay = :usedDay ADD complete :complete' +
-      (tallies.size === 0 ? '' : ', contents :contents'),
-    names: { '#size': 'size' },
+      (tallies.size === 0 ? '' : ', contents :contents') +
+      (leftOut.size === 0 ? '' : ', #foreign :foreign'),
+    names: { '#size': 'size', ...(leftOut.size === 0 ? {} : { '#foreign': 'foreign' }) },
     values: {
       ':mediaType': root.mediaType,
       ':size': root.size,
@@ -111,6 +113,7 @@ function rootUpdate({ root, complete, contents, publishedMs }: Publication): Upd
       ':usedDay': Math.floor(publishedMs / DAY_MS),
       ':complete': new Set(complete),
       ':contents': tallies.size === 0 ? undefined : tallies,
+      ':foreign': leftOut.size === 0 ? undefined : leftOut,
     },
   };
 }

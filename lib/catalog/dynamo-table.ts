@@ -15,7 +15,7 @@ import {
 import { marshall, unmarshall } from '@aws-sdk/util-dynamodb';
 import { randomUUID } from 'node:crypto';
 import { CatalogError } from '../errors/cache-error.ts';
-import { sleep } from '../lock/sleep.ts';
+import { sleep } from '../clock/sleep.ts';
 import { attempt, backOffMs, PASSING, ROUNDS } from './dynamo-attempt.ts';
 import type { Key } from './keys.ts';
 

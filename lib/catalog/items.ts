@@ -3,7 +3,7 @@ import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import { hexOf, type Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Checkpoint } from '../store/content-store.ts';
-import type { BlobRow, ContentTally, Link, Pointer, Root, Use } from './catalog.ts';
+import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root, Use } from './catalog.ts';
 import type { Item } from './dynamo-table.ts';
 
 /*
@@ -30,6 +30,9 @@ export function rootFrom(item: Item): Root {
     entries: entriesFrom(item.entries as Uint8Array),
     complete: digests(item.complete),
     contents: contentsFrom(item.contents as ReadonlySet<Uint8Array> | undefined),
+    foreign: [...((item.foreign as ReadonlySet<string> | undefined) ?? [])].map(
+      (json) => JSON.parse(json) as ForeignLayer,
+    ),
   };
 }
 
@@ -92,6 +95,25 @@ function contentsFrom(set: ReadonlySet<Uint8Array> | undefined): Root['contents'
     byChild.set(element.toString('base64url', 0, ID_BYTES), tallies);
   }
   return { get: (child: Digest) => byChild.get(shortened(child).toString('base64url')) };
+}
+
+/**
+ * Foreign layers as a set of JSON texts. Few images have any. Each entry has its share of the set, so that it is bounded however many pulls add to it:
+ * of an image that has very many, a hit names fewer.
+ */
+const MOST_FOREIGN = 100;
+
+export function foreignItem(foreign: readonly ForeignLayer[], entries: number): Set<string> {
+  const share = Math.floor(MOST_FOREIGN / Math.max(entries, 1));
+  const named = new Map<Digest, number>();
+  const texts = new Set<string>();
+  for (const { entry, digest, mediaType, size } of foreign) {
+    const count = named.get(entry) ?? 0;
+    if (count === share) continue;
+    named.set(entry, count + 1);
+    texts.add(JSON.stringify({ entry, digest, mediaType: mediaType.slice(0, 200), size }));
+  }
+  return texts;
 }
 
 export const linkFrom = (item: Item): Link => ({

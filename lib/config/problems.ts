@@ -26,7 +26,7 @@ export function problems(): Problems {
 }
 
 /** `registries."docker.io".mirrors[0]`. The empty path is the whole file. */
-export function formatPath(path: Path): string {
+function formatPath(path: Path): string {
   if (path.length === 0) return 'the file';
   return path
     .map((key, index) => {

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { resolve } from 'node:path';
 import { CacheError } from '../errors/cache-error.ts';
 import { parseRegistry } from '../reference/reference.ts';
-import { parseEcrHost } from '../registry/ecr-credentials.ts';
+import { parseEcrHost } from '../registry/ecr-host.ts';
 import type { RegistrySettings } from '../registry/settings.ts';
 import { DEFAULT_MAX_CONNECTIONS, defaultCredentials, KNOWN_REGISTRIES } from './defaults.ts';
 import type { ConfigFile } from './file.ts';
@@ -114,11 +114,13 @@ const isEcr = ({ name, endpoint }: RegistrySettings): boolean =>
   (parseEcrHost(name) ?? parseEcrHost(endpoint.hostname)) !== undefined;
 
 function settingsOf(name: string, entry: RegistryEntry, ca: string | undefined, onLambda: boolean): RegistrySettings {
+  const credentials = entry.credentials ?? defaultCredentials(name, onLambda);
   return Object.freeze({
     name,
     endpoint: entry.endpoint ?? new URL(KNOWN_REGISTRIES.get(name) ?? `https://${name}`),
+    endpointMayBePrivate: entry.endpoint !== undefined || credentials.kind === 'ecr',
     mirrors: Object.freeze(entry.mirrors ?? []),
-    credentials: Object.freeze(entry.credentials ?? defaultCredentials(name, onLambda)),
+    credentials: Object.freeze(credentials),
     realms: Object.freeze(entry.realms ?? []),
     redirects: Object.freeze(entry.redirects ?? []),
     allow: Object.freeze(entry.allow ?? []),

@@ -15,22 +15,26 @@ const kindOf = (input: unknown): string => {
   if (input === undefined || input === null) return 'nothing';
   if (Array.isArray(input)) return 'a list';
   if (typeof input === 'object') return 'a map';
-  if (typeof input === 'string') return 'text';
-  return JSON.stringify(input);
+  // JSON has no infinity; YAML has.
+  if (typeof input === 'number') return String(input);
+  return typeof input === 'boolean' ? String(input) : 'text';
 };
 
 const expected = (what: string) => ({
   error: (issue: { input?: unknown }): string => `expected ${what}, found ${kindOf(issue.input)}`,
 });
 
-/** The message of a map that is not one. Unknown keys are spelled out by {@link issuesOf}. */
+/** The messages of a map: one that is none, and an unknown key, to which {@link issuesOf} adds the known ones. */
 const strictMap = {
-  error: (issue: { code?: string | undefined; input?: unknown }): string | undefined =>
-    issue.code === 'invalid_type' ? `expected a map, found ${kindOf(issue.input)}` : undefined,
+  error: (issue: { code?: string | undefined; input?: unknown }): string =>
+    issue.code === 'unrecognized_keys' ? 'unknown key' : `expected a map, found ${kindOf(issue.input)}`,
 };
 
-const text = (what: string) =>
-  z.string(expected(what)).min(1, `is empty; write ${what}`).max(1024, 'is longer than 1024 characters');
+const text = (what: string, maxLength = 1024) =>
+  z
+    .string(expected(what))
+    .min(1, `is empty; write ${what}`)
+    .max(maxLength, `is longer than ${maxLength} characters; write ${what}`);
 
 /** A value that `parse` understands; what it throws is the problem. */
 const parsed = <T>(what: string, parse: (value: string) => T) =>
@@ -113,22 +117,36 @@ function parseAlias(value: string): string {
 
 const CREDENTIALS =
   'docker, none, ecr, {secret: <Secrets Manager id>} or {ecr: {roleArn: arn:aws:iam::<account>:role/<name>, externalId: …}}';
+const EXTERNAL_ID = 'write the external id of the role, 2 to 1224 characters';
+
+/** One message for all: zod cannot know which of the forms was meant. */
+const orOtherCredentials = {
+  error: (issue: { code?: string | undefined }): string =>
+    `${issue.code === 'unrecognized_keys' ? 'unknown key; ' : ''}write ${CREDENTIALS}`,
+};
 
 const credentials = z
   .union(
     [
       z.enum(['docker', 'none', 'ecr']),
-      z.strictObject({ secret: z.string().min(1).max(2048) }),
-      z.strictObject({
-        ecr: z.strictObject({
-          roleArn: z
-            .string()
-            .regex(/^arn:aws[\w-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/, 'write arn:aws:iam::<account>:role/<name>'),
-          externalId: z.string().min(2).max(1224).optional(),
-        }),
-      }),
+      z.strictObject({ secret: text('the name or ARN of a secret in Secrets Manager', 2048) }, orOtherCredentials),
+      z.strictObject(
+        {
+          ecr: z.strictObject(
+            {
+              roleArn: z.string(orOtherCredentials).regex(/^arn:aws[\w-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/, {
+                error: 'write arn:aws:iam::<account>:role/<name>',
+              }),
+              // The bounds of STS: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+              externalId: z.string(orOtherCredentials).min(2, EXTERNAL_ID).max(1224, EXTERNAL_ID).optional(),
+            },
+            orOtherCredentials,
+          ),
+        },
+        orOtherCredentials,
+      ),
     ],
-    `write ${CREDENTIALS}`,
+    orOtherCredentials,
   )
   .transform((value): CredentialSource => {
     if (typeof value === 'string') return { kind: value };
@@ -205,7 +223,8 @@ export function issuesOf(error: z.ZodError, knownKeys: readonly string[]): { pat
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => ({
           path: [...issue.path, key],
-          message: issue.path.length > 0 ? 'unknown key' : `unknown key; the known ones are ${knownKeys.join(', ')}`,
+          message:
+            issue.path.length > 0 ? issue.message : `${issue.message}; the known ones are ${knownKeys.join(', ')}`,
         }))
       : [{ path: issue.path, message: issue.message }],
   );

@@ -30,18 +30,36 @@ const parsed = <T>(parse: (value: string) => T) =>
     }
   });
 
-const image = z.strictObject({
-  reference: parsed(parseReference),
-  platforms: z
-    .array(parsed((value) => parsePlatform(value)))
-    .max(MAX_PLATFORMS, `has more than ${MAX_PLATFORMS} entries`)
-    .default([]),
-  alwaysPull: z.boolean().default(false),
+/** What an object is, for one that is none and after a field that it cannot have. */
+const objectLike = (what: string, example: string) => ({
+  error: (issue: { code?: string | undefined }): string =>
+    issue.code === 'unrecognized_keys' ? what : `must be an object such as ${example}`,
 });
 
-const images = z.strictObject({
-  images: z.array(image).min(1, 'names no image').max(MAX_IMAGES, `has more than ${MAX_IMAGES} entries`),
-});
+const image = z.strictObject(
+  {
+    reference: parsed(parseReference),
+    platforms: z
+      .array(
+        parsed((value) => parsePlatform(value)),
+        'must be a list such as ["linux/amd64"]',
+      )
+      .max(MAX_PLATFORMS, `has more than ${MAX_PLATFORMS} entries`)
+      .default([]),
+    alwaysPull: z.boolean('must be true or false').default(false),
+  },
+  objectLike('an image has "reference", "platforms" and "alwaysPull"', '{"reference": "alpine"}'),
+);
+
+const images = z.strictObject(
+  {
+    images: z
+      .array(image, 'must be a list such as [{"reference": "alpine"}]')
+      .min(1, 'names no image')
+      .max(MAX_IMAGES, `has more than ${MAX_IMAGES} entries`),
+  },
+  objectLike('a list of images has "images" alone', '{"images": [{"reference": "alpine"}]}'),
+);
 
 const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -94,7 +112,7 @@ function checked<T extends z.ZodType>(schema: T, document: unknown, prefix: stri
     const key = String(issue.keys[0]).slice(0, 100);
     throw new InvalidRequestError(
       fieldOf(prefix, [...issue.path, key]),
-      `unknown field ${JSON.stringify(key)}; an image has "reference", "platforms" and "alwaysPull"`,
+      `unknown field ${JSON.stringify(key)}; ${issue.message}`,
     );
   }
   const field = fieldOf(prefix, issue?.path ?? []);

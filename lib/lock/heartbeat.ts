@@ -8,6 +8,8 @@ export interface HeartbeatOptions {
   readonly renew: (signal: AbortSignal) => Promise<boolean>;
   /** Told once, when the lease may be somebody else's. Not after `stop`. */
   readonly lose: (why: string, cause?: unknown) => void;
+  /** The monotonic clock. */
+  readonly nowMs?: () => number;
 }
 
 export interface Heartbeat {
@@ -25,14 +27,15 @@ const LOOKS_PER_DURATION = 10;
  *
  * A renewal that fails is not the end: the next beat tries again, until a whole duration went by without one that got through.
  */
-export function startHeartbeat({ durationMs, startedMs, renew, lose }: HeartbeatOptions): Heartbeat {
+export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
+  const { durationMs, startedMs, renew, lose, nowMs = () => performance.now() } = options;
   let safeUntilMs = startedMs + durationMs;
   let renewing: Promise<void> | undefined;
   let lastFailure: unknown;
   let stopped = false;
 
   const beat = async (): Promise<void> => {
-    const sentMs = performance.now();
+    const sentMs = nowMs();
     try {
       const held = await renew(AbortSignal.timeout(durationMs / RENEWALS_PER_DURATION));
       if (held) safeUntilMs = sentMs + durationMs;
@@ -41,11 +44,12 @@ export function startHeartbeat({ durationMs, startedMs, renew, lose }: Heartbeat
       lastFailure = error;
     }
   };
-  const beats = setInterval(() => {
+  const renewOnce = (): void => {
     renewing ??= beat().finally(() => (renewing = undefined));
-  }, durationMs / BEATS);
+  };
+  const beats = setInterval(renewOnce, durationMs / BEATS);
   const looks = setInterval(() => {
-    if (performance.now() >= safeUntilMs) end(`it could not be renewed for ${durationMs} ms`, lastFailure);
+    if (nowMs() >= safeUntilMs) end(`it could not be renewed for ${durationMs} ms`, lastFailure);
   }, durationMs / LOOKS_PER_DURATION);
   const stop = async (): Promise<void> => {
     stopped = true;
@@ -58,5 +62,7 @@ export function startHeartbeat({ durationMs, startedMs, renew, lose }: Heartbeat
     void stop();
     lose(why, cause);
   };
+  // An acquisition that was slow to answer (a throttled table) used up much of its lease already.
+  if (nowMs() - startedMs >= durationMs / BEATS) renewOnce();
   return { stop };
 }

@@ -3,7 +3,8 @@ import { blobLeaseName } from '../catalog/keys.ts';
 import { StoreError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
-import { sleep } from '../lock/sleep.ts';
+import { withGrace } from '../clock/grace.ts';
+import { sleep } from '../clock/sleep.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { drainVerified } from '../oci/verify.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
@@ -16,6 +17,8 @@ import type { PullDeps } from './pull-request.ts';
 /** Who brought a missing blob. */
 export type CopyOutcome = 'copied' | 'copiedElsewhere';
 
+/** Time for the row of a blob that was finished when the pull was told to stop. */
+const COMMIT_GRACE_MS = 4_000;
 /** Ingests of one blob before a conflicting writer is an error. */
 const INGESTS = 3;
 
@@ -84,7 +87,7 @@ async function copyUnderClaim(
   // A kill may have fallen between the commit of the content and its row: the store knows.
   const stored = await deps.store.find(blob.digest, signal);
   if (stored?.size !== blob.size || stored.etag === row?.distrustedEtag) {
-    await commit(deps, claim, blob, await ingest(deps, upstream, blob, signal), [upstream.domain]);
+    await commit(deps, claim, blob, await ingest(deps, upstream, blob, signal), [upstream.domain], stop);
     return 'copied';
   }
   const domains = stored.domain === undefined ? [] : [stored.domain];
@@ -93,13 +96,14 @@ async function copyUnderClaim(
     state: 'present',
     domains: new Set([...(row?.domains ?? []), ...domains]),
   };
-  if (await mayUse(found, blob, upstream, signal)) {
-    await commit(deps, claim, blob, stored, [...found.domains]);
+  // A row that says present was asked about above, and the answer was no.
+  if (row?.state !== 'present' && (await mayUse(found, blob, upstream, signal))) {
+    await commit(deps, claim, blob, stored, [...found.domains], stop);
     return 'copiedElsewhere';
   }
   // The bytes are here, but nobody this pull may trust brought them: fetching them is the proof (I9). They are not uploaded again.
   await drainVerified(counted(deps, blob, await upstream.openBlob(blob, 0, signal)), blob);
-  await commit(deps, claim, blob, stored, [...domains, upstream.domain]);
+  await commit(deps, claim, blob, stored, [...domains, upstream.domain], stop);
   return 'copied';
 }
 
@@ -125,8 +129,8 @@ async function ingest(
 }
 
 /**
- * Writes the row and frees the claim in one go. Not stopped by the deadline, so that a finished blob is kept; a claim that was
- * lost refuses it, and then its successor finds the content in the store.
+ * Writes the row and frees the claim in one go, a little beyond the deadline if need be, so that a finished blob is kept. If time is over for that,
+ * too, or the claim is lost, its successor finds the content in the store.
  */
 async function commit(
   deps: PullDeps,
@@ -134,9 +138,12 @@ async function commit(
   blob: Descriptor,
   stored: StoredContent,
   domains: readonly TrustDomain[],
+  stop: AbortSignal,
 ): Promise<void> {
   await claim.stopRenewing();
-  await deps.catalog.commitBlob(claim, blob, stored, domains, claim.signal);
+  await withGrace(stop, COMMIT_GRACE_MS, (late) =>
+    deps.catalog.commitBlob(claim, blob, stored, domains, AbortSignal.any([claim.signal, late])),
+  );
 }
 
 async function* counted(

@@ -1,3 +1,4 @@
+import type { ForeignLayer } from '../catalog/catalog.ts';
 import { InvalidManifestError, PlatformMissingError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -11,11 +12,12 @@ import { platformsFor, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
-import type { SkippedContent } from './receipt.ts';
 
 const PARALLEL_MANIFESTS = 6;
 /** Manifests of the largest size that one level of a tree may hold in memory. Real ones have a hundredth of it. */
 const MANIFESTS_IN_MEMORY = 16;
+/** Distinct configs and layers of one pull. Each costs rows and requests, however small it is. */
+const MOST_BLOBS = 10_000;
 
 /** What a pull has to have in the cache before it may publish. */
 export interface Plan {
@@ -30,7 +32,7 @@ export interface Plan {
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   /** All of them, each digest once. */
   readonly blobs: readonly Descriptor[];
-  readonly skipped: readonly SkippedContent[];
+  readonly foreign: readonly ForeignLayer[];
 }
 
 /** What planning is allowed to do besides reading manifests. */
@@ -75,12 +77,7 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
     context,
     selected.filter((entry) => !isIndexType(entry.mediaType)),
   );
-  for (const leaf of leaves) {
-    if (leaf.content.kind === 'manifest') continue;
-    throw new InvalidManifestError(
-      `an index says that ${leaf.descriptor.digest} is a manifest, but its bytes are an index`,
-    );
-  }
+  for (const { descriptor, content } of leaves) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
   return { entries, selected, manifests: [...indexes, ...leaves] };
 }
 
@@ -132,13 +129,17 @@ async function walk(
   const { depth: deepest, fanOut } = context.deps.limits;
   const entries = new Map<string, IndexEntry>();
   const indexes: HeldManifest[] = [];
+  const kinds = new Map<Digest, 'index' | 'manifest'>();
   let level = [root];
   for (let depth = 0; level.length > 0; depth++) {
     const nested: IndexEntry[] = [];
-    for (const entry of level.flatMap((index) => (index.content.kind === 'index' ? index.content.entries : []))) {
-      if (!isIndexType(entry.mediaType) && !isManifestType(entry.mediaType)) continue;
+    for (const entry of level.flatMap(entriesOf)) {
+      const kind = isIndexType(entry.mediaType) ? 'index' : 'manifest';
+      if (kind === 'manifest' && !isManifestType(entry.mediaType)) continue;
+      if ((kinds.get(entry.digest) ?? kind) !== kind) throw notOfKind(entry.digest);
+      kinds.set(entry.digest, kind);
       const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
-      if (isIndexType(entry.mediaType) && !entries.has(key)) nested.push(entry);
+      if (kind === 'index' && !entries.has(key)) nested.push(entry);
       entries.set(key, entry);
     }
     if (entries.size > fanOut) {
@@ -155,6 +156,17 @@ async function walk(
   return { entries: [...entries.values()], indexes };
 }
 
+/** @throws InvalidManifestError if what an index called an index is none: its entries would be taken for complete without their blobs (I2). */
+function entriesOf({ descriptor, content }: HeldManifest): readonly IndexEntry[] {
+  if (content.kind !== 'index') throw notOfKind(descriptor.digest);
+  return content.entries;
+}
+
+const notOfKind = (digest: Digest): InvalidManifestError =>
+  new InvalidManifestError(
+    `an index calls ${digest} an index or a manifest, but that is not what its bytes, or another entry, say`,
+  );
+
 /**
  * Reads each digest once, from the store where this repository has it.
  *
@@ -162,7 +174,9 @@ async function walk(
  */
 async function readEntries(context: PlanContext, entries: readonly IndexEntry[]): Promise<HeldManifest[]> {
   const { deps, upstream, signal } = context;
-  const distinct = distinctBlobs(entries);
+  const byDigest = new Map<Digest, IndexEntry>();
+  addDistinct(byDigest, entries);
+  const distinct = [...byDigest.values()];
   const bytes = distinct.reduce((sum, entry) => sum + entry.size, 0);
   const mostBytes = deps.limits.manifestBytes * MANIFESTS_IN_MEMORY;
   if (bytes > mostBytes) {
@@ -188,26 +202,24 @@ async function readEntries(context: PlanContext, entries: readonly IndexEntry[])
 function collectBlobs(
   manifests: readonly HeldManifest[],
   selected: readonly IndexEntry[],
-): Pick<Plan, 'contents' | 'blobs' | 'skipped'> {
+): Pick<Plan, 'contents' | 'blobs' | 'foreign'> {
   const wanted = new Set(selected.map((entry) => entry.digest));
+  const blobs = new Map<Digest, Descriptor>();
   const contents = new Map<Digest, readonly Descriptor[]>();
-  const skipped = new Map<Digest, SkippedContent>();
+  const foreign: ForeignLayer[] = [];
   for (const { descriptor, content } of manifests) {
     if (content.kind !== 'manifest' || !wanted.has(descriptor.digest)) continue;
-    contents.set(descriptor.digest, blobsOf(content));
-    for (const layer of content.foreignLayers) {
-      skipped.set(layer.digest, {
-        ...layer,
-        reason: 'foreign layer: its bytes are elsewhere, and urls are not followed',
-      });
-    }
+    const own = blobsOf(content);
+    contents.set(descriptor.digest, own);
+    addDistinct(blobs, own);
+    if (blobs.size > MOST_BLOBS) throw new InvalidManifestError(`the image has more than ${MOST_BLOBS} distinct blobs`);
+    foreign.push(...content.foreignLayers.map((layer) => ({ ...layer, entry: descriptor.digest })));
   }
-  return { contents, blobs: distinctBlobs([...contents.values()].flat()), skipped: [...skipped.values()] };
+  return { contents, blobs: [...blobs.values()], foreign };
 }
 
 /** @throws InvalidManifestError where one digest comes with two sizes. */
-function distinctBlobs<T extends Descriptor>(all: readonly T[]): T[] {
-  const byDigest = new Map<Digest, T>();
+function addDistinct<T extends Descriptor>(byDigest: Map<Digest, T>, all: readonly T[]): void {
   for (const one of all) {
     const known = byDigest.get(one.digest);
     if (known !== undefined && known.size !== one.size) {
@@ -217,5 +229,4 @@ function distinctBlobs<T extends Descriptor>(all: readonly T[]): T[] {
     }
     if (known === undefined) byDigest.set(one.digest, one);
   }
-  return [...byDigest.values()];
 }

@@ -70,32 +70,44 @@ export interface PublishedRoot {
   };
   readonly complete: readonly Digest[];
   readonly contents: Plan['contents'];
+  readonly foreign: Plan['foreign'];
 }
 
 /** A root whose content this pull landed: the root itself, the nested indexes and the wanted manifests are complete. */
-export function publishedByPlan({ root, manifests, entries, contents }: Plan): PublishedRoot {
+export function publishedByPlan({ root, manifests, entries, contents, foreign }: Plan): PublishedRoot {
   const { digest, mediaType, size } = root.descriptor;
   const complete = [root, ...manifests].map((manifest) => manifest.descriptor.digest);
-  return { root: { digest, mediaType, size, entries }, complete, contents };
+  return { root: { digest, mediaType, size, entries }, complete, contents, foreign };
 }
 
 /** A root that was complete before: nothing new is said of its content. */
 export function publishedKnown({ digest, mediaType, size, entries }: Root, covered: Coverage): PublishedRoot {
   const complete = [digest, ...covered.entries.map(({ entry }) => entry.digest)];
-  return { root: { digest, mediaType, size, entries }, complete, contents: new Map() };
+  return { root: { digest, mediaType, size, entries }, complete, contents: new Map(), foreign: [] };
 }
 
-/** Makes the root visible under the reference: one transaction that holds only if the lock is still ours (I3), then the record in the bucket. */
+/** What a plan covers once it is published. */
+export const coveredBy = (plan: Plan): Coverage => ({
+  complete: true,
+  entries: plan.selected.map((entry) => ({ entry, complete: true })),
+});
+
+/**
+ * Makes the root visible under the reference: one transaction that holds only if the lock is still ours (I3), then the record in the bucket.
+ * `done` is told in between: a pull that is stopped at the record has published.
+ */
 export async function publish(
   deps: PullDeps,
   context: PublicationContext,
   published: PublishedRoot,
   lock: Lease,
   signal: AbortSignal,
+  done: () => void = () => undefined,
 ): Promise<void> {
   const { reference } = context;
   const publishedMs = Date.now();
   const pointer = await deps.catalog.publish({ ...context, ...published, publishedMs }, lock, signal);
+  done();
   const { registry, path } = reference.repository;
   const { digest, mediaType, size } = published.root;
   await deps.refs.write(

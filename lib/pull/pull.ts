@@ -1,15 +1,12 @@
 import type { Found, Root } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
-import { DeadlineError } from '../errors/cache-error.ts';
+import { CacheError, DeadlineError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
-import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../registry/upstream.ts';
-import { copyMissing } from './copy-blob.ts';
+import { copier } from './copier.ts';
 import { coverage, wantedPlatforms, type Coverage, type Wanted } from './coverage.ts';
 import { planPull } from './plan.ts';
-import { findMissing } from './presence.ts';
-import { landManifests, publish, publishedByPlan, publishedKnown } from './publish.ts';
+import { coveredBy, landManifests, publish, publishedByPlan, publishedKnown } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
@@ -54,7 +51,7 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
 
     // 3. Somebody may just have finished.
     const now = await deps.catalog.find(reference, { consistent: true, signal });
-    if (isAnswered(request, arrivedMs, now, wanted)) return hit(draft, now, wanted);
+    if (isAnswered(request, arrivedMs, arrived, now, wanted)) return hit(draft, now, wanted);
     const epoch = await deps.catalog.readEpoch(signal);
 
     // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
@@ -69,11 +66,7 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
     draft.resolved(manifest.descriptor);
 
     // 5. What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
-    const copy = copier(deps, upstream, draft, signal);
-    const obtain = async (config: Descriptor): Promise<Uint8Array> => {
-      await copy([config]);
-      return deps.store.read(config, deps.limits.manifestBytes, signal);
-    };
+    const { copy, obtain } = copier(deps, upstream, draft, signal);
     const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
     draft.planned(plan);
 
@@ -82,47 +75,40 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
     await landManifests(deps, upstream, plan, signal);
 
     // 7. Last of all, and only if the lock is still ours.
-    await publish(deps, ground, publishedByPlan(plan), lock, signal);
-    draft.covered({ complete: true, entries: plan.selected.map((entry) => ({ entry, complete: true })) });
+    await publish(deps, ground, publishedByPlan(plan), lock, signal, () => draft.covered(coveredBy(plan)));
     return draft.finish('pulled', upstream.requests);
   } catch (error) {
-    if (deadline.aborted && deadline.reason instanceof DeadlineError)
-      return draft.finish('partial', upstream?.requests);
+    if (isStopped(deadline, error)) return draft.finish('partial', upstream?.requests);
     throw error;
   }
 }
 
+/** Time is over; an error that no later try can mend is told all the same. */
+const isStopped = (deadline: AbortSignal, error: unknown): boolean =>
+  deadline.aborted && deadline.reason instanceof DeadlineError && !(error instanceof CacheError && !error.retryable);
+
 /** The cache has a complete answer that this repository may serve. */
 const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } => coverage(found, wanted).complete;
 
-/** Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough. */
+/**
+ * Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough; one that we saw
+ * on arrival is not, whatever another machine's clock says.
+ */
 function isAnswered(
   request: PullRequest,
   arrivedMs: number,
+  arrived: Found,
   now: Found,
   wanted: Wanted,
 ): now is Found & { root: Root } {
   if (!isCached(now, wanted)) return false;
   if (!request.alwaysPull) return true;
   const { resolved, published, checkedMs = 0 } = now.pointer ?? {};
-  return resolved === published && checkedMs > arrivedMs;
+  return resolved === published && checkedMs > arrivedMs && checkedMs !== arrived.pointer?.checkedMs;
 }
 
 function hit(draft: ReceiptDraft, found: Found & { root: Root }, wanted: Wanted): Receipt {
   const covered: Coverage = coverage(found, wanted);
   draftPresent(draft, found.root, covered);
   return draft.finish('hit');
-}
-
-/** Brings blobs into the cache that are not there, and tallies all of them. One that it has brought before is not asked for again. */
-function copier(deps: PullDeps, upstream: Upstream, draft: ReceiptDraft, signal: AbortSignal) {
-  const brought = new Set<Digest>();
-  return async (wanted: readonly Descriptor[]): Promise<void> => {
-    const blobs = wanted.filter((blob) => !brought.has(blob.digest));
-    const { present, missing } = await findMissing(deps, upstream, blobs, signal);
-    for (const blob of present) draft.blob(blob, 'present');
-    deps.progress?.planned?.(wanted.length, missing);
-    await copyMissing(deps, upstream, missing, signal, (blob, outcome) => draft.blob(blob, outcome));
-    for (const blob of blobs) brought.add(blob.digest);
-  };
 }

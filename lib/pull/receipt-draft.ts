@@ -1,4 +1,4 @@
-import type { Root } from '../catalog/catalog.ts';
+import type { ForeignLayer, Root } from '../catalog/catalog.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isImageEntry, platformName } from '../oci/select.ts';
@@ -17,7 +17,7 @@ export interface ReceiptDraft {
   /** The reference means this root. */
   resolved(root: Descriptor): void;
   /** The pull wants these blobs and leaves out those. */
-  planned(plan: Pick<Plan, 'blobs' | 'skipped' | 'selected'>): void;
+  planned(plan: Pick<Plan, 'blobs' | 'foreign' | 'selected'>): void;
   /** The first word on a blob stands: what was copied early is found present later. */
   blob(blob: Descriptor, outcome: Outcome): void;
   /** The platforms as they are now. */
@@ -37,7 +37,8 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
       root = found;
     },
     planned(plan): void {
-      ({ blobs, skipped } = plan);
+      ({ blobs } = plan);
+      skipped = skippedOf(plan.foreign);
       platforms = platformsOf(plan.selected.map((entry) => ({ entry, complete: false })));
     },
     blob({ digest, size }, outcome): void {
@@ -79,6 +80,16 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
   };
 }
 
+/** Each digest once, whichever entries have it. */
+const skippedOf = (foreign: readonly ForeignLayer[]): SkippedContent[] => [
+  ...new Map(
+    foreign.map(({ digest, mediaType, size }) => [
+      digest,
+      { digest, mediaType, size, reason: 'foreign layer: its bytes are elsewhere, and urls are not followed' },
+    ]),
+  ).values(),
+];
+
 const platformsOf = (entries: Coverage['entries']): ReceiptPlatform[] =>
   entries
     .filter(({ entry }) => isImageEntry(entry))
@@ -93,7 +104,9 @@ export function draftPresent(draft: ReceiptDraft, root: Root, coverage: Coverage
     }
   }
   draft.resolved(root);
-  draft.planned({ blobs: [...blobs.values()], skipped: [], selected: [] });
+  const wanted = new Set(coverage.entries.map(({ entry }) => entry.digest));
+  const foreign = root.foreign.filter((layer) => wanted.has(layer.entry));
+  draft.planned({ blobs: [...blobs.values()], foreign, selected: [] });
   draft.covered(coverage);
   for (const blob of blobs.values()) draft.blob(blob, 'present');
 }

@@ -32,7 +32,7 @@ interface RangeRule {
 }
 
 const DEFAULT_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
-export const portOf = (url: URL): string => (url.port === '' ? (DEFAULT_PORTS[url.protocol] ?? '') : url.port);
+const portOf = (url: URL): string => (url.port === '' ? (DEFAULT_PORTS[url.protocol] ?? '') : url.port);
 
 /** Hosts and ranges that the configuration names. */
 export class HostRules {
@@ -82,7 +82,8 @@ export class HostRules {
 }
 
 /**
- * How far a connection may reach (I8): `configured` hosts were written down, so their addresses are not checked; anything else must be `public`.
+ * How far a connection may reach (I8): `configured` hosts were written down, so their addresses are not checked; anything else must be `public`, a
+ * registry that is known by its name alone included.
  */
 export type Reach = 'configured' | 'public';
 
@@ -90,10 +91,16 @@ export type Reach = 'configured' | 'public';
 export class ConfiguredHosts {
   readonly redirects: HostRules;
   readonly #origins: ReadonlySet<string>;
+  /** Those that were written down. */
+  readonly #privateOrigins: ReadonlySet<string>;
+  readonly #endpoint: URL;
 
-  constructor(settings: Pick<RegistrySettings, 'endpoint' | 'mirrors' | 'redirects'>) {
+  constructor(settings: Pick<RegistrySettings, 'endpoint' | 'endpointMayBePrivate' | 'mirrors' | 'redirects'>) {
+    const { endpoint, endpointMayBePrivate, mirrors } = settings;
     this.redirects = new HostRules(settings.redirects);
-    this.#origins = new Set([settings.endpoint, ...settings.mirrors].map((url) => url.origin));
+    this.#endpoint = endpoint;
+    this.#origins = new Set([endpoint, ...mirrors].map((url) => url.origin));
+    this.#privateOrigins = new Set([...(endpointMayBePrivate ? [endpoint] : []), ...mirrors].map((url) => url.origin));
   }
 
   /** An endpoint or mirror, exactly: another port of the same host is another place. */
@@ -102,11 +109,19 @@ export class ConfiguredHosts {
   }
 
   reachOf(url: URL): Reach {
-    return this.isOrigin(url) || this.redirects.names(url) ? 'configured' : 'public';
+    return this.#privateOrigins.has(url.origin) || this.redirects.names(url) ? 'configured' : 'public';
   }
 
   /** Whether a socket of a `public` connection may go to `address`. */
   permits(address: string): boolean {
     return isPublicAddress(address) || this.redirects.covers(address);
+  }
+
+  /** What to write into the configuration where `host` is private and that is intended. */
+  permissionFor(host: string): string {
+    const { origin } = this.#endpoint;
+    return hostOf(this.#endpoint) === host && !this.#privateOrigins.has(origin)
+      ? `write "endpoint: ${origin}" for the registry`
+      : `add ${JSON.stringify(host)} or its range to "redirects" of the registry`;
   }
 }

@@ -42,7 +42,7 @@ export class Auth {
   /** What to send with the first try; undefined for nothing. */
   async authorization(path: string, caller: Caller): Promise<string | undefined> {
     if (this.#scheme === undefined) {
-      const credentials = await this.#options.credentials?.read(caller.signal);
+      const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
       if (credentials === undefined) return undefined;
       this.#scheme = await this.#ping(caller);
     }
@@ -61,12 +61,12 @@ export class Auth {
     const scheme = told.kind === 'open' ? await this.#ping(caller) : told;
     this.#scheme = scheme;
     if (scheme.kind === 'bearer' && refused !== undefined) {
-      this.#options.tokens.forget(purposeOf(scheme, path), refused.replace(/^Bearer /, ''));
+      this.#options.tokens.forget(purposeOf(scheme, path), caller.domain, refused.replace(/^Bearer /, ''));
     }
     const { credentials } = this.#options;
-    const used = await credentials?.read(caller.signal);
+    const used = await credentials?.read(caller.domain, caller.signal);
     if (scheme.kind === 'basic' && used?.kind === 'basic' && refused === basicAuthorization(used)) {
-      await credentials?.renew(used, caller.signal);
+      await credentials?.renew(used, caller.domain, caller.signal);
     }
     const authorization = await this.#authorizationBy(scheme, path, caller);
     return authorization === refused ? undefined : authorization;
@@ -79,7 +79,7 @@ export class Auth {
       case 'bearer':
         return `Bearer ${await this.#options.tokens.get(purposeOf(scheme, path), caller)}`;
       case 'basic': {
-        const credentials = await this.#options.credentials?.read(caller.signal);
+        const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
         if (credentials?.kind !== 'identity') return credentials && basicAuthorization(credentials);
         throw new DeniedError(
           OP,
@@ -90,14 +90,14 @@ export class Auth {
   }
 
   async #ping(caller: Caller): Promise<Scheme> {
-    return await this.#pinging.run(caller.signal, (signal) => this.#pingOnce({ counts: caller.counts, signal }));
+    return await this.#pinging.run(caller.signal, (signal) => this.#pingOnce({ ...caller, signal }));
   }
 
   async #pingOnce(caller: Caller): Promise<Scheme> {
     const { base, transport } = this.#options;
     const url = apiUrl(base, '');
     const question = { op: OP, kind: 'ping', method: 'GET', url, headers: {} } as const;
-    const answer = await transport.send(question, 'configured', caller);
+    const answer = await transport.send(question, transport.hosts.reachOf(url), caller);
     if (answer.status === 401) {
       await discard(answer.body);
       return this.#schemeOf(answer.headers);

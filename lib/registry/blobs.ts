@@ -1,20 +1,21 @@
+import { sleep } from '../clock/sleep.ts';
 import { BlobUnknownError, CacheError, ContentMismatchError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { discard, type Body } from './body.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
 import { isRedirect } from './redirect.ts';
 import { askInOrder } from './mirrors.ts';
-import { backoffMs, pause } from './retry.ts';
+import { backoffMs } from './retry.ts';
 import type { ApiRequest, Session, Sources } from './session.ts';
 import { shown, type Answer, type Caller } from './transport.ts';
 
 const OP = 'read blob';
 const OP_FIND = 'find blob';
-/** S3 and the like are asked for nothing: a redirect says that the blob is there. */
+/** Not followed: registries redirect for what they do not hold, too, and only the bytes would show it. */
 const REDIRECT_STATUSES = [301, 302, 303, 307, 308] as const;
 
 /**
- * Whether the host holds the blob for this repository. False on 404 and only then.
+ * Whether the host confirms, by 200, that it holds the blob for this repository. False on 404, and on a redirect, which confirms nothing (I9).
  *
  * @throws ContentMismatchError if it is there with another size.
  */
@@ -31,14 +32,27 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
   };
   return await session.ask(request, caller, async (answer) => {
     await discard(answer.body);
-    if (answer.status === 404) return false;
-    if (isRedirect(answer.status)) return true;
+    if (answer.status === 404 || isRedirect(answer.status)) return false;
     const told = Number(single(answer.headers['content-length']) ?? '0');
     // Some registries answer a HEAD with a length of 0, which says nothing.
     if (told !== 0 && told !== blob.size) throw wrongSize(OP_FIND, blob, `${answer.url.host} says it has ${told}`);
     return true;
   });
 }
+
+/** The least that a blob must come with. A copier holds the blob's claim, so one slow registry would make all others wait for it. */
+export interface Pace {
+  /** Counted while we wait for the upstream; a slow consumer is no stall. */
+  readonly windowMs: number;
+  /** Less than this within a window is a stall; a connection that brought less is no progress that resets their count. */
+  readonly leastBytes: number;
+  /** Reconnects of one blob in all, whatever they brought. */
+  readonly reconnects: number;
+}
+
+const PACE: Pace = { windowMs: 60_000, leastBytes: 64 * 1024, reconnects: 100 };
+/** Reconnects after little progress wait, but not ever longer: 1.6 s at most. */
+const MAX_HICCUPS = 4;
 
 /** A body that starts at `offset` once `skipBytes` of it are thrown away. */
 interface OpenedBody {
@@ -47,6 +61,12 @@ interface OpenedBody {
   readonly session: Session;
   readonly from: string;
   skipBytes: number;
+  /** Given out so far. */
+  givenBytes: number;
+  /** Of the window that runs. */
+  waitedMs: number;
+  receivedBytes: number;
+  isSlow: boolean;
 }
 
 /** The blob from `offset` on, opened: whether it is there and may be read is known when this resolves. */
@@ -56,9 +76,10 @@ export async function openBlob(
   blob: Descriptor,
   offset: number,
   caller: Caller,
+  pace = PACE,
 ): Promise<AsyncIterable<Uint8Array>> {
   if (offset < 0 || offset > blob.size) throw wrongSize(OP, blob, `byte ${offset} was asked for`);
-  const reader = new BlobReader(sources, path, blob, offset, caller);
+  const reader = new BlobReader(sources, path, blob, offset, caller, pace);
   await reader.open();
   return reader;
 }
@@ -68,22 +89,27 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
   readonly #path: string;
   readonly #blob: Descriptor;
   readonly #caller: Caller;
+  readonly #pace: Pace;
   #sources: Sources;
   /** The next byte to give out. */
   #offset: number;
   #opened: OpenedBody | undefined;
-  /** Reconnects in a row that brought no byte. */
+  /** Reconnects in a row that brought nothing, or too slowly. */
   #stalls = 0;
+  /** Reconnects in a row that brought little. */
+  #hiccups = 0;
+  #reconnects = 0;
   #ended = false;
   /** Why the last body broke, if it did not just end: told if reading on fails, too. */
   #lastBreak: CacheError | undefined;
 
-  constructor(sources: Sources, path: string, blob: Descriptor, offset: number, caller: Caller) {
+  constructor(sources: Sources, path: string, blob: Descriptor, offset: number, caller: Caller, pace: Pace) {
     this.#sources = sources;
     this.#path = path;
     this.#blob = blob;
     this.#offset = offset;
     this.#caller = caller;
+    this.#pace = pace;
   }
 
   [Symbol.asyncIterator](): this {
@@ -125,10 +151,12 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
   /** Undefined at the end of the body, however it came. */
   async #nextOfBody(): Promise<Uint8Array | undefined> {
     const opened = this.#opened;
-    while (opened !== undefined) {
+    while (opened?.isSlow === false) {
       let result: IteratorResult<Uint8Array>;
       try {
+        const askedMs = performance.now();
         result = await opened.chunks.next();
+        opened.waitedMs += performance.now() - askedMs;
       } catch (error) {
         this.#caller.signal.throwIfAborted();
         this.#lastBreak = connectionFailure(OP, opened.from, error);
@@ -138,6 +166,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
         this.#lastBreak = undefined;
         return undefined;
       }
+      this.#checkPace(opened, result.value.byteLength);
       const chunk = result.value.subarray(Math.min(opened.skipBytes, result.value.byteLength));
       opened.skipBytes -= result.value.byteLength - chunk.byteLength;
       if (chunk.byteLength === 0) continue;
@@ -145,10 +174,23 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
         throw wrongSize(OP, this.#blob, `${opened.from} sends more`);
       }
       this.#offset += chunk.byteLength;
-      this.#stalls = 0;
+      opened.givenBytes += chunk.byteLength;
       return chunk;
     }
     return undefined;
+  }
+
+  /** A body that is too slow ends after this chunk. */
+  #checkPace(opened: OpenedBody, bytes: number): void {
+    opened.receivedBytes += bytes;
+    if (opened.waitedMs < this.#pace.windowMs) return;
+    if (opened.receivedBytes < this.#pace.leastBytes) {
+      opened.isSlow = true;
+      const pace = `${opened.receivedBytes} bytes in ${Math.round(opened.waitedMs)} ms`;
+      this.#lastBreak = new UpstreamUnavailableError(OP, `${opened.from} gave ${pace}`, { timedOut: true });
+    }
+    opened.waitedMs = 0;
+    opened.receivedBytes = 0;
   }
 
   async #reopen(): Promise<void> {
@@ -161,22 +203,42 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
       const mirrors = this.#sources.mirrors.filter((mirror) => mirror !== left.session);
       this.#sources = { ...this.#sources, mirrors };
     }
-    this.#stalls++;
+    this.#count(left);
     const { stalls } = this.#sources.endpoint.limits;
-    if (this.#stalls > stalls) {
-      const why = this.#lastBreak?.message ?? 'the body ended early';
-      throw new UpstreamUnavailableError(
-        OP,
-        `blob ${this.#blob.digest} of ${this.#path} broke off at byte ${this.#offset} of ${this.#blob.size}, and ${stalls} reconnects in a row brought no more (${why})`,
-        {
-          cause: this.#lastBreak,
-          timedOut: this.#lastBreak instanceof UpstreamUnavailableError && this.#lastBreak.timedOut,
-        },
-      );
+    if (this.#stalls > stalls) throw this.#gaveUp(`${stalls} reconnects in a row brought no more`);
+    if (this.#reconnects > this.#pace.reconnects) {
+      throw this.#gaveUp(`${this.#pace.reconnects} reconnects did not bring it to its end`);
     }
-    // After progress at once; the first reconnect without any waits.
-    if (this.#stalls > 1) await pause(backoffMs(this.#stalls), signal);
+    // After progress at once; so does the first reconnect without much of it.
+    const tries = Math.max(this.#stalls, this.#hiccups);
+    if (tries > 1) await sleep(backoffMs(tries), signal);
     await this.open();
+  }
+
+  #count(left: OpenedBody | undefined): void {
+    const givenBytes = left?.givenBytes ?? 0;
+    this.#reconnects++;
+    if (left?.isSlow === true || givenBytes === 0) {
+      this.#stalls++;
+    } else if (givenBytes >= this.#pace.leastBytes) {
+      this.#stalls = 1;
+      this.#hiccups = 1;
+    } else {
+      this.#stalls = Math.max(this.#stalls, 1);
+      this.#hiccups = Math.min(this.#hiccups + 1, MAX_HICCUPS);
+    }
+  }
+
+  #gaveUp(reconnects: string): UpstreamUnavailableError {
+    const why = this.#lastBreak?.message ?? 'the body ended early';
+    return new UpstreamUnavailableError(
+      OP,
+      `blob ${this.#blob.digest} of ${this.#path} broke off at byte ${this.#offset} of ${this.#blob.size}, and ${reconnects} (${why})`,
+      {
+        cause: this.#lastBreak,
+        timedOut: this.#lastBreak instanceof UpstreamUnavailableError && this.#lastBreak.timedOut,
+      },
+    );
   }
 
   /** Always from the registry's own address: the one that it redirected to may have expired. */
@@ -196,7 +258,8 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
       try {
         const skipBytes = await this.#checkStart(answer, offset);
         const chunks = (answer.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-        return { body: answer.body, chunks, session, from: shown(answer.url), skipBytes };
+        const start = { givenBytes: 0, waitedMs: 0, receivedBytes: 0, isSlow: false };
+        return { body: answer.body, chunks, session, from: shown(answer.url), skipBytes, ...start };
       } catch (error) {
         answer.body.destroy();
         throw error;

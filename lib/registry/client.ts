@@ -1,17 +1,17 @@
 import type { LookupFunction } from 'node:net';
 import picomatch from 'picomatch';
-import { InvalidNameError, UnknownNameError } from '../errors/cache-error.ts';
+import { InvalidNameError, UnknownNameError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
-import type { TrustDomain } from '../reference/trust-domain.ts';
+import { PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
 import { hasBlob, openBlob } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
 import { readManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './mirrors.ts';
 import { Session, type Sources } from './session.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
-import { noRequests, Transport } from './transport.ts';
+import { noRequests, Transport, type Caller } from './transport.ts';
 import type { FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
 
 /** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
@@ -47,15 +47,14 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
     return registry;
   };
   return {
-    open: async (repository) => {
+    open: async (repository, signal) => {
       const registry = registryOf(repository);
       if (!registry.allows(repository.path)) {
         throw new UnknownNameError(
           `repository ${formatRepository(repository)} is not allowed: it matches none of ${JSON.stringify(registry.settings.allow)}, the "allow" of registry ${repository.registry}`,
         );
       }
-      const domain = await registry.credentials.domain(AbortSignal.timeout(CREDENTIALS_TIMEOUT_MS));
-      return new HttpUpstream(repository, domain, registry.sources);
+      return new HttpUpstream(repository, await domainOf(registry, signal), registry.sources);
     },
     close: async () => {
       const registries = [...opened.values()];
@@ -63,6 +62,21 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
       await Promise.all(registries.map(({ transport }) => transport.close()));
     },
   };
+}
+
+async function domainOf({ credentials, settings }: Registry, signal: AbortSignal | undefined): Promise<TrustDomain> {
+  const timeout = AbortSignal.timeout(CREDENTIALS_TIMEOUT_MS);
+  try {
+    return await credentials.domain(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error !== timeout.reason) throw error;
+    throw new UpstreamUnavailableError(
+      'read credentials',
+      `the credentials of ${settings.name} could not be read within ${CREDENTIALS_TIMEOUT_MS} ms; check its "credentials"`,
+      { cause: error, timedOut: true },
+    );
+  }
 }
 
 function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): Registry {
@@ -89,6 +103,7 @@ function unknownRegistry(repository: Repository, registries: ReadonlyMap<string,
   );
 }
 
+/** Fixed to one trust domain from its opening to its end: where the credentials become somebody else's, its requests fail (I9). */
 class HttpUpstream implements Upstream {
   readonly repository: Repository;
   readonly domain: TrustDomain;
@@ -98,7 +113,8 @@ class HttpUpstream implements Upstream {
   constructor(repository: Repository, domain: TrustDomain, sources: Sources) {
     this.repository = repository;
     this.domain = domain;
-    this.#sources = sources;
+    // A mirror never sees the credentials, so what it gives does not prove that they may read it (I9).
+    this.#sources = domain === PUBLIC ? sources : { ...sources, mirrors: [] };
   }
 
   async resolve(reference: Reference, signal: AbortSignal): Promise<Resolution> {
@@ -106,24 +122,26 @@ class HttpUpstream implements Upstream {
     if (digest !== undefined) return { digest, checkedMs: Date.now() };
     if (tag === undefined) throw new InvalidNameError(`a reference to ${this.repository.path} needs a tag or a digest`);
     const { path } = this.repository;
-    return await askInOrder(this.#sources, signal, (session) =>
-      resolveTag(session, path, tag, { counts: this.requests, signal }),
-    );
+    return await askInOrder(this.#sources, signal, (session) => resolveTag(session, path, tag, this.#caller(signal)));
   }
 
   async readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {
     const { path } = this.repository;
     return await askInOrder(this.#sources, signal, (session) =>
-      readManifest(session, path, digest, { counts: this.requests, signal }),
+      readManifest(session, path, digest, this.#caller(signal)),
     );
   }
 
   /** Asks the registry itself and no mirror: what its repository holds is its own to say (I9). */
   async hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean> {
-    return await hasBlob(this.#sources.endpoint, this.repository.path, blob, { counts: this.requests, signal });
+    return await hasBlob(this.#sources.endpoint, this.repository.path, blob, this.#caller(signal));
   }
 
   async openBlob(blob: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    return await openBlob(this.#sources, this.repository.path, blob, offset, { counts: this.requests, signal });
+    return await openBlob(this.#sources, this.repository.path, blob, offset, this.#caller(signal));
+  }
+
+  #caller(signal: AbortSignal): Caller {
+    return { counts: this.requests, domain: this.domain, signal };
   }
 }

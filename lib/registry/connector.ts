@@ -37,19 +37,19 @@ export function createConnections(
     const proxy = new ProxyAgent({ ...options, uri: settings.proxy.href, requestTls: tls, proxyTls: tls });
     return {
       to: (url, reach) => {
-        if (reach === 'public') refusePrivateName(url);
+        if (reach === 'public') refusePrivateName(url, hosts);
         return proxy;
       },
       destroy: () => proxy.destroy(),
     };
   }
   const connecting = new Set<Socket>();
-  const agentFor = (permits?: (address: string) => boolean): Agent =>
+  const agentFor = (checkedBy: ConfiguredHosts | undefined): Agent =>
     new Agent({
       ...options,
-      connect: checkedConnector({ tls, lookup, connectTimeoutMs: limits.connectTimeoutMs, connecting, permits }),
+      connect: checkedConnector({ tls, lookup, connectTimeoutMs: limits.connectTimeoutMs, connecting, checkedBy }),
     });
-  const agents = { configured: agentFor(), public: agentFor((address) => hosts.permits(address)) };
+  const agents = { configured: agentFor(undefined), public: agentFor(hosts) };
   return {
     to: (_url, reach) => agents[reach],
     destroy: async () => {
@@ -59,18 +59,24 @@ export function createConnections(
   };
 }
 
-/** Behind a proxy the proxy resolves names; what can be seen from here is refused from here. */
-function refusePrivateName(url: URL): void {
+/** Names that mean something on one network only: RFC 6761, 6762 and 8375, and ICANN's reservation of `.internal`. */
+const PRIVATE_NAME = /(?:^|\.)(?:internal|local|localhost|localdomain|home\.arpa)$/;
+
+/**
+ * Behind a proxy the proxy resolves names and connects, so the socket's address cannot be checked (I8); what can be seen from here is refused from here:
+ * private addresses, and names that no public host has. That a public name leads to a private address is for the proxy's own rules to refuse.
+ */
+function refusePrivateName(url: URL, hosts: ConfiguredHosts): void {
   const host = hostOf(url);
-  const isPrivate = isIP(host) === 0 ? !host.includes('.') || host.endsWith('.localhost') : !isPublicAddress(host);
-  if (isPrivate) throw refusal(host, host);
+  const isPrivate = isIP(host) === 0 ? !host.includes('.') || PRIVATE_NAME.test(host) : !isPublicAddress(host);
+  if (isPrivate) throw refusal(hosts, host, host);
 }
 
-function refusal(host: string, address: string): UpstreamRefusedError {
+function refusal(hosts: ConfiguredHosts, host: string, address: string): UpstreamRefusedError {
   const at = host === address ? host : `${host} (${address})`;
   return new UpstreamRefusedError(
     OP,
-    `an upstream led us to ${at}, which is not a public address, so it was not dialled; if that is intended, add ${JSON.stringify(host)} or its range to "redirects" of the registry`,
+    `${at} is not a public address, so it was not dialled; if that is intended, ${hosts.permissionFor(host)}`,
   );
 }
 
@@ -80,8 +86,8 @@ interface ConnectorOptions {
   readonly connectTimeoutMs: number;
   /** Sockets on their way, so that closing can end them. */
   readonly connecting: Set<Socket>;
-  /** Absent: every address is good, because the configuration names the host. */
-  readonly permits: ((address: string) => boolean) | undefined;
+  /** Undefined: every address is good, because the configuration names the host. */
+  readonly checkedBy: ConfiguredHosts | undefined;
 }
 
 /**
@@ -89,19 +95,19 @@ interface ConnectorOptions {
  * socket's own address is checked again before a byte (of TLS, too) is sent.
  */
 function checkedConnector(options: ConnectorOptions): buildConnector.connector {
-  const { permits, connecting } = options;
+  const { checkedBy, connecting } = options;
   const secure = buildConnector({ ...options.tls, timeout: options.connectTimeoutMs, allowH2: false });
   return (target, callback) => {
     const host = target.hostname;
     const fail = (error: Error): void => callback(error, null);
-    if (permits !== undefined && isIP(host) !== 0 && !permits(host)) {
-      setImmediate(fail, refusal(host, host));
+    if (checkedBy !== undefined && isIP(host) !== 0 && !checkedBy.permits(host)) {
+      setImmediate(fail, refusal(checkedBy, host, host));
       return;
     }
     const socket = connect({
       host,
       port: Number(target.port === '' ? (target.protocol === 'https:' ? 443 : 80) : target.port),
-      lookup: permits === undefined ? options.lookup : checkedLookup(options.lookup, permits),
+      lookup: checkedBy === undefined ? options.lookup : checkedLookup(options.lookup, checkedBy),
       keepAlive: true,
       noDelay: true,
     });
@@ -119,8 +125,8 @@ function checkedConnector(options: ConnectorOptions): buildConnector.connector {
     socket.once('close', () => settle(new Error(`connection to ${host} closed`)));
     socket.once('connect', () => {
       const address = socket.remoteAddress ?? '';
-      if (permits === undefined || permits(address)) settle(undefined);
-      else socket.destroy(refusal(host, address));
+      if (checkedBy === undefined || checkedBy.permits(address)) settle(undefined);
+      else socket.destroy(refusal(checkedBy, host, address));
     });
   };
 }
@@ -129,7 +135,7 @@ function connectTimeout(host: string): UpstreamUnavailableError {
   return new UpstreamUnavailableError(OP, `connecting to ${host} took too long`, { timedOut: true });
 }
 
-function checkedLookup(lookup: LookupFunction, permits: (address: string) => boolean): LookupFunction {
+function checkedLookup(lookup: LookupFunction, hosts: ConfiguredHosts): LookupFunction {
   return (host, options, callback) => {
     lookup(host, { ...options, all: true }, (error, answer) => {
       if (error !== null) {
@@ -137,9 +143,9 @@ function checkedLookup(lookup: LookupFunction, permits: (address: string) => boo
         return;
       }
       const addresses = typeof answer === 'string' ? [{ address: answer, family: isIP(answer) }] : answer;
-      const permitted = addresses.filter(({ address }) => permits(address));
+      const permitted = addresses.filter(({ address }) => hosts.permits(address));
       const [first] = permitted;
-      if (first === undefined) callback(refusal(host, addresses[0]?.address ?? 'no address'), []);
+      if (first === undefined) callback(refusal(hosts, host, addresses[0]?.address ?? 'no address'), []);
       else if (options.all === true) callback(null, permitted);
       else callback(null, first.address, first.family);
     });

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { CacheError } from '../errors/cache-error.ts';
 import { privateDomain, PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
 import { DockerCredentials } from './docker-credentials.ts';
 import { EcrCredentials } from './ecr-credentials.ts';
@@ -42,11 +43,41 @@ export class RegistryCredentials {
   }
 
   /**
-   * The credentials, or undefined where the registry is read without.
+   * The credentials that `domain` names, or undefined where it is `public`; never those of another identity: what they fetch would be recorded
+   * under the wrong domain (I9). A secret that was rotated is the same identity.
    *
-   * @throws ConfigError if they cannot be had; UpstreamUnavailableError if that may pass.
+   * @throws ConfigError if they cannot be had; UpstreamUnavailableError if that may pass; a retryable CacheError if they are somebody else's by now.
    */
-  async read(signal: AbortSignal): Promise<Credentials | undefined> {
+  async read(domain: TrustDomain, signal: AbortSignal): Promise<Credentials | undefined> {
+    const credentials = await this.#read(signal);
+    if (this.#domainOf(credentials) === domain) return credentials;
+    const { name } = this.#settings;
+    throw new CacheError(`the credentials of ${name} changed while the pull was under way; pull again`, {
+      op: 'read credentials',
+      origin: 'upstream',
+      retryable: true,
+    });
+  }
+
+  /** Reads again after `refused` were refused: undefined if nothing else is to be had. Throws as {@link read}. */
+  async renew(refused: Credentials, domain: TrustDomain, signal: AbortSignal): Promise<Credentials | undefined> {
+    if (this.#kept?.issued?.credentials === refused) this.#kept = undefined;
+    const renewed = await this.read(domain, signal);
+    return JSON.stringify(renewed) === JSON.stringify(refused) ? undefined : renewed;
+  }
+
+  /** `public` without credentials; else the registry with a hash that names the credential. */
+  async domain(signal: AbortSignal): Promise<TrustDomain> {
+    return this.#domainOf(await this.#read(signal));
+  }
+
+  #domainOf(credentials: Credentials | undefined): TrustDomain {
+    if (credentials === undefined || this.#reader === undefined) return PUBLIC;
+    const id = createHash('sha256').update(this.#reader.idOf(credentials)).digest('hex').slice(0, 16);
+    return privateDomain(this.#settings.name, id);
+  }
+
+  async #read(signal: AbortSignal): Promise<Credentials | undefined> {
     const reader = this.#reader;
     if (reader === undefined) return undefined;
     if (this.#kept === undefined || this.#kept.untilMs <= Date.now()) {
@@ -54,21 +85,6 @@ export class RegistryCredentials {
       this.#kept = { issued, untilMs: issued?.untilMs ?? Date.now() + CREDENTIALS_KEPT_MS };
     }
     return this.#kept.issued?.credentials;
-  }
-
-  /** Reads again after `refused` were refused: undefined if nothing else is to be had. */
-  async renew(refused: Credentials, signal: AbortSignal): Promise<Credentials | undefined> {
-    if (this.#kept?.issued?.credentials === refused) this.#kept = undefined;
-    const renewed = await this.read(signal);
-    return JSON.stringify(renewed) === JSON.stringify(refused) ? undefined : renewed;
-  }
-
-  /** `public` without credentials; else the registry with a hash that names the credential. */
-  async domain(signal: AbortSignal): Promise<TrustDomain> {
-    const credentials = await this.read(signal);
-    if (credentials === undefined || this.#reader === undefined) return PUBLIC;
-    const id = createHash('sha256').update(this.#reader.idOf(credentials)).digest('hex').slice(0, 16);
-    return privateDomain(this.#settings.name, id);
   }
 }
 

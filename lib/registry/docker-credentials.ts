@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
-import { text as readText } from 'node:stream/consumers';
 import { ConfigError } from '../errors/cache-error.ts';
 import { CREDENTIALS_KEPT_MS, type CredentialReader, type Credentials, type IssuedCredentials } from './credentials.ts';
 import { clean } from './failure.ts';
@@ -9,6 +8,8 @@ import type { RegistrySettings } from './settings.ts';
 const CONFIG_BYTES = 1024 * 1024;
 const HELPER_OUTPUT_BYTES = 64 * 1024;
 const HELPER_TIMEOUT_MS = 15_000;
+/** Between the end of a helper and that of its output, which a child of its may hold open for good. */
+const OUTPUT_GRACE_MS = 200;
 const HELPER_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 const HUB_KEY = 'https://index.docker.io/v1/';
 /** What helpers say where a user name belongs, if the secret is an identity token. */
@@ -138,8 +139,9 @@ async function askHelper(
   signal: AbortSignal,
 ): Promise<{ username: string; secret: string } | undefined> {
   if (typeof helper !== 'string' || !HELPER_NAME.test(helper)) {
+    const found = typeof helper === 'string' ? JSON.stringify(clean(helper)) : 'as something that is no string';
     throw new ConfigError(
-      `Docker's configuration names the credential helper ${JSON.stringify(helper)}: letters, digits, ".", "_" and "-" only`,
+      `Docker's configuration names the credential helper ${found}: letters, digits, ".", "_" and "-" only`,
     );
   }
   const program = `docker-credential-${helper}`;
@@ -147,7 +149,7 @@ async function askHelper(
   if (exitCode !== 0) {
     // Helpers write their errors to stdout, this one by agreement.
     if (/credentials not found/i.test(stdout)) return undefined;
-    throw new ConfigError(`${program} failed for ${serverKey}: ${clean(stdout) || `exit code ${exitCode}`}`);
+    throw new ConfigError(`${program} failed for ${serverKey}: ${helperWords(stdout) || `exit code ${exitCode}`}`);
   }
   let answer: { Username?: unknown; Secret?: unknown };
   try {
@@ -160,35 +162,66 @@ async function askHelper(
   return { username, secret };
 }
 
+/** The first line of what a failed helper says, unless it may be an answer: that holds the secret. */
+function helperWords(stdout: string): string {
+  if (isJson(stdout) || /Secret|"secret"/.test(stdout)) return '';
+  const [first = ''] = stdout.trim().split(/[\r\n]/, 1);
+  // Half of an answer is one, too.
+  return /^["{[]/.test(first) || isJson(first) ? '' : clean(first);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+interface Ended {
+  readonly exitCode: number | string;
+  readonly stdout: string;
+}
+
+/** Runs to its end or to the first of signal and time limit; then it is killed, and nobody waits for it. */
 async function runBounded(
   program: string,
   args: readonly string[],
   input: string,
   signal: AbortSignal,
-): Promise<{ exitCode: number | string; stdout: string }> {
+): Promise<Ended> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(HELPER_TIMEOUT_MS)]);
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'ignore'], signal: bounded, killSignal: 'SIGKILL' });
   // A helper that does not read its input breaks the pipe; its exit code tells the rest.
   child.stdin.on('error', () => undefined);
   child.stdin.end(`${input}\n`);
+  const output: Buffer[] = [];
   let bytes = 0;
   child.stdout.on('data', (chunk: Buffer) => {
     bytes += chunk.byteLength;
     if (bytes > HELPER_OUTPUT_BYTES) child.kill('SIGKILL');
+    else output.push(chunk);
   });
-  const ended = new Promise<number | string>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code, killedBy) => resolve(code ?? killedBy ?? 'none'));
-  });
+  let grace: NodeJS.Timeout | undefined;
   try {
-    const [exitCode, stdout] = await Promise.all([ended, readText(child.stdout)]);
-    return { exitCode, stdout };
+    return await new Promise<Ended>((resolve, reject) => {
+      const end = (code: number | null, killedBy: string | null): void =>
+        resolve({ exitCode: code ?? killedBy ?? 'none', stdout: Buffer.concat(output).toString('utf8') });
+      // Also when `bounded` fires.
+      child.on('error', reject);
+      child.once('close', end);
+      child.once('exit', (code, killedBy) => {
+        grace = setTimeout(end, OUTPUT_GRACE_MS, code, killedBy);
+      });
+    });
   } catch (error) {
     signal.throwIfAborted();
     const why = bounded.aborted ? `no answer within ${HELPER_TIMEOUT_MS} ms` : clean((error as Error).message);
     throw new ConfigError(`the credential helper ${program} cannot be used: ${why}`, error);
   } finally {
-    // A child of the helper may hold on to it.
+    clearTimeout(grace);
     child.stdout.destroy();
+    child.stdin.destroy();
   }
 }

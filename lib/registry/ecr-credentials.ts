@@ -1,21 +1,13 @@
 import type { ECRClientConfig } from '@aws-sdk/client-ecr';
 import { CacheError, ConfigError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { CredentialReader, IssuedCredentials } from './credentials.ts';
+import { parseEcrHost } from './ecr-host.ts';
 import type { CredentialSource, RegistrySettings } from './settings.ts';
 
 const OP = 'get ECR token';
 /** ECR's tokens live 12 h. They are renewed half an hour early, so that none ends in the middle of a pull. */
 const MARGIN_MS = 30 * 60_000;
 const FALLBACK_LIFETIME_MS = 60 * 60_000;
-/** https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html, with FIPS and dual-stack names. */
-const ECR_HOST =
-  /^(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)$/;
-
-/** The account and region of a private ECR registry by its host, or undefined if it is none. */
-export function parseEcrHost(host: string): { readonly accountId: string; readonly region: string } | undefined {
-  const [, accountId, region] = ECR_HOST.exec(host) ?? [];
-  return accountId === undefined || region === undefined ? undefined : { accountId, region };
-}
 
 /** Tokens of Amazon ECR for one registry, as Basic credentials, optionally through another account's role. */
 export class EcrCredentials implements CredentialReader {

@@ -11,6 +11,8 @@ import type { Answer } from './transport.ts';
 
 const ERROR_BODY_BYTES = 64 * 1024;
 const SHOWN_CHARACTERS = 200;
+/** Looked at by the patterns of {@link clean}: enough for what is shown, and a bound on what a server can make them cost. */
+const CLEANED_CHARACTERS = 1000;
 const TIMEOUTS = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
   'UND_ERR_HEADERS_TIMEOUT',
@@ -92,15 +94,23 @@ function errorWords(text: string): string {
 
 /** Fit for a message: short, printable, and without what may be a secret: queries and user parts of URLs, tokens. */
 export function clean(text: string): string {
-  const safe = text
-    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
-    .replace(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@"']*@/gi, '$1')
-    .replace(/\?[^\s"'<>]*=[^\s"'<>]*/g, '?…')
-    .replace(/\b(bearer|basic)\s+[\w.~+/=-]+/gi, '$1 …')
+  const safe = startOf(text)
+    .replace(/[\s\p{Cc}\p{Cf}]+/gu, ' ')
+    .replace(/:\/\/[^\s/"']*@/g, '://')
+    .replace(/\?[^\s"'<>]*/g, (query) => (query.includes('=') ? '?…' : query))
+    .replace(/\b(bearer|basic) [\w.~+/=-]+/gi, '$1 …')
     .replace(/\beyJ[\w-]+(?:\.[\w-]*)*/g, '…')
-    .replace(/(?<![\w:])(?!sha256:)[\w+/=-]{48,}/g, '…')
+    .replace(/(?<!\w|sha256:)[\w+/=-]{48,}/g, '…')
     .trim();
   return safe.length > SHOWN_CHARACTERS ? `${safe.slice(0, SHOWN_CHARACTERS)}…` : safe;
+}
+
+/** Whole words, because half of a token could pass for none. */
+function startOf(text: string): string {
+  if (text.length <= CLEANED_CHARACTERS) return text;
+  const start = text.slice(0, CLEANED_CHARACTERS);
+  const lastWord = /[^\s\p{Cc}\p{Cf}]*$/u.exec(start)?.index ?? 0;
+  return `${start.slice(0, lastWord)}…`;
 }
 
 /** The value of a header that should come once. */

@@ -41,7 +41,7 @@ export function parseRealm(text: string, base: URL, realms: HostRules, hosts: Co
     );
   }
   const sameHost = hostOf(url) === hostOf(base);
-  if (sameHost && (url.host === base.host || isIpOrBareName(hostOf(base)))) return { url, reach: 'configured' };
+  if (sameHost && (url.host === base.host || isIpOrBareName(hostOf(base)))) return { url, reach: hosts.reachOf(base) };
   if (url.protocol === 'https:' && url.port === '' && REALM_OF_REGISTRY.get(hostOf(base)) === hostOf(url)) {
     return { url, reach: hosts.reachOf(url) };
   }

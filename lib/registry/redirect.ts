@@ -26,8 +26,7 @@ export async function sendFollowing(
   const secret = authorization === undefined ? {} : { authorization };
   let hop: Question = { ...question, headers: { ...question.headers, ...secret } };
   for (let redirects = 0; ; redirects++) {
-    const reach = redirects === 0 ? 'configured' : transport.hosts.reachOf(hop.url);
-    const answer = await transport.send(hop, reach, caller);
+    const answer = await transport.send(hop, transport.hosts.reachOf(hop.url), caller);
     if (!isRedirect(answer.status)) return answer;
     await discard(answer.body);
     if (redirects >= maxRedirects) {

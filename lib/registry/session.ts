@@ -105,7 +105,8 @@ export class Session {
       return await sendFollowing(this.#transport, question, authorization, this.limits.redirects, caller);
     }
     const secret = authorization === undefined ? {} : { authorization };
-    return await this.#transport.send({ ...question, headers: { ...headers, ...secret } }, 'configured', caller);
+    const reach = this.#transport.hosts.reachOf(url);
+    return await this.#transport.send({ ...question, headers: { ...headers, ...secret } }, reach, caller);
   }
 
   async #failureOf(request: ApiRequest, answer: Answer): Promise<Error> {

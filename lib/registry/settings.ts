@@ -14,9 +14,14 @@ export type CredentialSource =
 export interface RegistrySettings {
   /** Canonical: `docker.io`, `registry.example.test:5000`. */
   readonly name: string;
-  /** Where it is dialled. `http:` and private addresses are allowed exactly because they were written down. */
+  /** Where it is dialled. `http:` is allowed exactly because it was written down. */
   readonly endpoint: URL;
-  /** Tried before the endpoint, in order; left on connection errors and 5xx. Never sent the registry's credentials. */
+  /**
+   * Whether the endpoint may be at a private address (I8): because the configuration wrote it down, or because it is Amazon ECR's own, which resolves
+   * to private addresses behind a VPC endpoint. False for an endpoint made of the registry's name: DNS alone must not lead us into a private network.
+   */
+  readonly endpointMayBePrivate: boolean;
+  /** Tried before the endpoint, in order; left on connection errors and 5xx. Never sent the registry's credentials. May be private. */
   readonly mirrors: readonly URL[];
   readonly credentials: CredentialSource;
   /** Token realms beyond I7's defaults: hosts, `host:port`, or https origins. */
@@ -42,7 +47,7 @@ export interface UpstreamLimits {
   readonly redirects: number;
   /** Tries of one request, the first included. */
   readonly attempts: number;
-  /** Longest wait that a `Retry-After` may ask for; above it the request fails with RateLimitedError at once. */
+  /** Longest wait that a `Retry-After` may ask for; above it the request fails at once. */
   readonly retryAfterMaxMs: number;
   readonly connectTimeoutMs: number;
   /** From the request to its headers. */

@@ -1,12 +1,17 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
 interface Run<T> {
   readonly promise: Promise<T>;
   readonly controller: AbortController;
   callers: number;
 }
 
+/** Work that follows its signal ends within it; what does not must not hold a caller beyond its own. */
+const GRACE_MS = 250;
+
 /**
  * One run of some work for all who ask while it runs. A caller whose signal fires leaves at once without harm to the others;
- * when the last one has left, the work is aborted, and that caller waits until it has ended.
+ * when the last one has left, the work is aborted, and that caller waits a moment for it to end: {@link GRACE_MS} at most.
  */
 export class SharedWork<T> {
   #running: Run<T> | undefined;
@@ -26,7 +31,11 @@ export class SharedWork<T> {
       if (running.callers === 0 && this.#running === running) {
         this.#running = undefined;
         running.controller.abort(signal.reason);
-        await running.promise.catch(() => undefined);
+        const ended = new AbortController();
+        const end = (): void => ended.abort();
+        running.promise.then(end, end);
+        // Rejects when the work has ended first.
+        await delay(GRACE_MS, undefined, { signal: ended.signal }).catch(() => undefined);
       }
     }
   }

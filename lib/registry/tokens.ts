@@ -1,4 +1,5 @@
 import { DeniedError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
 import { discard, readBounded } from './body.ts';
 import type { Credentials, RegistryCredentials } from './credentials.ts';
 import { answerFailure, connectionFailure } from './failure.ts';
@@ -11,8 +12,8 @@ const TOKEN_ANSWER_BYTES = 256 * 1024;
 /** Where the answer does not say: https://distribution.github.io/distribution/spec/auth/token/#token-response-fields */
 const DEFAULT_LIFETIME_SECONDS = 60;
 const MAX_MARGIN_MS = 10_000;
-/** Above it, expired tokens are dropped: one entry for each repository adds up in a process that lives long. */
-const PRUNE_ABOVE = 1000;
+/** One entry for each repository adds up in a process that lives long; and a host could name another service each time. */
+const MAX_ENTRIES = 100;
 
 /** What a token is for. One token is kept for each. */
 export interface TokenPurpose {
@@ -32,7 +33,10 @@ interface TokenEntry {
   token: Token | undefined;
 }
 
-/** The bearer tokens of one host, one per purpose, shared by all who ask at the same time. Failures are not kept. */
+/**
+ * The bearer tokens of one host, one per purpose and trust domain, shared by all who ask at the same time. Failures are not kept; at most
+ * {@link MAX_ENTRIES} tokens are, the latest.
+ */
 export class Tokens {
   readonly #transport: Transport;
   readonly #credentials: RegistryCredentials | undefined;
@@ -49,10 +53,10 @@ export class Tokens {
    * @throws DeniedError if the realm refuses; UpstreamUnavailableError, RateLimitedError.
    */
   async get(purpose: TokenPurpose, caller: Caller): Promise<string> {
-    const entry = this.#entryOf(purpose);
+    const entry = this.#entryOf(purpose, caller.domain);
     if (entry.token !== undefined && Date.now() < entry.token.untilMs) return entry.token.text;
     const token = await entry.fetching.run(caller.signal, async (signal) => {
-      const fetched = await this.#fetch(purpose, { counts: caller.counts, signal });
+      const fetched = await this.#fetch(purpose, { ...caller, signal });
       entry.token = fetched;
       return fetched;
     });
@@ -60,31 +64,33 @@ export class Tokens {
   }
 
   /** Makes the next `get` fetch a new one, unless that happened already. */
-  forget(purpose: TokenPurpose, refused: string): void {
-    const entry = this.#entryOf(purpose);
+  forget(purpose: TokenPurpose, domain: TrustDomain, refused: string): void {
+    const entry = this.#entryOf(purpose, domain);
     if (entry.token?.text === refused) entry.token = undefined;
   }
 
-  #entryOf({ realm, service, scope }: TokenPurpose): TokenEntry {
-    if (this.#entries.size > PRUNE_ABOVE) {
-      for (const [key, { token }] of this.#entries) {
-        if (token !== undefined && token.untilMs <= Date.now()) this.#entries.delete(key);
-      }
-    }
-    const key = JSON.stringify([realm.url.href, service, scope]);
+  #entryOf({ realm, service, scope }: TokenPurpose, domain: TrustDomain): TokenEntry {
+    // The domain, because a token that one credential got proves nothing for another (I9).
+    const key = JSON.stringify([realm.url.href, service, scope, domain]);
     const entry = this.#entries.get(key) ?? { fetching: new SharedWork<Token>(), token: undefined };
+    // To the end of the map's order: the first is the one that nobody asked for the longest. One that is being fetched serves those who wait for it all the same.
+    this.#entries.delete(key);
     this.#entries.set(key, entry);
+    for (const oldest of this.#entries.keys()) {
+      if (this.#entries.size <= MAX_ENTRIES) break;
+      this.#entries.delete(oldest);
+    }
     return entry;
   }
 
   async #fetch(purpose: TokenPurpose, caller: Caller): Promise<Token> {
-    const credentials = await this.#credentials?.read(caller.signal);
+    const credentials = await this.#credentials?.read(caller.domain, caller.signal);
     try {
       return await this.#fetchAs(credentials, purpose, caller);
     } catch (error) {
       if (!(error instanceof DeniedError) || credentials === undefined) throw error;
       // The secret may have been rotated since it was read.
-      const renewed = await this.#credentials?.renew(credentials, caller.signal);
+      const renewed = await this.#credentials?.renew(credentials, caller.domain, caller.signal);
       if (renewed === undefined) throw error;
       return await this.#fetchAs(renewed, purpose, caller);
     }

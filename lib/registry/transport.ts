@@ -1,5 +1,6 @@
 import type { LookupFunction } from 'node:net';
 import type { IncomingHttpHeaders } from 'node:http';
+import type { TrustDomain } from '../reference/trust-domain.ts';
 import { ConfiguredHosts, type Reach } from './address.ts';
 import type { Body } from './body.ts';
 import { createConnections, type Connections } from './connector.ts';
@@ -34,6 +35,8 @@ export interface Answer {
 
 /** Who asks, and until when. */
 export interface Caller {
+  /** Requests go with the credential that this names, or not at all: what they fetch is recorded as proof of it (I9). */
+  readonly domain: TrustDomain;
   readonly counts: RequestCounts;
   readonly signal: AbortSignal;
 }

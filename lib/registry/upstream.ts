@@ -35,7 +35,7 @@ export interface FetchedManifest {
 /** One repository of one registry, as one pull sees it. */
 export interface Upstream {
   readonly repository: Repository;
-  /** What fetching here proves (I9). */
+  /** What fetching here proves (I9). Fixed: once the credentials are another identity's, every request fails with a retryable error. */
   readonly domain: TrustDomain;
   readonly requests: Readonly<RequestCounts>;
 
@@ -53,13 +53,15 @@ export interface Upstream {
    */
   readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest>;
 
-  /** Whether this repository holds the blob (HEAD). False on 404 and only then. */
+  /**
+   * Whether this repository confirms that it holds the blob (HEAD, 200). False on 404, and on a redirect, which confirms nothing (I9): fetching tells.
+   */
   hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean>;
 
   /**
    * The bytes of the blob from `offset` on; reopened after a dropped connection at the byte where it broke.
    *
-   * Gives up after several reconnects in a row that brought no byte; progress resets the count. Does not verify the digest: see `verify`;
+   * Gives up after several reconnects in a row that brought nothing worth the wait, or many in all. Does not verify the digest: see `verify`;
    * but never gives more than `blob.size - offset` bytes before it throws. The iterable must be consumed or its iterator returned.
    *
    * @throws BlobUnknownError if the upstream answers 404, and only then.
@@ -72,9 +74,10 @@ export interface Upstreams {
   /**
    * The repository at its registry, with counts of its own. Sends no request to the registry (credentials may be read).
    *
-   * @throws UnknownNameError if the registry is not configured or the repository not allowed.
+   * @throws UnknownNameError if the registry is not configured or the repository not allowed; ConfigError or UpstreamUnavailableError if its
+   * credentials cannot be read.
    */
-  open(repository: Repository): Promise<Upstream>;
+  open(repository: Repository, signal?: AbortSignal): Promise<Upstream>;
   /** Ends all connections. */
   close(): Promise<void>;
 }

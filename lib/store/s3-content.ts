@@ -5,7 +5,7 @@ import {
   PutObjectCommand,
   type HeadObjectCommandOutput,
 } from '@aws-sdk/client-s3';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { sleep } from '../clock/sleep.ts';
 import { crc32 } from 'node:zlib';
 import { ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -121,7 +121,7 @@ async function retryConflicts<T>(write: () => Promise<T>, signal: AbortSignal): 
 
 /** A random wait, longer with each try. */
 export async function pause(tries: number, signal: AbortSignal): Promise<void> {
-  await sleep(Math.random() * CONFLICT_WAIT_MS * 2 ** (tries - 1), undefined, { signal });
+  await sleep(Math.random() * CONFLICT_WAIT_MS * 2 ** (tries - 1), signal);
 }
 
 /** What an object under the key must be. */

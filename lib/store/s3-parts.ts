@@ -5,6 +5,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { withGrace } from '../clock/grace.ts';
 import { StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -133,6 +134,7 @@ export class PartUploads {
     });
     try {
       // An upload whose id never arrived could not be discarded.
+      this.#signal.throwIfAborted();
       const { UploadId: uploadId } = await withGrace(this.#signal, ABORT_TIMEOUT_MS, (abortSignal) =>
         this.#bucket.client.send(command, { abortSignal }),
       );
@@ -208,23 +210,6 @@ export class PartUploads {
   async discard(): Promise<void> {
     await this.stop();
     if (this.uploadId !== undefined) await discardUpload(this.#bucket, this.#digest, this.uploadId, this.failed);
-  }
-}
-
-/** Runs `send` with a signal that fires only `graceMs` after `signal` did. */
-async function withGrace<T>(signal: AbortSignal, graceMs: number, send: (late: AbortSignal) => Promise<T>): Promise<T> {
-  signal.throwIfAborted();
-  const late = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const delay = (): void => {
-    timer = setTimeout(() => late.abort(signal.reason), graceMs);
-  };
-  signal.addEventListener('abort', delay, { once: true });
-  try {
-    return await send(late.signal);
-  } finally {
-    signal.removeEventListener('abort', delay);
-    clearTimeout(timer);
   }
 }
 

@@ -45,11 +45,15 @@ process.once('SIGTERM', () => interrupted.abort(new Error('interrupted')));
 const signal = AbortSignal.any([interrupted.signal, AbortSignal.timeout(RUN_WITHIN_MS)]);
 
 const startedMs = performance.now();
-{
+try {
   await using stack = await startSeparateStack(signal);
   await using registry = await startNoiseRegistry(signal);
   for (const [name, section] of Object.entries(SECTIONS)) {
     if (positionals.length === 0 || positionals.includes(name)) await section({ stack, registry, rounds, signal });
   }
+  console.log(`\n${((performance.now() - startedMs) / 1000).toFixed(0)} s in all`);
+} catch (error) {
+  if (!signal.aborted) throw error;
+  console.error(`stopped: ${(signal.reason as Error).message}`);
+  process.exitCode = 1;
 }
-console.log(`\n${((performance.now() - startedMs) / 1000).toFixed(0)} s in all`);

@@ -29,6 +29,8 @@ export async function measure(
     killSignal: 'SIGKILL',
   });
   const exited = once(child, 'exit');
+  exited.catch(() => undefined); // Fails when the signal fires; awaited below.
+  child.stdin.on('error', () => undefined); // A killed child closes its end; its exit says so.
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   await lines.next();
   child.stdin.write(`${JSON.stringify(job)}\n`);

@@ -80,7 +80,7 @@ export function publishing(table: () => TableUnderTest): void {
       assert.deepEqual(now.pointer, pointer);
       assert.deepEqual(now.linked, new Set([root.digest, first!.digest]));
       const { contents: tallies, ...rest } = now.root!;
-      assert.deepEqual(rest, { ...root, complete: new Set([root.digest, first!.digest]) });
+      assert.deepEqual(rest, { ...root, complete: new Set([root.digest, first!.digest]), foreign: [] });
       assert.deepEqual(
         tallies.get(first!.digest)?.map(({ size }) => size),
         [50, 1_000, 1_000],
@@ -223,6 +223,19 @@ export function publishing(table: () => TableUnderTest): void {
     assert.deepEqual((await found(reach, here)).linked, new Set([root.digest, first, second]));
   });
 
+  test('foreign layers of each entry are added, and told again', async () => {
+    const reference = freshReference();
+    const root = someIndex();
+    const foreign = root.entries.map(({ digest: entry }, i) => ({ entry, ...some(LAYER, i + 1) }));
+    await publishNow(reach, publicationOf(reference, root, { foreign: foreign.slice(0, 2) }));
+    await publishNow(reach, publicationOf(reference, root, { foreign: foreign.slice(1) }));
+    const now = await publishNow(reach, publicationOf(reference, root));
+    assert.deepEqual(
+      [...now.root!.foreign].sort((a, b) => a.size - b.size),
+      foreign,
+    );
+  });
+
   test('a reference by digest has a pointer of its own', async () => {
     const root = someIndex();
     const { repository } = freshReference();
@@ -282,7 +295,8 @@ export function publishing(table: () => TableUnderTest): void {
     for (let from = 0; from < 1_000; from += 250) {
       const part = entries.slice(from, from + 250).map(({ digest }) => digest);
       const contents = new Map(part.map((child) => [child, Array.from({ length: 11 }, () => some(LAYER, 2 ** 35))]));
-      await publishNow(reach, publicationOf(reference, root, { complete: [root.digest, ...part], contents }));
+      const foreign = part.map((entry) => ({ entry, ...some(LAYER, 1_000) }));
+      await publishNow(reach, publicationOf(reference, root, { complete: [root.digest, ...part], contents, foreign }));
     }
     const now = await found(reach, reference);
     assert.deepEqual(now.root?.entries, entries);

@@ -53,6 +53,7 @@ export function publicationOf(
     root,
     complete: [root.digest, ...root.entries.map(({ digest }) => digest)],
     contents: new Map(),
+    foreign: [],
     pointer: undefined,
     checkedMs: 1_000,
     publishedMs: 2_000,

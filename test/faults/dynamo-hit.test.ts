@@ -35,35 +35,15 @@ test('a hit is two requests to DynamoDB, and none to S3 or the registry', async 
 });
 
 describe('a fault on the way to a hit', { concurrency: 4 }, () => {
-  const passing: [string, FaultAction][] = [
-    ['throttled', dynamoError('ProvisionedThroughputExceededException')],
-    ['throttled by the service', dynamoError('ThrottlingException')],
-    ['a 500', dynamoError('InternalServerError', {}, 500)],
-    ['a 503 that is no JSON', { kind: 'answer', answer: { status: 503, body: 'upstream connect error' } }],
-    ['a reset connection', { kind: 'reset' }],
-    ['a lost answer', { kind: 'lose-answer' }],
-    ['slow', { kind: 'delay', delayMs: 400 }],
-    ['unprocessed', allUnprocessed],
-  ];
-  for (const operation of ['GetItem', 'BatchGetItem'] as const) {
-    for (const [name, action] of passing) {
-      if (action === allUnprocessed && operation === 'GetItem') continue;
-      test(`${operation}: ${name}, twice: still a hit`, async () => {
-        await using faulty = await faults.open();
-        const { cache, dynamo, s3 } = faulty;
-        const repository = `passing/${operation.toLowerCase()}-${passing.findIndex(([one]) => one === name)}`;
-        const reference = faults.offer(noiseImage({ name: repository }), repository);
-        await cache.pull(reference);
-        const before = faults.upstream.count({ repository });
-        s3.log.length = 0;
-        dynamo.rules.push(onDynamo(operation, action, 2));
-        assert.equal((await cache.pull(reference)).outcome, 'hit');
-        assert.equal(dynamo.log.filter(({ fault }) => fault !== undefined).length, action.kind === 'delay' ? 1 : 2);
-        assert.equal(s3.log.length, 0);
-        assert.equal(faults.upstream.count({ repository }), before);
-      });
-    }
-  }
+  // The slow ones first.
+  test('an answer that never comes is asked for again', async () => {
+    await using faulty = await faults.open();
+    const { cache, dynamo } = faulty;
+    const reference = faults.offer(noiseImage({ name: 'never' }), 'never/answered');
+    await cache.pull(reference);
+    dynamo.rules.push(onDynamo('BatchGetItem', { kind: 'hold', until: new Promise(() => undefined) }));
+    assert.equal((await cache.pull(reference)).outcome, 'hit');
+  });
 
   const lasting: [string, FaultAction][] = [
     ['throttled', dynamoError('ProvisionedThroughputExceededException')],
@@ -101,5 +81,35 @@ describe('a fault on the way to a hit', { concurrency: 4 }, () => {
       dynamo.rules.length = 0;
       assert.equal((await cache.pull(reference)).outcome, 'hit');
     });
+  }
+
+  const passing: [string, FaultAction][] = [
+    ['throttled', dynamoError('ProvisionedThroughputExceededException')],
+    ['throttled by the service', dynamoError('ThrottlingException')],
+    ['a 500', dynamoError('InternalServerError', {}, 500)],
+    ['a 503 that is no JSON', { kind: 'answer', answer: { status: 503, body: 'upstream connect error' } }],
+    ['a reset connection', { kind: 'reset' }],
+    ['a lost answer', { kind: 'lose-answer' }],
+    ['slow', { kind: 'delay', delayMs: 400 }],
+    ['unprocessed', allUnprocessed],
+  ];
+  for (const operation of ['GetItem', 'BatchGetItem'] as const) {
+    for (const [name, action] of passing) {
+      if (action === allUnprocessed && operation === 'GetItem') continue;
+      test(`${operation}: ${name}, twice: still a hit`, async () => {
+        await using faulty = await faults.open();
+        const { cache, dynamo, s3 } = faulty;
+        const repository = `passing/${operation.toLowerCase()}-${passing.findIndex(([one]) => one === name)}`;
+        const reference = faults.offer(noiseImage({ name: repository }), repository);
+        await cache.pull(reference);
+        const before = faults.upstream.count({ repository });
+        s3.log.length = 0;
+        dynamo.rules.push(onDynamo(operation, action, 2));
+        assert.equal((await cache.pull(reference)).outcome, 'hit');
+        assert.equal(dynamo.log.filter(({ fault }) => fault !== undefined).length, action.kind === 'delay' ? 1 : 2);
+        assert.equal(s3.log.length, 0);
+        assert.equal(faults.upstream.count({ repository }), before);
+      });
+    }
   }
 });

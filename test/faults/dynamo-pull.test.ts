@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { CatalogError } from '../../lib/errors/cache-error.ts';
+import { CatalogError, LeaseLostError } from '../../lib/errors/cache-error.ts';
 import type { FaultAction } from '../support/http-fault-proxy.ts';
 import { multiArchImage } from '../support/images.ts';
 import { allUnprocessed, dynamoError, onDynamo, type DynamoOperation } from '../support/table-under-test.ts';
@@ -70,7 +70,7 @@ describe('a pull with a table that stays broken fails cleanly, and the next one 
       const reference = faults.offer(image, repository);
       faulty.dynamo.rules.push(onDynamo(operation, broken, Infinity, skip));
       await assert.rejects(faulty.cache.pull(reference), (error: unknown) => {
-        assert.ok(error instanceof CatalogError || (error as Error).name === 'LeaseLostError', String(error));
+        assert.ok(error instanceof CatalogError || error instanceof LeaseLostError, String(error));
         assert.equal(error.retryable, true);
         return true;
       });

@@ -189,7 +189,7 @@ test('an index without mediaType is what its Content-Type or its fields say', as
   }
 });
 
-test('an entry whose bytes have another size, or are an index, is refused', async () => {
+test('an entry whose bytes have another size, or are of another kind, is refused', async () => {
   const leaf = noiseImage({ name: 'contradiction' });
   const inner = buildIndex({ entries: [{ image: leaf, platform: 'linux/amd64' }] });
   const entryOf = (root: Image['root'], changes: object) => ({
@@ -200,12 +200,15 @@ test('an entry whose bytes have another size, or are an index, is refused', asyn
     ...changes,
   });
   const cases = [
-    ['size', entryOf(leaf.root, { size: leaf.root.size + 1 }), /has \d+ bytes, but it has/],
-    ['kind', entryOf(inner.root, { mediaType: leaf.root.mediaType }), /its bytes are an index/],
+    ['size', [entryOf(leaf.root, { size: leaf.root.size + 1 })], /has \d+ bytes, but it has/],
+    ['no-manifest', [entryOf(inner.root, { mediaType: leaf.root.mediaType })], /not what its bytes/],
+    // Taken for an index it would be complete without any of its blobs (I2).
+    ['no-index', [entryOf(leaf.root, { mediaType: OCI_INDEX })], /not what its bytes/],
+    ['both', [entryOf(leaf.root, {}), entryOf(leaf.root, { mediaType: OCI_INDEX })], /or another entry, say/],
   ] as const;
-  for (const [tag, entry, message] of cases) {
+  for (const [tag, manifests, message] of cases) {
     bench.offer(inner, 'team/contradiction', 'inner');
-    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [entry] }));
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests }));
     bench.upstream.putManifest('team/contradiction', tag, bytes, OCI_INDEX);
     await bench.fails(`${REGISTRY}/team/contradiction:${tag}`, { name: 'InvalidManifestError', message });
     assert.equal(bench.upstream.count({ kind: 'blob' }), 0);

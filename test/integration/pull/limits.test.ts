@@ -116,3 +116,16 @@ test('manifests of one index are weighed together before they are read', async (
   });
   assert.equal(tight.upstream.count({ kind: 'manifest', method: 'GET' }), 1);
 });
+
+test('an index of as many manifests as the default limit allows can be kept', async () => {
+  await using other = await startPullBench();
+  const entries = Array.from({ length: 1_000 }, (_, i) => {
+    const platform = i === 500 ? 'linux/amd64' : `linux/arm64/v${i}`;
+    return { image: noiseImage({ name: `wide ${i}`, platform, layerBytes: [] }), platform };
+  });
+  const reference = other.offer(buildIndex({ entries }), 'team/wide');
+  const receipt = await other.succeeds(reference, { platforms: ['linux/amd64'] });
+  assert.equal(receipt.blobs.copied, 1);
+  assert.equal((await other.cache.validate(reference)).missing.length, 999);
+  assert.equal((await other.cache.pull(reference, { platforms: ['linux/amd64'] })).outcome, 'hit');
+});

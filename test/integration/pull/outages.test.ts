@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 import { noiseImage } from '../../support/images.ts';
 import { times, when } from '../../support/upstream/upstream.ts';
 import { startPullBench, type PullBench } from './pull-bench.ts';
@@ -61,26 +61,47 @@ for (const kind of ['manifest', 'blob'] as const) {
   });
 }
 
-test('a slow start is tried again after the time limit', async () => {
-  const reference = bench.offer(noiseImage({ name: 'slow' }), 'team/slow');
-  bench.upstream.fault(times(1, when({ kind: 'blob' }, { delayMs: 2_500 })));
-  const receipt = await bench.succeeds(reference);
-  assert.equal(receipt.registryRequests.blob, 4);
-});
+describe('with little patience', () => {
+  let hasty: PullBench;
+  before(async () => {
+    hasty = await startPullBench({
+      limits: { headersTimeoutSeconds: 1, bodyTimeoutSeconds: 1, attempts: 6, stalls: 6 },
+    });
+  });
+  after(() => hasty[Symbol.asyncDispose]());
+  afterEach(() => hasty.upstream.clearFaults());
 
-test('a body that stalls is gone on with at its byte', async () => {
-  const image = noiseImage({ name: 'stall', layerBytes: [150_000] });
-  const reference = bench.offer(image, 'team/stall');
-  bench.upstream.fault(
-    times(
-      1,
-      when({ kind: 'blob' }, (answer) =>
-        answer.body.byteLength === 150_000 ? { stallAfterBytes: 65_536 } : undefined,
+  test('a slow start is tried again after the time limit', async () => {
+    const reference = hasty.offer(noiseImage({ name: 'slow' }), 'team/slow');
+    hasty.upstream.fault(times(1, when({ kind: 'blob' }, { delayMs: 20_000 })));
+    const receipt = await hasty.succeeds(reference);
+    assert.ok(receipt.registryRequests.blob >= 4);
+    assert.equal(receipt.registryRequests.total, hasty.upstream.requests.length);
+  });
+
+  test('a body that stalls is gone on with at its byte', async () => {
+    const reference = hasty.offer(noiseImage({ name: 'stall', layerBytes: [150_000] }), 'team/stall');
+    hasty.upstream.fault(
+      times(
+        1,
+        when({ kind: 'blob' }, ({ body }) => (body.byteLength === 150_000 ? { stallAfterBytes: 65_536 } : undefined)),
       ),
-    ),
-  );
-  await bench.succeeds(reference);
-  assert.ok(bench.upstream.requests.some(({ headers }) => headers.range === 'bytes=65536-'));
+    );
+    await hasty.succeeds(reference);
+    assert.ok(hasty.upstream.requests.some(({ headers }) => headers.range === 'bytes=65536-'));
+  });
+
+  test('a registry that never answers is given up as timed out', async () => {
+    await using silent = await startPullBench({ limits: { headersTimeoutSeconds: 1, attempts: 1 } });
+    const reference = silent.offer(noiseImage({ name: 'silent' }), 'team/silent');
+    silent.upstream.fault(when({ kind: 'manifest' }, { delayMs: 20_000 }));
+    await assert.rejects(silent.cache.pull(reference), {
+      name: 'UpstreamUnavailableError',
+      timedOut: true,
+      retryable: true,
+    });
+    await silent.assertClean();
+  });
 });
 
 test('connections that are reset are made again', async () => {

@@ -124,10 +124,9 @@ describe('pulls at the same time', () => {
       receipts.reduce((sum, { blobs }) => sum + blobs.copied, 0),
       10,
     );
-    assert.equal(
-      receipts.reduce((sum, { blobs }) => sum + blobs.copiedElsewhere, 0),
-      2,
-    );
+    // Whoever comes after it has landed finds it present.
+    const others = receipts.reduce((sum, { blobs }) => sum + blobs.copiedElsewhere + blobs.present, 0);
+    assert.equal(others, 2);
     assert.equal(
       receipts.reduce((sum, { registryRequests }) => sum + registryRequests.total, 0),
       upstream.requests.length,

@@ -96,6 +96,7 @@ test('foreign layers are skipped, named, and never linked', async () => {
     [{ digest: foreign.digest, mediaType: FOREIGN_TYPE, size: 3_000 }],
   );
   assert.match(receipt.skipped[0]!.reason, /foreign/);
+  assert.deepEqual((await bench.cache.pull(reference)).skipped, receipt.skipped, 'a hit names them, too');
   assert.equal(receipt.blobs.total, 2);
   assert.ok(bench.upstream.requests.every(({ path }) => !path.includes(foreign.digest) && path !== '/elsewhere'));
   const { repository } = parseReference(reference);

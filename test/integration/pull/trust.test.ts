@@ -1,9 +1,10 @@
 import { HeadObjectCommand } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { noiseImage, noiseLayer, upstreamImage, type Image } from '../../support/images.ts';
+import { buildIndex, noiseImage, noiseLayer, upstreamImage, type Image } from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { REGISTRY as PRIVATE, startPullBench, type PullBench } from './pull-bench.ts';
 
@@ -85,7 +86,8 @@ test('another repository of the same registry must confirm that it has the blob'
   bench.upstream.deleteBlob('alice/unconfirmed', secret);
   await bench.fails(reference, { name: 'BlobUnknownError', code: 'BLOB_UNKNOWN' });
   assert.equal(await isLinked(reference), false);
-  assert.ok(requestsFor(bench.upstream).includes('HEAD'));
+  // Before the claim, under it, and the attempt at a proof.
+  assert.deepEqual(requestsFor(bench.upstream), ['HEAD', 'HEAD', 'GET']);
 });
 
 test('a repository that confirms it needs no GET, and is not asked again', async () => {
@@ -113,6 +115,41 @@ test('a 403 on the question is no "no", and is told', async () => {
   await bench.fails(reference, { name: 'DeniedError', code: 'DENIED' });
   bench.upstream.clearFaults();
   assert.ok(!requestsFor(bench.upstream).includes('GET'));
+});
+
+test('a private manifest is no hit for a repository that only names it', async () => {
+  const image = noiseImage({ name: 'private', sharedLayers: [secretLayer] });
+  const { digest } = image.root;
+  const byDigest = `${OPEN}/mallory/app@${digest}`;
+  await bench.fails(byDigest, { name: 'ManifestUnknownError', code: 'MANIFEST_UNKNOWN' });
+  const index = buildIndex({ entries: [{ image, platform: 'linux/amd64' }] });
+  open.putManifest('mallory/index', 'v1', index.root.bytes, index.root.mediaType);
+  await bench.fails(`${OPEN}/mallory/index:v1`, { name: 'ManifestUnknownError', code: 'MANIFEST_UNKNOWN' });
+  // The same credential, but another repository: it has to have the manifest itself.
+  await bench.fails(`${PRIVATE}/alice/none@${digest}`, { name: 'ManifestUnknownError' });
+  assert.equal((await bench.cache.pull(`${PRIVATE}/alice/app:v1`)).outcome, 'hit');
+});
+
+test('waiting for another pull to land a private blob is no way to it', async () => {
+  const layer = noiseLayer(300_000, 'private and slow');
+  const [own, hostile] = ['slow', 'waiting'].map((name) => noiseImage({ name, sharedLayers: [layer] })) as [
+    Image,
+    Image,
+  ];
+  const [slow] = [...own.blobs].find(([, bytes]) => bytes.byteLength === 300_000)!;
+  open.addImage('mallory/waiting', upstreamImage(hostile, 'v1'));
+  open.deleteBlob('mallory/waiting', slow);
+  const reference = bench.offer(own, 'alice/slow');
+  bench.upstream.fault(({ reference: asked, method }) =>
+    asked === slow && method === 'GET' ? { chunkDelayMs: 100 } : undefined,
+  );
+  const pulling = bench.cache.pull(reference);
+  for (let looks = 0; looks < 1_000 && bench.upstream.count({ reference: slow }) === 0; looks++) await sleep(5);
+  await assert.rejects(bench.cache.pull(`${OPEN}/mallory/waiting:v1`), { name: 'BlobUnknownError' });
+  assert.equal((await pulling).outcome, 'pulled');
+  bench.upstream.clearFaults();
+  assert.equal((await bench.cache.validate(`${OPEN}/mallory/waiting:v1`)).state, 'unknown');
+  await bench.assertClean();
 });
 
 // From here on the blob is public.

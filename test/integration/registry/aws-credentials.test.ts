@@ -78,6 +78,7 @@ async function open(upstream: TestUpstream, name: string, credentials: Credentia
   const settings = {
     name,
     endpoint: new URL(upstream.origin),
+    endpointMayBePrivate: true,
     mirrors: [],
     credentials,
     realms: [],

@@ -53,6 +53,7 @@ export function clientOf(endpoint: string, options: ClientOptions = {}): Upstrea
   const settings: RegistrySettings = {
     name: REGISTRY,
     endpoint: new URL(endpoint),
+    endpointMayBePrivate: true,
     mirrors: [],
     credentials: { kind: 'none' },
     realms: [],

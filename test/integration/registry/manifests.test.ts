@@ -200,6 +200,17 @@ describe('manifests over HTTP', { concurrency: 4 }, () => {
     assert.equal(upstream.count(), 1);
   });
 
+  test('a 503 that asks for a longer wait than ours is told at once, as unavailable and with the time', async () => {
+    const upstream = await upstreamForTest();
+    addManifest(upstream);
+    upstream.fault(when({}, { status: 503, headers: { 'retry-after': '3600' } }));
+    const repository = await openRepository(upstream.origin);
+    await assert.rejects(repository.resolve(tagged(), soon()), (error) => {
+      return error instanceof UpstreamUnavailableError && error.retryAfterMs === 3_600_000;
+    });
+    assert.equal(upstream.count(), 1);
+  });
+
   test('429 without Retry-After is rate limited after the last attempt', async () => {
     const upstream = await upstreamForTest();
     addManifest(upstream);

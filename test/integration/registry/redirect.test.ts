@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import type { LookupFunction } from 'node:net';
+import { createServer, type AddressInfo, type LookupFunction } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -217,6 +218,54 @@ test('refused: names of private addresses, also when they change between two loo
   }
 });
 
+test('refused: a registry whose endpoint was not written, at a private address; not a byte is sent (I8)', async () => {
+  const tls = selfSigned(REGISTRY);
+  const upstream = await upstreamForTest({ tls });
+  const { descriptor } = addManifest(upstream);
+  const blob = addBlob(upstream);
+  let connections = 0;
+  const listener = createServer((socket) => {
+    connections++;
+    socket.destroy();
+  });
+  await once(listener.listen(0, '127.0.0.1'), 'listening');
+  after(() => listener.close());
+  const { port } = listener.address() as AddressInfo;
+  for (const address of ['127.0.0.1', '10.1.2.3', '::1', '::ffff:127.0.0.1', '169.254.169.254']) {
+    for (const credentials of [login, { kind: 'none' } as const]) {
+      const repository = await openRepository(`https://${REGISTRY}:${port}`, {
+        settings: { endpointMayBePrivate: false, credentials },
+        names: { [REGISTRY]: [address] },
+        dockerConfigPath,
+      });
+      const isRefused = (error: unknown): boolean =>
+        error instanceof UpstreamRefusedError &&
+        error.message.includes(address) &&
+        error.message.includes(`write "endpoint: https://${REGISTRY}:${port}" for the registry`);
+      await assert.rejects(repository.resolve(tagged(), soon()), isRefused);
+      await assert.rejects(repository.readManifest(descriptor.digest, soon()), isRefused);
+      await assert.rejects(repository.hasBlob(blob.descriptor, soon()), isRefused);
+      await assert.rejects(readBlob(repository, blob), isRefused);
+    }
+  }
+  const literal = await openRepository(`https://127.0.0.1:${port}`, { settings: { endpointMayBePrivate: false } });
+  await assert.rejects(readBlob(literal, blob), UpstreamRefusedError);
+  assert.equal(connections, 0);
+
+  const names = { [REGISTRY]: ['127.0.0.1'] };
+  for (const permission of [
+    { endpointMayBePrivate: true },
+    { redirects: ['127.0.0.0/8'] },
+    { redirects: [REGISTRY] },
+  ]) {
+    const settings = { endpointMayBePrivate: false, ca: tls.cert, ...permission };
+    const repository = await openRepository(`https://${REGISTRY}:${upstream.port}`, { settings, names });
+    assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+    assert.ok(await repository.hasBlob(blob.descriptor, soon()));
+    assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+  }
+});
+
 test('a CDN whose signed address expired gives another chance; one without the blob does not say "absent" by 403', async () => {
   const upstream = await upstreamForTest();
   const blob = addBlob(upstream);
@@ -230,17 +279,16 @@ test('a CDN whose signed address expired gives another chance; one without the b
   await assert.rejects(readBlob(repository, blob), UpstreamUnavailableError);
 });
 
-test('mirrors come first, without the credentials, and are left on errors', async () => {
+test('mirrors come first, and are left on errors', async () => {
   const mirror = await upstreamForTest();
   const second = await upstreamForTest();
-  const upstream = await upstreamForTest({ auth: { kind: 'basic', users: { bob: 'word' } } });
+  const upstream = await upstreamForTest();
   const { descriptor } = addManifest(mirror);
   const blob = addBlob(mirror, 200_000);
   upstream.putBlob(PATH, blob.bytes);
   addManifest(upstream);
   const upstreams = clientOf(upstream.origin, {
-    settings: { credentials: login, mirrors: [new URL(mirror.origin), new URL(second.origin)] },
-    dockerConfigPath,
+    settings: { mirrors: [new URL(mirror.origin), new URL(second.origin)] },
   });
   const repository = await upstreams.open({ registry: REGISTRY, path: PATH });
   assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
@@ -267,7 +315,21 @@ test('mirrors come first, without the credentials, and are left on errors', asyn
   assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
   assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
   assert.equal(mirror.count(), 1);
-  for (const { headers } of [...mirror.requests, ...second.requests]) assert.equal(headers.authorization, undefined);
+});
+
+test('mirrors are not asked for a registry with credentials: they prove nothing about its repositories (I9)', async () => {
+  const mirror = await upstreamForTest();
+  const upstream = await upstreamForTest({ auth: { kind: 'basic', users: { bob: 'word' } } });
+  const { descriptor } = addManifest(mirror);
+  const blob = addBlob(mirror);
+  const repository = await openRepository(upstream.origin, {
+    settings: { credentials: login, mirrors: [new URL(mirror.origin)] },
+    dockerConfigPath,
+  });
+  await assert.rejects(repository.resolve(tagged(), soon()), { name: 'ManifestUnknownError' });
+  await assert.rejects(repository.readManifest(descriptor.digest, soon()), { name: 'ManifestUnknownError' });
+  await assert.rejects(readBlob(repository, blob), { name: 'BlobUnknownError' });
+  assert.equal(mirror.count(), 0);
 });
 
 test('hasBlob asks the registry itself, whatever a mirror holds', async () => {

@@ -182,6 +182,19 @@ describe('a registry of the file', () => {
     assert.equal(found.maxConnections, 4);
   });
 
+  test('its endpoint may be private where it was written (I8), or is that of ECR', () => {
+    const mayBePrivate = (file: string): boolean | undefined =>
+      [...load(file).registries.values()][0]?.endpointMayBePrivate;
+    assert.equal(mayBePrivate('registries: {quay.io: {}}'), false);
+    assert.equal(mayBePrivate('registries: {registry.example.test: {mirrors: ["https://10.0.0.1"]}}'), false);
+    assert.equal(mayBePrivate('registries: {"10.0.0.1:5000": {}}'), false);
+    assert.equal(mayBePrivate('registries: {quay.io: {endpoint: https://quay.io}}'), true);
+    const ecr = '123456789012.dkr.ecr.eu-west-1.amazonaws.com';
+    assert.equal(mayBePrivate(`registries: {${ecr}: {}}`), true);
+    assert.equal(mayBePrivate(`registries: {${ecr}: {credentials: none}}`), false);
+    for (const known of loadConfig({}, folder).registries.values()) assert.equal(known.endpointMayBePrivate, false);
+  });
+
   test('credentials in all their forms', () => {
     assert.deepEqual(settings('credentials: none').credentials, { kind: 'none' });
     assert.deepEqual(settings('credentials: docker').credentials, { kind: 'docker' });
@@ -235,8 +248,13 @@ describe('a registry of the file', () => {
     ['mirrors: [https://a, "x y"]', /^registries\."registry\.example\.test"\.mirrors\[1\]: is not a URL/],
     ['credentials: basic', /credentials: write docker, none, ecr, {secret/],
     ['credentials: {ecr: {roleArn: reader}}', /credentials\.ecr\.roleArn: write arn:aws:iam/],
-    ['credentials: {secret: x, user: y}', /credentials\.user: unknown key/],
+    ['credentials: {secret: x, user: y}', /credentials\.user: unknown key; write docker, none, ecr, {secret/],
+    ['credentials: {secret: ""}', /credentials\.secret: is empty; write the name or ARN of a secret/],
     ['credentials: {ecr: {externalId: xyz}}', /credentials: write docker/],
+    [
+      'credentials: {ecr: {roleArn: "arn:aws:iam::123456789012:role/r", externalId: "x"}}',
+      /credentials\.ecr\.externalId: write the external id of the role, 2 to 1224 characters/,
+    ],
     ['realms: ["https://a/b"]', /realms\[0\]: has a path or query/],
     ['realms: ["a/b"]', /realms\[0\]: "a\/b" is not a host/],
     ['redirects: ["10.0.0.0/64"]', /redirects\[0\]: "10.0.0.0\/64" is not a host/],
@@ -260,6 +278,44 @@ describe('a registry of the file', () => {
       assertProblem(registry(line), expected);
     });
   }
+
+  test('whatever is wrong is said in our words, not in those of the schema library', () => {
+    const keys = 'endpoint mirrors credentials realms redirects allow platforms alias ca proxy maxConnections'.split(
+      ' ',
+    );
+    const values = [null, true, -1, 1.5, 1e30, Infinity, '', 'x'.repeat(3000), [], {}, [null], [''], [[]], { x: 1 }];
+    const role = { roleArn: 'arn:aws:iam::123456789012:role/r' };
+    const wrong = [
+      ...values.flatMap((value) => [
+        ...keys.map((key) => ({ [key]: value })),
+        { credentials: { secret: value } },
+        { credentials: { ecr: value } },
+        { credentials: { ecr: { roleArn: value } } },
+        { credentials: { ecr: { ...role, externalId: value } } },
+        { credentials: { ecr: role, extra: value } },
+      ]),
+      ...values,
+    ];
+    const documents = [
+      ...wrong.map((entry) => ({ registries: { 'a.test': entry } })),
+      ...values.flatMap((value) => [{ registries: value }, { limits: value }, { limits: { depth: value } }, value]),
+    ];
+    const words =
+      /Too (?:small|big)|Invalid|Unrecognized|received|[<>]=|expected (?:string|array|object|record|int|nu)/;
+    let found = 0;
+    for (const document of documents) {
+      // YAML of its own infinity; everything else of JSON is YAML.
+      const text = JSON.stringify(document, (_key, value: unknown) => (value === Infinity ? '.inf' : value));
+      try {
+        load(text.replaceAll('".inf"', '.inf'));
+      } catch (error) {
+        assert.ok(error instanceof ConfigError, String(error));
+        assert.doesNotMatch(error.message, words);
+        found++;
+      }
+    }
+    assert.ok(found > documents.length / 2, `${found} of ${documents.length}`);
+  });
 
   test('names', () => {
     assertProblem('registries: {Bad_Name: {}}', /^registries\.Bad_Name: registry "Bad_Name": write a host name/);

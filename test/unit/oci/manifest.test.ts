@@ -7,10 +7,6 @@ import { blobsOf, parseManifest, platformOfConfig, type Index, type Manifest } f
 import {
   DOCKER_LIST,
   DOCKER_MANIFEST,
-  isForeignLayerType,
-  isImageConfigType,
-  isSchema1Type,
-  MANIFEST_ACCEPT,
   OCI_ARTIFACT_MANIFEST,
   OCI_CONFIG,
   OCI_INDEX,
@@ -221,78 +217,6 @@ describe('an index', () => {
   });
 });
 
-describe('bytes of any kind', () => {
-  const onPurpose = (bytes: Uint8Array, contentType?: string): void => {
-    try {
-      parseManifest(bytes, contentType, LIMITS);
-    } catch (error) {
-      assert.ok(error instanceof CacheError, String(error));
-      assert.ok(error.message.length < 1_000);
-    }
-  };
-  const types = fc.constantFrom(
-    undefined,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    SCHEMA_1,
-    'text/html',
-    '',
-  );
-
-  test('that are garbage are refused on purpose', () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), types, onPurpose), { numRuns: 300 });
-    invalid('', /not JSON in UTF-8/);
-    invalid('[]', /not a JSON object/);
-    invalid('null', /not a JSON object/);
-    invalid('{"a":1} trailing', /not JSON/);
-    assert.throws(() => parseManifest(Buffer.from([0x7b, 0xff, 0x7d]), undefined, LIMITS), /not JSON in UTF-8/);
-  });
-
-  test('that are odd JSON are refused on purpose', () => {
-    const any = fc.jsonValue({ maxDepth: 3 });
-    const descriptor = fc.record(
-      {
-        mediaType: fc.oneof(types, any),
-        digest: fc.oneof(fc.constant(blob('a').digest), any),
-        size: fc.oneof(fc.integer(), fc.double(), any),
-        urls: any,
-        platform: fc.oneof(fc.record({ os: any, architecture: any, variant: any }), any),
-        annotations: any,
-      },
-      { requiredKeys: [] },
-    );
-    const list = fc.oneof(fc.array(descriptor, { maxLength: 12 }), any);
-    const document = fc.record(
-      {
-        schemaVersion: fc.constantFrom(1, 2, 3, '2', null),
-        mediaType: fc.oneof(types, any),
-        config: fc.oneof(descriptor, any),
-        layers: list,
-        manifests: list,
-        blobs: list,
-      },
-      { requiredKeys: [] },
-    );
-    fc.assert(
-      fc.property(document, types, (json, type) => onPurpose(bytesOf(json), type)),
-      { numRuns: 500 },
-    );
-  });
-
-  test('that are nested without end are refused on purpose', () => {
-    const deep = '['.repeat(200_000) + ']'.repeat(200_000);
-    for (const field of ['digest', 'size', 'mediaType']) {
-      const layer = JSON.stringify({ ...blob('a'), [field]: 'DEEP' }).replace('"DEEP"', deep);
-      onPurpose(bytesOf(`{"mediaType":"${OCI_MANIFEST}","layers":[${layer}]}`));
-    }
-    onPurpose(bytesOf(`{"schemaVersion":${deep}}`));
-    onPurpose(bytesOf(`{"mediaType":${deep}}`));
-    onPurpose(bytesOf(deep));
-  });
-});
-
 describe('blobs of a manifest', () => {
   test('come config first, each once', () => {
     const layers = [blob('b'), blob('a'), blob('b')];
@@ -326,15 +250,4 @@ test('the platform of a config', () => {
       }
     }),
   );
-});
-
-test('media types', () => {
-  assert.ok(isSchema1Type(SCHEMA_1) && isSchema1Type('application/vnd.docker.distribution.manifest.v1+json'));
-  assert.ok(!isSchema1Type(DOCKER_MANIFEST));
-  assert.ok(
-    isForeignLayerType(FOREIGN) && isForeignLayerType('application/vnd.oci.image.layer.nondistributable.v1.tar+zstd'),
-  );
-  assert.ok(!isForeignLayerType('application/vnd.oci.image.layer.v1.tar'));
-  assert.ok(isImageConfigType(OCI_CONFIG) && !isImageConfigType('application/vnd.oci.empty.v1+json'));
-  assert.ok(!MANIFEST_ACCEPT.includes('manifest.v1+pretty'), 'schema 1 is not asked for');
 });

@@ -28,10 +28,11 @@ const index = (complete: readonly Digest[]): Root => ({
   entries: [amd64, arm64, attestation],
   complete: new Set(complete),
   contents: new Map(),
+  foreign: [],
 });
 const single = (platform?: string): Root => {
   const entry = manifest('single', platform);
-  return { ...entry, entries: [entry], complete: new Set([entry.digest]), contents: new Map() };
+  return { ...entry, entries: [entry], complete: new Set([entry.digest]), contents: new Map(), foreign: [] };
 };
 const isCovered = (root: Root, linked: readonly Digest[] | undefined, ...texts: string[]): boolean =>
   coverage({ root, ...(linked && { linked: new Set(linked) }) }, asking(...texts)).complete;

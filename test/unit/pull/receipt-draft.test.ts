@@ -39,12 +39,15 @@ test('a pull that was stopped before it knew anything says so', () => {
 
 test('the first word on a blob stands, and platforms are complete when they are said to be', () => {
   const draft = receiptDraft(reference);
-  const [config, layer, late] = [blob('config', 10), blob('layer', 100), blob('late', 1_000)];
+  const [config, layer, late, left] = [blob('config', 10), blob('layer', 100), blob('late', 1_000), blob('left', 7)];
   draft.resolved(amd64);
   draft.blob(config, 'copied');
   draft.planned({
     blobs: [config, layer, late],
-    skipped: [{ ...layer, reason: 'foreign' }],
+    foreign: [
+      { ...left, entry: amd64.digest },
+      { ...left, entry: bare.digest },
+    ],
     selected: [amd64, attestation, bare],
   });
   draft.blob(config, 'present');
@@ -56,7 +59,9 @@ test('the first word on a blob stands, and platforms are complete when they are 
     { platform: 'linux/amd64', digest: amd64.digest, complete: false },
     { platform: 'unknown', digest: bare.digest, complete: false },
   ]);
-  assert.deepEqual(partial.skipped, [{ ...layer, reason: 'foreign' }]);
+  assert.deepEqual(partial.skipped, [
+    { ...left, reason: 'foreign layer: its bytes are elsewhere, and urls are not followed' },
+  ]);
   draft.blob(late, 'copied');
   draft.covered({ complete: true, entries: [{ entry: amd64, complete: true }] });
   const requests = { total: 3, ping: 0, token: 0, manifest: 1, blob: 2, redirected: 0 };
@@ -80,7 +85,7 @@ test('the tallies never add up to more than the total, and to just that when eve
     fc.property(all, (blobs) => {
       const draft = receiptDraft(reference);
       const described = blobs.map(([name, size]) => blob(String(name), size));
-      draft.planned({ blobs: described, skipped: [], selected: [] });
+      draft.planned({ blobs: described, foreign: [], selected: [] });
       blobs.forEach(([, , outcome], i) => outcome !== undefined && draft.blob(described[i]!, outcome));
       const receipt = draft.finish('partial');
       assert.equal(
@@ -108,6 +113,7 @@ test('a hit counts what the wanted entries hold, shared content once', () => {
       [attestation.digest, [shared, { id: 'statement', size: 3 }]],
       [bare.digest, [{ id: 'not wanted', size: 1_000 }]],
     ]),
+    foreign: [],
   };
   const draft = receiptDraft(reference);
   draftPresent(draft, root, {

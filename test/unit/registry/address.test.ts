@@ -68,6 +68,7 @@ test('host rules: a range covers its addresses, of its own family', () => {
 test('configured hosts: another port of the endpoint is another place', () => {
   const hosts = new ConfiguredHosts({
     endpoint: url('http://127.0.0.1:5100'),
+    endpointMayBePrivate: true,
     mirrors: [url('https://mirror.example.test')],
     redirects: [],
   });
@@ -75,4 +76,26 @@ test('configured hosts: another port of the endpoint is another place', () => {
   assert.equal(hosts.reachOf(url('https://mirror.example.test/x')), 'configured');
   assert.equal(hosts.reachOf(url('http://127.0.0.1:5101/x')), 'public');
   assert.equal(hosts.reachOf(url('https://127.0.0.1:5100/x')), 'public');
+});
+
+test('configured hosts: an endpoint that was not written must be public, mirrors need not; a rule of redirects opens it, too', () => {
+  const settings = {
+    endpoint: url('https://registry.example.test'),
+    endpointMayBePrivate: false,
+    mirrors: [url('https://mirror.example.test')],
+    redirects: [] as string[],
+  };
+  const hosts = new ConfiguredHosts(settings);
+  assert.ok(hosts.isOrigin(url('https://registry.example.test/x')));
+  assert.equal(hosts.reachOf(url('https://registry.example.test/x')), 'public');
+  assert.equal(hosts.reachOf(url('https://mirror.example.test/x')), 'configured');
+  assert.equal(
+    hosts.permissionFor('registry.example.test'),
+    'write "endpoint: https://registry.example.test" for the registry',
+  );
+  assert.match(hosts.permissionFor('cdn.example.test'), /^add "cdn.example.test" or its range to "redirects"/);
+  const named = new ConfiguredHosts({ ...settings, redirects: ['registry.example.test'] });
+  assert.equal(named.reachOf(url('https://registry.example.test/x')), 'configured');
+  const written = new ConfiguredHosts({ ...settings, endpointMayBePrivate: true });
+  assert.match(written.permissionFor('registry.example.test'), /"redirects"/);
 });

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 import type { Credentials } from '../../../lib/registry/credentials.ts';
 import { DockerCredentials } from '../../../lib/registry/docker-credentials.ts';
-import { parseEcrHost } from '../../../lib/registry/ecr-credentials.ts';
+import { parseEcrHost } from '../../../lib/registry/ecr-host.ts';
 
 let folder = '';
 const path = process.env.PATH;

@@ -4,9 +4,9 @@ import { UpstreamRefusedError } from '../../../lib/errors/cache-error.ts';
 import { ConfiguredHosts, HostRules } from '../../../lib/registry/address.ts';
 import { parseRealm } from '../../../lib/registry/realm.ts';
 
-const realm = (text: string, endpoint: string, realms: string[] = []): string => {
+const realm = (text: string, endpoint: string, realms: string[] = [], endpointMayBePrivate = true): string => {
   const base = new URL(endpoint);
-  const hosts = new ConfiguredHosts({ endpoint: base, mirrors: [], redirects: [] });
+  const hosts = new ConfiguredHosts({ endpoint: base, endpointMayBePrivate, mirrors: [], redirects: [] });
   return parseRealm(text, base, new HostRules(realms), hosts).reach;
 };
 
@@ -52,6 +52,12 @@ for (const [text, endpoint, realms] of refused) {
   test(`realm: ${JSON.stringify(text)} is refused for ${endpoint}`, () =>
     assert.throws(() => realm(text, endpoint, realms), UpstreamRefusedError));
 }
+
+test('realm: at the host of an endpoint that was not written it must be public, like the endpoint', () => {
+  assert.equal(realm('https://quay.io/v2/auth', 'https://quay.io', [], false), 'public');
+  assert.equal(realm('https://127.0.0.1:5001/token', 'https://127.0.0.1:5000', [], false), 'public');
+  assert.equal(realm('https://quay.io/v2/auth', 'https://quay.io', ['quay.io'], false), 'configured');
+});
 
 test('realm: the refusal names the host and the setting, not the query', () => {
   assert.throws(

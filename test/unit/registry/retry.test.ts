@@ -46,7 +46,7 @@ test('retries: other errors are thrown at once', async () => {
   assert.equal(tries, 1);
 });
 
-test('retries: a Retry-After above the limit fails at once, of a 503 too', async () => {
+test('retries: a Retry-After above the limit fails at once, as what it is: 429 or 503', async () => {
   for (const error of [
     new RateLimitedError('read', 'slow down', 5000),
     new UpstreamUnavailableError('read', 'maintenance', { retryAfterMs: 5000 }),
@@ -56,10 +56,7 @@ test('retries: a Retry-After above the limit fails at once, of a 503 too', async
       tries++;
       return Promise.reject(error);
     });
-    await assert.rejects(
-      failing,
-      (thrown) => thrown instanceof RateLimitedError && thrown.retryAfterMs === 5000 && thrown.retryable,
-    );
+    await assert.rejects(failing, (thrown) => thrown === error);
     assert.equal(tries, 1);
   }
 });

@@ -1,0 +1,51 @@
+import { ContentLostError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Upstream } from '../registry/upstream.ts';
+import { copyMissing } from './copy-blob.ts';
+import { findMissing } from './presence.ts';
+import type { PullDeps } from './pull-request.ts';
+import type { ReceiptDraft } from './receipt-draft.ts';
+
+/** Brings the blobs of one pull into the cache, and tallies them. */
+export interface Copier {
+  /** Every blob of `wanted` is in the cache and may be used here (I9). One that was brought before is not asked for again. */
+  readonly copy: (wanted: readonly Descriptor[]) => Promise<void>;
+  /** Brings a config and reads it. One that the store lost behind the catalogue's back is brought again. */
+  readonly obtain: (config: Descriptor) => Promise<Uint8Array>;
+}
+
+export function copier(deps: PullDeps, upstream: Upstream, draft: ReceiptDraft, signal: AbortSignal): Copier {
+  const brought = new Set<Digest>();
+  const copy = async (wanted: readonly Descriptor[]): Promise<void> => {
+    const blobs = wanted.filter((blob) => !brought.has(blob.digest));
+    const { present, missing } = await findMissing(deps, upstream, blobs, signal);
+    for (const blob of present) draft.blob(blob, 'present');
+    deps.progress?.planned?.(wanted.length, missing);
+    await copyMissing(deps, upstream, missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+    for (const blob of blobs) brought.add(blob.digest);
+  };
+  const read = (config: Descriptor): Promise<Uint8Array> => deps.store.read(config, deps.limits.manifestBytes, signal);
+  return {
+    copy,
+    async obtain(config) {
+      await copy([config]);
+      try {
+        return await read(config);
+      } catch (error) {
+        if (!(error instanceof ContentLostError)) throw error;
+        await forget(deps, config, signal);
+        brought.delete(config.digest);
+      }
+      await copy([config]);
+      return await read(config);
+    },
+  };
+}
+
+/** The row says that the content is there, the store knows better. */
+async function forget(deps: PullDeps, { digest }: Descriptor, signal: AbortSignal): Promise<void> {
+  const row = (await deps.catalog.findBlobs([digest], signal)).get(digest);
+  const stored = await deps.store.find(digest, signal);
+  if (row !== undefined) await deps.catalog.markBlobLost(row, stored?.etag, signal);
+}
