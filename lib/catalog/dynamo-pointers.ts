@@ -1,4 +1,4 @@
-import { CatalogError, LeaseLostError, type CacheError } from '../errors/cache-error.ts';
+import { CatalogError, ContentSweptError, LeaseLostError, type CacheError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
 import type { Fence } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';
@@ -57,11 +57,16 @@ const stillHeld = (lock: Fence): Check => ({
 /** Why a publication did not happen; `failed` is in the order of its writes. */
 function refusal([lockFailed, epochFailed]: readonly boolean[], { reference }: Publication, lock: Fence): CacheError {
   if (lockFailed === true) return lost(lock, 'publish');
-  const why =
-    epochFailed === true
-      ? 'content was swept or found to be lost while this pull was under way'
-      : 'its pointer is not as it was read under the lock';
-  return new CatalogError('publish', `${formatReference(reference)} was not published: ${why}; pull again`);
+  const name = formatReference(reference);
+  return epochFailed === true
+    ? new ContentSweptError(
+        'publish',
+        `${name}: content was swept or found to be lost while this pull was under way; pull again`,
+      )
+    : new CatalogError(
+        'publish',
+        `${name}: its pointer is not as it was read under the lock; nothing was changed, pull again`,
+      );
 }
 
 const lost = (lock: Fence, op: string): LeaseLostError =>

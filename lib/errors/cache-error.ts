@@ -188,6 +188,13 @@ export class CatalogError extends CacheError {
   }
 }
 
+/** Content that a publication may count on was swept, or found to be lost, after the pull had looked. Looking again mends it. */
+export class ContentSweptError extends CacheError {
+  constructor(op: string, message: string) {
+    super(message, { op, origin: 'catalog', retryable: true });
+  }
+}
+
 /** Our lease was not renewed in time or somebody took it over. All work under it stops. */
 export class LeaseLostError extends CacheError {
   constructor(op: string, message: string, cause?: unknown) {

@@ -1,7 +1,8 @@
 import type { Found, Root } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
-import { CacheError, DeadlineError } from '../errors/cache-error.ts';
+import { CacheError, ContentSweptError, DeadlineError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
+import type { Lease } from '../lock/lease.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { copier } from './copier.ts';
 import { coverage, wantedPlatforms, type Coverage, type Wanted } from './coverage.ts';
@@ -22,6 +23,9 @@ import { resolveRoot } from './resolve.ts';
  *   I5  nothing is lost by a kill      leases expire, and what was finished is found again       steps 3 and 6
  *   I9  knowing a digest is no right   a link needs proof by this repository                     presence.ts
  */
+
+/** Tries to land one answer. */
+const LANDINGS = 3;
 
 /**
  * Makes sure that what the reference means, for the requested platforms, is all in the cache, and copies only what is missing.
@@ -52,35 +56,61 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
     // 3. Somebody may just have finished.
     const now = await deps.catalog.find(reference, { consistent: true, signal });
     if (isAnswered(request, arrivedMs, arrived, now, wanted)) return hit(draft, now, wanted);
-    const epoch = await deps.catalog.readEpoch(signal);
 
-    // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
-    const { checkedMs, known, manifest } = await resolveRoot(deps, upstream, reference, wanted, lock, signal);
-    const ground = { reference, pointer: now.pointer, checkedMs, epoch };
-    if (known !== undefined) {
-      draftPresent(draft, known.root, known.covered);
-      if (now.pointer?.published === known.root.digest) return draft.finish('hit', upstream.requests);
-      await publish(deps, ground, publishedKnown(known.root, known.covered), lock, signal);
-      return draft.finish('pulled', upstream.requests);
+    // 4. to 7. Once more from there, still under the lock, if content that we counted on was found to be lost meanwhile.
+    for (let tries = 1; ; tries++) {
+      try {
+        return await land({ deps, upstream, request, wanted, now, lock, draft, signal });
+      } catch (error) {
+        if (!(error instanceof ContentSweptError) || tries === LANDINGS) throw error;
+      }
     }
-    draft.resolved(manifest.descriptor);
-
-    // 5. What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
-    const { copy, obtain } = copier(deps, upstream, draft, signal);
-    const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
-    draft.planned(plan);
-
-    // 6. Blobs, then manifests, children first.
-    await copy(plan.blobs);
-    await landManifests(deps, upstream, plan, signal);
-
-    // 7. Last of all, and only if the lock is still ours.
-    await publish(deps, ground, publishedByPlan(plan), lock, signal, () => draft.covered(coveredBy(plan)));
-    return draft.finish('pulled', upstream.requests);
   } catch (error) {
     if (isStopped(deadline, error)) return draft.finish('partial', upstream?.requests);
     throw error;
   }
+}
+
+/** A pull that holds its lock. */
+interface Landing {
+  readonly deps: PullDeps;
+  readonly upstream: Upstream;
+  readonly request: PullRequest;
+  readonly wanted: Wanted;
+  /** What the cache knew when the lock was taken. */
+  readonly now: Found;
+  readonly lock: Lease;
+  readonly draft: ReceiptDraft;
+  readonly signal: AbortSignal;
+}
+
+async function land({ deps, upstream, request, wanted, now, lock, draft, signal }: Landing): Promise<Receipt> {
+  const { reference } = request;
+  const epoch = await deps.catalog.readEpoch(signal);
+
+  // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
+  const { checkedMs, known, manifest } = await resolveRoot(deps, upstream, reference, wanted, lock, signal);
+  const ground = { reference, pointer: now.pointer, checkedMs, epoch };
+  if (known !== undefined) {
+    draftPresent(draft, known.root, known.covered);
+    if (now.pointer?.published === known.root.digest) return draft.finish('hit', upstream.requests);
+    await publish(deps, ground, publishedKnown(known.root, known.covered), lock, signal);
+    return draft.finish('pulled', upstream.requests);
+  }
+  draft.resolved(manifest.descriptor);
+
+  // 5. What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
+  const { copy, obtain } = copier(deps, upstream, draft, signal);
+  const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
+  draft.planned(plan);
+
+  // 6. Blobs, then manifests, children first.
+  await copy(plan.blobs);
+  await landManifests(deps, upstream, plan, signal);
+
+  // 7. Last of all, and only if the lock is still ours.
+  await publish(deps, ground, publishedByPlan(plan), lock, signal, () => draft.covered(coveredBy(plan)));
+  return draft.finish('pulled', upstream.requests);
 }
 
 /** Time is over; an error that no later try can mend is told all the same. */

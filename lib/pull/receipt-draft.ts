@@ -18,7 +18,7 @@ export interface ReceiptDraft {
   resolved(root: Descriptor): void;
   /** The pull wants these blobs and leaves out those. */
   planned(plan: Pick<Plan, 'blobs' | 'foreign' | 'selected'>): void;
-  /** The first word on a blob stands: what was copied early is found present later. */
+  /** Whoever brought a blob stands: what was copied early is found present later, and what seemed present may have to be copied. */
   blob(blob: Descriptor, outcome: Outcome): void;
   /** The platforms as they are now. */
   covered(coverage: Coverage): void;
@@ -42,7 +42,7 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
       platforms = platformsOf(plan.selected.map((entry) => ({ entry, complete: false })));
     },
     blob({ digest, size }, outcome): void {
-      if (!outcomes.has(digest)) outcomes.set(digest, { size, outcome });
+      if ((outcomes.get(digest)?.outcome ?? 'present') === 'present') outcomes.set(digest, { size, outcome });
     },
     covered(coverage): void {
       platforms = platformsOf(coverage.entries);

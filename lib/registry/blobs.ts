@@ -209,7 +209,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     if (this.#reconnects > this.#pace.reconnects) {
       throw this.#gaveUp(`${this.#pace.reconnects} reconnects did not bring it to its end`);
     }
-    // After progress at once; so does the first reconnect without much of it.
+    // At once after progress, and the first time without.
     const tries = Math.max(this.#stalls, this.#hiccups);
     if (tries > 1) await sleep(backoffMs(tries), signal);
     await this.open();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import type { BlobRow } from '../../lib/catalog/catalog.ts';
 import { blobKey, NOBODY } from '../../lib/catalog/keys.ts';
-import { CatalogError, LeaseLostError } from '../../lib/errors/cache-error.ts';
+import { ContentSweptError, LeaseLostError } from '../../lib/errors/cache-error.ts';
 import type { Descriptor } from '../../lib/oci/descriptor.ts';
 import type { Digest } from '../../lib/oci/digest.ts';
 import { privateDomain, PUBLIC } from '../../lib/reference/trust-domain.ts';
@@ -169,7 +169,7 @@ export function blobRows(table: () => TableUnderTest): void {
     assert.equal(await reach.catalog.markBlobLost(seen, undefined, forever), true);
     assert.equal(await reach.catalog.readEpoch(forever), epoch + 1, 'a lost answer is not written twice');
     const publication = publicationOf(reference, someIndex(), { epoch });
-    await assert.rejects(reach.catalog.publish(publication, lock, forever), CatalogError);
+    await assert.rejects(reach.catalog.publish(publication, lock, forever), ContentSweptError);
     assert.deepEqual(await found(reach, reference), {});
   });
 

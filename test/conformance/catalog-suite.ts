@@ -4,6 +4,7 @@ import { blobRows } from './catalog-blobs.ts';
 import { linksAndUses } from './catalog-graph.ts';
 import { images } from './catalog-images.ts';
 import { publishing } from './catalog-publish.ts';
+import { largestRoots } from './catalog-size.ts';
 
 /** What every implementation of the catalogue must do; `make` starts a server of its own for the suite. */
 export function catalogSuite(name: string, make: () => Promise<DynamoEndpoint>): void {
@@ -17,6 +18,7 @@ export function catalogSuite(name: string, make: () => Promise<DynamoEndpoint>):
     describe('blobs', () => blobRows(() => table));
     // One of them waits for many rounds of back-off.
     describe('links and uses', { concurrency: 4 }, () => linksAndUses(() => table));
+    describe('limits', () => largestRoots(() => table));
     describe('images', () => images(() => table));
   });
 }

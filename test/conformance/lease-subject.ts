@@ -5,7 +5,7 @@ import { isLease, type Lease, type Leases, type LeaseWatch } from '../../lib/loc
 import { forever } from '../support/table-under-test.ts';
 
 /** Long enough for a busy machine, short enough to wait for. */
-export const DURATION_MS = 900;
+export const DURATION_MS = 1_500;
 
 /** A lease name that no other test uses. */
 export const freshName = (): string => `pull:registry.example.test/${randomUUID()}:v1`;
