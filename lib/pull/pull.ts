@@ -49,7 +49,7 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
     if (!request.alwaysPull && isCached(arrived, wanted)) return hit(draft, arrived, wanted);
 
     // 2. One puller per reference from here on. A registry that is not configured ends it before.
-    upstream = await deps.upstreams.open(reference.repository);
+    upstream = await deps.upstreams.open(reference.repository, deadline);
     await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline);
     const signal = AbortSignal.any([deadline, lock.signal]);
 

@@ -21,7 +21,10 @@ export interface RegistrySettings {
    * to private addresses behind a VPC endpoint. False for an endpoint made of the registry's name: DNS alone must not lead us into a private network.
    */
   readonly endpointMayBePrivate: boolean;
-  /** Tried before the endpoint, in order; left on connection errors and 5xx. Never sent the registry's credentials. May be private. */
+  /**
+   * Tried before the endpoint, in order; left on connection errors and 5xx. Not asked while the registry is read with credentials: a mirror never sees
+   * them, so what it gives does not prove that they may read it (I9).
+   */
   readonly mirrors: readonly URL[];
   readonly credentials: CredentialSource;
   /** Token realms beyond I7's defaults: hosts, `host:port`, or https origins. */
