@@ -18,7 +18,7 @@ export const LIMITS = {
   /** Indexes below indexes. */
   depth: { default: 4, min: 0, max: 16 },
   /** Descriptors in one manifest, and manifests in one tree. */
-  fanOut: { default: 1000, min: 1, max: 10_000 },
+  fanOut: { default: 1000, min: 1, max: 1000 },
   /** All blobs of one pull together. */
   totalBytes: { default: 100 * GIB, min: 1, max: Number.MAX_SAFE_INTEGER },
   /** Blobs that one pull copies at the same time. */

@@ -114,15 +114,17 @@ async function ingest(
   signal: AbortSignal,
 ): Promise<StoredContent> {
   for (let attempt = 1; ; attempt++) {
+    let committing = false;
     try {
       await using into = await deps.store.begin(blob, upstream.domain, signal);
       for await (const chunk of counted(deps, blob, await upstream.openBlob(blob, into.offset, signal))) {
         await into.write(chunk);
       }
+      committing = true;
       return await into.commit();
     } catch (error) {
       // A writer without a claim (one that lost it) was committing the same key: the upload has to start again.
-      const again = error instanceof StoreError && error.op === 'commit' && error.retryable && attempt < INGESTS;
+      const again = committing && error instanceof StoreError && error.retryable && attempt < INGESTS;
       if (!again || signal.aborted) throw error;
     }
   }
