@@ -57,6 +57,8 @@ export interface PublicationContext {
   readonly reference: Reference;
   readonly pointer: Pointer | undefined;
   readonly checkedMs: number;
+  /** What the repository had complete of the root before. */
+  readonly before: readonly Digest[];
   readonly epoch: number;
 }
 
@@ -113,11 +115,11 @@ export async function publish(
   await deps.refs.write(
     { registry, path, pointer: pointerOf(reference) },
     {
-      reference: `${registry}/${path}`,
+      reference: `${registry}/${path}${reference.digest === undefined ? ':' : ''}${pointerOf(reference)}`,
       digest,
       mediaType,
       size,
-      complete: published.complete,
+      complete: [...new Set([...context.before, ...published.complete])].sort(),
       publishedMs,
       generation: pointer.generation,
     },

@@ -89,8 +89,8 @@ async function land({ deps, upstream, request, wanted, now, lock, draft, signal 
   const epoch = await deps.catalog.readEpoch(signal);
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
-  const { checkedMs, known, manifest } = await resolveRoot(deps, upstream, reference, wanted, lock, signal);
-  const ground = { reference, pointer: now.pointer, checkedMs, epoch };
+  const { checkedMs, before, known, manifest } = await resolveRoot(deps, upstream, reference, wanted, lock, signal);
+  const ground = { reference, pointer: now.pointer, checkedMs, epoch, before };
   if (known !== undefined) {
     draftPresent(draft, known.root, known.covered);
     if (now.pointer?.published === known.root.digest) return draft.finish('hit', upstream.requests);

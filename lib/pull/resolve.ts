@@ -1,6 +1,7 @@
 import type { Root } from '../catalog/catalog.ts';
 import { ManifestUnknownError } from '../errors/cache-error.ts';
 import type { Lease } from '../lock/lease.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { Reference } from '../reference/reference.ts';
 import type { Resolution, Upstream } from '../registry/upstream.ts';
 import { coverage, type Coverage, type Wanted } from './coverage.ts';
@@ -11,7 +12,11 @@ import { held, readManifest, type HeldManifest } from './read-manifest.ts';
 const MOVES = 2;
 
 /** What the reference means at the upstream now: a root that this repository has complete already, or one whose bytes were just read. */
-export type Resolved = { readonly checkedMs: number } & (
+export type Resolved = {
+  readonly checkedMs: number;
+  /** What this repository had complete of that root before. */
+  readonly before: readonly Digest[];
+} & (
   | { readonly known: { readonly root: Root; readonly covered: Coverage }; readonly manifest?: never }
   | { readonly known?: never; readonly manifest: HeldManifest }
 );
@@ -38,13 +43,12 @@ export async function resolveRoot(
     if (reference.digest === undefined) await deps.catalog.recordResolution(reference, digest, checkedMs, lock, signal);
 
     const { root, linked } = await deps.catalog.findRoot(upstream.repository, digest, signal);
+    const before = [...(linked ?? [])].filter((entry) => root?.complete.has(entry) === true);
     const covered = coverage({ ...(root && { root }), ...(linked && { linked }) }, wanted);
-    if (root !== undefined && covered.complete) return { checkedMs, known: { root, covered } };
+    if (root !== undefined && covered.complete) return { checkedMs, before, known: { root, covered } };
     try {
-      return {
-        checkedMs,
-        manifest: await readRoot(deps, upstream, resolution, linked === undefined ? undefined : root, signal),
-      };
+      const manifest = await readRoot(deps, upstream, resolution, linked === undefined ? undefined : root, signal);
+      return { checkedMs, before, manifest };
     } catch (error) {
       // 404 by digest right after the name was resolved to it: the tag moved in between.
       const moved = error instanceof ManifestUnknownError && reference.digest === undefined && moves < MOVES;

@@ -71,11 +71,12 @@ export interface ContentStore {
 
 /** What a tag meant when it was last published: lets the table be rebuilt from the bucket. */
 export interface RefRecord {
+  /** `registry/repository:tag`, or `…@digest`. */
   readonly reference: string;
   readonly digest: Digest;
   readonly mediaType: string;
   readonly size: number;
-  /** The children that were complete. */
+  /** What the repository held complete of it: the root itself and its entries, whichever pulls brought them. */
   readonly complete: readonly Digest[];
   readonly publishedMs: number;
   readonly generation: number;

@@ -1,6 +1,8 @@
+import { GetObjectCommand } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
+import type { RefRecord } from '../../../lib/store/content-store.ts';
+import { rawS3, openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import { multiArchImage, noiseImage, noiseLayer, upstreamImage } from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 
@@ -64,6 +66,18 @@ describe('a pull of a multi-arch image', () => {
   test('of all platforms is a hit now', async () => {
     assert.equal((await cache.pull(reference)).outcome, 'hit');
     assert.equal((await cache.validate(reference, { deep: true })).state, 'complete');
+  });
+
+  test('left a record in the bucket that names everything the repository holds of it', async () => {
+    const s3 = rawS3(bench.stack);
+    const key = 'refs/registry.example.test/team/multi/v1.json';
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bench.stack.bucket, Key: key }));
+    const record = JSON.parse(await Body!.transformToString()) as RefRecord;
+    s3.destroy();
+    assert.equal(record.reference, reference);
+    assert.equal(record.digest, image.root.digest);
+    assert.equal(record.generation, 2);
+    assert.deepEqual(record.complete, [...image.manifests.keys()].sort());
   });
 
   test('with alwaysPull asks the upstream and moves nothing', async () => {
