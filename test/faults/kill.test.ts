@@ -43,11 +43,15 @@ before(async () => {
   s3 = await bench.use(startFaultProxy(bench.stack.s3Endpoint));
   dynamo = await bench.use(startFaultProxy(bench.stack.dynamoEndpoint));
   const registries = { [REGISTRY]: { endpoint: upstream.origin, credentials: 'none' } };
-  const limits = { leaseSeconds: 1, partBytes: PART, parallelBlobs: 2 };
+  const limits = { leaseSeconds: 10, partBytes: PART, parallelBlobs: 2 };
   cache = await bench.use(openCache(bench.stack, { registries, limits }));
   const endpoints = { s3Endpoint: s3.endpoint, dynamoEndpoint: dynamo.endpoint };
-  victims = await bench.use(openCache(bench.stack, { registries, limits, ...endpoints }));
-  await using measured = await startPullingProcess(victims.environment);
+  const watched = await bench.use(openCache(bench.stack, { registries, limits, ...endpoints }));
+  // A waiter goes by the lease of the dead: only theirs are short.
+  victims = await bench.use(
+    openCache(bench.stack, { registries, limits: { ...limits, leaseSeconds: 1 }, ...endpoints }),
+  );
+  await using measured = await startPullingProcess(watched.environment);
   upstream.addImage('kill/measured', upstreamImage(image(-1), 'v1'));
   const [receipt] = await measured.pull({ reference: `${REGISTRY}/kill/measured:v1` });
   assert.ok(receipt !== undefined && receipt.error === undefined && receipt.outcome === 'pulled');
