@@ -1,7 +1,7 @@
 import type { CreateTableCommandInput, UpdateTimeToLiveCommandInput } from '@aws-sdk/client-dynamodb';
 
 /** The attribute by which DynamoDB expires rows: epoch seconds, the only time in the table that is not in milliseconds. */
-export const TTL_ATTRIBUTE = 'expiresSeconds';
+const TTL_ATTRIBUTE = 'expiresSeconds';
 
 /** The one table of the cache, as CreateTable wants it: string keys `pk` and `sk`, on demand, no index and no stream. */
 export function tableDefinition(table: string): CreateTableCommandInput {

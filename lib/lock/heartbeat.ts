@@ -1,5 +1,5 @@
 /** What keeps one lease alive. */
-export interface HeartbeatOptions {
+interface HeartbeatOptions {
   /** How long the lease stands without a renewal. */
   readonly durationMs: number;
   /** When the write that acquired it was sent, by the monotonic clock. */

@@ -136,7 +136,7 @@ export async function startPullBench(options: PullBenchOptions = {}): Promise<Pu
 }
 
 /** What a successful receipt says of itself. */
-export function assertAddsUp(receipt: Receipt): void {
+function assertAddsUp(receipt: Receipt): void {
   assert.ok(receipt.outcome === 'pulled' || receipt.outcome === 'hit');
   for (const tally of [receipt.blobs, receipt.bytes]) {
     assert.equal(tally.present + tally.copied + tally.copiedElsewhere, tally.total);

@@ -37,7 +37,7 @@ export interface ClientOptions {
 }
 
 /** Resolves only the given names. */
-export function lookupOf(names: Readonly<Record<string, readonly string[]>>): LookupFunction {
+function lookupOf(names: Readonly<Record<string, readonly string[]>>): LookupFunction {
   return (host, options, callback) => {
     const addresses = (names[host] ?? []).map((address) => ({ address, family: isIP(address) }));
     const [first] = addresses;
