@@ -153,6 +153,8 @@ export interface Catalog {
   findUses(digest: Digest, signal: AbortSignal): Promise<readonly Use[]>;
   /** Takes `children` out of the root's complete set. */
   uncomplete(root: Digest, children: readonly Digest[], signal: AbortSignal): Promise<void>;
+  /** Puts `children` back, if nothing was swept or found to be lost since `epoch` was read. False if it was. */
+  recomplete(root: Digest, children: readonly Digest[], epoch: number, signal: AbortSignal): Promise<boolean>;
 
   /** Moves `resolved`, if the lock is still ours. @throws LeaseLostError */
   recordResolution(

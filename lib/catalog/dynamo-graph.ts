@@ -1,5 +1,6 @@
 import type { Catalog } from './catalog.ts';
-import type { Table } from './dynamo-table.ts';
+import { epochUnchanged } from './dynamo-epoch.ts';
+import type { Table, Update } from './dynamo-table.ts';
 import { linkKey, repoKey, rootKey, useKey } from './keys.ts';
 
 /** Who may serve what, who needs what, and what is all there no more. */
@@ -26,6 +27,15 @@ export function graphWrites(table: Table) {
         'take back completeness',
         signal,
       );
+    },
+    async recomplete(root, children, epoch, signal) {
+      const again: Update = {
+        key: rootKey(root),
+        update: 'ADD complete :children',
+        condition: 'attribute_exists(pk)',
+        values: { ':children': new Set(children) },
+      };
+      return (await table.transact([epochUnchanged(epoch), again], 'put back completeness', signal)) === undefined;
     },
   } satisfies Partial<Catalog>;
 }

@@ -3,14 +3,13 @@ import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
 import type { Fence } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Catalog, Pointer, Publication } from './catalog.ts';
+import { epochUnchanged } from './dynamo-epoch.ts';
 import type { Check, Table, Update } from './dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
-import { leaseKey, rootKey, rootLinkKey, SWEEP_KEY, tagKey } from './keys.ts';
+import { leaseKey, rootKey, rootLinkKey, tagKey } from './keys.ts';
 
 /** The row is as it was read under the lock; only a holder of that lock writes it. */
 const POINTER_UNCHANGED = 'attribute_not_exists(generation) OR generation = :seen';
-/** Nothing that this image may need was swept, or found to be lost, meanwhile. */
-const EPOCH_UNCHANGED = 'attribute_not_exists(epoch) OR epoch = :epoch';
 
 const DAY_MS = 86_400_000;
 
@@ -29,14 +28,9 @@ export function pointerWrites(table: Table) {
 
     async publish(publication, lock, signal) {
       const pointer = nextPointer(publication);
-      const epoch: Check = {
-        key: SWEEP_KEY,
-        condition: EPOCH_UNCHANGED,
-        values: { ':epoch': publication.epoch },
-      };
       const writes = [
         stillHeld(lock),
-        epoch,
+        epochUnchanged(publication.epoch),
         pointerUpdate(publication, pointer),
         rootUpdate(publication),
         rootLinkUpdate(publication),

@@ -66,7 +66,7 @@ function imageLines(rows: readonly ImageRow[]): string[] {
     rows.map((row) => [
       row.reference,
       shortDigest(row.digest),
-      row.platforms.map(printable).join(', '),
+      row.platforms.map(printable).join(', ') || 'none complete',
       row.size === null ? 'unknown' : formatBytes(row.size),
       row.checked ?? 'never',
     ]),

@@ -12,6 +12,7 @@ import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
 import { resolveRoot } from './resolve.ts';
+import { findRestored } from './restore.ts';
 
 /*
  * The invariants this story keeps (docs/design.md, section 2):
@@ -53,8 +54,8 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
     await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline);
     const signal = AbortSignal.any([deadline, lock.signal]);
 
-    // 3. Somebody may just have finished.
-    const now = await deps.catalog.find(reference, { consistent: true, signal });
+    // 3. Somebody may just have finished, or have brought back what was lost.
+    const now = await findRestored(deps, reference, wanted, signal);
     if (isAnswered(request, arrivedMs, arrived, now, wanted)) return hit(draft, now, wanted);
 
     // 4. to 7. Once more from there, still under the lock, if content that we counted on was found to be lost meanwhile.

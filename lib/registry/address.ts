@@ -121,7 +121,7 @@ export class ConfiguredHosts {
   permissionFor(host: string): string {
     const { origin } = this.#endpoint;
     return hostOf(this.#endpoint) === host && !this.#privateOrigins.has(origin)
-      ? `write "endpoint: ${origin}" for the registry`
+      ? `write "endpoint: ${origin}" for the registry (http:// if it speaks plain HTTP)`
       : `add ${JSON.stringify(host)} or its range to "redirects" of the registry`;
   }
 }

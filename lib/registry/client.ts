@@ -99,7 +99,7 @@ function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): 
 function unknownRegistry(repository: Repository, registries: ReadonlyMap<string, RegistrySettings>): UnknownNameError {
   const known = [...registries.keys()].join(', ');
   return new UnknownNameError(
-    `registry ${repository.registry} is not configured (configured: ${known === '' ? 'none' : known}); add ${JSON.stringify(repository.registry)} to "registries" to pull ${formatRepository(repository)}`,
+    `registry ${repository.registry} is not configured (configured: ${known === '' ? 'none' : known}); to pull ${formatRepository(repository)}, write ${JSON.stringify(repository.registry)}, and every other registry you want, under "registries" of the configuration file: it replaces the built-in list`,
   );
 }
 

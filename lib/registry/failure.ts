@@ -22,9 +22,11 @@ const TIMEOUTS = new Set([
 ]);
 const UNTRUSTED =
   /^(?:CERT_|ERR_TLS_CERT|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|HOSTNAME_MISMATCH)/;
+/** What OpenSSL makes of an answer in plain HTTP. */
+const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG']);
 
 /**
- * What a broken connection means: transient, unless the certificate is not trusted. Errors of our own pass through.
+ * What a broken connection means: transient, unless the certificate is not trusted or there is no TLS. Errors of our own pass through.
  *
  * @param where host and path, without a query.
  */
@@ -36,6 +38,14 @@ export function connectionFailure(op: string, where: string, error: unknown): Ca
     return new UpstreamRefusedError(
       op,
       `the certificate of ${where} is not trusted (${why}); if it is right, add its CA to "ca" of the registry`,
+      error,
+    );
+  }
+  if (NO_TLS.has(code)) {
+    const host = where.replace(/^https?:\/\//, '').split('/')[0] ?? '';
+    return new UpstreamRefusedError(
+      op,
+      `${host} does not speak TLS; if it is a registry that speaks plain HTTP, write "endpoint: http://${host}" for it`,
       error,
     );
   }

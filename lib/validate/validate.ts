@@ -1,14 +1,13 @@
 import type { BlobRow, Catalog, Found, Root } from '../catalog/catalog.ts';
-import { ContentLostError } from '../errors/cache-error.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
+import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import { hexOf, type Digest } from '../oci/digest.ts';
-import { blobsOf, parseManifest } from '../oci/manifest.ts';
-import { isIndexType } from '../oci/media-type.ts';
 import { formatPlatform, type Platform } from '../oci/platform.ts';
 import { isImageEntry, platformName, selectEntries } from '../oci/select.ts';
 import { coverage, platformsFor, wantedPlatforms, type Coverage, type Wanted } from '../pull/coverage.ts';
 import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
+import { findRestored } from '../pull/restore.ts';
+import { storedContents } from '../pull/stored-contents.ts';
 import type { ReceiptPlatform } from '../pull/receipt.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { ContentStore, StoredContent } from '../store/content-store.ts';
@@ -56,7 +55,9 @@ export interface Validation {
 export async function validate(deps: ValidateDeps, request: ValidateRequest, signal: AbortSignal): Promise<Validation> {
   const { reference } = request;
   const wanted = wantedPlatforms(request.platforms, deps.defaultPlatforms(reference.repository.registry));
-  const before = await deps.catalog.find(reference, { consistent: true, signal });
+  const before = request.deep
+    ? await findRestored(deps, reference, wanted, signal)
+    : await deps.catalog.find(reference, { consistent: true, signal });
   if (before.root === undefined || before.linked === undefined) {
     return { reference: formatReference(reference), digest: null, state: 'unknown', platforms: [], missing: [] };
   }
@@ -114,7 +115,7 @@ async function missingOf(
       });
       continue;
     }
-    missing.push(...(await missingBelow(deps, entry, platformName(entry), signal)));
+    missing.push(...(await missingBelow(deps, entry, linked?.has(entry.digest) === true, signal)));
   }
   if (missing.length === 0)
     missing.push({ ...sized(root), reason: 'its content changed after it was published; pull it again' });
@@ -123,46 +124,36 @@ async function missingOf(
 
 async function missingBelow(
   deps: ValidateDeps,
-  entry: Descriptor,
-  platform: string,
+  entry: IndexEntry,
+  wasComplete: boolean,
   signal: AbortSignal,
 ): Promise<MissingContent[]> {
-  const neverPulled = [{ ...sized(entry), reason: `platform ${platform} was not pulled` }];
+  const neverPulled = [{ ...sized(entry), reason: `${describe(entry)} was not pulled` }];
   const row = (await deps.catalog.findBlobs([entry.digest], signal)).get(entry.digest);
   if (row?.state !== 'present')
     return row === undefined ? neverPulled : [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
-  const blobs = await blobsBelow(deps, entry, signal);
+  const blobs = await storedContents(deps, entry, signal);
   if (blobs === undefined) return [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
   const rows = await deps.catalog.findBlobs(
     blobs.map((blob) => blob.digest),
     signal,
   );
   const absent = blobs.filter((blob) => rows.get(blob.digest)?.state !== 'present');
-  if (absent.length === 0) return neverPulled;
+  if (absent.length === 0) {
+    return wasComplete
+      ? [{ ...sized(entry), reason: 'lost content of it is back: pull it, or validate it with --deep' }]
+      : neverPulled;
+  }
   return absent.map((blob) => ({
     ...sized(blob),
     reason: rows.has(blob.digest) ? 'gone from the store' : 'never copied',
   }));
 }
 
-const sized = ({ digest, size }: Descriptor): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size });
+const describe = (entry: IndexEntry): string =>
+  entry.attests === undefined ? `platform ${platformName(entry)}` : `the attestation of ${entry.attests}`;
 
-/** The configs and layers of a manifest in the store; undefined where the manifest itself is gone, none below an index. */
-async function blobsBelow(
-  deps: ValidateDeps,
-  entry: Descriptor,
-  signal: AbortSignal,
-): Promise<Descriptor[] | undefined> {
-  if (isIndexType(entry.mediaType)) return [];
-  try {
-    const bytes = await deps.store.read(entry, deps.limits.manifestBytes, signal);
-    const manifest = parseManifest(bytes, entry.mediaType, deps.limits);
-    return manifest.kind === 'manifest' ? blobsOf(manifest) : [];
-  } catch (error) {
-    if (error instanceof ContentLostError) return undefined;
-    throw error;
-  }
-}
+const sized = ({ digest, size }: Descriptor): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size });
 
 /** Looks at every object that the complete part of the root needs, and takes back completeness where one is gone or wrong. */
 async function findDamage(
@@ -175,7 +166,7 @@ async function findDamage(
   const contents = new Map<Digest, Descriptor>();
   for (const manifest of [root, ...complete]) {
     contents.set(manifest.digest, manifest);
-    for (const blob of (await blobsBelow(deps, manifest, signal)) ?? []) contents.set(blob.digest, blob);
+    for (const blob of (await storedContents(deps, manifest, signal)) ?? []) contents.set(blob.digest, blob);
   }
   const rows = await deps.catalog.findBlobs([...contents.keys()], signal);
   const places = limiter(PARALLEL_LOOKS);

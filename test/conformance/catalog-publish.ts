@@ -269,6 +269,22 @@ export function publishing(table: () => TableUnderTest): void {
     assert.deepEqual(await reach.catalog.findRoot(reference.repository, never, forever), {});
   });
 
+  test('recomplete puts back what it names, unless an epoch ended meanwhile or the root was never published', async () => {
+    const reference = freshReference();
+    const root = someIndex();
+    const all = [root.digest, ...root.entries.map(({ digest }) => digest)];
+    await publishNow(reach, publicationOf(reference, root));
+    await reach.catalog.uncomplete(root.digest, all, forever);
+    await table().change({ key: SWEEP_KEY, update: 'ADD epoch :one', values: { ':one': 1 } });
+    const epoch = await reach.catalog.readEpoch(forever);
+    assert.equal(await reach.catalog.recomplete(root.digest, all.slice(0, 2), epoch - 1, forever), false);
+    assert.equal(await reach.catalog.recomplete(root.digest, all.slice(0, 2), epoch, forever), true);
+    assert.deepEqual((await found(reach, reference)).root?.complete, new Set(all.slice(0, 2)));
+    const never = someDigest();
+    assert.equal(await reach.catalog.recomplete(never, [never], epoch, forever), false);
+    assert.deepEqual(await reach.catalog.findRoot(reference.repository, never, forever), {});
+  });
+
   test('lost answers: resolution and publication happened once, and succeed', async () => {
     const reference = freshReference();
     const root = someIndex();
