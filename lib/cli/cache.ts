@@ -1,4 +1,6 @@
+import { dynamoClient } from '../catalog/dynamo-client.ts';
 import { loadConfig } from '../config/config.ts';
+import { ConfigError } from '../errors/cache-error.ts';
 import { openServices, type Services } from '../services.ts';
 
 /** The cache that the configuration names, for as long as it is held. */
@@ -14,6 +16,7 @@ export interface OpenCache extends AsyncDisposable {
 export async function openCache(signal: AbortSignal): Promise<OpenCache> {
   const config = loadConfig();
   if (config.store.kind === 'aws') {
+    await requireRegion();
     const services = openServices(config, config.store);
     return { services, [Symbol.asyncDispose]: () => services.close() };
   }
@@ -35,3 +38,22 @@ export async function openCache(signal: AbortSignal): Promise<OpenCache> {
     },
   };
 }
+
+/** The SDK looks for its region with the first request, and then it would pass for a fault that a later attempt may not meet. */
+async function requireRegion(): Promise<void> {
+  const client = dynamoClient();
+  try {
+    if ((await client.config.region()) !== '') return;
+  } catch (cause) {
+    throw noRegion(cause);
+  } finally {
+    client.destroy();
+  }
+  throw noRegion();
+}
+
+const noRegion = (cause?: unknown): ConfigError =>
+  new ConfigError(
+    'ENTREPOT_BUCKET and ENTREPOT_TABLE are set, but no AWS region; set AWS_REGION, or AWS_PROFILE to a profile that has a region',
+    cause,
+  );

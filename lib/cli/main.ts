@@ -15,7 +15,7 @@ interface JsonOption {
 }
 
 interface PlatformOption extends JsonOption {
-  readonly platform: readonly string[];
+  readonly platform?: readonly string[];
 }
 
 /** Runs the command line and sets the exit code of the process: 0 done, 1 failed or partial, 2 usage or configuration. */
@@ -42,8 +42,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
   const platform = [
     '--platform <os/arch[/variant]>',
     'a platform of the image; may be repeated',
-    (value: string, earlier: readonly string[]): readonly string[] => [...earlier, value],
-    [] as readonly string[],
+    (value: string, earlier: readonly string[] = []): readonly string[] => [...earlier, value],
   ] as const;
 
   program
@@ -128,7 +127,7 @@ function runImages(options: JsonOption): Promise<ExitCode> {
 const openCache = async (signal: AbortSignal): Promise<OpenCache> => (await import('./cache.ts')).openCache(signal);
 
 const parsePlatforms = (options: PlatformOption): readonly Platform[] =>
-  options.platform.map((text) => parsePlatform(text, '--platform'));
+  (options.platform ?? []).map((text) => parsePlatform(text, '--platform'));
 
 /** Runs `work` so that the first Ctrl-C ends it cleanly, and tells what it throws as the failure of all `references`. */
 async function attempt(

@@ -37,7 +37,9 @@ export function readConfigFile(path: string, mustExist: boolean, found: Problems
   }
   // Each section is checked even where another one is wrong: all problems are listed at once.
   const { registries, limits } = document as { registries?: unknown; limits?: unknown };
-  return { path, folder, registries: isMap(registries) ? registries : undefined, limits };
+  // The key with nothing below it names no registry; the built-in list is for a file without the key.
+  const named = registries === null ? {} : registries;
+  return { path, folder, registries: isMap(named) ? named : undefined, limits };
 }
 
 const isMap = (value: unknown): value is Record<string, unknown> =>

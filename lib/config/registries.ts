@@ -39,7 +39,9 @@ export function registriesOf(
         found.add(['registries', key, 'alias'], `is the alias of ${taken} already; choose another`);
       aliases.set(entry.alias, key);
     }
-    const ca = entry?.ca === undefined ? undefined : readCa(key, resolve(file.folder, entry.ca), found);
+    // Read even where the rest of the entry is wrong: all problems are listed at once.
+    const caPath = registrySchema.shape.ca.safeParse((section as { ca?: unknown } | null)?.ca).data;
+    const ca = caPath === undefined ? undefined : readCa(key, resolve(file.folder, caPath), found);
     if (name === undefined) continue;
     if (names.has(name))
       found.add(['registries', key], `is ${name}, which the file has already; put both into one entry`);

@@ -81,7 +81,10 @@ function parseHost(value: string): string {
   try {
     parseRegistry(value);
   } catch (cause) {
-    throw new Error(`${JSON.stringify(value)} is not a host or a range; write host, host:port, IPv4, [IPv6] or a CIDR range such as 10.0.0.0/8`, { cause });
+    throw new Error(
+      `${JSON.stringify(value)} is not a host or a range; write host, host:port, IPv4, [IPv6] or a CIDR range such as 10.0.0.0/8`,
+      { cause },
+    );
   }
   return value.toLowerCase();
 }

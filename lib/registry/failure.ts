@@ -42,7 +42,7 @@ export function connectionFailure(op: string, where: string, error: unknown): Ca
     );
   }
   if (NO_TLS.has(code)) {
-    const host = where.replace(/^https?:\/\//, '').split('/')[0] ?? '';
+    const host = where.replace(/\/.*$/s, '');
     return new UpstreamRefusedError(
       op,
       `${host} does not speak TLS; if it is a registry that speaks plain HTTP, write "endpoint: http://${host}" for it`,

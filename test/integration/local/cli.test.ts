@@ -138,7 +138,9 @@ describe('the command line', { timeout: 60_000 }, () => {
       assert.notEqual(stderr, '');
     }
     assert.equal((await entrepot('--help')).code, 0);
-    assert.equal((await entrepot('pull', '--help')).code, 0);
+    const help = await entrepot('pull', '--help');
+    assert.equal(help.code, 0);
+    assert.doesNotMatch(help.stdout, /default/);
   });
 
   test('usage: a wrong configuration ends with 2', async () => {
@@ -146,6 +148,9 @@ describe('the command line', { timeout: 60_000 }, () => {
     const oneAlone = await finish(start(args, { ENTREPOT_TABLE: '' }));
     assert.equal(oneAlone.code, 2);
     assert.match((oneAlone.documents[0] as FailureDocument).error.message, /ENTREPOT_TABLE/);
+    const noRegion = await finish(start(args, { AWS_REGION: '', AWS_CONFIG_FILE: join(folder, 'none') }));
+    assert.equal(noRegion.code, 2);
+    assert.match((noRegion.documents[0] as FailureDocument).error.message, /AWS_REGION/);
     const noFile = await finish(start(args, { ENTREPOT_CONFIG: join(folder, 'none.yaml') }));
     assert.equal(noFile.code, 2);
     assert.equal((await entrepot('local')).code, 2);

@@ -30,6 +30,20 @@ test('https with a CA of the configuration; without it the certificate is refuse
   assert.equal(doubting.requests.total + wrongName.requests.total, 2);
 });
 
+test('https to a registry that speaks plain HTTP is refused at once, and the message says what to write', async () => {
+  const upstream = await upstreamForTest();
+  const host = `127.0.0.1:${upstream.port}`;
+  const repository = await openRepository(`https://${host}`);
+  await assert.rejects(repository.resolve(tagged(), soon()), (error) => {
+    return (
+      error instanceof UpstreamRefusedError &&
+      error.message.startsWith(`${host} does not speak TLS;`) &&
+      error.message.includes(`"endpoint: http://${host}"`)
+    );
+  });
+  assert.equal(repository.requests.total, 1);
+});
+
 test('names that do not resolve and servers that hang in the handshake are unavailable', async () => {
   const nowhere = await openRepository('https://registry.example.test');
   await assert.rejects(nowhere.resolve(tagged(), soon()), UpstreamUnavailableError);

@@ -277,7 +277,7 @@ describe('manifests over HTTP', { concurrency: 4 }, () => {
     await assert.rejects(upstreams.open({ registry: 'other.example.test', path: PATH }), (error) => {
       return (
         error instanceof UnknownNameError &&
-        /configured: registry\.example\.test.*add "other\.example\.test"/.test(error.message)
+        /configured: registry\.example\.test.*write "other\.example\.test", and every other/.test(error.message)
       );
     });
     assert.equal(upstream.count(), 0);

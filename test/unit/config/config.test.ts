@@ -257,7 +257,7 @@ describe('a registry of the file', () => {
     ],
     ['realms: ["https://a/b"]', /realms\[0\]: has a path or query/],
     ['realms: ["a/b"]', /realms\[0\]: "a\/b" is not a host/],
-    ['redirects: ["10.0.0.0/64"]', /redirects\[0\]: "10.0.0.0\/64" is not a host/],
+    ['redirects: ["10.0.0.0/64"]', /redirects\[0\]: "10.0.0.0\/64" is not a host or a range; .*CIDR/],
     ['allow: ["/team"]', /allow\[0\]: "\/team" is not a repository pattern/],
     ['allow: ["registry.example.test:5000/team"]', /allow\[0\]: .* is not a repository pattern/],
     ['allow: [""]', /allow\[0\]: is empty; write a repository pattern/],
@@ -317,6 +317,11 @@ describe('a registry of the file', () => {
     assert.ok(found > documents.length / 2, `${found} of ${documents.length}`);
   });
 
+  test('a missing CA is listed along with the other problems of its registry', () => {
+    const found = problemsOf(() => load(registry('{ca: ./absent.pem, maxConnections: 0}')));
+    assert.match(found.join('\n'), /maxConnections: must be 1.*\n.*ca: .*absent\.pem: there is no such file$/);
+  });
+
   test('names', () => {
     assertProblem('registries: {Bad_Name: {}}', /^registries\.Bad_Name: registry "Bad_Name": write a host name/);
     assertProblem('registries: {team: {}}', /^registries\.team: no reference can name it/);
@@ -325,6 +330,7 @@ describe('a registry of the file', () => {
       /"index\.docker\.io": is docker\.io, which the file has/,
     );
     assertProblem('registries: {}', /^registries: names no registry/);
+    assertProblem('registries:', /^registries: names no registry/);
     assertProblem('registries: [docker.io]', /^registries: expected a map of registries, .* found a list/);
   });
 

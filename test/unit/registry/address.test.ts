@@ -91,7 +91,7 @@ test('configured hosts: an endpoint that was not written must be public, mirrors
   assert.equal(hosts.reachOf(url('https://mirror.example.test/x')), 'configured');
   assert.equal(
     hosts.permissionFor('registry.example.test'),
-    'write "endpoint: https://registry.example.test" for the registry',
+    'write "endpoint: https://registry.example.test" for the registry (http:// if it speaks plain HTTP)',
   );
   assert.match(hosts.permissionFor('cdn.example.test'), /^add "cdn.example.test" or its range to "redirects"/);
   const named = new ConfiguredHosts({ ...settings, redirects: ['registry.example.test'] });
