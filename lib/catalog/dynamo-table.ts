@@ -111,7 +111,7 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
     async getAll(keys, consistent, op, signal) {
       const distinct = [...new Map(keys.map((key) => [`${key.pk}\n${key.sk}`, key])).values()];
       const pages = chunk(distinct.map(toAttributes), BATCH_GET_KEYS);
-      const rows = await Promise.all(pages.map((page) => batchGet(client, table, page, consistent, op, signal)));
+      const rows = await inWaves(pages, (page) => batchGet(client, table, page, consistent, op, signal));
       return rows.flat();
     },
 

@@ -90,7 +90,8 @@ const skippedOf = (foreign: readonly ForeignLayer[]): SkippedContent[] => [
   ).values(),
 ];
 
-const platformsOf = (entries: Coverage['entries']): ReceiptPlatform[] =>
+/** The entries that are content for a platform, as receipts and validations show them. */
+export const platformsOf = (entries: Coverage['entries']): ReceiptPlatform[] =>
   entries
     .filter(({ entry }) => isImageEntry(entry))
     .map(({ entry, complete }) => ({ platform: platformName(entry), digest: entry.digest, complete }));

@@ -42,9 +42,10 @@ export async function resolveRoot(
     const { digest, checkedMs } = resolution;
     if (reference.digest === undefined) await deps.catalog.recordResolution(reference, digest, checkedMs, lock, signal);
 
-    const { root, linked } = await deps.catalog.findRoot(upstream.repository, digest, signal);
+    const found = await deps.catalog.findRoot(upstream.repository, digest, signal);
+    const { root, linked } = found;
     const before = [...(linked ?? [])].filter((entry) => root?.complete.has(entry) === true);
-    const covered = coverage({ ...(root && { root }), ...(linked && { linked }) }, wanted);
+    const covered = coverage(found, wanted);
     if (root !== undefined && covered.complete) return { checkedMs, before, known: { root, covered } };
     try {
       const manifest = await readRoot(deps, upstream, resolution, linked === undefined ? undefined : root, signal);

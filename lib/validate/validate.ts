@@ -2,12 +2,13 @@ import type { BlobRow, Catalog, Found, Root } from '../catalog/catalog.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import { hexOf, type Digest } from '../oci/digest.ts';
 import { formatPlatform, type Platform } from '../oci/platform.ts';
-import { isImageEntry, platformName, selectEntries } from '../oci/select.ts';
+import { platformName, selectEntries } from '../oci/select.ts';
 import { coverage, platformsFor, wantedPlatforms, type Coverage, type Wanted } from '../pull/coverage.ts';
 import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import { findRestored } from '../pull/restore.ts';
 import { storedContents } from '../pull/stored-contents.ts';
+import { platformsOf } from '../pull/receipt-draft.ts';
 import type { ReceiptPlatform } from '../pull/receipt.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { ContentStore, StoredContent } from '../store/content-store.ts';
@@ -83,11 +84,7 @@ async function report(
     reference: formatReference(reference),
     digest: found.root?.digest ?? null,
     state: covered.complete && missing.size === 0 ? 'complete' : 'incomplete',
-    platforms: [
-      ...covered.entries
-        .filter(({ entry }) => isImageEntry(entry))
-        .map(({ entry, complete }) => ({ platform: platformName(entry), digest: entry.digest, complete })),
-    ],
+    platforms: platformsOf(covered.entries),
     missing: [...missing.values()],
   };
 }
