@@ -7,7 +7,7 @@ import tseslint from 'typescript-eslint';
  */
 const awsClients = {
   group: ['@aws-sdk/*', '@smithy/*'],
-  message: 'AWS clients appear only in files named for them (s3-*, dynamo-*, secrets-*, ecr-*).',
+  message: 'AWS clients appear only in files named for them (s3-*, dynamo-*, secrets-*, ecr-*, sfn-*, events-*).',
 };
 const undici = { group: ['undici', 'undici/*'], message: 'undici lives in lib/registry alone.' };
 const middy = { group: ['@middy/*', 'aws-lambda'], message: 'middy and Lambda types live in functions/ and lib/http.' };
@@ -23,13 +23,32 @@ const BELOW = {
   registry: ['errors', 'clock', 'oci', 'reference'],
   pull: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry'],
   validate: ['errors', 'oci', 'reference', 'store', 'catalog', 'pull'],
-  config: ['errors', 'oci', 'reference', 'registry', 'pull'],
-  http: ['errors', 'oci', 'reference', 'pull'],
+  fill: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'pull'],
+  workflow: [
+    'errors',
+    'clock',
+    'oci',
+    'reference',
+    'store',
+    'catalog',
+    'lock',
+    'registry',
+    'pull',
+    'fill',
+    'telemetry',
+  ],
+  warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'fill', 'telemetry'],
+  access: ['errors', 'reference'],
+  telemetry: ['errors', 'pull', 'fill', 'reference'],
+  rebuild: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
+  config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup'],
+  http: ['errors', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate'],
 };
 const ALL = [...Object.keys(BELOW), 'cli'];
 /** Files of a backend: known to lib/services.ts, and to one another, alone. */
 const backends = {
-  regex: '(^|/)(s3|dynamo|secrets|ecr|docker)-[^/]*$|/registry/(client|transport|session|auth|tokens|connector)\\.ts$',
+  regex:
+    '(^|/)(s3|dynamo|secrets|ecr|docker|sfn|events)-[^/]*$|/registry/(client|transport|session|auth|tokens|connector)\\.ts$',
   message: 'Above the backends only interfaces are known.',
 };
 const direction = (folder, ...patterns) => {
@@ -86,13 +105,15 @@ export default tseslint.config(
   // A later entry replaces the whole rule for its files: so each names every pattern it needs.
   { files: ['lib/*.ts', 'lib/cli/**'], rules: restrict(awsClients, undici, middy) },
   ...['errors', 'clock', 'oci', 'reference', 'config'].map((folder) => direction(folder, awsClients, undici, middy)),
-  ...['pull', 'validate'].map((folder) => direction(folder, awsClients, undici, middy, backends)),
-  ...['store', 'catalog', 'lock'].map((folder) => direction(folder, awsClients, undici, middy)),
+  ...['pull', 'validate', 'workflow', 'warmup', 'access', 'rebuild'].map((folder) =>
+    direction(folder, awsClients, undici, middy, backends),
+  ),
+  ...['store', 'catalog', 'lock', 'fill', 'telemetry'].map((folder) => direction(folder, awsClients, undici, middy)),
   direction('registry', awsClients, middy),
   direction('http', awsClients, undici),
-  ...['store', 'catalog', 'lock', 'registry'].map((folder) => ({
+  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry'].map((folder) => ({
     ...direction(folder, undici, middy),
-    files: [`lib/${folder}/{s3,dynamo,secrets,ecr}-*.ts`],
+    files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events}-*.ts`],
   })),
   { files: ['functions/**'], rules: restrict(awsClients, undici) },
   {

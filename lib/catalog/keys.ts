@@ -15,6 +15,10 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *   LOCK   LOCK#<reference>             LOCK                   + lease
  *   REPO   REPO                         <registry>/<repository>
  *   SWEEP  SWEEP                        SWEEP                  epoch
+ *   PULL   PULL#<id>                    PULL                   request, state, createdMs, updatedMs, startedMs, plannedMs, endedMs, plans, lock, planned,
+ *                                                              done{batch: [blobs, bytes]}, receipt (deflated), failure, expiresSeconds
+ *   ACTIVE ACTIVE#<hash of the request> ACTIVE                 pullId: the pull under way for that reference, platforms, attestations and alwaysPull
+ *   WARMUP WARMUP#<name>                <scheduled time>       summary of a run that ended, expiresSeconds, + lease
  *
  *   + lease: holder, generation, version, durationMs, leaseUntilMs. A claim on a blob is a lease on its BLOB row.
  *
@@ -55,6 +59,10 @@ export function repositoryOf(sk: string): Repository {
   const slash = sk.indexOf('/');
   return { registry: sk.slice(0, slash), path: sk.slice(slash + 1) };
 }
+export const pullKey = (id: string): Key => ({ pk: `PULL#${id}`, sk: 'PULL' });
+/** `request` is a hash of all that makes two requests the same. */
+export const activeKey = (request: string): Key => ({ pk: `ACTIVE#${request}`, sk: 'ACTIVE' });
+export const warmupKey = (name: string, scheduledTime: string): Key => ({ pk: `WARMUP#${name}`, sk: scheduledTime });
 export const SWEEP_KEY: Key = { pk: 'SWEEP', sk: 'SWEEP' };
 
 const PULL = 'pull:';

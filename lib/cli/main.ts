@@ -18,6 +18,11 @@ interface PlatformOption extends JsonOption {
   readonly platform?: readonly string[];
 }
 
+interface PullOptions extends PlatformOption {
+  readonly alwaysPull?: true;
+  readonly attestations: boolean;
+}
+
 /** Runs the command line and sets the exit code of the process: 0 done, 1 failed or partial, 2 usage or configuration. */
 export async function main(args: readonly string[]): Promise<void> {
   tolerateClosedPipes();
@@ -51,10 +56,9 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .argument('<reference...>', 'for example alpine:3.20 or registry.example.test/team/app:v1')
     .option(...platform)
     .option('--always-pull', 'ask the registry what the reference means now, even if the cache has it')
+    .option('--no-attestations', 'leave out the attestations of the platforms')
     .option(...json)
-    .action(async (references: string[], options: PlatformOption & { alwaysPull?: true }) =>
-      finish(await runPull(references, options)),
-    );
+    .action(async (references: string[], options: PullOptions) => finish(await runPull(references, options)));
   program
     .command('validate')
     .description('say whether the cache holds all of an image, without asking the registry')
@@ -80,7 +84,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
   return program;
 }
 
-function runPull(references: readonly string[], options: PlatformOption & { alwaysPull?: true }): Promise<ExitCode> {
+function runPull(references: readonly string[], options: PullOptions): Promise<ExitCode> {
   const output = processOutput(options.json === true);
   return attempt(output, references, async (signal) => {
     const platforms = parsePlatforms(options);
@@ -89,7 +93,12 @@ function runPull(references: readonly string[], options: PlatformOption & { alwa
       try {
         requests.push({
           asked,
-          request: { reference: parseReference(asked), platforms, alwaysPull: options.alwaysPull === true },
+          request: {
+            reference: parseReference(asked),
+            platforms,
+            alwaysPull: options.alwaysPull === true,
+            attestations: options.attestations,
+          },
         });
       } catch (error) {
         output.failure(error, [asked]);

@@ -1,7 +1,9 @@
 import { resolve } from 'node:path';
+import type { AccessSettings } from '../access/access.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import type { RegistrySettings, UpstreamLimits } from '../registry/settings.ts';
 import { DEFAULT_CONFIG_FILE, DEFAULT_HOME, LIMITS, type LimitName } from './defaults.ts';
+import type { WarmupSettings } from '../warmup/warmup-settings.ts';
 import { readConfigFile } from './file.ts';
 import { problems, type Problems } from './problems.ts';
 import { registriesOf } from './registries.ts';
@@ -29,10 +31,22 @@ export type StoreLocation =
       readonly s3PathStyle: boolean;
     };
 
+/** The section `events`: what else starts pulls. */
+export interface EventSettings {
+  /** ECR registries of this account and region whose pushes are pulled: globs over the repository. Empty: none. */
+  readonly ecrPushes: readonly string[];
+  /** AWS accounts that may put `{reference}` events on the bus, beside our own. */
+  readonly senders: readonly string[];
+}
+
 export interface Config {
   /** By canonical name: the closed world of I8. */
   readonly registries: ReadonlyMap<string, RegistrySettings>;
   readonly limits: Limits;
+  /** Who may use what over the control API. */
+  readonly access: AccessSettings;
+  readonly warmups: readonly WarmupSettings[];
+  readonly events: EventSettings;
   readonly store: StoreLocation;
   /** Docker's `config.json`, whether or not it exists. Undefined where the environment names no home. */
   readonly dockerConfigPath: string | undefined;
@@ -66,6 +80,9 @@ export function loadConfig(environment: Environment = process.env, cwd: string =
   return Object.freeze({
     registries,
     limits,
+    access: { rules: [] },
+    warmups: [],
+    events: { ecrPushes: [], senders: [] },
     store: Object.freeze(store),
     dockerConfigPath:
       dockerFolder === undefined

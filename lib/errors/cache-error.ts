@@ -202,6 +202,27 @@ export class LeaseLostError extends CacheError {
   }
 }
 
+/** Another pull of the same reference holds the lock, and goes on holding it. */
+export class LeaseHeldError extends CacheError {
+  constructor(op: string, message: string) {
+    super(message, { op, origin: 'lock', retryable: true });
+  }
+}
+
+/** The service that runs workflows could not be reached, or is throttled. */
+export class FillUnavailableError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown) {
+    super(message, { op, origin: 'catalog', retryable: true, cause });
+  }
+}
+
+/** The caller may not use this repository or route. What a caller may not see looks like what does not exist where its existence would tell something. */
+export class ForbiddenError extends CacheError {
+  constructor(op: string, message: string) {
+    super(message, { code: 'DENIED', op, origin: 'client', retryable: false });
+  }
+}
+
 /** The time given to the call is over, or the user interrupted it. `pull` turns it into a `partial` receipt. */
 export class DeadlineError extends CacheError {
   constructor(message: string) {

@@ -47,8 +47,9 @@ const image = z.strictObject(
       .max(MAX_PLATFORMS, `has more than ${MAX_PLATFORMS} entries`)
       .default([]),
     alwaysPull: z.boolean('must be true or false').default(false),
+    attestations: z.boolean('must be true or false').default(true),
   },
-  objectLike('an image has "reference", "platforms" and "alwaysPull"', '{"reference": "alpine"}'),
+  objectLike('an image has "reference", "platforms", "alwaysPull" and "attestations"', '{"reference": "alpine"}'),
 );
 
 const images = z.strictObject(

@@ -47,6 +47,15 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
       watch.saw(held);
       return held;
     },
+
+    async adopt({ name, holder, generation }, signal) {
+      const startedMs = performance.now();
+      const lease = { name, holder, generation };
+      if (!(await renew(table, lease, durationMs, signal))) {
+        throw new LeaseLostError('adopt', `lease ${name} is not ours any more: somebody took it over, or it was freed`);
+      }
+      return heldByUs(table, { ...lease, durationMs, startedMs });
+    },
   };
 }
 
@@ -118,6 +127,7 @@ function heldByUs(table: Table, taken: Fence & { readonly durationMs: number; re
     signal: lost.signal,
     stopRenewing: () => heartbeat.stop(),
     release,
+    letGo: () => (freed ??= heartbeat.stop()),
     markReleased(): void {
       freed = heartbeat.stop();
     },

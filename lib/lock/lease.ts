@@ -16,6 +16,8 @@ export interface Lease extends Fence, AsyncDisposable {
   readonly signal: AbortSignal;
   /** Stops renewing, so that a renewal does not race a write that ends the lease (publish, commit). The lease stands for the rest of its duration. */
   stopRenewing(): Promise<void>;
+  /** Stops renewing and leaves the row to whoever adopts the lease next; disposal then sends nothing. It lapses after its duration if nobody does. */
+  letGo(): Promise<void>;
   /** Frees the row, if it is still ours. Idempotent. */
   release(): Promise<void>;
   /** Tells the lease that a conditional write of ours freed the row already, so that disposal sends nothing. */
@@ -31,6 +33,13 @@ export interface HeldLease {
 }
 
 export interface Leases {
+  /**
+   * Goes on with a lease that another process of the same work acquired (a task of the same workflow), by its fence: renews it now and while it is held.
+   * Several may hold it at once. `release` frees the row for all of them; {@link Lease.letGo} leaves it to the next.
+   *
+   * @throws LeaseLostError if it is not that holder's any more; CatalogError
+   */
+  adopt(fence: Fence, signal: AbortSignal): Promise<Lease>;
   /**
    * One try. A lease that is free, or that {@link LeaseWatch} knows to be dead, becomes ours.
    *

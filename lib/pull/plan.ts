@@ -5,10 +5,10 @@ import type { Digest } from '../oci/digest.ts';
 import { blobsOf, platformOfConfig, type Manifest } from '../oci/manifest.ts';
 import { isImageConfigType, isIndexType, isManifestType } from '../oci/media-type.ts';
 import { formatPlatform, matchesPlatform, type Platform } from '../oci/platform.ts';
-import { requirePlatforms, selectEntries } from '../oci/select.ts';
+import { requirePlatforms } from '../oci/select.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
-import { platformsFor, type Wanted } from './coverage.ts';
+import { platformsFor, wantedEntries, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
@@ -72,7 +72,7 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
   const { entries, indexes } = await walk(context, root);
   const platforms = platformsFor(wanted, root.descriptor.mediaType);
   requirePlatforms(formatReference(request.reference), entries, platforms);
-  const { selected } = selectEntries(entries, platforms);
+  const selected = wantedEntries(entries, platforms, wanted);
   const leaves = await readEntries(
     context,
     selected.filter((entry) => !isIndexType(entry.mediaType)),

@@ -12,6 +12,8 @@ export interface PullRequest {
   readonly platforms: readonly Platform[];
   /** Ask the upstream what the name means, even where the cache knows an answer. */
   readonly alwaysPull: boolean;
+  /** Whether attestations go along with the manifests that they describe. */
+  readonly attestations: boolean;
 }
 
 /** What bounds one pull. */

@@ -43,7 +43,11 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
   try {
     deadline.throwIfAborted();
     const arrivedMs = Date.now();
-    const wanted = wantedPlatforms(request.platforms, deps.defaultPlatforms(reference.repository.registry));
+    const wanted = wantedPlatforms(
+      request.platforms,
+      deps.defaultPlatforms(reference.repository.registry),
+      request.attestations,
+    );
 
     // 1. Ask the cache. Here a hit ends: no network.
     const arrived = await deps.catalog.find(reference, { consistent: false, signal: deadline });

@@ -86,7 +86,7 @@ async function openPull(): Promise<(job: Job) => Promise<void>> {
   if (config.store.kind !== 'aws') throw new Error('the worker needs ENTREPOT_BUCKET and ENTREPOT_TABLE');
   const services = openServices(config, config.store);
   return async ({ reference = '' }) => {
-    const asked = { reference: parseReference(reference), platforms: [], alwaysPull: false };
+    const asked = { reference: parseReference(reference), platforms: [], alwaysPull: false, attestations: true };
     const receipt = await pull(services.pull, asked, new AbortController().signal);
     if (receipt.outcome !== 'pulled')
       throw new Error(`the pull of ${reference} was to be cold, but is a ${receipt.outcome}`);

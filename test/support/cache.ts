@@ -25,6 +25,7 @@ export interface CacheOptions {
 export interface PullOptions {
   readonly platforms?: readonly string[];
   readonly alwaysPull?: boolean;
+  readonly attestations?: boolean;
   readonly deadline?: AbortSignal;
 }
 
@@ -62,10 +63,15 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
   return {
     services,
     environment,
-    pull: (reference, { platforms = [], alwaysPull = false, deadline = forever } = {}) =>
+    pull: (reference, { platforms = [], alwaysPull = false, attestations = true, deadline = forever } = {}) =>
       pull(
         services.pull,
-        { reference: parseReference(reference), platforms: platforms.map((text) => parsePlatform(text)), alwaysPull },
+        {
+          reference: parseReference(reference),
+          platforms: platforms.map((text) => parsePlatform(text)),
+          alwaysPull,
+          attestations,
+        },
         deadline,
       ),
     validate: (reference, { platforms = [], deep = false } = {}) =>

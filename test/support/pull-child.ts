@@ -34,6 +34,7 @@ async function answer({ reference, platforms = [] }: ChildRequest): Promise<unkn
       reference: parseReference(reference),
       platforms: platforms.map((text) => parsePlatform(text)),
       alwaysPull: false,
+      attestations: true,
     };
     return await pull(services.pull, request, new AbortController().signal);
   } catch (error) {

@@ -26,7 +26,7 @@ function assertRefused(document: unknown, field: string, message: RegExp, causeC
   );
 }
 
-const ALPINE = { reference: 'docker.io/library/alpine:latest', platforms: [], alwaysPull: false };
+const ALPINE = { reference: 'docker.io/library/alpine:latest', platforms: [], alwaysPull: false, attestations: true };
 
 describe('every door', () => {
   test('one image', () => {
@@ -35,6 +35,7 @@ describe('every door', () => {
       reference: 'docker.io/library/alpine:latest',
       platforms: [{ os: 'linux', architecture: 'amd64' }],
       alwaysPull: true,
+      attestations: true,
     });
   });
 

@@ -10,6 +10,7 @@ const ours: Lease = {
   ...{ name: 'n', holder: 'us', generation: 1, signal: forever },
   stopRenewing: () => Promise.resolve(),
   release: () => Promise.resolve(),
+  letGo: () => Promise.resolve(),
   markReleased: () => undefined,
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };

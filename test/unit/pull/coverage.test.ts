@@ -39,10 +39,11 @@ const isCovered = (root: Root, linked: readonly Digest[] | undefined, ...texts: 
 
 test('what was asked for wins over what is configured, each platform once', () => {
   const configured = platforms('linux/s390x');
-  assert.deepEqual(wantedPlatforms([], configured), { platforms: configured, explicit: false });
+  assert.deepEqual(wantedPlatforms([], configured), { platforms: configured, explicit: false, attestations: true });
   assert.deepEqual(wantedPlatforms(platforms('linux/amd64', 'linux/x86_64', 'linux/arm64'), configured), {
     platforms: platforms('linux/amd64', 'linux/arm64'),
     explicit: true,
+    attestations: true,
   });
   // Not the same: one takes any variant, the other only its own.
   assert.equal(asking('linux/arm64/v8', 'linux/arm64').platforms.length, 2);
