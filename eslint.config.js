@@ -10,7 +10,10 @@ const awsClients = {
   message: 'AWS clients appear only in files named for them (s3-*, dynamo-*, secrets-*, ecr-*, sfn-*, events-*).',
 };
 const undici = { group: ['undici', 'undici/*'], message: 'undici lives in lib/registry alone.' };
-const middy = { group: ['@middy/*', 'aws-lambda'], message: 'middy and Lambda types live in functions/ and lib/http.' };
+const middy = {
+  group: ['@middy/*', 'aws-lambda'],
+  message: 'middy and Lambda types live in functions/, lib/lambda and lib/http.',
+};
 /** What a folder of lib may import besides itself: everything that is not listed is refused, and so is every folder above lib. */
 const BELOW = {
   errors: [],
@@ -42,6 +45,9 @@ const BELOW = {
   telemetry: ['errors', 'pull', 'fill', 'reference'],
   rebuild: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
   config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup'],
+  events: ['errors', 'reference', 'registry', 'pull', 'fill', 'config', 'http', 'telemetry'],
+  lambda: ['errors', 'config', 'http', 'telemetry', 'workflow'],
+  doctor: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'fill', 'telemetry', 'access', 'config', 'http'],
   http: ['errors', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate'],
 };
 const ALL = [...Object.keys(BELOW), 'cli'];
@@ -53,10 +59,12 @@ const backends = {
 };
 const direction = (folder, ...patterns) => {
   const refused = ALL.filter((other) => other !== folder && !BELOW[folder].includes(other));
+  // lib/lambda stands above the composition: it opens the services for the functions.
+  const above = folder === 'lambda' ? 'functions/|infra/|test/' : 'services\\.ts$|functions/|infra/|test/';
   return {
     files: [`lib/${folder}/**`],
     rules: restrict(...patterns, {
-      regex: `^(\\.\\./)+((${refused.join('|')})/|services\\.ts$|functions/|infra/|test/)`,
+      regex: `^(\\.\\./)+((${refused.join('|')})/|${above})`,
       message: `lib/${folder} imports ${BELOW[folder].join(', ') || 'nothing'} alone: see the direction in docs/design.md, section 7.`,
     }),
   };
@@ -104,16 +112,20 @@ export default tseslint.config(
   },
   // A later entry replaces the whole rule for its files: so each names every pattern it needs.
   { files: ['lib/*.ts', 'lib/cli/**'], rules: restrict(awsClients, undici, middy) },
-  ...['errors', 'clock', 'oci', 'reference', 'config'].map((folder) => direction(folder, awsClients, undici, middy)),
+  ...['errors', 'clock', 'oci', 'reference', 'config', 'events'].map((folder) =>
+    direction(folder, awsClients, undici, middy),
+  ),
   ...['pull', 'validate', 'workflow', 'warmup', 'access', 'rebuild'].map((folder) =>
     direction(folder, awsClients, undici, middy, backends),
   ),
-  ...['store', 'catalog', 'lock', 'fill', 'telemetry'].map((folder) => direction(folder, awsClients, undici, middy)),
+  ...['store', 'catalog', 'lock', 'fill', 'telemetry', 'doctor'].map((folder) =>
+    direction(folder, awsClients, undici, middy),
+  ),
   direction('registry', awsClients, middy),
-  direction('http', awsClients, undici),
-  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry'].map((folder) => ({
+  ...['http', 'lambda'].map((folder) => direction(folder, awsClients, undici)),
+  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry', 'warmup', 'doctor'].map((folder) => ({
     ...direction(folder, undici, middy),
-    files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events}-*.ts`],
+    files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events,sigv4}-*.ts`],
   })),
   { files: ['functions/**'], rules: restrict(awsClients, undici) },
   {

@@ -1,65 +1,102 @@
 import type { Catalog } from './catalog/catalog.ts';
 import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './catalog/dynamo-client.ts';
-import type { Config } from './config/config.ts';
+import type { Config, Limits } from './config/config.ts';
+import { ConfigError } from './errors/cache-error.ts';
+import { dynamoPullRecords } from './fill/dynamo-pull-records.ts';
+import type { Executions } from './fill/executions.ts';
+import type { Fills } from './fill/fills.ts';
+import type { PullRecords } from './fill/pull-record.ts';
+import { lazily, lazy } from './lazily.ts';
 import { dynamoLeases } from './lock/dynamo-lease.ts';
+import type { Leases } from './lock/lease.ts';
 import type { Platform } from './oci/platform.ts';
 import type { PullDeps, PullLimits } from './pull/pull-request.ts';
-import { createUpstreams } from './registry/client.ts';
-import type { ContentStore } from './store/content-store.ts';
-import { s3Client, type S3ClientOptions } from './store/s3-client.ts';
-import { s3RefRecords } from './store/s3-refs.ts';
-import { s3ContentStore } from './store/s3-store.ts';
+import { allowRule } from './registry/allow.ts';
+import type { Upstreams } from './registry/upstream.ts';
+import type { ContentStore, Plans, RefRecords } from './store/content-store.ts';
+import type { S3ClientOptions } from './store/s3-client.ts';
+import type { Announcer } from './telemetry/telemetry.ts';
+import type { WarmupRuns } from './warmup/warmup-runs.ts';
+
+/** Where a service is, where the AWS SDK's own variables do not say it. */
+type ServicePlace = DynamoConnection;
 
 /** The bucket and table, and how to reach them where the AWS SDK's own variables do not say it. */
 export interface StoreConnection {
   readonly bucket: string;
   readonly table: string;
+  /** ARN of the state machine that pulls. */
+  readonly stateMachine?: string;
+  /** Name of the event bus. */
+  readonly bus?: string;
   /** True where the variables of the environment lead S3 to an endpoint without a host name for each bucket. */
   readonly s3PathStyle?: boolean;
   /** The embedded stack's S3. */
   readonly s3?: S3ClientOptions;
   /** The embedded stack's DynamoDB. */
   readonly dynamo?: DynamoConnection;
+  /** The embedded stack's Step Functions. */
+  readonly sfn?: ServicePlace;
+  /** The embedded stack's EventBridge. */
+  readonly events?: ServicePlace;
 }
 
-/** Everything that pulling and validating needs, composed once for the life of a process. */
+/** Everything that the functions and the command line work with, composed once for the life of a process. */
 export interface Services extends AsyncDisposable {
+  readonly config: Config;
+  /** What this deployment is made of. */
+  readonly deployment: Pick<StoreConnection, 'bucket' | 'table' | 'stateMachine' | 'bus'>;
   readonly catalog: Catalog;
   readonly store: ContentStore;
   readonly limits: PullLimits;
   readonly pull: PullDeps;
+  /** The records of the pulls of workflows. */
+  readonly records: PullRecords;
+  readonly plans: Plans;
+  /** Starts pulls elsewhere. Its first use throws ConfigError where no state machine is named. */
+  readonly fills: Fills;
+  /** The same for the executions themselves. */
+  readonly executions: Executions;
+  /** Locks that outlive the gaps between the tasks of a workflow. */
+  readonly workflowLeases: Leases;
+  /** What runs of warm-ups did. */
+  readonly warmupRuns: WarmupRuns;
+  /** Tells the event bus. Its first use throws ConfigError where no bus is named. */
+  readonly announcer: Announcer;
   /** The configured platforms of a registry, by its canonical name. */
   readonly defaultPlatforms: (registry: string) => readonly Platform[];
   /** Ends all connections. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Composes the services. Sends no request. */
-export function openServices(config: Config, connection: StoreConnection): Services {
-  const { bucket, table } = connection;
-  const { limits, registries } = config;
-  const forcePathStyle = connection.s3?.endpoint !== undefined || connection.s3PathStyle === true;
-  const s3 = s3Client({ forcePathStyle, ...connection.s3 });
-  const dynamo = dynamoClient(connection.dynamo);
+/** Longer than the state machine takes from one task to the next, retries with back-off included. */
+const WORKFLOW_LEASE_MS = 120_000;
 
-  const catalog = dynamoCatalog({ client: dynamo, table });
-  const { partBytes, windowParts } = limits;
-  const store = s3ContentStore({ client: s3, bucket, partBytes, windowParts });
-  const upstreams = createUpstreams({
-    registries,
-    limits: limits.upstream,
-    ...(config.dockerConfigPath === undefined ? {} : { dockerConfigPath: config.dockerConfigPath }),
-  });
+/**
+ * Composes the services. Sends no request, and loads DynamoDB's client alone: a hit needs nothing else. What copies, dials registries, starts workflows
+ * or announces is loaded by its first use.
+ */
+export function openServices(config: Config, connection: StoreConnection): Services {
+  const { table } = connection;
+  const { limits, registries } = config;
+  const opened = new AsyncDisposableStack();
+  const client = dynamoClient(connection.dynamo);
+  opened.defer(() => client.destroy());
+  const leasesOf = (durationMs: number): Leases => dynamoLeases({ client, table, durationMs });
+
+  const catalog = dynamoCatalog({ client, table });
+  const records = dynamoPullRecords({ client, table });
+  const workflowLeases = leasesOf(WORKFLOW_LEASE_MS);
+  const { store, refs, plans } = openBucket(connection, limits, opened);
+  const settingsOf = allowRule(registries);
   const defaultPlatforms = (registry: string): readonly Platform[] => registries.get(registry)?.platforms ?? [];
 
   let closing: Promise<void> | undefined;
-  const close = (): Promise<void> =>
-    (closing ??= upstreams.close().finally(() => {
-      s3.destroy();
-      dynamo.destroy();
-    }));
+  const close = (): Promise<void> => (closing ??= opened.disposeAsync());
   return {
+    config,
+    deployment: connection,
     catalog,
     store,
     limits: limits.pull,
@@ -67,13 +104,133 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     pull: {
       catalog,
       store,
-      upstreams,
+      upstreams: openUpstreams(config, opened),
       defaultPlatforms,
-      leases: dynamoLeases({ client: dynamo, table, durationMs: limits.leaseMs }),
-      refs: s3RefRecords({ client: s3, bucket }),
+      requireAllowed: (repository) => void settingsOf(repository),
+      leases: leasesOf(limits.leaseMs),
+      refs,
       limits: limits.pull,
     },
+    records,
+    plans,
+    workflowLeases,
+    ...openWorkflow(connection, { records, leases: workflowLeases }, opened),
+    warmupRuns: lazily<WarmupRuns>(
+      async () => {
+        const { dynamoWarmupRuns } = await import('./warmup/dynamo-warmup-runs.ts');
+        return dynamoWarmupRuns({ client, table });
+      },
+      { find: true, begin: true, end: true, announced: true },
+    ),
+    announcer: openAnnouncer(connection, opened),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
+
+/** Everything in the bucket, over one client. */
+function openBucket(
+  connection: StoreConnection,
+  { partBytes, windowParts }: Limits,
+  opened: AsyncDisposableStack,
+): { readonly store: ContentStore; readonly refs: RefRecords; readonly plans: Plans } {
+  const bucket = lazy(
+    async () => {
+      const { s3Client } = await import('./store/s3-client.ts');
+      const forcePathStyle = connection.s3?.endpoint !== undefined || connection.s3PathStyle === true;
+      return { client: s3Client({ forcePathStyle, ...connection.s3 }), bucket: connection.bucket };
+    },
+    ({ client }) => client.destroy(),
+  );
+  opened.defer(() => bucket.close());
+  const refs = lazy(async () => {
+    const { s3RefRecords } = await import('./store/s3-refs.ts');
+    return s3RefRecords(await bucket.get());
+  });
+  return {
+    store: lazily<ContentStore>(
+      async () => {
+        const { s3ContentStore } = await import('./store/s3-store.ts');
+        return s3ContentStore({ ...(await bucket.get()), partBytes, windowParts });
+      },
+      { find: true, read: true, put: true, begin: true },
+    ),
+    refs: {
+      ...lazily<Omit<RefRecords, 'list'>>(() => refs.get(), { write: true, remove: true }),
+      async *list(signal) {
+        yield* (await refs.get()).list(signal);
+      },
+    },
+    plans: lazily<Plans>(
+      async () => {
+        const { s3Plans } = await import('./store/s3-plans.ts');
+        return s3Plans(await bucket.get());
+      },
+      { write: true, read: true },
+    ),
+  };
+}
+
+function openUpstreams({ registries, limits, dockerConfigPath }: Config, opened: AsyncDisposableStack): Upstreams {
+  const upstreams = lazy(
+    async () => {
+      const { createUpstreams } = await import('./registry/client.ts');
+      const docker = dockerConfigPath === undefined ? {} : { dockerConfigPath };
+      return createUpstreams({ registries, limits: limits.upstream, ...docker });
+    },
+    (dialled) => dialled.close(),
+  );
+  opened.defer(() => upstreams.close());
+  return {
+    open: async (repository, signal) => (await upstreams.get()).open(repository, signal),
+    close: () => upstreams.close(),
+  };
+}
+
+function openWorkflow(
+  { stateMachine, sfn }: StoreConnection,
+  pulls: { readonly records: PullRecords; readonly leases: Leases },
+  opened: AsyncDisposableStack,
+): { readonly fills: Fills; readonly executions: Executions } {
+  const workflow = lazy(
+    async () => {
+      if (stateMachine === undefined) throw notSet('ENTREPOT_STATE_MACHINE', 'the ARN of the state machine that pulls');
+      const { sfnClient } = await import('./fill/sfn-client.ts');
+      return { client: sfnClient(sfn), stateMachine };
+    },
+    ({ client }) => client.destroy(),
+  );
+  opened.defer(() => workflow.close());
+  return {
+    fills: lazily<Fills>(
+      async () => {
+        const { sfnFills } = await import('./fill/sfn-fills.ts');
+        return sfnFills({ ...pulls, ...(await workflow.get()) });
+      },
+      { start: true },
+    ),
+    executions: lazily<Executions>(
+      async () => {
+        const { sfnExecutions } = await import('./fill/sfn-executions.ts');
+        return sfnExecutions(await workflow.get());
+      },
+      { start: true, look: true, oldestStartMs: true },
+    ),
+  };
+}
+
+function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposableStack): Announcer {
+  const announcer = lazy(
+    async () => {
+      if (bus === undefined) throw notSet('ENTREPOT_BUS', 'the event bus that is told what happened');
+      const { eventsAnnouncer } = await import('./telemetry/events-announcer.ts');
+      return eventsAnnouncer({ bus, ...(events === undefined ? {} : { client: events }) });
+    },
+    (client) => client.close(),
+  );
+  opened.defer(() => announcer.close());
+  return lazily<Announcer>(() => announcer.get(), { announce: true });
+}
+
+const notSet = (variable: string, what: string): ConfigError =>
+  new ConfigError(`${variable} is not set: it names ${what}`);

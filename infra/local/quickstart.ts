@@ -11,7 +11,7 @@ import { formatBytes, formatDuration } from '../../lib/cli/output.ts';
 import { receiptLines } from '../../lib/cli/pull.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
 import { openLocalStack, stackEnvironment } from './connect.ts';
-import { lambdaContext, postEvent } from './lambda-event.ts';
+import { lambdaContext } from './lambda-event.ts';
 import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from './sample/sample-image.ts';
 import { startSampleRegistry, type SampleRegistry } from './sample/sample-registry.ts';
 
@@ -32,13 +32,15 @@ async function main(): Promise<void> {
   const image = sampleImage();
   registry.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, image);
   configure(registry);
-  Object.assign(process.env, stackEnvironment(stack), { ENTREPOT_CONFIG: CONFIG });
+  // Metrics are lines on stdout, and nobody reads them here.
+  const quiet = { POWERTOOLS_METRICS_DISABLED: 'true' };
+  Object.assign(process.env, stackEnvironment(stack), quiet, { ENTREPOT_CONFIG: CONFIG });
   const imageBytes = [...image.blobs.values()].reduce((sum, blob) => sum + blob.byteLength, 0);
   say(`   S3         ${stack.s3Endpoint}`);
   say(`   DynamoDB   ${stack.dynamoEndpoint}`);
   say(`   registry   ${registry.origin}, as ${REGISTRY}: ${image.blobs.size} blobs, ${formatBytes(imageBytes)}`);
 
-  say('\n2. linux/amd64, by the Lambda handler (POST /v1/pull)');
+  say('\n2. linux/amd64, by the Lambda handler of a direct invocation');
   const first = await pull('linux/amd64');
   expect(first.outcome === 'pulled' && first.blobs.copied > 0, 'the first pull copies blobs');
   expect(blobGets(registry) === first.blobs.copied, 'every blob is fetched once');
@@ -83,14 +85,11 @@ function configure(registry: SampleRegistry): void {
   writeFileSync(CONFIG, `registries:\n  ${REGISTRY}:\n    endpoint: ${registry.origin}\n    credentials: none\n`);
 }
 
-/** Pulls as API Gateway would have it done, and shows the receipt. */
+/** Pulls as a direct invocation of the function would have it done, and shows the receipt. */
 async function pull(platform: string): Promise<Receipt> {
   // Loaded now: it is configured by the environment, as on Lambda.
   const { handler } = await import('../../functions/pull.ts');
-  const event = postEvent('/v1/pull', { reference: REFERENCE, platforms: [platform] });
-  const answer = (await handler(event, lambdaContext())) as { statusCode: number; body: string };
-  if (answer.statusCode !== 200) throw new Error(`the handler answered ${answer.statusCode}: ${answer.body}`);
-  const receipt = JSON.parse(answer.body) as Receipt;
+  const receipt = (await handler({ reference: REFERENCE, platforms: [platform] }, lambdaContext())) as Receipt;
   for (const line of receiptLines(receipt)) say(`   ${line}`);
   return receipt;
 }

@@ -167,6 +167,13 @@ export interface Catalog {
   /** Makes it visible, in one transaction that holds only if the lock is still ours (I3). Returns the pointer as it stands now. @throws LeaseLostError */
   publish(publication: Publication, lock: Fence, signal: AbortSignal): Promise<Pointer>;
 
-  /** Everything that was ever published, by repository and pointer. */
+  /** Takes the pointer away, if the lock is still ours. The content, and what the repository may serve of it, stay. @throws LeaseLostError */
+  removeTag(reference: Reference, lock: Fence, signal: AbortSignal): Promise<void>;
+
+  /** Everything that is published, by repository and pointer. */
   images(signal: AbortSignal): AsyncIterable<CachedReference>;
+  /** The repositories that have, or had, content, in the order of their names; those after `after`. */
+  repositories(after: Repository | undefined, signal: AbortSignal): AsyncIterable<Repository>;
+  /** What is published in one repository, in the order of the pointers (digests, as `@…`, among the tags); those after `after`. */
+  imagesOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<CachedReference>;
 }

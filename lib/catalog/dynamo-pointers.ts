@@ -26,6 +26,12 @@ export function pointerWrites(table: Table) {
       if (failed !== undefined) throw lost(lock, 'record a resolution');
     },
 
+    async removeTag(reference, lock, signal) {
+      const removal = { remove: tagKey(reference) };
+      const failed = await table.transact([stillHeld(lock), removal], 'remove a tag', signal);
+      if (failed !== undefined) throw lost(lock, 'remove a tag');
+    },
+
     async publish(publication, lock, signal) {
       const pointer = nextPointer(publication);
       const writes = [

@@ -7,6 +7,7 @@ import {
   blobKey,
   linkKey,
   REPO_PARTITION,
+  repoKey,
   repositoryOf,
   rootKey,
   rootLinkKey,
@@ -33,6 +34,24 @@ export function reads(table: Table) {
       ...(link === undefined ? {} : { linked: digests(link.complete) }),
     };
   };
+  async function* repositories(after: Repository | undefined, signal: AbortSignal): AsyncGenerator<Repository> {
+    const name = after && repoKey(after).sk;
+    for await (const row of table.query(REPO_PARTITION, 'list repositories', signal, name)) {
+      yield repositoryOf(row.sk as string);
+    }
+  }
+  async function* imagesOf(
+    repository: Repository,
+    after: string | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<CachedReference> {
+    for await (const row of table.query(tagPartition(repository), 'list tags', signal, after)) {
+      const pointer = pointerFrom(row);
+      if (pointer.published === undefined) continue;
+      const root = await findRoot(repository, pointer.published, false, signal);
+      yield { reference: referenceTo(repository, row.sk as string), pointer, ...root };
+    }
+  }
   return {
     async find(reference, { consistent, signal }) {
       const row = await table.get(tagKey(reference), consistent, 'find a reference', signal);
@@ -61,20 +80,10 @@ export function reads(table: Table) {
       return uses;
     },
     async *images(signal) {
-      for await (const repo of table.query(REPO_PARTITION, 'list repositories', signal)) {
-        const repository = repositoryOf(repo.sk as string);
-        for await (const row of table.query(tagPartition(repository), 'list tags', signal)) {
-          const pointer = pointerFrom(row);
-          if (pointer.published === undefined) continue;
-          const image: CachedReference = {
-            reference: referenceTo(repository, row.sk as string),
-            pointer,
-            ...(await findRoot(repository, pointer.published, false, signal)),
-          };
-          yield image;
-        }
-      }
+      for await (const repository of repositories(undefined, signal)) yield* imagesOf(repository, undefined, signal);
     },
+    repositories,
+    imagesOf,
   } satisfies Partial<Catalog>;
 }
 

@@ -47,6 +47,11 @@ export interface Refused {
 /** A row that a transaction does not change, but that must be so. */
 export type Check = Required<Pick<Update, 'key' | 'condition' | 'values'>>;
 
+/** A row that a transaction takes away, whether or not it is there. */
+export interface Removal {
+  readonly remove: Key;
+}
+
 export const isRefused = (outcome: Item | Refused): outcome is Refused => outcome.refused === true;
 
 /** The few calls that the catalogue and the leases need of one table; every failure is a CatalogError, an abort is the signal's reason. */
@@ -58,13 +63,14 @@ export interface Table {
   update(update: Update, op: string, signal: AbortSignal): Promise<Item | Refused>;
   /** Puts rows without condition; any number, a later row of the same key wins. */
   putAll(rows: readonly (Key & Item)[], op: string, signal: AbortSignal): Promise<void>;
-  query(pk: string, op: string, signal: AbortSignal): AsyncGenerator<Item>;
+  /** The rows of a partition in the order of their `sk`; those after `after`. Consistent. */
+  query(pk: string, op: string, signal: AbortSignal, after?: string): AsyncGenerator<Item>;
   /**
    * All or nothing. Conflicts with other writers are tried again, and a lost answer is not executed twice. Says what stood in the way: for each write
    * whether its own condition failed. Undefined when all happened.
    */
   transact(
-    writes: readonly (Check | Update)[],
+    writes: readonly (Check | Update | Removal)[],
     op: string,
     signal: AbortSignal,
   ): Promise<readonly boolean[] | undefined>;
@@ -85,7 +91,8 @@ function updateInput(table: string, update: Update) {
   };
 }
 
-function transactItem(table: string, write: Check | Update): TransactWriteItem {
+function transactItem(table: string, write: Check | Update | Removal): TransactWriteItem {
+  if ('remove' in write) return { Delete: { TableName: table, Key: toAttributes(write.remove) } };
   if ('update' in write) return { Update: updateInput(table, write) };
   return {
     ConditionCheck: {
@@ -147,15 +154,15 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
       await inWaves(pages, (page) => batchPut(client, table, page, op, signal));
     },
 
-    async *query(pk, op, signal) {
+    async *query(pk, op, signal, after) {
       let from: Record<string, AttributeValue> | undefined;
       do {
         const answer = await attempt(op, signal, () =>
           client.send(
             new QueryCommand({
               TableName: table,
-              KeyConditionExpression: 'pk = :pk',
-              ExpressionAttributeValues: toAttributes({ ':pk': pk }),
+              KeyConditionExpression: after === undefined ? 'pk = :pk' : 'pk = :pk AND sk > :after',
+              ExpressionAttributeValues: toAttributes({ ':pk': pk, ':after': after }),
               ConsistentRead: true,
               ...(from === undefined ? {} : { ExclusiveStartKey: from }),
             }),

@@ -18,7 +18,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *   PULL   PULL#<id>                    PULL                   request, state, createdMs, updatedMs, startedMs, plannedMs, endedMs, plans, lock, planned,
  *                                                              done{batch: [blobs, bytes]}, receipt (deflated), failure, expiresSeconds
  *   ACTIVE ACTIVE#<hash of the request> ACTIVE                 pullId: the pull under way for that reference, platforms, attestations and alwaysPull
- *   WARMUP WARMUP#<name>                <scheduled time>       summary of a run that ended, expiresSeconds, + lease
+ *   WARMUP WARMUP#<name>                <scheduled time>       summary (deflated) of a run that ended, announced, expiresSeconds, + lease
  *
  *   + lease: holder, generation, version, durationMs, leaseUntilMs. A claim on a blob is a lease on its BLOB row.
  *
@@ -67,6 +67,7 @@ export const SWEEP_KEY: Key = { pk: 'SWEEP', sk: 'SWEEP' };
 
 const PULL = 'pull:';
 const BLOB = 'blob:';
+const WARMUP = 'warmup:';
 
 /** The name of the lease that one pull of the reference holds. */
 export const pullLeaseName = (reference: Reference): string =>
@@ -75,8 +76,15 @@ export const pullLeaseName = (reference: Reference): string =>
 /** The name of the claim that one copier of the blob holds. */
 export const blobLeaseName = (digest: Digest): string => `${BLOB}${digest}`;
 
+/** The name of the lease that one delivery of a run of a warm-up holds. */
+export const warmupLeaseName = (name: string, scheduledTime: string): string => `${WARMUP}${name}/${scheduledTime}`;
+
 /** The row that a lease lives on. */
 export function leaseKey(name: string): Key {
+  if (name.startsWith(WARMUP)) {
+    const slash = name.indexOf('/');
+    return warmupKey(name.slice(WARMUP.length, slash), name.slice(slash + 1));
+  }
   if (name.startsWith(BLOB)) return { pk: `BLOB#${name.slice(BLOB.length)}`, sk: 'BLOB' };
   return { pk: `LOCK#${name.startsWith(PULL) ? name.slice(PULL.length) : name}`, sk: 'LOCK' };
 }

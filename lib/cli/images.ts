@@ -1,7 +1,7 @@
-import type { CachedReference, Catalog, Root } from '../catalog/catalog.ts';
-import type { IndexEntry } from '../oci/descriptor.ts';
+import type { CachedReference, Catalog } from '../catalog/catalog.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isImageEntry, platformName } from '../oci/select.ts';
+import { heldBytes, heldEntries } from '../pull/cached-image.ts';
 import { formatReference } from '../reference/reference.ts';
 import { EXIT, formatBytes, printable, tableLines, type ExitCode, type Output } from './output.ts';
 import { shortDigest } from './progress.ts';
@@ -37,27 +37,15 @@ export async function listImages(catalog: Catalog, output: Output, signal: Abort
 function imageRow({ reference, pointer, root, linked }: CachedReference): ImageRow | undefined {
   const digest = pointer.published;
   if (digest === undefined) return undefined; // Resolved, but never finished: not an image of the cache yet.
-  const complete = (root?.entries ?? []).filter(
-    (entry) => (root?.complete.has(entry.digest) ?? false) && (linked?.has(entry.digest) ?? false),
-  );
+  const complete = heldEntries({ root, linked });
   return {
     reference: formatReference(reference),
     digest,
     mediaType: root?.mediaType ?? null,
     platforms: [...new Set(complete.filter(isImageEntry).map(platformName))],
-    size: root === undefined ? null : contentBytes(root, complete),
+    size: root === undefined ? null : heldBytes(root, complete),
     checked: pointer.checkedMs === undefined ? null : new Date(pointer.checkedMs).toISOString(),
   };
-}
-
-/** Each manifest, config and layer once; from the catalogue alone. */
-function contentBytes(root: Root, complete: readonly IndexEntry[]): number {
-  const sizes = new Map<string, number>([[root.digest, root.size]]);
-  for (const entry of complete) {
-    sizes.set(entry.digest, entry.size);
-    for (const { id, size } of root.contents.get(entry.digest) ?? []) sizes.set(id, size);
-  }
-  return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
 function imageLines(rows: readonly ImageRow[]): string[] {

@@ -1,13 +1,15 @@
 import manifest from '../../package.json' with { type: 'json' };
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
 import { parsePlatform, type Platform } from '../oci/platform.ts';
 import { parseReference } from '../reference/reference.ts';
 import type { OpenCache } from './cache.ts';
+import type { DoctorOptions } from './doctor.ts';
 import { listImages } from './images.ts';
 import { listenForInterruption } from './interruption.ts';
 import { EXIT, processOutput, tolerateClosedPipes, type ExitCode, type Output } from './output.ts';
 import { pullImages, type NamedRequest } from './pull.ts';
+import { rebuildTable } from './rebuild.ts';
 import { validateImage } from './validate.ts';
 
 interface JsonOption {
@@ -21,6 +23,12 @@ interface PlatformOption extends JsonOption {
 interface PullOptions extends PlatformOption {
   readonly alwaysPull?: true;
   readonly attestations: boolean;
+}
+
+interface LocalCommand extends JsonOption {
+  readonly all?: true;
+  readonly port: number;
+  readonly caller: string;
 }
 
 /** Runs the command line and sets the exit code of the process: 0 done, 1 failed or partial, 2 usage or configuration. */
@@ -75,13 +83,43 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option(...json)
     .action(async (options: JsonOption) => finish(await runImages(options)));
   program
+    .command('rebuild')
+    .description('make the table again from the bucket, without asking a registry')
+    .option(...json)
+    .action(async (options: JsonOption) => finish(await runRebuild(options)));
+  program
+    .command('doctor')
+    .description('prove on a deployed stack what the code relies on: docs/aws-assumptions.md')
+    .requiredOption('--url <https://…>', 'of the HTTP API')
+    .option('--image <reference>', 'also pull this image, end to end')
+    .option('--token-file <file>', 'a bearer token, where the API takes JWTs')
+    .option(...json)
+    .action(async ({ json, ...options }: DoctorOptions & JsonOption) => {
+      const output = processOutput(json === true);
+      const run = async (signal: AbortSignal): Promise<ExitCode> =>
+        (await import('./doctor.ts')).runDoctor(options, output, signal);
+      finish(await attempt(output, [], run));
+    });
+  program
     .command('local')
-    .description('run the embedded S3 and DynamoDB until Ctrl-C')
-    .action(async () => {
-      const output = processOutput(false);
-      finish(await attempt(output, [], async (signal) => (await import('./local.ts')).runLocal(output, signal)));
+    .description('run the embedded S3 and DynamoDB until Ctrl-C, with --all the whole application')
+    .option('--all', 'also the HTTP API, functions, workflow, events and schedules')
+    .option('--port <number>', 'of the HTTP API on 127.0.0.1; 0 is any free one', parsePort, 8400)
+    .option('--caller <arn>', 'whom the HTTP API takes every caller for', 'arn:aws:iam::000000000000:user/local')
+    .option(...json)
+    .action(async ({ all, port, caller, json }: LocalCommand) => {
+      const output = processOutput(json === true);
+      const run = async (signal: AbortSignal): Promise<ExitCode> =>
+        (await import('./local.ts')).runLocal({ all: all === true, port, caller }, output, signal);
+      finish(await attempt(output, [], run));
     });
   return program;
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (/^\d{1,5}$/.test(text) && port < 65_536) return port;
+  throw new InvalidArgumentError('Write a number from 0 to 65535.');
 }
 
 function runPull(references: readonly string[], options: PullOptions): Promise<ExitCode> {
@@ -129,6 +167,14 @@ function runImages(options: JsonOption): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
     await using cache = await openCache(signal);
     return await listImages(cache.services.catalog, output, signal);
+  });
+}
+
+function runRebuild(options: JsonOption): Promise<ExitCode> {
+  const output = processOutput(options.json === true);
+  return attempt(output, [], async (signal) => {
+    await using cache = await openCache(signal);
+    return await rebuildTable(cache.services.pull, output, signal);
   });
 }
 

@@ -1,5 +1,5 @@
 import { CacheError } from '../errors/cache-error.ts';
-import { redacted } from '../http/log.ts';
+import { redacted } from '../telemetry/redacted.ts';
 
 /** Exit codes of every command. */
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;

@@ -2,12 +2,17 @@ import { resolve } from 'node:path';
 import type { AccessSettings } from '../access/access.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import type { RegistrySettings, UpstreamLimits } from '../registry/settings.ts';
-import { DEFAULT_CONFIG_FILE, DEFAULT_HOME, LIMITS, type LimitName } from './defaults.ts';
+import { accessOf, namesOf } from './access.ts';
+import { DEFAULT_CONFIG_FILE, LIMITS, type LimitName } from './defaults.ts';
 import type { WarmupSettings } from '../warmup/warmup-settings.ts';
+import { eventsOf } from './events.ts';
 import { readConfigFile } from './file.ts';
+import { storeOf, type StoreLocation } from './location.ts';
 import { problems, type Problems } from './problems.ts';
-import { registriesOf } from './registries.ts';
-import { issuesOf, limitsSchema } from './schema.ts';
+import { registriesOf, sectionsOf } from './registries.ts';
+import { limitsSchema } from './schema.ts';
+import { issuesOf } from './schema-parts.ts';
+import { warmupsOf } from './warmups.ts';
 
 /** What bounds the cache, in the units of the code that obeys it. */
 export interface Limits {
@@ -18,18 +23,6 @@ export interface Limits {
   readonly windowParts: number;
   readonly leaseMs: number;
 }
-
-/** Where content and catalogue live. */
-export type StoreLocation =
-  /** The embedded stack, with its state in the folder `home` (absolute). */
-  | { readonly kind: 'local'; readonly home: string }
-  | {
-      readonly kind: 'aws';
-      readonly bucket: string;
-      readonly table: string;
-      /** True where S3 is reached at an endpoint of the environment: such servers rarely have a host name for each bucket. */
-      readonly s3PathStyle: boolean;
-    };
 
 /** The section `events`: what else starts pulls. */
 export interface EventSettings {
@@ -60,9 +53,14 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  *
  * Reads files once, at start, and nothing later.
  *
+ * @param options.target `aws`: checked as for a deployment, also elsewhere than on Lambda (when it is packaged).
  * @throws ConfigError that lists every problem of environment and file at once.
  */
-export function loadConfig(environment: Environment = process.env, cwd: string = process.cwd()): Config {
+export function loadConfig(
+  environment: Environment = process.env,
+  cwd: string = process.cwd(),
+  { target }: { readonly target?: 'aws' } = {},
+): Config {
   /** An empty variable is one that is not set. */
   const variable = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
   const found = problems();
@@ -70,8 +68,12 @@ export function loadConfig(environment: Environment = process.env, cwd: string =
 
   const named = variable('ENTREPOT_CONFIG');
   const file = readConfigFile(resolve(cwd, named ?? DEFAULT_CONFIG_FILE), named !== undefined, found);
-  const registries = registriesOf(file, onLambda, found);
+  const registries = registriesOf(file, onLambda || target === 'aws', found);
+  const names = namesOf(Object.keys(sectionsOf(file)));
   const limits = limitsOf(file.limits, found);
+  const access = accessOf(file.access, names, found);
+  const warmups = warmupsOf(file.warmups, { checked: registries, named: names }, found);
+  const events = eventsOf(file.events, names, found);
   const store = storeOf(variable, cwd, onLambda, found);
   found.throwIfAny(file.path);
 
@@ -80,35 +82,15 @@ export function loadConfig(environment: Environment = process.env, cwd: string =
   return Object.freeze({
     registries,
     limits,
-    access: { rules: [] },
-    warmups: [],
-    events: { ecrPushes: [], senders: [] },
+    access: frozen(access),
+    warmups: frozen(warmups),
+    events: frozen(events),
     store: Object.freeze(store),
     dockerConfigPath:
       dockerFolder === undefined
         ? home && resolve(cwd, home, '.docker', 'config.json')
         : resolve(cwd, dockerFolder, 'config.json'),
   });
-}
-
-function storeOf(
-  variable: (name: string) => string | undefined,
-  cwd: string,
-  onLambda: boolean,
-  found: Problems,
-): StoreLocation {
-  const bucket = variable('ENTREPOT_BUCKET');
-  const table = variable('ENTREPOT_TABLE');
-  if (bucket !== undefined && table !== undefined) {
-    const s3PathStyle = (variable('AWS_ENDPOINT_URL_S3') ?? variable('AWS_ENDPOINT_URL')) !== undefined;
-    return { kind: 'aws', bucket, table, s3PathStyle };
-  }
-  if (bucket !== undefined || table !== undefined || onLambda) {
-    const both = onLambda ? 'Lambda needs both' : 'set both, or neither for the embedded stack';
-    if (bucket === undefined) found.add('ENTREPOT_BUCKET', `is not set: it names the S3 bucket; ${both}`);
-    if (table === undefined) found.add('ENTREPOT_TABLE', `is not set: it names the DynamoDB table; ${both}`);
-  }
-  return { kind: 'local', home: resolve(cwd, variable('ENTREPOT_HOME') ?? DEFAULT_HOME) };
 }
 
 function limitsOf(section: unknown, found: Problems): Limits {
@@ -141,4 +123,11 @@ function limitsOf(section: unknown, found: Problems): Limits {
     windowParts: value('windowParts'),
     leaseMs: value('leaseSeconds') * 1000,
   });
+}
+
+/** All the way down: plain sections of maps, lists and values. */
+function frozen<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  for (const part of Object.values(value)) frozen(part);
+  return Object.freeze(value);
 }

@@ -67,8 +67,8 @@ export const KNOWN_REGISTRIES: ReadonlyMap<string, string> = new Map([
   ].map((name): [string, string] => [name, `https://${name}`]),
 ]);
 
-/** The credentials of a registry whose entry names none: ECR's own; else Docker's on a workstation, and nobody's in Lambda. */
-export function defaultCredentials(registry: string, onLambda: boolean): CredentialSource {
+/** The credentials of a registry whose entry names none: ECR's own; else Docker's on a workstation, and nobody's on AWS. */
+export function defaultCredentials(registry: string, onAws: boolean): CredentialSource {
   if (parseEcrHost(registry) !== undefined) return { kind: 'ecr' };
-  return { kind: onLambda ? 'none' : 'docker' };
+  return { kind: onAws ? 'none' : 'docker' };
 }

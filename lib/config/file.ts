@@ -2,11 +2,12 @@ import { dirname } from 'node:path';
 import { parseDocument, type YAMLError } from 'yaml';
 import type { Problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
-import { fileSchema, issuesOf } from './schema.ts';
+import { fileSchema } from './schema.ts';
+import { issuesOf } from './schema-parts.ts';
 
 const MAX_FILE_BYTES = 1024 * 1024;
 
-/** The file's two sections, as yet unchecked. */
+/** The file's sections, as yet unchecked. */
 export interface ConfigFile {
   /** Undefined where there is no file. */
   readonly path: string | undefined;
@@ -15,12 +16,16 @@ export interface ConfigFile {
   /** By the names in the file. Undefined where the file does not speak of registries. */
   readonly registries: Readonly<Record<string, unknown>> | undefined;
   readonly limits: unknown;
+  readonly access: unknown;
+  readonly warmups: unknown;
+  readonly events: unknown;
 }
 
 /** Reads the file at `path`; what is wrong with it as a whole goes to `found`. */
 export function readConfigFile(path: string, mustExist: boolean, found: Problems): ConfigFile {
   const folder = dirname(path);
-  const nothing = { path: undefined, folder, registries: undefined, limits: undefined };
+  const none = { registries: undefined, limits: undefined, access: undefined, warmups: undefined, events: undefined };
+  const nothing = { path: undefined, folder, ...none };
   let source: string;
   try {
     source = readTextFile(path, MAX_FILE_BYTES);
@@ -32,14 +37,14 @@ export function readConfigFile(path: string, mustExist: boolean, found: Problems
   }
   const document = parseYaml(source, found) ?? {};
   const outcome = fileSchema.safeParse(document);
-  for (const issue of outcome.success ? [] : issuesOf(outcome.error, ['registries', 'limits'])) {
+  for (const issue of outcome.success ? [] : issuesOf(outcome.error, Object.keys(fileSchema.shape))) {
     found.add(issue.path, issue.message);
   }
   // Each section is checked even where another one is wrong: all problems are listed at once.
-  const { registries, limits } = document as { registries?: unknown; limits?: unknown };
+  const { registries, limits, access, warmups, events } = document as Partial<Record<string, unknown>>;
   // The key with nothing below it names no registry; the built-in list is for a file without the key.
   const named = registries === null ? {} : registries;
-  return { path, folder, registries: isMap(named) ? named : undefined, limits };
+  return { path, folder, registries: isMap(named) ? named : undefined, limits, access, warmups, events };
 }
 
 const isMap = (value: unknown): value is Record<string, unknown> =>

@@ -4,24 +4,24 @@ import { CacheError } from '../errors/cache-error.ts';
 import { parseRegistry } from '../reference/reference.ts';
 import { parseEcrHost } from '../registry/ecr-host.ts';
 import type { RegistrySettings } from '../registry/settings.ts';
+import { checkForAws } from './aws-rules.ts';
 import { DEFAULT_MAX_CONNECTIONS, defaultCredentials, KNOWN_REGISTRIES } from './defaults.ts';
 import type { ConfigFile } from './file.ts';
 import type { Problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
-import { issuesOf, registrySchema, type RegistryEntry } from './schema.ts';
+import { registrySchema, type RegistryEntry } from './schema.ts';
+import { issuesOf } from './schema-parts.ts';
 
 const MAX_CA_BYTES = 1024 * 1024;
 const KNOWN_KEYS = Object.keys(registrySchema.shape);
 
+/** The registries of the file, as yet unchecked; without a section of registries, the well-known public ones. */
+export const sectionsOf = (file: ConfigFile): Readonly<Record<string, unknown>> =>
+  file.registries ?? Object.fromEntries([...KNOWN_REGISTRIES.keys()].map((name) => [name, {}]));
+
 /** The registries of the file by canonical name; without a section of registries, the well-known public ones. */
-export function registriesOf(
-  file: ConfigFile,
-  onLambda: boolean,
-  found: Problems,
-): ReadonlyMap<string, RegistrySettings> {
-  const entries = Object.entries(
-    file.registries ?? Object.fromEntries([...KNOWN_REGISTRIES.keys()].map((name) => [name, {}])),
-  );
+export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems): ReadonlyMap<string, RegistrySettings> {
+  const entries = Object.entries(sectionsOf(file));
   if (entries.length === 0) {
     found.add(['registries'], 'names no registry; name one, or leave the key out for the well-known public registries');
   }
@@ -32,7 +32,11 @@ export function registriesOf(
   for (const [key, section] of entries) {
     const name = canonicalName(key, found);
     const entry = checkedEntry(key, section, found);
-    requireAllow(key, name ?? key, section, onLambda, found);
+    const kind = defaultCredentials(name ?? key, onAws).kind;
+    if (onAws) checkForAws({ key, name: name ?? key, section, defaultCredentials: kind }, found);
+    if (entry?.anonymous !== undefined && name !== 'docker.io') {
+      found.add(['registries', key, 'anonymous'], 'says something of docker.io alone; leave it out');
+    }
     if (entry?.alias !== undefined) {
       const taken = aliases.get(entry.alias);
       if (taken !== undefined)
@@ -47,7 +51,7 @@ export function registriesOf(
       found.add(['registries', key], `is ${name}, which the file has already; put both into one entry`);
     names.add(name);
     if (entry === undefined) continue;
-    const settings = settingsOf(name, entry, ca, onLambda);
+    const settings = settingsOf(name, entry, ca, onAws);
     if (settings.credentials.kind === 'ecr' && !isEcr(settings)) {
       found.add(
         ['registries', key, 'credentials'],
@@ -83,22 +87,6 @@ function checkedEntry(key: string, section: unknown, found: Problems): RegistryE
   return undefined;
 }
 
-/**
- * Where credentials are used on AWS, whoever may call the function may read whatever they can read: so it must be said which
- * repositories that is. Looks at the unchecked section, so that this is named along with the section's other problems.
- */
-function requireAllow(key: string, name: string, section: unknown, onLambda: boolean, found: Problems): void {
-  if (!onLambda) return;
-  const { credentials, allow } = (section ?? {}) as { credentials?: unknown; allow?: unknown };
-  const used = credentials ?? defaultCredentials(name, onLambda).kind;
-  const listed = Array.isArray(allow) ? allow.length > 0 : allow !== undefined && allow !== null;
-  if (used === 'none' || listed) return;
-  found.add(
-    ['registries', key, 'allow'],
-    'is required where credentials are used on AWS; list the repositories that may be pulled with them, for example ["team/**"] (["**"] allows all)',
-  );
-}
-
 function readCa(key: string, path: string, found: Problems): string | undefined {
   const where = ['registries', key, 'ca'];
   try {
@@ -115,8 +103,8 @@ function readCa(key: string, path: string, found: Problems): string | undefined 
 const isEcr = ({ name, endpoint }: RegistrySettings): boolean =>
   (parseEcrHost(name) ?? parseEcrHost(endpoint.hostname)) !== undefined;
 
-function settingsOf(name: string, entry: RegistryEntry, ca: string | undefined, onLambda: boolean): RegistrySettings {
-  const credentials = entry.credentials ?? defaultCredentials(name, onLambda);
+function settingsOf(name: string, entry: RegistryEntry, ca: string | undefined, onAws: boolean): RegistrySettings {
+  const credentials = entry.credentials ?? defaultCredentials(name, onAws);
   return Object.freeze({
     name,
     endpoint: entry.endpoint ?? new URL(KNOWN_REGISTRIES.get(name) ?? `https://${name}`),

@@ -1,51 +1,10 @@
 import ipaddr from 'ipaddr.js';
-import picomatch from 'picomatch';
 import * as z from 'zod';
 import { parsePlatform } from '../oci/platform.ts';
 import type { CredentialSource } from '../registry/settings.ts';
 import { parseRegistry } from '../reference/reference.ts';
 import { LIMITS, type LimitName } from './defaults.ts';
-
-/*
- * The shape of the file. Values are never shown where they could hold a secret: whoever writes a password into the wrong
- * place must not find it in a log (I7).
- */
-
-const kindOf = (input: unknown): string => {
-  if (input === undefined || input === null) return 'nothing';
-  if (Array.isArray(input)) return 'a list';
-  if (typeof input === 'object') return 'a map';
-  // JSON has no infinity; YAML has.
-  if (typeof input === 'number') return String(input);
-  return typeof input === 'boolean' ? String(input) : 'text';
-};
-
-const expected = (what: string) => ({
-  error: (issue: { input?: unknown }): string => `expected ${what}, found ${kindOf(issue.input)}`,
-});
-
-/** The messages of a map: one that is none, and an unknown key, to which {@link issuesOf} adds the known ones. */
-const strictMap = {
-  error: (issue: { code?: string | undefined; input?: unknown }): string =>
-    issue.code === 'unrecognized_keys' ? 'unknown key' : `expected a map, found ${kindOf(issue.input)}`,
-};
-
-const text = (what: string, maxLength = 1024) =>
-  z
-    .string(expected(what))
-    .min(1, `is empty; write ${what}`)
-    .max(maxLength, `is longer than ${maxLength} characters; write ${what}`);
-
-/** A value that `parse` understands; what it throws is the problem. */
-const parsed = <T>(what: string, parse: (value: string) => T) =>
-  text(what).transform((value, context): T => {
-    try {
-      return parse(value);
-    } catch (error) {
-      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
-      return z.NEVER;
-    }
-  });
+import { checkGlob, expected, list, parsed, strictMap, text, wholeNumber } from './schema-parts.ts';
 
 /** Scheme, host and port alone. */
 function parseOrigin(value: string): URL {
@@ -95,18 +54,14 @@ function parseHostRule(value: string): string {
   return value.includes('://') ? parseOrigin(value).origin : parseHost(value);
 }
 
-function parsePattern(value: string): string {
+/** A glob over repositories of one registry. */
+export function parsePattern(value: string): string {
   if (/^\/|\/$|\/\/|:|@/.test(value)) {
     throw new Error(
       `${JSON.stringify(value)} is not a repository pattern; write it without registry, tag and outer slashes, for example team/**`,
     );
   }
-  try {
-    picomatch.makeRe(value, { strictBrackets: true });
-  } catch (cause) {
-    throw new Error(`${JSON.stringify(value)} is not a glob pattern; write for example team/** or team/app`, { cause });
-  }
-  return value;
+  return checkGlob(value, 'team/** or team/app');
 }
 
 function parseAlias(value: string): string {
@@ -158,9 +113,6 @@ const credentials = z
     return { kind: 'ecr', roleArn, ...(externalId === undefined ? {} : { externalId }) };
   });
 
-const list = <T extends z.ZodType>(item: T, example: string) =>
-  z.array(item, expected(`a list, for example ${example}`)).max(1000, 'has more than 1000 entries');
-
 const origin = parsed('a URL such as https://host[:port]', parseOrigin);
 
 const hostRule = parsed('a host, an origin or a CIDR range', parseHostRule);
@@ -181,6 +133,8 @@ export const registrySchema = z.strictObject(
     alias: parsed('a short name', parseAlias).optional(),
     ca: text('the path of a PEM file').optional(),
     proxy: parsed('a URL such as http://proxy:3128', parseProxy).optional(),
+    /** Docker Hub alone, on AWS. */
+    anonymous: z.literal('accepted', { error: 'write accepted, or leave it out' }).optional(),
     maxConnections: z
       .int(expected('a whole number from 1 to 256'))
       .min(1, 'must be 1 or more')
@@ -193,11 +147,7 @@ export type RegistryEntry = z.output<typeof registrySchema>;
 
 const limit = (name: LimitName) => {
   const { min, max, default: usual } = LIMITS[name];
-  const what = `a whole number from ${min} to ${max} (without the key: ${usual})`;
-  const outOfRange = {
-    error: (issue: { input?: unknown }): string => `${kindOf(issue.input)} is out of range; write ${what}`,
-  };
-  return z.int(expected(what)).min(min, outOfRange).max(max, outOfRange).default(usual);
+  return wholeNumber(min, max, ` (without the key: ${usual})`).default(usual);
 };
 
 /** `limits`, with the defaults filled in. */
@@ -216,19 +166,9 @@ export const fileSchema = z.strictObject(
       .record(z.string(), z.unknown(), expected('a map of registries, for example {docker.io: {}}'))
       .nullish(),
     limits: z.unknown().optional(),
+    access: z.unknown().optional(),
+    warmups: z.unknown().optional(),
+    events: z.unknown().optional(),
   },
   strictMap,
 );
-
-/** What is wrong, one problem for each unknown key, with the keys that are known at the top. */
-export function issuesOf(error: z.ZodError, knownKeys: readonly string[]): { path: PropertyKey[]; message: string }[] {
-  return error.issues.flatMap((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => ({
-          path: [...issue.path, key],
-          message:
-            issue.path.length > 0 ? issue.message : `${issue.message}; the known ones are ${knownKeys.join(', ')}`,
-        }))
-      : [{ path: issue.path, message: issue.message }],
-  );
-}

@@ -216,6 +216,13 @@ export class FillUnavailableError extends CacheError {
   }
 }
 
+/** Nobody that we know calls. */
+export class UnauthenticatedError extends CacheError {
+  constructor(message: string) {
+    super(message, { code: 'UNAUTHORIZED', op: 'authenticate', origin: 'client', retryable: false });
+  }
+}
+
 /** The caller may not use this repository or route. What a caller may not see looks like what does not exist where its existence would tell something. */
 export class ForbiddenError extends CacheError {
   constructor(op: string, message: string) {

@@ -1,11 +1,7 @@
 import { STATUS_CODES } from 'node:http';
-import {
-  CacheError,
-  ConfigError,
-  InvalidRequestError,
-  UpstreamUnavailableError,
-  type ErrorCode,
-} from '../errors/cache-error.ts';
+import { CacheError, InvalidRequestError, type ErrorCode } from '../errors/cache-error.ts';
+import { statusOf as statusOfDomain } from '../errors/status.ts';
+import { HttpError } from './http-error.ts';
 
 /** The answer to a failed request of the control API: https://www.rfc-editor.org/rfc/rfc9457 (`application/problem+json`). */
 export interface Problem {
@@ -19,36 +15,18 @@ export interface Problem {
   readonly code?: ErrorCode;
   /** The field of the request that is wrong: `images[0].reference`. */
   readonly field?: string;
+  /** The path of the pull that failed. */
+  readonly instance?: string;
   /** Whether the same request may succeed later. */
   readonly retryable: boolean;
   readonly requestId: string;
 }
 
-const STATUS_OF_CODE: Readonly<Record<ErrorCode, number>> = {
-  NAME_INVALID: 400,
-  DIGEST_INVALID: 400,
-  MANIFEST_INVALID: 400,
-  UNAUTHORIZED: 401,
-  DENIED: 403,
-  MANIFEST_UNKNOWN: 404,
-  BLOB_UNKNOWN: 404,
-  NAME_UNKNOWN: 404,
-  UNSUPPORTED: 405,
-  TOOMANYREQUESTS: 429,
-};
-
 /** When to come back, where nobody said: long enough for a lease to lapse or a throttled table to recover. */
 const RETRY_AFTER_SECONDS = 5;
 
 /** The HTTP status of whatever was thrown. Everything that was not thrown on purpose is 500. */
-export function statusOf(error: unknown): number {
-  // A wrong configuration is a client's fault to the domain, but not the fault of whoever calls over HTTP.
-  if (!(error instanceof CacheError) || error instanceof ConfigError) return 500;
-  if (error.code !== undefined) return STATUS_OF_CODE[error.code];
-  if (error.origin === 'upstream') return error instanceof UpstreamUnavailableError && error.timedOut ? 504 : 502;
-  if (error.origin === 'client') return error.retryable ? 503 : 400;
-  return 503;
-}
+export const statusOf = (error: unknown): number => (error instanceof HttpError ? error.status : statusOfDomain(error));
 
 /** What the caller is told about `error`: the whole message of a CacheError, which holds no secret (I7); nothing of any other. */
 export function problemOf(error: unknown, requestId: string): Problem {
@@ -72,5 +50,9 @@ export function retryAfterSecondsOf(error: unknown): number | undefined {
   const status = statusOf(error);
   if (!(error instanceof CacheError) || (status !== 429 && status !== 503)) return undefined;
   if (error.retryAfterMs !== undefined) return Math.max(1, Math.ceil(error.retryAfterMs / 1000));
-  return status === 503 ? RETRY_AFTER_SECONDS : undefined;
+  return usualRetryAfterSecondsOf(status);
 }
+
+/** The seconds of `Retry-After` for a status, where nobody said a time. */
+export const usualRetryAfterSecondsOf = (status: number): number | undefined =>
+  status === 503 ? RETRY_AFTER_SECONDS : undefined;

@@ -9,24 +9,36 @@ import type { ReceiptDraft } from './receipt-draft.ts';
 
 /** Brings the blobs of one pull into the cache, and tallies them. */
 export interface Copier {
-  /** Every blob of `wanted` is in the cache and may be used here (I9). One that was brought before is not asked for again. */
+  /** Those of `wanted` that the cache lacks, or may not use here (I9). One that was brought before is not asked for again. */
+  readonly find: (wanted: readonly Descriptor[]) => Promise<readonly Descriptor[]>;
+  /** Every blob of `wanted` is in the cache and may be used here. */
   readonly copy: (wanted: readonly Descriptor[]) => Promise<void>;
   /** Brings a config and reads it. One that the store lost behind the catalogue's back is brought again. */
   readonly obtain: (config: Descriptor) => Promise<Uint8Array>;
 }
 
-export function copier(deps: PullDeps, upstream: Upstream, draft: ReceiptDraft, signal: AbortSignal): Copier {
+export function copier(
+  deps: PullDeps,
+  upstream: Upstream,
+  draft: Pick<ReceiptDraft, 'blob'>,
+  signal: AbortSignal,
+): Copier {
   const brought = new Set<Digest>();
-  const copy = async (wanted: readonly Descriptor[]): Promise<void> => {
+  const find = async (wanted: readonly Descriptor[]): Promise<readonly Descriptor[]> => {
     const blobs = wanted.filter((blob) => !brought.has(blob.digest));
     const { present, missing } = await findMissing(deps, upstream, blobs, signal);
     for (const blob of present) draft.blob(blob, 'present');
+    return missing;
+  };
+  const copy = async (wanted: readonly Descriptor[]): Promise<void> => {
+    const missing = await find(wanted);
     deps.progress?.planned?.(wanted.length, missing);
     await copyMissing(deps, upstream, missing, signal, (blob, outcome) => draft.blob(blob, outcome));
-    for (const blob of blobs) brought.add(blob.digest);
+    for (const blob of wanted) brought.add(blob.digest);
   };
   const read = (config: Descriptor): Promise<Uint8Array> => deps.store.read(config, deps.limits.manifestBytes, signal);
   return {
+    find,
     copy,
     async obtain(config) {
       await copy([config]);

@@ -1,6 +1,5 @@
 import type { BlobRow } from '../catalog/catalog.ts';
 import { blobLeaseName } from '../catalog/keys.ts';
-import { StoreError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
 import { withGrace } from '../clock/grace.ts';
@@ -10,6 +9,7 @@ import { drainVerified } from '../oci/verify.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import type { StoredContent } from '../store/content-store.ts';
+import { counted, ingestBlob } from './ingest-blob.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import { checkSize, mayUse } from './presence.ts';
 import type { PullDeps } from './pull-request.ts';
@@ -19,8 +19,8 @@ export type CopyOutcome = 'copied' | 'copiedElsewhere';
 
 /** Time for the row of a blob that was finished when the pull was told to stop. */
 const COMMIT_GRACE_MS = 4_000;
-/** Ingests of one blob before a conflicting writer is an error. */
-const INGESTS = 3;
+/** Time for the answer to a claim that was under way then. */
+const CLAIM_GRACE_MS = 2_000;
 
 /**
  * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4): whoever gets the claim copies, the others wait
@@ -41,7 +41,10 @@ export async function copyMissing(
     for (;;) {
       const outcome = await places.run(async () => {
         stop.throwIfAborted();
-        const claim = await deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, stop);
+        // A try given up half-way could leave a claim that nobody knows of, and who comes next would wait for it to lapse.
+        const claim = await withGrace(stop, CLAIM_GRACE_MS, (late) =>
+          deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, late),
+        );
         return isLease(claim) ? copyUnderClaim(deps, upstream, blob, claim, stop) : undefined;
       });
       if (outcome !== undefined) {
@@ -87,7 +90,8 @@ async function copyUnderClaim(
   // A kill may have fallen between the commit of the content and its row: the store knows.
   const stored = await deps.store.find(blob.digest, signal);
   if (stored?.size !== blob.size || stored.etag === row?.distrustedEtag) {
-    await commit(deps, claim, blob, await ingest(deps, upstream, blob, signal), [upstream.domain], stop);
+    const ingested = await ingestBlob(deps, { blob, claim, upstream }, row?.checkpoint, signal);
+    await commit(deps, claim, blob, ingested, [upstream.domain], stop);
     return 'copied';
   }
   const domains = stored.domain === undefined ? [] : [stored.domain];
@@ -107,29 +111,6 @@ async function copyUnderClaim(
   return 'copied';
 }
 
-async function ingest(
-  deps: PullDeps,
-  upstream: Upstream,
-  blob: Descriptor,
-  signal: AbortSignal,
-): Promise<StoredContent> {
-  for (let attempt = 1; ; attempt++) {
-    let committing = false;
-    try {
-      await using into = await deps.store.begin(blob, upstream.domain, signal);
-      for await (const chunk of counted(deps, blob, await upstream.openBlob(blob, into.offset, signal))) {
-        await into.write(chunk);
-      }
-      committing = true;
-      return await into.commit();
-    } catch (error) {
-      // A writer without a claim (one that lost it) was committing the same key: the upload has to start again.
-      const again = committing && error instanceof StoreError && error.retryable && attempt < INGESTS;
-      if (!again || signal.aborted) throw error;
-    }
-  }
-}
-
 /**
  * Writes the row and frees the claim in one go, a little beyond the deadline if need be, so that a finished blob is kept. If time is over for that,
  * too, or the claim is lost, its successor finds the content in the store.
@@ -146,15 +127,4 @@ async function commit(
   await withGrace(stop, COMMIT_GRACE_MS, (late) =>
     deps.catalog.commitBlob(claim, blob, stored, domains, AbortSignal.any([claim.signal, late])),
   );
-}
-
-async function* counted(
-  deps: PullDeps,
-  blob: Descriptor,
-  source: AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source) {
-    deps.progress?.copied?.(blob, chunk.byteLength);
-    yield chunk;
-  }
 }

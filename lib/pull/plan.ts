@@ -35,6 +35,22 @@ export interface Plan {
   readonly foreign: readonly ForeignLayer[];
 }
 
+/** A plan without the bytes of its manifests: what there is to link and to publish once it has all landed. */
+export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blobs' | 'foreign'> {
+  readonly root: Descriptor;
+  /** Nested indexes and selected manifests. Without the root. */
+  readonly manifests: readonly Descriptor[];
+}
+
+export const contentOf = ({ root, manifests, entries, contents, blobs, foreign }: Plan): PlannedContent => ({
+  root: root.descriptor,
+  manifests: manifests.map(({ descriptor }) => descriptor),
+  entries,
+  contents,
+  blobs,
+  foreign,
+});
+
 /** What planning is allowed to do besides reading manifests. */
 export interface PlanContext {
   readonly deps: PullDeps;

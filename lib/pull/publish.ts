@@ -1,27 +1,30 @@
 import type { Pointer, Root, Use } from '../catalog/catalog.ts';
-import type { Lease } from '../lock/lease.ts';
+import type { Fence } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
-import { pointerOf, type Reference } from '../reference/reference.ts';
+import { pointerOf, type Reference, type Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import type { Coverage } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
-import type { Plan } from './plan.ts';
+import type { Plan, PlannedContent } from './plan.ts';
 import type { PullDeps } from './pull-request.ts';
 import type { HeldManifest } from './read-manifest.ts';
 
 const PARALLEL_PUTS = 6;
 
-/** Stores the manifests of the plan, children before parents (I2), and lets the repository serve what the plan holds. */
-export async function landManifests(
+/**
+ * Stores the manifests of a plan, the deepest indexes before those above them, the root last (I2): that is their order in `manifests`. Without links they
+ * are invisible.
+ */
+export async function storeManifests(
   deps: PullDeps,
   upstream: Upstream,
-  plan: Plan,
+  manifests: readonly HeldManifest[],
   signal: AbortSignal,
 ): Promise<void> {
   const places = limiter(PARALLEL_PUTS);
-  const put = (manifests: readonly HeldManifest[]) =>
+  const put = (some: readonly HeldManifest[]) =>
     allOrFirstFailure(
-      manifests.filter((manifest) => !manifest.stored),
+      some.filter((manifest) => !manifest.stored),
       signal,
       ({ descriptor, bytes }, stop) =>
         places.run(async () => {
@@ -29,25 +32,25 @@ export async function landManifests(
           await deps.catalog.recordBlob(descriptor, stored, [upstream.domain], stop);
         }),
     );
-  await put(plan.manifests.filter((manifest) => manifest.content.kind === 'manifest'));
-  // `plan.manifests` has the deepest indexes first.
-  for (const index of plan.manifests.filter((manifest) => manifest.content.kind === 'index')) await put([index]);
-  await put([plan.root]);
-
-  const manifests = [...plan.manifests, plan.root].map((manifest) => manifest.descriptor);
-  await deps.catalog.writeLinks(upstream.repository, [...plan.blobs, ...manifests], signal);
-  await deps.catalog.writeUses(usesOf(plan), signal);
+  await put(manifests.filter((manifest) => manifest.content.kind === 'manifest'));
+  for (const index of manifests.filter((manifest) => manifest.content.kind === 'index')) await put([index]);
 }
 
-function usesOf({ root, manifests, contents }: Plan): Use[] {
-  const rootDigest = root.descriptor.digest;
-  const own = [...manifests, root].map(({ descriptor: { digest } }): Use => ({
-    digest,
-    root: rootDigest,
-    child: digest,
-  }));
+/** Lets the repository serve what has landed, and says what needs it. Idempotent. */
+export async function linkContent(
+  deps: Pick<PullDeps, 'catalog'>,
+  repository: Repository,
+  content: PlannedContent,
+  signal: AbortSignal,
+): Promise<void> {
+  await deps.catalog.writeLinks(repository, [...content.blobs, ...content.manifests, content.root], signal);
+  await deps.catalog.writeUses(usesOf(content), signal);
+}
+
+function usesOf({ root, manifests, contents }: PlannedContent): Use[] {
+  const own = [...manifests, root].map(({ digest }): Use => ({ digest, root: root.digest, child: digest }));
   const blobs = [...contents].flatMap(([child, all]) =>
-    all.map((blob): Use => ({ digest: blob.digest, root: rootDigest, child })),
+    all.map((blob): Use => ({ digest: blob.digest, root: root.digest, child })),
   );
   return [...own, ...blobs];
 }
@@ -76,9 +79,9 @@ export interface PublishedRoot {
 }
 
 /** A root whose content this pull landed: the root itself, the nested indexes and the wanted manifests are complete. */
-export function publishedByPlan({ root, manifests, entries, contents, foreign }: Plan): PublishedRoot {
-  const { digest, mediaType, size } = root.descriptor;
-  const complete = [root, ...manifests].map((manifest) => manifest.descriptor.digest);
+export function publishedByPlan({ root, manifests, entries, contents, foreign }: PlannedContent): PublishedRoot {
+  const { digest, mediaType, size } = root;
+  const complete = [root, ...manifests].map((manifest) => manifest.digest);
   return { root: { digest, mediaType, size, entries }, complete, contents, foreign };
 }
 
@@ -89,7 +92,7 @@ export function publishedKnown({ digest, mediaType, size, entries }: Root, cover
 }
 
 /** What a plan covers once it is published. */
-export const coveredBy = (plan: Plan): Coverage => ({
+export const coveredBy = (plan: Pick<Plan, 'selected'>): Coverage => ({
   complete: true,
   entries: plan.selected.map((entry) => ({ entry, complete: true })),
 });
@@ -99,29 +102,40 @@ export const coveredBy = (plan: Plan): Coverage => ({
  * `done` is told in between: a pull that is stopped at the record has published.
  */
 export async function publish(
-  deps: PullDeps,
+  deps: Pick<PullDeps, 'catalog' | 'refs'>,
   context: PublicationContext,
   published: PublishedRoot,
-  lock: Lease,
+  lock: Fence,
   signal: AbortSignal,
   done: () => void = () => undefined,
 ): Promise<void> {
-  const { reference } = context;
   const publishedMs = Date.now();
-  const pointer = await deps.catalog.publish({ ...context, ...published, publishedMs }, lock, signal);
+  const { generation } = await deps.catalog.publish({ ...context, ...published, publishedMs }, lock, signal);
   done();
+  await recordRef(deps, context, published, { publishedMs, generation }, signal);
+}
+
+/** Writes down in the bucket what the reference means since `publishedMs`, so that the table can be rebuilt. Idempotent. */
+export async function recordRef(
+  { refs }: Pick<PullDeps, 'refs'>,
+  { reference, before }: Pick<PublicationContext, 'reference' | 'before'>,
+  { root, complete }: PublishedRoot,
+  since: { readonly publishedMs: number; readonly generation: number },
+  signal: AbortSignal,
+): Promise<void> {
   const { registry, path } = reference.repository;
-  const { digest, mediaType, size } = published.root;
-  await deps.refs.write(
-    { registry, path, pointer: pointerOf(reference) },
+  const pointer = pointerOf(reference);
+  const { digest, mediaType, size } = root;
+  await refs.write(
+    { registry, path, pointer },
     {
-      reference: `${registry}/${path}${reference.digest === undefined ? ':' : ''}${pointerOf(reference)}`,
+      reference: `${registry}/${path}${reference.digest === undefined ? ':' : ''}${pointer}`,
       digest,
       mediaType,
       size,
-      complete: [...new Set([...context.before, ...published.complete])].sort(),
-      publishedMs,
-      generation: pointer.generation,
+      complete: [...new Set([...before, ...complete])].sort(),
+      publishedMs: since.publishedMs,
+      generation: since.generation,
     },
     signal,
   );

@@ -1,6 +1,6 @@
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Platform } from '../oci/platform.ts';
-import type { Reference } from '../reference/reference.ts';
+import type { Reference, Repository } from '../reference/reference.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Leases } from '../lock/lease.ts';
 import type { Upstreams } from '../registry/upstream.ts';
@@ -48,5 +48,7 @@ export interface PullDeps {
   readonly limits: PullLimits;
   /** The configured platforms of a registry, by its canonical name. */
   readonly defaultPlatforms: (registry: string) => readonly Platform[];
+  /** @throws UnknownNameError if the registry is not configured, or the repository not in its `allow`. */
+  readonly requireAllowed: (repository: Repository) => void;
   readonly progress?: PullProgress;
 }

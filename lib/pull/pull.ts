@@ -1,18 +1,20 @@
-import type { Found, Root } from '../catalog/catalog.ts';
+import type { Found } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
-import { CacheError, ContentSweptError, DeadlineError } from '../errors/cache-error.ts';
+import { ContentSweptError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { copier } from './copier.ts';
-import { coverage, wantedPlatforms, type Coverage, type Wanted } from './coverage.ts';
-import { planPull } from './plan.ts';
-import { coveredBy, landManifests, publish, publishedByPlan, publishedKnown } from './publish.ts';
+import type { Wanted } from './coverage.ts';
+import { askCache, isAnswered, receiptOfHit } from './hit.ts';
+import { contentOf, planPull } from './plan.ts';
+import { coveredBy, linkContent, publish, publishedByPlan, publishedKnown, storeManifests } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
 import { resolveRoot } from './resolve.ts';
 import { findRestored } from './restore.ts';
+import { isStopped } from './stopped.ts';
 
 /*
  * The invariants this story keeps (docs/design.md, section 2):
@@ -43,24 +45,19 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
   try {
     deadline.throwIfAborted();
     const arrivedMs = Date.now();
-    const wanted = wantedPlatforms(
-      request.platforms,
-      deps.defaultPlatforms(reference.repository.registry),
-      request.attestations,
-    );
 
-    // 1. Ask the cache. Here a hit ends: no network.
-    const arrived = await deps.catalog.find(reference, { consistent: false, signal: deadline });
-    if (!request.alwaysPull && isCached(arrived, wanted)) return hit(draft, arrived, wanted);
+    // 1. Ask the cache. Here a hit ends: no network. What the configuration does not allow ends before.
+    const { wanted, found: arrived, hit } = await askCache(deps, request, draft, deadline);
+    if (hit !== undefined) return hit;
 
-    // 2. One puller per reference from here on. A registry that is not configured ends it before.
+    // 2. One puller per reference from here on.
     upstream = await deps.upstreams.open(reference.repository, deadline);
     await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline);
     const signal = AbortSignal.any([deadline, lock.signal]);
 
     // 3. Somebody may just have finished, or have brought back what was lost.
     const now = await findRestored(deps, reference, wanted, signal);
-    if (isAnswered(request, arrivedMs, arrived, now, wanted)) return hit(draft, now, wanted);
+    if (isAnswered(request, arrivedMs, arrived, now, wanted)) return receiptOfHit(draft, now, wanted);
 
     // 4. to 7. Once more from there, still under the lock, if content that we counted on was found to be lost meanwhile.
     for (let tries = 1; ; tries++) {
@@ -111,39 +108,11 @@ async function land({ deps, upstream, request, wanted, now, lock, draft, signal 
 
   // 6. Blobs, then manifests, children first.
   await copy(plan.blobs);
-  await landManifests(deps, upstream, plan, signal);
+  await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
+  const content = contentOf(plan);
+  await linkContent(deps, reference.repository, content, signal);
 
   // 7. Last of all, and only if the lock is still ours.
-  await publish(deps, ground, publishedByPlan(plan), lock, signal, () => draft.covered(coveredBy(plan)));
+  await publish(deps, ground, publishedByPlan(content), lock, signal, () => draft.covered(coveredBy(plan)));
   return draft.finish('pulled', upstream.requests);
-}
-
-/** Time is over; an error that no later try can mend is told all the same. */
-const isStopped = (deadline: AbortSignal, error: unknown): boolean =>
-  deadline.aborted && deadline.reason instanceof DeadlineError && !(error instanceof CacheError && !error.retryable);
-
-/** The cache has a complete answer that this repository may serve. */
-const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } => coverage(found, wanted).complete;
-
-/**
- * Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough; one that we saw
- * on arrival is not, whatever another machine's clock says.
- */
-function isAnswered(
-  request: PullRequest,
-  arrivedMs: number,
-  arrived: Found,
-  now: Found,
-  wanted: Wanted,
-): now is Found & { root: Root } {
-  if (!isCached(now, wanted)) return false;
-  if (!request.alwaysPull) return true;
-  const { resolved, published, checkedMs = 0 } = now.pointer ?? {};
-  return resolved === published && checkedMs > arrivedMs && checkedMs !== arrived.pointer?.checkedMs;
-}
-
-function hit(draft: ReceiptDraft, found: Found & { root: Root }, wanted: Wanted): Receipt {
-  const covered: Coverage = coverage(found, wanted);
-  draftPresent(draft, found.root, covered);
-  return draft.finish('hit');
 }

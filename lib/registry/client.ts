@@ -1,16 +1,17 @@
 import type { LookupFunction } from 'node:net';
-import picomatch from 'picomatch';
-import { InvalidNameError, UnknownNameError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { InvalidNameError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
+import type { Reference, Repository } from '../reference/reference.ts';
 import { PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
+import { allowRule } from './allow.ts';
 import { hasBlob, openBlob } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
 import { readManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './mirrors.ts';
 import { Session, type Sources } from './session.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
+import { listTags } from './tags.ts';
 import { noRequests, Transport, type Caller } from './transport.ts';
 import type { FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
 
@@ -30,7 +31,6 @@ export interface UpstreamsOptions {
 /** What is shared by all pulls from one registry in this process: connections, tokens, credentials. */
 interface Registry {
   readonly settings: RegistrySettings;
-  readonly allows: (path: string) => boolean;
   readonly credentials: RegistryCredentials;
   readonly transport: Transport;
   readonly sources: Sources;
@@ -39,21 +39,15 @@ interface Registry {
 /** The configured registries over HTTP. Connects to nothing before it is asked to. */
 export function createUpstreams(options: UpstreamsOptions): Upstreams {
   const opened = new Map<string, Registry>();
-  const registryOf = (repository: Repository): Registry => {
-    const settings = options.registries.get(repository.registry);
-    if (settings === undefined) throw unknownRegistry(repository, options.registries);
+  const settingsOf = allowRule(options.registries);
+  const registryOf = (settings: RegistrySettings): Registry => {
     const registry = opened.get(settings.name) ?? createRegistry(settings, options);
     opened.set(settings.name, registry);
     return registry;
   };
   return {
     open: async (repository, signal) => {
-      const registry = registryOf(repository);
-      if (!registry.allows(repository.path)) {
-        throw new UnknownNameError(
-          `repository ${formatRepository(repository)} is not allowed: it matches none of ${JSON.stringify(registry.settings.allow)}, the "allow" of registry ${repository.registry}`,
-        );
-      }
+      const registry = registryOf(settingsOf(repository));
       return new HttpUpstream(repository, await domainOf(registry, signal), registry.sources);
     },
     close: async () => {
@@ -83,10 +77,8 @@ function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): 
   const { limits } = options;
   const transport = new Transport(settings, limits, options.lookup);
   const credentials = new RegistryCredentials(settings, options.dockerConfigPath);
-  const matches = picomatch([...settings.allow]);
   return {
     settings,
-    allows: (path) => settings.allow.length === 0 || matches(path),
     credentials,
     transport,
     sources: {
@@ -94,13 +86,6 @@ function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): 
       endpoint: new Session({ settings, limits, transport, base: settings.endpoint, credentials }),
     },
   };
-}
-
-function unknownRegistry(repository: Repository, registries: ReadonlyMap<string, RegistrySettings>): UnknownNameError {
-  const known = [...registries.keys()].join(', ');
-  return new UnknownNameError(
-    `registry ${repository.registry} is not configured (configured: ${known === '' ? 'none' : known}); to pull ${formatRepository(repository)}, write ${JSON.stringify(repository.registry)}, and every other registry you want, under "registries" of the configuration file: it replaces the built-in list`,
-  );
 }
 
 /** Fixed to one trust domain from its opening to its end: where the credentials become somebody else's, its requests fail (I9). */
@@ -123,6 +108,10 @@ class HttpUpstream implements Upstream {
     if (tag === undefined) throw new InvalidNameError(`a reference to ${this.repository.path} needs a tag or a digest`);
     const { path } = this.repository;
     return await askInOrder(this.#sources, signal, (session) => resolveTag(session, path, tag, this.#caller(signal)));
+  }
+
+  async listTags(signal: AbortSignal): Promise<readonly string[]> {
+    return await listTags(this.#sources.endpoint, this.repository.path, this.#caller(signal));
   }
 
   async readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {

@@ -16,12 +16,14 @@ const MIRROR_REST_MS = 30_000;
 /** A request of the pull API for one repository. */
 export interface ApiRequest {
   readonly op: string;
-  readonly kind: 'manifest' | 'blob';
+  readonly kind: 'manifest' | 'blob' | 'tags';
   readonly method: 'GET' | 'HEAD';
   /** The repository: `library/alpine`. */
   readonly path: string;
-  /** Tag or digest. */
+  /** Tag or digest; `list` for tags. */
   readonly reference: string;
+  /** The query, with its "?". */
+  readonly search?: string;
   readonly headers: Readonly<Record<string, string>>;
   /** Statuses that the caller wants to see itself; any other one is thrown as what it means. */
   readonly accepts: readonly number[];
@@ -97,9 +99,10 @@ export class Session {
   }
 
   async #send(request: ApiRequest, authorization: string | undefined, caller: Caller): Promise<Answer> {
-    const kinds = { manifest: 'manifests', blob: 'blobs' } as const;
+    const kinds = { manifest: 'manifests', blob: 'blobs', tags: 'tags' } as const;
     const { op, kind, method, headers } = request;
     const url = apiUrl(this.#base, `${request.path}/${kinds[kind]}/${request.reference}`);
+    url.search = request.search ?? '';
     const question = { op, kind, method, url, headers };
     if (request.follow) {
       return await sendFollowing(this.#transport, question, authorization, this.limits.redirects, caller);

@@ -47,6 +47,13 @@ export interface Upstream {
   resolve(reference: Reference, signal: AbortSignal): Promise<Resolution>;
 
   /**
+   * Every tag of the repository, each once, by the registry's own word (a mirror may know only what it was asked for). Bounded in pages, bytes and number.
+   *
+   * @throws CacheError (NAME_UNKNOWN) on 404 and only then; UpstreamRefusedError where the list is too long or none at all; as {@link resolve} else.
+   */
+  listTags(signal: AbortSignal): Promise<readonly string[]>;
+
+  /**
    * The manifest or index by digest. The hash of the body decides, never a header; bounded by `limits.manifestBytes`.
    *
    * @throws ManifestUnknownError on 404 and only then; ContentMismatchError; InvalidManifestError if it is too large.

@@ -7,6 +7,9 @@ export function crc32Base64(crc: number): string {
   return bytes.toString('base64');
 }
 
+/** The CRC-32 that S3 wrote. */
+export const crc32FromBase64 = (crc32: string): number => Buffer.from(crc32, 'base64').readUInt32BE();
+
 /** The digest as S3's `ChecksumSHA256`. */
 export function sha256Base64(digest: Digest): string {
   return Buffer.from(hexOf(digest), 'hex').toString('base64');

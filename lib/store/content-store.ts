@@ -17,18 +17,20 @@ export interface StoredContent {
 
 /**
  * How far an ingest came: enough for another process to go on mid-blob. Lives on the blob's row (docs/design.md, section 3).
- * `hashState` covers exactly `offset` bytes, and so does `crc32`; `offset` is a multiple of `partBytes`.
+ * `hashState` covers exactly `partsDone * partBytes` bytes, and so does `crc32`.
  */
 export interface Checkpoint {
   readonly uploadId: string;
+  /** Whose bytes these are, and what the object's metadata will say: nobody else goes on with them (I9). */
+  readonly domain: TrustDomain;
   /** Epoch milliseconds at which the upload was begun: never resumed after six days. */
   readonly startedMs: number;
   readonly partBytes: number;
   /** Parts 1…n, all of `partBytes`; `ListParts` is the truth, this is how many the hash covers. */
   readonly partsDone: number;
-  /** Base64, exported SHA-256 state after `partsDone * partBytes` bytes. */
+  /** Base64, exported SHA-256 state. Absent where the blob comes so fast that starting it again is cheaper: then nobody can go on with it. */
   readonly hashState?: string;
-  /** Base64 CRC-32 after as many bytes. */
+  /** Base64 CRC-32. */
   readonly crc32: string;
 }
 
@@ -41,11 +43,17 @@ export interface Ingest extends AsyncDisposable {
   /**
    * Compares size and digest, and makes the content visible. Also succeeds when the same content is there already.
    *
-   * @throws ContentMismatchError, and nothing became visible; StoreError, and where it is retryable the blob must be fetched again by a new ingest.
+   * @throws ContentMismatchError, and nothing became visible; StoreError, and where it is retryable the blob must be fetched again by a fresh ingest. So
+   * it is, too, where a resumed ingest has another digest: what the predecessor left may be at fault.
    */
   commit(): Promise<StoredContent>;
   /** Gives up: what was uploaded is discarded. Idempotent; a no-op after `commit`. Disposal without commit aborts. */
   abort(): Promise<void>;
+  /**
+   * Stops, and leaves what was uploaded to a successor. Returns what the successor needs; undefined, and then as {@link abort}, where it could not go
+   * on. Nothing is under way any more, and disposal does nothing.
+   */
+  suspend(): Promise<Checkpoint | undefined>;
   /** How far it came, once there is something worth keeping. */
   checkpoint(): Checkpoint | undefined;
 }
@@ -63,8 +71,8 @@ export interface ContentStore {
   /** Stores bytes in memory that were verified by the caller: manifests and configs. One conditional PUT. */
   put(content: Descriptor, bytes: Uint8Array, domain: TrustDomain, signal: AbortSignal): Promise<StoredContent>;
   /**
-   * Begins an ingest of `content` fetched from `domain`. A `resume` that cannot be gone on with (it has no `hashState`) is discarded: the
-   * ingest is then a fresh one, with `offset` 0.
+   * Begins an ingest of `content` fetched from `domain`, from where `resume` stopped. A `resume` that cannot be gone on with (of another domain, too old, without
+   * `hashState` or with one that cannot be read, an upload that is gone or has other parts) is discarded: the ingest is then a fresh one, with `offset` 0.
    */
   begin(content: Descriptor, domain: TrustDomain, signal: AbortSignal, resume?: Checkpoint): Promise<Ingest>;
 }
@@ -82,12 +90,40 @@ export interface RefRecord {
   readonly generation: number;
 }
 
+/** An object under `refs/`: a record, or what is wrong with it. */
+export type FoundRefRecord =
+  | { readonly key: string; readonly record: RefRecord; readonly problem?: never }
+  | { readonly key: string; readonly record?: never; readonly problem: string };
+
+/** What a record is about: a tag, or `@` and a digest, of a repository. */
+export interface RefName {
+  readonly registry: string;
+  readonly path: string;
+  readonly pointer: string;
+}
+
 /** `refs/<registry>/<repository>/<tag>.json`. */
 export interface RefRecords {
-  /** Overwrites the record. A lost write is repaired by the next publish of the reference. */
-  write(
-    reference: { readonly registry: string; readonly path: string; readonly pointer: string },
-    record: RefRecord,
-    signal: AbortSignal,
-  ): Promise<void>;
+  /** Writes the record, unless what is there was published later. A lost write is repaired by the next publish of the reference. */
+  write(reference: RefName, record: RefRecord, signal: AbortSignal): Promise<void>;
+  /**
+   * Takes away the record that is there now; one that is written meanwhile stays.
+   *
+   * @throws StoreError, also where it was rewritten meanwhile.
+   */
+  remove(reference: RefName, signal: AbortSignal): Promise<void>;
+  /** Every record there is. */
+  list(signal: AbortSignal): AsyncIterable<FoundRefRecord>;
+}
+
+/** `plans/<pull id>/<n>.json`: what one planning of a workflow found. Immutable; they expire after days. */
+export interface Plans {
+  /**
+   * Writes the `number`th plan of the pull, once. Returns its key.
+   *
+   * @throws StoreError, also where another plan has that number.
+   */
+  write(pullId: string, number: number, bytes: Uint8Array, signal: AbortSignal): Promise<string>;
+  /** @throws ContentLostError if it is gone; StoreError, also where it has more than `maxBytes`. */
+  read(key: string, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
 }

@@ -5,6 +5,7 @@ import { hexOf, type Digest } from '../oci/digest.ts';
  *
  *   blobs/sha256/<hex>                          every manifest, config and layer
  *   refs/<registry>/<repository>/<pointer>.json what a tag (or @digest) meant when it was last published
+ *   plans/<pull id>/<n>.json                    what the n-th planning of a workflow found
  *
  * Each segment under refs/ keeps letters, digits, ".", "_" and "-"; any other character is "!" and its two hex digits, because S3
  * advises against "%", "[" and "]" in keys and none of the names can hold a "!":
@@ -18,6 +19,9 @@ export function blobKey(digest: Digest): string {
   return `blobs/sha256/${hexOf(digest)}`;
 }
 
+/** What the keys of all records begin with. */
+export const REFS_PREFIX = 'refs/';
+
 /** Where the record of this pointer is. Different pointers have different keys. */
 export function refKey(reference: {
   readonly registry: string;
@@ -25,7 +29,7 @@ export function refKey(reference: {
   readonly pointer: string;
 }): string {
   const path = reference.path.split('/').map(encodeSegment).join('/');
-  return `refs/${encodeSegment(reference.registry)}/${path}/${encodeSegment(reference.pointer)}.json`;
+  return `${REFS_PREFIX}${encodeSegment(reference.registry)}/${path}/${encodeSegment(reference.pointer)}.json`;
 }
 
 /** The names are ASCII by their grammar, so two hex digits suffice. */
@@ -35,3 +39,6 @@ function encodeSegment(segment: string): string {
     (character) => `!${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
   );
 }
+
+/** Where the `number`th plan of the pull is. */
+export const planKey = (pullId: string, number: number): string => `plans/${pullId}/${number}.json`;

@@ -29,6 +29,11 @@ export function isConflict(error: unknown): boolean {
   return failureOf(error).status === 409;
 }
 
+/** 400: of a Complete, that parts or checksums are not those that S3 has. */
+export function isBadRequest(error: unknown): boolean {
+  return failureOf(error).status === 400;
+}
+
 /** S3 computed another checksum over the bytes than the one sent along. */
 export function isChecksumRefused(error: unknown): boolean {
   return ['BadDigest', 'XAmzContentSHA256Mismatch', 'InvalidDigest'].includes(failureOf(error).name);
@@ -53,7 +58,7 @@ function hintFor(status: number, name: string): string {
   if (name === 'NoSuchBucket') return '; create the bucket or correct its name in the configuration';
   if (status === 301) return '; the bucket is in another region: set AWS_REGION to it';
   if (status === 403) {
-    return '; the role needs s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload on the objects, and s3:ListBucket on the bucket (without it S3 answers 403 for a missing key)';
+    return '; the role needs s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListMultipartUploadParts on the objects, and s3:ListBucket on the bucket (without it S3 answers 403 for a missing key)';
   }
   return status >= 500 || status === 429 ? ' after all retries; try again later' : '';
 }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -6,10 +5,13 @@ import type { TrustDomain } from '../reference/trust-domain.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { appendCrc32, crc32Base64 } from './checksums.ts';
 import type { Checkpoint, Ingest, StoredContent } from './content-store.ts';
+import { IngestDigest, ResumedDigest } from './ingest-digest.ts';
 import type { PartPlan } from './parts.ts';
 import type { S3Bucket } from './s3-client.ts';
 import { putContent } from './s3-content.ts';
+import { isBadRequest } from './s3-errors.ts';
 import { PartUploads } from './s3-parts.ts';
+import type { ResumedUpload } from './s3-resume.ts';
 
 /** What one ingest is about. */
 export interface IngestOptions {
@@ -17,7 +19,16 @@ export interface IngestOptions {
   readonly content: Descriptor;
   readonly domain: TrustDomain;
   readonly plan: PartPlan;
+  /** How long the rest must still take for a successor to be able to go on with this ingest. */
+  readonly resumableAboveMs: number;
   readonly signal: AbortSignal;
+}
+
+/** What is known of parts 1…n. */
+interface Prefix {
+  readonly crc32: number;
+  /** Where the digest keeps it. */
+  readonly hashState: string | undefined;
 }
 
 /**
@@ -27,31 +38,39 @@ export interface IngestOptions {
  * Calls must not overlap. When `write` or `commit` throws, no request of this ingest is under way any more.
  */
 export class S3Ingest implements Ingest {
-  /** Always fresh: `node:crypto` cannot take up a hash in the middle. */
-  readonly offset = 0;
+  readonly offset: number;
 
   readonly #options: IngestOptions;
   readonly #pool: BufferPool;
   /** Undefined for content that goes by one PUT. */
   readonly #parts: PartUploads | undefined;
-  readonly #hash = createHash('sha256');
-  #bytes = 0;
+  readonly #digest: IngestDigest | ResumedDigest;
+  #bytes: number;
   #buffer: Buffer | undefined;
   #filled = 0;
   /** CRC-32 of what is in the buffer. */
   #partCrc = 0;
   /** CRC-32 of all parts that were sent. */
-  #crc = 0;
-  /** CRC-32 of parts 1…n, by n. */
-  readonly #prefixCrcs = [0];
-  #state: 'open' | 'committing' | 'committed' | 'aborted' = 'open';
+  #crc: number;
+  /** By n; a resumed ingest knows none of the predecessor's but the last. */
+  readonly #prefixes = new Map<number, Prefix>();
+  #state: 'open' | 'committing' | 'committed' | 'aborted' | 'suspended' = 'open';
   #discarded: Promise<void> | undefined;
 
-  constructor(options: IngestOptions) {
-    const { bucket, content, domain, plan, signal } = options;
+  constructor(options: IngestOptions, resumed?: ResumedUpload) {
+    const { bucket, content, domain, plan, resumableAboveMs, signal } = options;
     this.#options = options;
-    this.#parts = plan.parts > 1 ? new PartUploads(bucket, content.digest, domain, signal) : undefined;
+    this.#parts = plan.parts > 1 ? new PartUploads(bucket, content.digest, domain, signal, resumed) : undefined;
     this.#pool = new BufferPool(Math.min(plan.partBytes, content.size), plan.windowParts);
+    this.offset = resumed?.offset ?? 0;
+    this.#bytes = this.offset;
+    this.#crc = resumed?.crc32 ?? 0;
+    this.#digest =
+      resumed === undefined
+        ? new IngestDigest({ size: content.size, resumableAboveMs })
+        : new ResumedDigest(resumed.sha256);
+    if (resumed === undefined) return;
+    this.#prefixes.set(resumed.parts.length, { crc32: resumed.crc32, hashState: resumed.sha256.exportState() });
   }
 
   async write(chunk: Uint8Array): Promise<void> {
@@ -61,21 +80,29 @@ export class S3Ingest implements Ingest {
       await this.abort();
       throw this.#mismatch(`more than ${content.size} bytes came`);
     }
-    this.#hash.update(chunk);
-    this.#bytes += chunk.byteLength;
     for (let taken = 0; taken < chunk.byteLength;) {
       if (this.#buffer === undefined) {
         this.#buffer = await this.#pool.acquire();
         await this.#mustGoOn('write content');
       }
       const piece = chunk.subarray(taken, taken + this.#buffer.byteLength - this.#filled);
-      // Right after the hash and before the copy: while the piece is in the processor's cache this costs a third.
+      // Hash, CRC and copy in a row: while the piece is in the processor's cache this costs a third.
+      this.#digest.update(piece);
+      this.#bytes += piece.byteLength;
       if (this.#parts !== undefined) this.#partCrc = crc32(piece, this.#partCrc);
       this.#buffer.set(piece, this.#filled);
       taken += piece.byteLength;
       this.#filled += piece.byteLength;
-      if (this.#filled === this.#buffer.byteLength) this.#sendPart();
+      if (this.#filled === this.#buffer.byteLength) await this.#endPart(this.#buffer);
     }
+  }
+
+  async #endPart(part: Buffer): Promise<void> {
+    if (this.#parts === undefined) return;
+    const hashState = await this.#digest.endPart(part);
+    await this.#mustGoOn('write content');
+    this.#sendPart();
+    this.#prefixes.set(this.#parts.started, { crc32: this.#crc, hashState });
   }
 
   /** Sends what is in the buffer as the next part. Content of one part stays, for `commit`. */
@@ -84,7 +111,6 @@ export class S3Ingest implements Ingest {
     if (this.#parts === undefined || buffer === undefined) return;
     const bytes = buffer.subarray(0, this.#filled);
     this.#crc = appendCrc32(this.#crc, this.#partCrc, bytes.byteLength);
-    this.#prefixCrcs.push(this.#crc);
     this.#parts.start(bytes, this.#partCrc, () => this.#pool.release(buffer));
     this.#buffer = undefined;
     this.#filled = 0;
@@ -104,23 +130,43 @@ export class S3Ingest implements Ingest {
     }
     if (this.#filled > 0) this.#sendPart();
     await this.#parts.settle();
-    const stored = await this.#parts.complete(content, crc32Base64(this.#crc));
+    const stored = await this.#completed(this.#parts);
     this.#state = 'committed';
     return stored;
+  }
+
+  async #completed(parts: PartUploads): Promise<StoredContent> {
+    try {
+      return await parts.complete(this.#options.content, crc32Base64(this.#crc));
+    } catch (error) {
+      // A late predecessor may have written a part again.
+      if (this.offset === 0 || !(error instanceof StoreError) || !isBadRequest(error.cause)) throw error;
+      const { digest } = this.#options.content;
+      throw new StoreError(
+        'complete upload',
+        `S3 refused the upload of ${digest} that was gone on with at byte ${this.offset}; fetch it again from its start (${error.message})`,
+        error,
+      );
+    }
   }
 
   /** Size and digest, before anything can become visible. */
   async #compare(): Promise<void> {
     const { content } = this.#options;
-    const digest = `sha256:${this.#hash.digest('hex')}`;
+    const digest = `sha256:${this.#digest.digest()}`;
     if (this.#bytes === content.size && digest === content.digest) return;
     await this.abort();
     const found = this.#bytes === content.size ? `the bytes have digest ${digest}` : `${this.#bytes} bytes came`;
-    throw this.#mismatch(found);
+    if (this.offset === 0 || this.#bytes !== content.size) throw this.#mismatch(found);
+    // The state that the predecessor left may be wrong, or bytes that it fetched: only a fresh ingest can tell.
+    throw new StoreError(
+      'ingest content',
+      `content ${content.digest} was gone on with at byte ${this.offset}, and ${found}; fetch it again from its start`,
+    );
   }
 
   abort(): Promise<void> {
-    if (this.#state === 'committed') return Promise.resolve();
+    if (this.#state === 'committed' || this.#state === 'suspended') return Promise.resolve();
     this.#state = 'aborted';
     this.#discarded ??= this.#parts?.discard() ?? Promise.resolve();
     return this.#discarded;
@@ -130,16 +176,31 @@ export class S3Ingest implements Ingest {
     return this.abort();
   }
 
+  async suspend(): Promise<Checkpoint | undefined> {
+    await this.#parts?.stop();
+    const checkpoint = this.checkpoint();
+    if (checkpoint?.hashState === undefined) {
+      await this.abort();
+      return undefined;
+    }
+    this.#state = 'suspended';
+    return checkpoint;
+  }
+
   checkpoint(): Checkpoint | undefined {
-    const { partBytes } = this.#options.plan;
-    const { uploadId, startedMs, partsDone: uploaded } = this.#parts ?? {};
-    if (uploadId === undefined || startedMs === undefined || uploaded === undefined) return undefined;
-    if (this.#state === 'committed' || this.#state === 'aborted') return undefined;
-    // The last part may be shorter, and is not worth a successor's while.
-    const partsDone = Math.min(uploaded, Math.floor(this.#bytes / partBytes));
-    const crc = this.#prefixCrcs[partsDone];
-    if (partsDone === 0 || crc === undefined) return undefined;
-    return { uploadId, startedMs, partBytes, partsDone, crc32: crc32Base64(crc) };
+    const { uploadId, startedMs, partsDone = 0 } = this.#parts ?? {};
+    if (uploadId === undefined || startedMs === undefined) return undefined;
+    if (this.#state !== 'open' && this.#state !== 'committing') return undefined;
+    // A successor can go on at the end of any part whose state is known. The last part may be shorter, and has none.
+    const known = [...this.#prefixes].filter(([parts]) => parts <= partsDone);
+    const [parts, prefix] = known.findLast(([, { hashState }]) => hashState !== undefined) ?? known.at(-1) ?? [];
+    if (parts === undefined || prefix === undefined) return undefined;
+    const { domain, plan } = this.#options;
+    const { hashState } = prefix;
+    return {
+      ...{ uploadId, domain, startedMs, partBytes: plan.partBytes, partsDone: parts, crc32: crc32Base64(prefix.crc32) },
+      ...(hashState === undefined ? {} : { hashState }),
+    };
   }
 
   /** Throws if the ingest is over, or if a part failed or the caller's signal fired: then once all parts have ended. */

@@ -16,6 +16,7 @@ import { blobKey } from './keys.ts';
 import { UNSIGNED_PAYLOAD, withPayloadHash, type S3Bucket } from './s3-client.ts';
 import { CONTENT_TYPE, findContent, isExpected, locate, pause, writeOnce, type ExpectedContent } from './s3-content.ts';
 import { isConflict, isNotFound, raise } from './s3-errors.ts';
+import type { ResumedUpload } from './s3-resume.ts';
 
 /** Enough for a request and its retries; a deadline that passed grants no more. */
 const ABORT_TIMEOUT_MS = 5_000;
@@ -24,13 +25,13 @@ const ABORT_AGAIN_MS = 100;
 /** How often to look whether the winner of a race has become visible. */
 const WINNER_LOOKS = 4;
 
-interface UploadedPart {
+export interface UploadedPart {
   readonly etag: string;
   readonly crc32: string;
 }
 
 /**
- * A multipart upload to the final key, invisible until it is completed. Begun at S3 with the first part.
+ * A multipart upload to the final key, invisible until it is completed. Begun at S3 with the first part, unless it goes on with what a predecessor left.
  *
  * The first failure stops the siblings and is the one that {@link settle} throws.
  */
@@ -41,7 +42,7 @@ export class PartUploads {
   readonly #caller: AbortSignal;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #uploaded: (UploadedPart | undefined)[] = [];
+  readonly #uploaded: (UploadedPart | undefined)[];
   readonly #tasks: Promise<void>[] = [];
   #created: Promise<string> | undefined;
   #completed = false;
@@ -52,12 +53,17 @@ export class PartUploads {
   /** Epoch milliseconds, taken before the upload was begun. */
   startedMs: number | undefined;
 
-  constructor(bucket: S3Bucket, digest: Digest, domain: TrustDomain, signal: AbortSignal) {
+  constructor(bucket: S3Bucket, digest: Digest, domain: TrustDomain, signal: AbortSignal, resumed?: ResumedUpload) {
     this.#bucket = bucket;
     this.#digest = digest;
     this.#domain = domain;
     this.#caller = signal;
     this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#uploaded = [...(resumed?.parts ?? [])];
+    if (resumed === undefined) return;
+    this.uploadId = resumed.uploadId;
+    this.startedMs = resumed.startedMs;
+    this.#created = Promise.resolve(resumed.uploadId);
   }
 
   get failed(): boolean {
@@ -68,6 +74,11 @@ export class PartUploads {
   get partsDone(): number {
     const open = this.#uploaded.indexOf(undefined);
     return open < 0 ? this.#uploaded.length : open;
+  }
+
+  /** Parts that were begun, those that a predecessor uploaded included. */
+  get started(): number {
+    return this.#uploaded.length;
   }
 
   /** Starts the upload of the next part, whose CRC-32 is `crc`. `release` is called when nobody reads `bytes` any more. */

@@ -3,6 +3,7 @@ import { CacheError, ContentLostError, ContentMismatchError, StoreError } from '
 import type { Descriptor } from '../oci/descriptor.ts';
 import { readVerified } from '../oci/verify.ts';
 import type { ContentStore } from './content-store.ts';
+import { DEFAULT_RESUMABLE_ABOVE_MS } from './ingest-digest.ts';
 import { blobKey } from './keys.ts';
 import { DEFAULT_PART_BYTES, DEFAULT_WINDOW_PARTS, planParts } from './parts.ts';
 import type { S3Bucket } from './s3-client.ts';
@@ -10,12 +11,15 @@ import { findContent, locate, putContent } from './s3-content.ts';
 import { isNotFound, raise } from './s3-errors.ts';
 import { S3Ingest } from './s3-ingest.ts';
 import { discardUpload } from './s3-parts.ts';
+import { findResumable } from './s3-resume.ts';
 
 export interface S3StoreOptions extends S3Bucket {
   /** Content up to this size goes by one PUT, larger content in parts of this size (larger where there would be more than 1,000). */
   readonly partBytes?: number;
   /** Parts held in memory by one ingest, the one being filled included. */
   readonly windowParts?: number;
+  /** Content in parts can be gone on with by a successor while its rest would take longer than this. */
+  readonly resumableAboveMs?: number;
 }
 
 /**
@@ -24,7 +28,12 @@ export interface S3StoreOptions extends S3Bucket {
  * An ingest holds at most about `partBytes * windowParts` bytes of content.
  */
 export function s3ContentStore(options: S3StoreOptions): ContentStore {
-  const { partBytes = DEFAULT_PART_BYTES, windowParts = DEFAULT_WINDOW_PARTS, ...bucket } = options;
+  const {
+    partBytes = DEFAULT_PART_BYTES,
+    windowParts = DEFAULT_WINDOW_PARTS,
+    resumableAboveMs = DEFAULT_RESUMABLE_ABOVE_MS,
+    ...bucket
+  } = options;
   return {
     find: (digest, signal) => findContent(bucket, digest, signal),
     read: (content, maxBytes, signal) => readContent(bucket, content, maxBytes, signal),
@@ -32,9 +41,11 @@ export function s3ContentStore(options: S3StoreOptions): ContentStore {
     begin: async (content, domain, signal, resume) => {
       signal.throwIfAborted();
       const plan = planParts(content.size, partBytes, windowParts);
-      // `node:crypto` cannot take up a hash in the middle (docs/design.md, section 4), so the predecessor's parts are of no use.
-      if (resume !== undefined) await discardUpload(bucket, content.digest, resume.uploadId, false);
-      return new S3Ingest({ bucket, content, domain, plan, signal });
+      const begun = { bucket, content, domain, plan, resumableAboveMs, signal };
+      if (resume === undefined) return new S3Ingest(begun);
+      const resumed = await findResumable(bucket, content, domain, plan, resume, signal);
+      if (resumed === undefined) await discardUpload(bucket, content.digest, resume.uploadId, false);
+      return new S3Ingest(begun, resumed);
     },
   };
 }

@@ -34,6 +34,10 @@ export interface CopyTask {
   readonly batch: number;
   /** Invocations in a row that brought nothing. */
   readonly idle: number;
+  /** Invocations that the registry ended by telling us to wait. */
+  readonly waits: number;
+  /** Of unfinished blobs: what checkpoints keep, so that nobody need fetch it again. */
+  readonly keptBytes: number;
 }
 
 /** What the copy task answers: the task again, as it goes on, and what was done. */

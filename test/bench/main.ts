@@ -1,11 +1,12 @@
 /*
  * npm run bench [-- SECTION...] [-- --rounds N]
  *
- * Sections: blob, layers, memory, requests; all without any. Machines are noisy: only ratios within one run, counts, bytes and peak memory mean
+ * Sections: blob, cold-start, layers, memory, requests; all without any. Machines are noisy: only ratios within one run, counts, bytes and peak memory mean
  * anything, which is why each figure stands beside its floor.
  */
 import { parseArgs } from 'node:util';
 import type { Bench } from './bench.ts';
+import { coldStartSection } from './cold-start.ts';
 import { copySection, memorySection } from './copy.ts';
 import { startNoiseRegistry } from './processes.ts';
 import { requestsSection } from './requests.ts';
@@ -18,6 +19,7 @@ const LAYER_BYTES = 5_000_000;
 
 const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   requests: requestsSection,
+  'cold-start': coldStartSection,
   memory: memorySection,
   layers: (bench) =>
     copySection(bench, `${LAYERS} layers of 5 MB, 4 at a time`, new Array<number>(LAYERS).fill(LAYER_BYTES)),

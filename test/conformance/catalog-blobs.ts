@@ -117,6 +117,7 @@ export function blobRows(table: () => TableUnderTest): void {
 
   test('saveCheckpoint keeps it, fenced; commit and recordBlob clear it', async () => {
     const checkpoint: Checkpoint = {
+      domain: PUBLIC,
       ...{ uploadId: 'upload', startedMs: 1, partBytes: 8, partsDone: 2, crc32: 'AAAAAA==', hashState: 'c3RhdGU=' },
     };
     const blob = some();

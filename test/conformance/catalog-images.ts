@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import type { CachedReference } from '../../lib/catalog/catalog.ts';
-import { formatReference, parseReference, type Reference } from '../../lib/reference/reference.ts';
+import { LeaseLostError } from '../../lib/errors/cache-error.ts';
+import { formatReference, parseReference, type Reference, type Repository } from '../../lib/reference/reference.ts';
 import { forever, type TableUnderTest } from '../support/table-under-test.ts';
-import { lockOf, publicationOf, publishNow, someDigest, someIndex } from './catalog-subject.ts';
+import { found, freshReference, lockOf, publicationOf, publishNow, someDigest, someIndex } from './catalog-subject.ts';
 
 export function images(table: () => TableUnderTest): void {
   test('lists every published reference of every repository, and no other', async () => {
@@ -43,6 +44,66 @@ export function images(table: () => TableUnderTest): void {
     assert.deepEqual(listed.find(({ reference }) => reference.digest !== undefined)?.reference, {
       ...{ repository: parseReference(texts[0]!).repository, digest: indexes[0].digest },
     });
+  });
+
+  test('is read from any place on, in the order of names', async () => {
+    await using reach = await table().reach();
+    const run = randomUUID();
+    const root = someIndex();
+    const names = ['a', 'b', 'c'].map((name) => `order-${run}.example.test/${name}`);
+    const tags = ['1', 'a', 'b'];
+    for (const name of names) {
+      for (const tag of [...tags].reverse()) {
+        const reference = parseReference(`${name}:${tag}`);
+        await reach.catalog.writeLinks(reference.repository, [root], forever);
+        await publishNow(reach, publicationOf(reference, root));
+      }
+    }
+    const [first, second, third] = names.map((name) => parseReference(name).repository);
+    const before = { registry: `order-${run}.example.test`, path: '' };
+    const after = async (place: Repository | undefined) => {
+      const all = await Array.fromAsync(reach.catalog.repositories(place, forever));
+      return all.filter(({ registry }) => registry === before.registry);
+    };
+    assert.deepEqual(await after(undefined), [first, second, third]);
+    assert.deepEqual(await after(before), [first, second, third]);
+    assert.deepEqual(await after(first), [second, third]);
+    assert.deepEqual(await after(third), []);
+    const pointersAfter = async (place: string | undefined) =>
+      (await Array.fromAsync(reach.catalog.imagesOf(first!, place, forever))).map(({ reference }) => reference.tag);
+    assert.deepEqual(await pointersAfter(undefined), tags);
+    assert.deepEqual(await pointersAfter('1'), ['a', 'b']);
+    assert.deepEqual(await pointersAfter('aa'), ['b']);
+    assert.deepEqual(await pointersAfter('b'), []);
+  });
+
+  test('loses a tag by its removal, and nothing else', async () => {
+    await using reach = await table().reach();
+    const [reference, other] = [freshReference('v1'), freshReference('v2')];
+    const root = someIndex();
+    const both = { ...other, repository: reference.repository };
+    await reach.catalog.writeLinks(reference.repository, [root], forever);
+    for (const one of [reference, both]) await publishNow(reach, publicationOf(one, root));
+
+    await using lock = await lockOf(reach, reference);
+    await reach.catalog.removeTag(reference, lock, forever);
+    await reach.catalog.removeTag(reference, lock, forever);
+    assert.deepEqual(await found(reach, reference), {});
+    const left = await found(reach, both);
+    assert.equal(left.root?.digest, root.digest);
+    assert.equal(left.linked?.size, 4);
+    assert.equal((await reach.catalog.findLinks(reference.repository, [root.digest], forever)).size, 1);
+  });
+
+  test('loses no tag to somebody whose lock is lost', async () => {
+    await using reach = await table().reach();
+    const reference = freshReference();
+    await publishNow(reach, publicationOf(reference, someIndex()));
+    const late = await lockOf(reach, reference);
+    await late.release();
+    await using _lock = await lockOf(reach, reference);
+    await assert.rejects(reach.catalog.removeTag(reference, late, forever), LeaseLostError);
+    assert.ok((await found(reach, reference)).pointer?.published !== undefined);
   });
 
   test('stops when its signal fires', async () => {

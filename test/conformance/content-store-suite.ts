@@ -25,6 +25,7 @@ import {
 } from '../support/store-under-test.ts';
 import { contentStoreEndings } from './content-store-endings.ts';
 import { contentStoreFaults } from './content-store-faults.ts';
+import { contentStoreResume } from './content-store-resume.ts';
 
 const { signal } = new AbortController();
 
@@ -47,6 +48,7 @@ export function contentStoreSuite(name: string, make: () => Promise<S3Endpoint>)
     mismatches(subject);
     conditional(subject);
     contentStoreEndings(subject);
+    contentStoreResume(subject);
     refRecords(subject);
     contentStoreFaults(subject);
   });

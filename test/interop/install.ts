@@ -20,6 +20,11 @@ const PACKAGES = {
   openssl: 'openssl',
   java: 'default-jre-headless',
   mvn: 'maven',
+  python3: 'python3-venv',
+  cmake: 'cmake',
+  make: 'make',
+  'g++': 'g++',
+  xz: 'xz-utils',
 } as const;
 
 export type Command = keyof typeof PACKAGES;

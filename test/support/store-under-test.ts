@@ -35,6 +35,8 @@ export const DOMAIN = privateDomain('registry.example.test:5000', '1f3a');
 /** The store on a fresh bucket behind a fault proxy, and what a test wants to look at past the store. */
 export interface StoreUnderTest extends AsyncDisposable {
   readonly store: ContentStore;
+  /** The same, but its ingests can be gone on with however fast they are. */
+  readonly resumable: ContentStore;
   readonly refs: RefRecords;
   readonly proxy: FaultProxy;
   readonly bucket: string;
@@ -54,8 +56,10 @@ export async function storeOn(server: S3Endpoint): Promise<StoreUnderTest> {
   const client = s3Client({ ...options, endpoint: proxy.endpoint });
   const direct = s3Client({ ...options, endpoint: server.endpoint });
   await direct.send(new CreateBucketCommand({ Bucket: bucket }));
+  const storeOptions = { client, bucket, partBytes: PART_BYTES, windowParts: WINDOW_PARTS };
   return {
-    store: s3ContentStore({ client, bucket, partBytes: PART_BYTES, windowParts: WINDOW_PARTS }),
+    store: s3ContentStore(storeOptions),
+    resumable: s3ContentStore({ ...storeOptions, resumableAboveMs: 0 }),
     refs: s3RefRecords({ client, bucket }),
     proxy,
     bucket,

@@ -267,9 +267,31 @@ function answerTo(
       body: manifest.bytes,
     };
   }
+  if (request.kind === 'tags') {
+    if (repository === undefined) return errorAnswer(404, 'NAME_UNKNOWN', 'repository name not known to registry');
+    return tagsAnswer(request, [...repository.manifests.keys()]);
+  }
   const blob = request.kind === 'blob' ? repository?.blobs.get(request.reference ?? '') : undefined;
   if (blob === undefined) return errorAnswer(404, 'BLOB_UNKNOWN', 'blob unknown to registry');
   return blobAnswer(blob, request, options.ranges !== false);
+}
+
+/** A page of the tags, in the order of their names, as `n` and `last` ask for. */
+function tagsAnswer(request: UpstreamRequest, references: readonly string[]): Answer {
+  const all = references.filter((reference) => !reference.includes(':')).sort();
+  const last = request.query.get('last');
+  const rest = last === null ? all : all.filter((tag) => tag > last);
+  const tags = rest.slice(0, Number(request.query.get('n') ?? rest.length));
+  const more = tags.length > 0 && tags.length < rest.length;
+  const next = new URLSearchParams({ n: String(tags.length), last: tags.at(-1) ?? '' });
+  return {
+    status: 200,
+    headers: {
+      'content-type': 'application/json',
+      ...(more ? { link: `<${request.path}?${next.toString()}>; rel="next"` } : {}),
+    },
+    body: Buffer.from(JSON.stringify({ name: request.repository, tags })),
+  };
 }
 
 /** A blob, or the part of it that `Range` asks for. Also serves as the content behind a redirect. */

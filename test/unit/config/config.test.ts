@@ -70,7 +70,7 @@ describe('without a file', () => {
   });
 
   test('in Lambda they are read without credentials', () => {
-    const { registries } = loadConfig(LAMBDA, folder);
+    const { registries } = load('registries: {docker.io: {anonymous: accepted}, ghcr.io: {}, quay.io:}', LAMBDA);
     for (const { name, credentials } of registries.values()) assert.deepEqual(credentials, { kind: 'none' }, name);
   });
 
@@ -124,7 +124,8 @@ describe('the store', () => {
     assert.match(one[0] ?? '', /^ENTREPOT_TABLE: is not set/);
     const other = problemsOf(() => loadConfig({ ENTREPOT_TABLE: 't' }, folder));
     assert.match(other.join(), /^ENTREPOT_BUCKET: is not set/);
-    assert.equal(problemsOf(() => loadConfig({ AWS_LAMBDA_FUNCTION_NAME: 'pull' }, folder)).length, 2);
+    const none = problemsOf(() => load('registries: {quay.io: {}}', { AWS_LAMBDA_FUNCTION_NAME: 'pull' }));
+    assert.equal(none.length, 2);
   });
 });
 
@@ -229,13 +230,61 @@ describe('a registry of the file', () => {
   test('where credentials are used on AWS, what they may read must be said', () => {
     const required = /^registries\."registry\.example\.test"\.allow: is required where credentials are used on AWS/;
     assertProblem(registry('credentials: {secret: x}'), required, LAMBDA);
-    assertProblem(registry('{credentials: docker, allow: []}'), required, LAMBDA);
+    assertProblem(registry('{credentials: {secret: x}, allow: []}'), required, LAMBDA);
     const name = '123456789012.dkr.ecr.eu-west-1.amazonaws.com';
     assertProblem(`registries: {${name}: {}}`, /allow: is required/, LAMBDA);
     assert.deepEqual(settings('{credentials: {secret: x}, allow: ["**"]}', LAMBDA).allow, ['**']);
     assert.deepEqual(settings('credentials: none', LAMBDA).allow, []);
     assert.deepEqual(settings('{}', LAMBDA).credentials, { kind: 'none' });
     assert.deepEqual(settings('credentials: {secret: x}').allow, [], 'on a workstation the user owns the credentials');
+  });
+
+  test('on AWS there is no Docker configuration', () => {
+    assertProblem(
+      registry('{credentials: docker, allow: ["**"]}'),
+      /credentials: is docker, but on AWS there is no/,
+      LAMBDA,
+    );
+    assert.equal(problemsOf(() => load(registry('credentials: docker'), LAMBDA)).length, 2, 'along with allow');
+    assert.deepEqual(settings('credentials: docker').credentials, { kind: 'docker' });
+  });
+
+  test('on AWS Docker Hub without credentials must be accepted in so many words', () => {
+    const refused =
+      /^registries\."docker\.io"\.credentials: is none, but Docker Hub counts .*shared with strangers.*anonymous: accepted/;
+    const hub = (entry: string): string => `registries: {docker.io: ${entry}}`;
+    assertProblem(hub('{}'), refused, LAMBDA);
+    assertProblem(hub('{credentials: none}'), refused, LAMBDA);
+    assertProblem(hub('{endpoint: https://registry-1.docker.io}'), refused, LAMBDA);
+    assertProblem('registries: {index.docker.io: }', /^registries\."index\.docker\.io"\.credentials: is none/, LAMBDA);
+    assertProblem('limits: {}', refused, LAMBDA);
+    const noFile = problemsOf(() => loadConfig(LAMBDA, folder));
+    assert.equal(noFile.length, 1);
+    assert.match(noFile[0] ?? '', refused);
+    for (const entry of [
+      '{anonymous: accepted}',
+      '{credentials: {secret: hub}, allow: ["**"]}',
+      '{endpoint: https://hub.example.test}',
+    ]) {
+      assert.ok(load(hub(entry), LAMBDA).registries.has('docker.io'), entry);
+    }
+    assertProblem(hub('{anonymous: yes}'), /anonymous: write accepted, or leave it out/);
+    assertProblem('registries: {quay.io: {anonymous: accepted}}', /anonymous: says something of docker\.io alone/);
+  });
+
+  test('what is packaged for AWS is checked as on Lambda, without a bucket or a table', () => {
+    const path = writeFile(
+      'registries: {docker.io: {}, ghcr.io: {credentials: {secret: x}}, quay.io: {credentials: docker, allow: [a]}}',
+    );
+    const found = problemsOf(() => loadConfig({ ENTREPOT_CONFIG: path }, folder, { target: 'aws' }));
+    assert.deepEqual(
+      found.map((problem) => problem.replace(/: .*/s, '')),
+      ['registries."docker.io".credentials', 'registries."ghcr.io".allow', 'registries."quay.io".credentials'],
+    );
+    const right = writeFile('registries: {quay.io: {}}');
+    const config = loadConfig({ ENTREPOT_CONFIG: right }, folder, { target: 'aws' });
+    assert.deepEqual(config.registries.get('quay.io')?.credentials, { kind: 'none' });
+    assert.equal(config.store.kind, 'local');
   });
 
   const rules: [string, RegExp][] = [
@@ -280,9 +329,10 @@ describe('a registry of the file', () => {
   }
 
   test('whatever is wrong is said in our words, not in those of the schema library', () => {
-    const keys = 'endpoint mirrors credentials realms redirects allow platforms alias ca proxy maxConnections'.split(
-      ' ',
-    );
+    const keys =
+      'endpoint mirrors credentials realms redirects allow platforms alias ca proxy anonymous maxConnections'.split(
+        ' ',
+      );
     const values = [null, true, -1, 1.5, 1e30, Infinity, '', 'x'.repeat(3000), [], {}, [null], [''], [[]], { x: 1 }];
     const role = { roleArn: 'arn:aws:iam::123456789012:role/r' };
     const wrong = [

@@ -2,7 +2,7 @@ import type { APIGatewayProxyEventV2 } from 'aws-lambda';
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
-import { isHttpEvent, readJsonBody } from '../../../lib/http/http-event.ts';
+import { httpRequest, isHttpEvent, readJsonBody } from '../../../lib/http/http-event.ts';
 import { httpEvent } from '../../support/http-event.ts';
 
 test('an event of an HTTP API is known by its form', () => {
@@ -40,25 +40,10 @@ describe('the body', () => {
     }
   });
 
-  test('may be posted through a stage with a name', () => {
-    const event = httpEvent('1', { rawPath: '/prod/v1/pull' });
-    assert.throws(() => readJsonBody(event), InvalidRequestError);
-    assert.equal(readJsonBody({ ...event, requestContext: { ...event.requestContext, stage: 'prod' } }), 1);
-  });
-
   /** What API Gateway never sends, and a direct invocation can. */
   const halfAnEvent = (fields: object) => ({ ...httpEvent('{}'), ...fields }) as unknown as APIGatewayProxyEventV2;
 
   const refused: [string, APIGatewayProxyEventV2, string, RegExp][] = [
-    ['another method', httpEvent('{}', {}, 'PUT'), 'method', /the method is PUT; POST/],
-    [
-      'another path',
-      httpEvent('{}', { rawPath: '/v1/delete' }),
-      'path',
-      /the path is \/v1\/delete; POST to \/v1\/pull/,
-    ],
-    ['no method', halfAnEvent({ requestContext: { http: {} } }), 'method', /the method is missing/],
-    ['no path', halfAnEvent({ rawPath: undefined }), 'path', /the path is missing/],
     ['a body that is no text', halfAnEvent({ body: { reference: 'alpine' } }), 'body', /is not text/],
     ['a form', httpEvent('a=1'), 'body', /not a JSON document/],
     ['nothing', httpEvent(''), 'body', /is empty/],
@@ -75,4 +60,40 @@ describe('the body', () => {
       );
     });
   }
+});
+
+describe('the request', () => {
+  const within = (stage: string, rawPath: string) => {
+    const event = httpEvent('');
+    return httpRequest({ ...event, rawPath, requestContext: { ...event.requestContext, stage } });
+  };
+
+  test('has its path without the name of the stage', () => {
+    assert.equal(within('$default', '/v1/pull').path, '/v1/pull');
+    assert.equal(within('prod', '/prod/v1/pull').path, '/v1/pull');
+    assert.equal(within('prod', '/v1/pull').path, '/v1/pull');
+    assert.equal(within('prod', '/production/v1/pull').path, '/production/v1/pull');
+    assert.equal(within('', '/v1/pull').path, '/v1/pull');
+  });
+
+  test('finds headers whatever the case of their names', () => {
+    assert.equal(httpRequest(httpEvent('', { headers: { Prefer: 'wait=1' } })).header('prefer'), 'wait=1');
+    assert.equal(httpRequest(httpEvent('', { headers: {} })).header('prefer'), undefined);
+  });
+
+  test('reads the query from its raw text', () => {
+    const query = (rawQueryString: string) => httpRequest(httpEvent('', { rawQueryString })).query();
+    assert.deepEqual(query(''), {});
+    assert.deepEqual(query('reference=alpine%3A3.20%2Cx&limit=5'), { reference: 'alpine:3.20,x', limit: '5' });
+    assert.throws(() => query('limit=1&limit=2'), /limit is given twice/);
+    assert.throws(() => query('a'.repeat(8193)), /longer than 8192/);
+    assert.deepEqual(Object.keys(query('__proto__=x')), ['__proto__']);
+  });
+
+  test('is read from what no gateway sends, too', () => {
+    const event = { version: '2.0', requestContext: { http: {} } } as unknown as APIGatewayProxyEventV2;
+    const request = httpRequest(event);
+    assert.deepEqual([request.method, request.path, request.header('x'), request.query()], ['', '', undefined, {}]);
+    assert.throws(() => request.body(), /the body is empty/);
+  });
 });

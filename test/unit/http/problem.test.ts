@@ -22,7 +22,7 @@ import {
   UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
-import { redacted } from '../../../lib/http/log.ts';
+import { redacted } from '../../../lib/telemetry/redacted.ts';
 import { problemOf, retryAfterSecondsOf, statusOf } from '../../../lib/http/problem.ts';
 
 describe('the status of each error', () => {

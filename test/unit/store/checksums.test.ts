@@ -4,11 +4,12 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { digestOf } from '../../../lib/oci/digest.ts';
-import { appendCrc32, crc32Base64, sha256Base64 } from '../../../lib/store/checksums.ts';
+import { appendCrc32, crc32Base64, crc32FromBase64, sha256Base64 } from '../../../lib/store/checksums.ts';
 
 test('a CRC-32 is base64 of four bytes, high byte first', () => {
   assert.equal(crc32Base64(0), 'AAAAAA==');
   assert.equal(crc32Base64(crc32('123456789')), Buffer.from('cbf43926', 'hex').toString('base64'));
+  assert.equal(crc32FromBase64(crc32Base64(0xcbf43926)), 0xcbf43926);
 });
 
 test('a digest becomes the checksum of S3', () => {

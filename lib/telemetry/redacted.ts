@@ -6,14 +6,8 @@ const MAX_DEPTH = 5;
 /** Of an AggregateError. */
 const MAX_ERRORS = 20;
 
-/** One line of JSON on stderr: CloudWatch takes it as one event, and its queries know the fields. */
-export function logError(message: string, error: unknown, fields: Readonly<Record<string, unknown>>): void {
-  const line = { level: 'error', time: new Date().toISOString(), message, ...fields, error: described(error, 0) };
-  process.stderr.write(`${JSON.stringify(line)}\n`);
-}
-
-/** Name, message and causes of the error; the stack where it was not thrown on purpose. */
-function described(error: unknown, depth: number): Record<string, unknown> {
+/** Name, message and causes of the error, bounded and without secrets; the stack where it was not thrown on purpose. */
+export function describedError(error: unknown, depth = 0): Record<string, unknown> {
   if (!(error instanceof Error)) return { name: typeof error };
   const { code, op, origin, retryable } = error as Partial<CacheError>;
   return {
@@ -24,9 +18,9 @@ function described(error: unknown, depth: number): Record<string, unknown> {
     origin,
     retryable,
     ...(error instanceof CacheError ? {} : { stack: redacted(error.stack ?? '') }),
-    ...(error.cause === undefined || depth === MAX_DEPTH ? {} : { cause: described(error.cause, depth + 1) }),
+    ...(error.cause === undefined || depth === MAX_DEPTH ? {} : { cause: describedError(error.cause, depth + 1) }),
     ...(error instanceof AggregateError && depth < MAX_DEPTH
-      ? { errors: error.errors.slice(0, MAX_ERRORS).map((one) => described(one, depth + 1)) }
+      ? { errors: error.errors.slice(0, MAX_ERRORS).map((one) => describedError(one, depth + 1)) }
       : {}),
   };
 }

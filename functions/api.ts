@@ -1,0 +1,23 @@
+import { InvalidRequestError } from '../lib/errors/cache-error.ts';
+import { answerRequest } from '../lib/http/control-api.ts';
+import { isHttpEvent } from '../lib/http/http-event.ts';
+import { lambdaHandler } from '../lib/lambda/handler.ts';
+
+/**
+ * The control API `/v1` behind an API Gateway HTTP API (payload 2.0): see lib/http/routes.ts and docs/api.md.
+ *
+ * Who calls is what the API's authoriser proved, as its event says. Whoever may invoke the function directly can write any event: that right is one to everything here.
+ */
+export const handler = lambdaHandler(
+  (event, { services, ...invocation }) => {
+    if (!isHttpEvent(event)) {
+      throw new InvalidRequestError(
+        'event',
+        'this is no request of an HTTP API (payload 2.0); invoke the function "pull"',
+      );
+    }
+    const { config, deployment, records, fills, pull } = services;
+    return answerRequest({ ...pull, access: config.access, deployment, records, fills }, event, invocation);
+  },
+  { http: true },
+);

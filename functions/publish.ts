@@ -1,0 +1,5 @@
+import { taskHandler } from '../lib/lambda/task-handler.ts';
+import { publishTask } from '../lib/workflow/publish-task.ts';
+
+/** The last task of the state machine: what was copied becomes visible. */
+export const handler = taskHandler(publishTask);

@@ -1,0 +1,27 @@
+import { workMsOf } from '../lib/http/deadline.ts';
+import { lambdaHandler } from '../lib/lambda/handler.ts';
+import { describedError } from '../lib/telemetry/redacted.ts';
+import { runWarmup } from '../lib/warmup/run-warmup.ts';
+import { parseWarmupEvent } from '../lib/warmup/warmup-event.ts';
+
+/** Told by a schedule of EventBridge Scheduler which warm-up to run: see {@link runWarmup}. The same run may be told twice. */
+export const handler = lambdaHandler(async (event, invocation) => {
+  const { services, metrics, logger, signal } = invocation;
+  const { config, catalog, fills, records, warmupRuns: runs, announcer, pull } = services;
+  const { upstreams, defaultPlatforms, leases } = pull;
+  const { settings, scheduledTime } = parseWarmupEvent(event, config.warmups);
+  const run = { warmup: settings.name, scheduledTime };
+  logger.keep(run);
+  const failed = (entry: string, error: unknown): void =>
+    logger.warn('an image was not warmed up', { entry, error: describedError(error) });
+  const deps = { catalog, upstreams, fills, records, leases, runs, announcer, defaultPlatforms, metrics, failed };
+  const endsAtMs = Date.now() + workMsOf(invocation.remainingMs(), false);
+  const summary = await runWarmup(deps, settings, scheduledTime, { signal, endsAtMs });
+  if (summary === undefined) {
+    logger.info('another process runs it');
+    return { ...run, outcome: 'runs elsewhere' };
+  }
+  const { checked, unchanged, pulls, failures } = summary;
+  logger.info('the warm-up has run', { checked, unchanged, pulls: pulls.length, failures: failures.length });
+  return summary;
+});

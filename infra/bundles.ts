@@ -1,0 +1,235 @@
+import { build as esbuild, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
+import { readdir, rm } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+
+export const ROOT = join(import.meta.dirname, '..');
+
+/**
+ * What a function opens only when it needs it: the modules that lib/services.ts imports by `import()`, and the clients that come with them.
+ */
+const DOORS = {
+  store: {
+    modules: ['lib/store/s3-client.ts', 'lib/store/s3-store.ts', 'lib/store/s3-refs.ts', 'lib/store/s3-plans.ts'],
+    clients: ['@aws-sdk/client-s3'],
+  },
+  registries: {
+    modules: ['lib/registry/client.ts'],
+    clients: ['undici', '@aws-sdk/client-secrets-manager', '@aws-sdk/client-ecr', '@aws-sdk/client-sts'],
+  },
+  workflow: {
+    modules: ['lib/fill/sfn-client.ts', 'lib/fill/sfn-executions.ts', 'lib/fill/sfn-fills.ts'],
+    clients: ['@aws-sdk/client-sfn'],
+  },
+  announcements: { modules: ['lib/telemetry/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
+} as const;
+type Door = keyof typeof DOORS;
+const ALL_DOORS = Object.keys(DOORS) as Door[];
+
+/** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
+const FUNCTION_DOORS: Readonly<Record<string, readonly Door[]>> = {
+  api: ['store', 'workflow'],
+  pull: ['store', 'registries'],
+  plan: ['store', 'registries', 'announcements'],
+  copy: ['store', 'registries'],
+  publish: ['store', 'announcements'],
+  fail: ['announcements'],
+  oversee: ['workflow', 'announcements'],
+  warmup: ['registries', 'workflow', 'announcements'],
+  events: ['workflow'],
+};
+
+/** In every function, and from the start. */
+export const EAGER_CLIENTS: readonly string[] = ['@aws-sdk/client-dynamodb'];
+
+/** CommonJS packages inside an ES module ask for Node's own modules by `require`, which ES modules do not have. */
+const BANNER =
+  "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);";
+
+const OPTIONS = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  outExtension: { '.js': '.mjs' },
+  // The ES modules of the AWS SDK shake down to what is used.
+  mainFields: ['module', 'main'],
+  minify: true,
+  // Errors keep their names: they are in logs and answers, and the state machine tells them apart.
+  keepNames: true,
+  sourcemap: 'linked',
+  sourcesContent: false,
+  banner: { js: BANNER },
+  metafile: true,
+  logLevel: 'warning',
+} as const satisfies BuildOptions;
+
+/** One function as it was bundled. */
+export interface Bundle {
+  readonly name: string;
+  /** Absolute: `index.mjs`, `chunks/` and their source maps. */
+  readonly folder: string;
+  /** Of the code, without source maps. */
+  readonly bytes: number;
+  /** Of what the import of `index.mjs` loads. */
+  readonly eagerBytes: number;
+  /** Packages from npm whose code is in it. */
+  readonly packages: ReadonlySet<string>;
+  /** Of what the import of `index.mjs` loads. */
+  readonly eagerPackages: ReadonlySet<string>;
+  /** Packages whose code is in these files of the bundle, by their absolute paths. */
+  packagesIn(files: Iterable<string>): ReadonlySet<string>;
+}
+
+/** The names of all functions, in order. */
+export async function functionNames(): Promise<readonly string[]> {
+  const files = await readdir(join(ROOT, 'functions'));
+  return files
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => basename(file, '.ts'))
+    .sort();
+}
+
+/**
+ * Bundles every function to `<outFolder>/<name>/index.mjs`, with everything it needs beside it: what is in the folder is the zip of its Lambda. The same
+ * sources give the same bytes.
+ *
+ * @throws Error if a bundle holds what it must not: a client that the function has no use for, one that a cold start would pay for, code of infra/ or test/.
+ */
+export async function bundleFunctions(outFolder: string): Promise<readonly Bundle[]> {
+  await rm(outFolder, { recursive: true, force: true });
+  const bundles = [];
+  for (const name of await functionNames()) bundles.push(await bundleFunction(name, join(outFolder, name)));
+  return bundles;
+}
+
+/** One of {@link bundleFunctions}. */
+export async function bundleFunction(name: string, folder: string): Promise<Bundle> {
+  const doors = FUNCTION_DOORS[name];
+  if (doors === undefined) throw new Error(`functions/${name}.ts is not in FUNCTION_DOORS of infra/bundles.ts; add it`);
+  const closed = ALL_DOORS.filter((door) => !doors.includes(door));
+  const { metafile } = await esbuild({
+    ...OPTIONS,
+    entryPoints: { index: join('functions', `${name}.ts`) },
+    outdir: folder,
+    splitting: true,
+    chunkNames: 'chunks/[name]-[hash]',
+    plugins: [HTTP_WITHOUT_UNDICI, wallUp(name, closed)],
+  });
+  const bundle = bundleOf(name, folder, metafile);
+  check(bundle, Object.keys(metafile.inputs), doors);
+  return bundle;
+}
+
+/** For comparison alone: one file that loads everything at once, as bundlers make it without being told more. Works like `functions/<name>.ts`. */
+export async function bundleNaively(name: string, folder: string): Promise<Bundle> {
+  const doors = Object.values(DOORS);
+  const modules = ['lib/config/config.ts', ...doors.flatMap((door) => door.modules)].map((module) => `./${module}`);
+  const everything = [...modules, ...doors.flatMap((door) => door.clients)];
+  const entry = [
+    `export { handler } from './functions/${name}.ts';`,
+    // Exported, so that nothing of it is shaken off.
+    ...everything.map((module, index) => `export * as _${index} from '${module}';`),
+  ].join('\n');
+  const { metafile } = await esbuild({
+    ...OPTIONS,
+    stdin: { contents: entry, resolveDir: ROOT, sourcefile: 'naive.ts', loader: 'ts' },
+    outfile: join(folder, 'index.mjs'),
+  });
+  return bundleOf(name, folder, metafile);
+}
+
+/**
+ * `node:http` as `require` gives it. An `import` of it reads every export once, `WebSocket` among them, and for that Node loads its own undici: 19 of
+ * the 22 ms that this import takes by itself, 11 of 70 ms of the API's (Node 24.21; docs/performance.md). Nobody here wants a WebSocket.
+ */
+const HTTP_WITHOUT_UNDICI: Plugin = {
+  name: 'http-without-undici',
+  setup(build) {
+    build.onResolve({ filter: /^(node:)?http$/ }, () => ({ path: 'node:http', namespace: 'builtin' }));
+    build.onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+      loader: 'js',
+    }));
+  },
+};
+
+/** Makes the import of a closed door fail with words that say so, instead of bringing a client along that is never used. */
+function wallUp(name: string, closed: readonly Door[]): Plugin {
+  const modules = new Map(closed.flatMap((door) => DOORS[door].modules.map((module) => [module as string, door])));
+  return {
+    name: 'wall-up',
+    setup(build) {
+      build.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+        const module = relative(ROOT, join(resolveDir, path));
+        if (kind !== 'dynamic-import' || !modules.has(module)) return undefined;
+        return { path: module, namespace: 'walled-up' };
+      });
+      build.onLoad({ filter: /./, namespace: 'walled-up' }, ({ path }) => {
+        const door = modules.get(path) ?? '';
+        const words = `function ${name} was packaged without ${door} (${path}): add it to FUNCTION_DOORS of infra/bundles.ts`;
+        return { contents: `throw new Error(${JSON.stringify(words)});`, loader: 'js' };
+      });
+    },
+  };
+}
+
+function bundleOf(name: string, folder: string, { outputs }: Metafile): Bundle {
+  const code = Object.keys(outputs).filter((path) => path.endsWith('.mjs'));
+  const eager = eagerFiles(outputs, relative(ROOT, join(folder, 'index.mjs')));
+  const bytesOf = (paths: Iterable<string>): number =>
+    [...paths].reduce((sum, path) => sum + (outputs[path]?.bytes ?? 0), 0);
+  const packagesOf = (paths: Iterable<string>): ReadonlySet<string> => {
+    const inputs = [...paths].flatMap((path) => Object.entries(outputs[path]?.inputs ?? {}));
+    return new Set(inputs.flatMap(([input, { bytesInOutput }]) => (bytesInOutput === 0 ? [] : packageOf(input))));
+  };
+  return {
+    name,
+    folder,
+    bytes: bytesOf(code),
+    eagerBytes: bytesOf(eager),
+    packages: packagesOf(code),
+    eagerPackages: packagesOf(eager),
+    packagesIn: (files) => packagesOf([...files].map((file) => relative(ROOT, file))),
+  };
+}
+
+/** The entry and all that it imports, but what waits for an `import()`. */
+function eagerFiles(outputs: Metafile['outputs'], entry: string): ReadonlySet<string> {
+  const eager = new Set<string>();
+  const queue = [entry];
+  for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
+    const output = outputs[path];
+    if (output === undefined || eager.has(path)) continue;
+    eager.add(path);
+    queue.push(...output.imports.filter(({ kind }) => kind === 'import-statement').map((one) => one.path));
+  }
+  return eager;
+}
+
+/** The package that a path like `node_modules/a/node_modules/@b/c/index.js` belongs to. */
+const packageOf = (input: string): readonly string[] => {
+  const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
+  return name === undefined ? [] : [name];
+};
+
+/** What a cold start must not pay for, and no bundle holds for nothing. */
+export const isClient = (name: string): boolean => name === 'undici' || name.startsWith('@aws-sdk/client-');
+
+function check(bundle: Bundle, inputs: readonly string[], doors: readonly Door[]): void {
+  const { name } = bundle;
+  const foreign = inputs.find((input) => /^(infra|test)\//.test(input));
+  if (foreign !== undefined)
+    throw new Error(`functions/${name}.ts leads to ${foreign}: nothing of ${dirname(foreign)} belongs into a function`);
+  const mayHold = new Set([...EAGER_CLIENTS, ...doors.flatMap((door): readonly string[] => DOORS[door].clients)]);
+  const unwanted = [...bundle.packages].filter((one) => isClient(one) && !mayHold.has(one));
+  if (unwanted.length > 0)
+    throw new Error(
+      `functions/${name}.ts leads to ${unwanted.join(', ')}, which it has no use for: see DOORS in infra/bundles.ts`,
+    );
+  const early = [...bundle.eagerPackages].filter((one) => isClient(one) && !EAGER_CLIENTS.includes(one));
+  if (early.length > 0)
+    throw new Error(
+      `functions/${name}.ts loads ${early.join(', ')} at every cold start: import it by import() where it is used`,
+    );
+}

@@ -1,0 +1,153 @@
+import type { Template, Value } from '../cloudformation.ts';
+import { SERVICE } from '../names.ts';
+import { at, listOf, ofType, same, shown, statementsOfRole, statementsIn, textsOf, unless } from './check.ts';
+
+const ROLE = 'AWS::IAM::Role';
+const FUNCTION = 'AWS::Lambda::Function';
+
+/** What AWS knows no resource for; infra/resources says why beside each. */
+const WITHOUT_RESOURCE = [
+  /^ecr:GetAuthorizationToken$/,
+  /^ec2:(?:Assign|Unassign)PrivateIpAddresses$/,
+  /^ec2:(?:Create|Delete|Describe)NetworkInterfaces?$/,
+  /^ec2:DescribeSubnets$/,
+  /^logs:(?:Create|Get|Update|Delete)LogDelivery$/,
+  /^logs:(?:ListLogDeliveries|PutResourcePolicy|DescribeResourcePolicies|DescribeLogGroups)$/,
+];
+
+export const rolesNameTheirActions = (template: Template): readonly string[] =>
+  unless(ofType(template, ROLE), 'allows actions by a wildcard, or all but some', (role) =>
+    statementsOfRole(role).every(
+      (statement) =>
+        statement.NotAction === undefined &&
+        textsOf(statement.Action).length > 0 &&
+        textsOf(statement.Action).every((action) => !action.includes('*')),
+    ),
+  );
+
+export const rolesNameTheirResources = (template: Template): readonly string[] =>
+  unless(ofType(template, ROLE), 'allows an action on everything that AWS could confine', (role) =>
+    statementsOfRole(role)
+      .filter(({ Effect }) => Effect === 'Allow')
+      .every(
+        (statement) =>
+          statement.NotResource === undefined &&
+          listOf(statement.Resource).length > 0 &&
+          (listOf(statement.Resource).every(isConfined) ||
+            textsOf(statement.Action).every((action) => WITHOUT_RESOURCE.some((known) => known.test(action)))),
+      ),
+  );
+
+/** Neither everything nor every resource of a kind. Which repositories of ECR may be read is for the configuration to say. */
+const isConfined = (resource: Value): boolean => {
+  const name = typeof resource === 'string' ? resource : at(resource, 'Fn::Sub');
+  if (typeof name !== 'string') return at(resource, 'Fn::GetAtt') !== undefined;
+  const [scheme, , , , , ...rest] = name.replace(/\$\{[^}]*\}/g, 'x').split(':');
+  const named = scheme === 'arn' ? rest.join(':') : scheme;
+  return named !== undefined && !/^(?:\*|$)|^(?!repository\/)[a-z-]+[:/]\*$/.test(named);
+};
+
+export const rolesHaveNoManagedPolicies = (template: Template): readonly string[] =>
+  unless(ofType(template, ROLE), 'takes a managed policy, which others may widen', ({ properties }) =>
+    same(properties.ManagedPolicyArns ?? [], []),
+  );
+
+export const functionsHaveRolesOfTheirOwn = (template: Template): readonly string[] => {
+  const roles = ofType(template, FUNCTION).map(({ properties }) => shown(properties.Role));
+  return unless(
+    ofType(template, FUNCTION),
+    'shares its role, or has none',
+    ({ properties }) =>
+      properties.Role !== undefined && roles.filter((role) => role === shown(properties.Role)).length === 1,
+  );
+};
+
+/** A role is taken by one service; where that service names the source, only for this account. */
+export const rolesTrustOneService = (template: Template): readonly string[] =>
+  unless(ofType(template, ROLE), 'may be taken by others than one service for this account', ({ properties }) => {
+    const [statement, ...others] = statementsIn(properties.AssumeRolePolicyDocument);
+    const service = at(statement?.Principal, 'Service');
+    if (others.length > 0 || statement?.Effect !== 'Allow' || typeof service !== 'string') return false;
+    if (Object.keys(statement.Principal as object).length !== 1) return false;
+    const account = at(statement.Condition, 'StringEquals', 'aws:SourceAccount');
+    return service === 'lambda.amazonaws.com' || same(account, { Ref: 'AWS::AccountId' });
+  });
+
+export const rolesShareBoundaryAndPath = (template: Template): readonly string[] => {
+  const all = ofType(template, ROLE);
+  const kinds = new Set(
+    all.map(({ properties }) => shown([properties.PermissionsBoundary ?? '', properties.Path ?? ''])),
+  );
+  return kinds.size <= 1 ? [] : ['some roles have another permissions boundary or path than the others'];
+};
+
+/** Whoever reads content must be able to tell absence from refusal (I6). */
+export const readersCanTellAbsence = (template: Template): readonly string[] =>
+  unless(ofType(template, ROLE), 'reads content, but without s3:ListBucket absence looks like refusal', (role) => {
+    const allows = (action: string, within = ''): boolean =>
+      statementsOfRole(role).some(
+        (statement) =>
+          statement.Effect === 'Allow' &&
+          statement.Condition === undefined &&
+          textsOf(statement.Action).includes(action) &&
+          listOf(statement.Resource).some((resource) => shown(resource).includes(within)),
+      );
+    return !allows('s3:GetObject', '/blobs/*') || allows('s3:ListBucket');
+  });
+
+export const invokersAreNamed = (template: Template): readonly string[] =>
+  unless(ofType(template, 'AWS::Lambda::Permission'), 'lets a service invoke for anybody', ({ properties }) => {
+    const { Principal, SourceArn, Action } = properties;
+    return (
+      typeof Principal === 'string' &&
+      Principal.endsWith('.amazonaws.com') &&
+      SourceArn !== undefined &&
+      Action === 'lambda:InvokeFunction'
+    );
+  });
+
+/** Every route asks who calls: IAM, or a JWT whose issuer and audience are checked. */
+export const routesAskWhoCalls = (template: Template): readonly string[] => {
+  const routes = ofType(template, 'AWS::ApiGatewayV2::Route');
+  const authorizers = new Map(
+    ofType(template, 'AWS::ApiGatewayV2::Authorizer').map(({ id, properties }) => [id, properties]),
+  );
+  const open = unless(routes, 'is open to everybody', ({ properties }) => {
+    if (properties.AuthorizationType === 'AWS_IAM') return true;
+    const by = at(properties.AuthorizerId, 'Ref');
+    const jwt = typeof by === 'string' ? authorizers.get(by)?.JwtConfiguration : undefined;
+    const audience = textsOf(at(jwt, 'Audience')).filter((name) => name !== '');
+    return (
+      properties.AuthorizationType === 'JWT' && audience.length > 0 && /^https:\/\/./.test(shown(at(jwt, 'Issuer')))
+    );
+  });
+  const anything = unless(
+    routes,
+    'takes whatever no other route takes',
+    ({ properties }) => properties.RouteKey !== '$default',
+  );
+  return [...open, ...anything];
+};
+
+/** Other accounts only by their number, for the one detail type, and never in our name. */
+export const busKnowsItsSenders = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, 'AWS::Events::EventBusPolicy'),
+    'lets others put more than requests to pull',
+    ({ properties }) => {
+      const statement = properties.Statement;
+      return (
+        /:iam::\d{12}:root"?\}?$/.test(shown(at(statement, 'Principal', 'AWS'))) &&
+        at(statement, 'Action') === 'events:PutEvents' &&
+        typeof at(statement, 'Condition', 'StringEquals', 'events:detail-type') === 'string' &&
+        at(statement, 'Condition', 'StringNotEquals', 'events:source') === SERVICE
+      );
+    },
+  );
+
+/** Nothing that names a secret belongs into the environment, which everybody may read who may see a function. */
+export const environmentsHoldNoSecrets = (template: Template): readonly string[] =>
+  unless(ofType(template, FUNCTION), 'has a variable that looks like a secret', ({ properties }) => {
+    const variables = at(properties.Environment, 'Variables') ?? {};
+    return Object.keys(variables as object).every((name) => !/SECRET|PASSWORD|TOKEN|CREDENTIAL|API_?KEY/i.test(name));
+  });

@@ -1,0 +1,147 @@
+import type { Template, Value } from '../cloudformation.ts';
+import { timeToLive } from '../table.ts';
+import { at, listOf, ofType, same, shown, statementsIn, unless, type Found, type Properties } from './check.ts';
+
+const BUCKET = 'AWS::S3::Bucket';
+const TABLE = 'AWS::DynamoDB::Table';
+/** osls's own, for code: not content. */
+const isContent = ({ id }: Found): boolean => !id.startsWith('ServerlessDeployment');
+const UPLOAD_DAYS = 7;
+
+export const bucketsAreEncrypted = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, BUCKET),
+    'is not encrypted by S3’s key, or by a given key with the bucket key on',
+    (bucket) => {
+      const rule = at(bucket.properties.BucketEncryption, 'ServerSideEncryptionConfiguration', 0);
+      const algorithm = at(rule, 'ServerSideEncryptionByDefault', 'SSEAlgorithm');
+      const withKey =
+        algorithm === 'aws:kms' &&
+        at(rule, 'ServerSideEncryptionByDefault', 'KMSMasterKeyID') !== undefined &&
+        at(rule, 'BucketKeyEnabled') === true;
+      return algorithm === 'AES256' || withKey;
+    },
+  );
+
+export const bucketsArePrivate = (template: Template): readonly string[] =>
+  unless(ofType(template, BUCKET), 'does not block public access', ({ properties }) =>
+    ['BlockPublicAcls', 'BlockPublicPolicy', 'IgnorePublicAcls', 'RestrictPublicBuckets'].every(
+      (name) => at(properties.PublicAccessBlockConfiguration, name) === true,
+    ),
+  );
+
+export const bucketHasNoAcls = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, BUCKET).filter(isContent),
+    'has ACLs: its owner is not enforced',
+    ({ properties }) => at(properties.OwnershipControls, 'Rules', 0, 'ObjectOwnership') === 'BucketOwnerEnforced',
+  );
+
+export const bucketsTakeTlsOnly = (template: Template): readonly string[] =>
+  unless(ofType(template, BUCKET), 'has no policy that denies everything without TLS', (bucket) =>
+    policyStatements(template, bucket).some(
+      (statement) =>
+        deniesEverybody(statement) &&
+        same(statement.Action, 's3:*') &&
+        shown(at(statement.Condition, 'Bool', 'aws:SecureTransport')) === 'false' &&
+        listOf(statement.Resource).length === 2,
+    ),
+  );
+
+/** Content and plans are created, never overwritten; parts of uploads create nothing, and are exempt. */
+export const bucketRefusesOverwrites = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, BUCKET).filter(isContent),
+    'has no policy that denies creation without If-None-Match under blobs/ and plans/, with parts exempt',
+    (bucket) =>
+      policyStatements(template, bucket).some(
+        (statement) =>
+          deniesEverybody(statement) &&
+          same(statement.Action, 's3:PutObject') &&
+          same(statement.Condition ?? '', {
+            Null: { 's3:if-none-match': 'true' },
+            Bool: { 's3:ObjectCreationOperation': 'true' },
+          }) &&
+          ['/blobs/*', '/plans/*'].every((prefix) =>
+            listOf(statement.Resource).some((resource) => shown(resource).includes(prefix)),
+          ),
+      ),
+  );
+
+export const uploadsAreAborted = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, BUCKET).filter(isContent),
+    `does not abort uploads ${UPLOAD_DAYS} days after their start`,
+    (bucket) =>
+      lifecycleRules(bucket).some(
+        (rule) =>
+          at(rule, 'AbortIncompleteMultipartUpload', 'DaysAfterInitiation') === UPLOAD_DAYS &&
+          at(rule, 'Prefix') === undefined,
+      ),
+  );
+
+/** Plans go; nothing else ever expires: an expired blob would make the catalogue lie. */
+export const onlyPlansExpire = (template: Template): readonly string[] =>
+  unless(ofType(template, BUCKET).filter(isContent), 'expires something other than plans/, or not those', (bucket) => {
+    const expiring = lifecycleRules(bucket).filter((rule) => at(rule, 'ExpirationInDays') !== undefined);
+    return expiring.length === 1 && at(expiring[0], 'Prefix') === 'plans/';
+  });
+
+export const dataIsRetained = (template: Template): readonly string[] =>
+  unless(
+    [...ofType(template, BUCKET), ...ofType(template, TABLE)].filter(isContent),
+    'goes with the stack, or with its replacement',
+    ({ resource }) => resource.DeletionPolicy === 'Retain' && resource.UpdateReplacePolicy === 'Retain',
+  );
+
+export const tableCanBeRestored = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, TABLE),
+    'has no point-in-time recovery',
+    ({ properties }) => at(properties.PointInTimeRecoverySpecification, 'PointInTimeRecoveryEnabled') === true,
+  );
+
+export const tableIsProtected = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, TABLE),
+    'has no deletion protection',
+    ({ properties }) => properties.DeletionProtectionEnabled === true,
+  );
+
+export const tableIsOnDemand = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, TABLE),
+    'is not billed on demand',
+    ({ properties }) => properties.BillingMode === 'PAY_PER_REQUEST',
+  );
+
+export const tableExpiresRows = (template: Template): readonly string[] =>
+  unless(ofType(template, TABLE), 'does not expire rows by the attribute of infra/table.ts', ({ properties }) =>
+    same(
+      properties.TimeToLiveSpecification,
+      JSON.parse(JSON.stringify(timeToLive('').TimeToLiveSpecification)) as Value,
+    ),
+  );
+
+/** One key for both, or none. */
+export const dataHasOneKey = (template: Template): readonly string[] => {
+  const [bucket] = ofType(template, BUCKET).filter(isContent);
+  const [table] = ofType(template, TABLE);
+  if (bucket === undefined || table === undefined) return [];
+  const ofBucket = at(
+    bucket.properties.BucketEncryption,
+    ...['ServerSideEncryptionConfiguration', 0, 'ServerSideEncryptionByDefault', 'KMSMasterKeyID'],
+  );
+  const ofTable = at(table.properties.SSESpecification, 'KMSMasterKeyId');
+  return same(ofBucket, ofTable) ? [] : [`${bucket.id} and ${table.id} are not encrypted by the same key`];
+};
+
+const deniesEverybody = (statement: Properties): boolean => statement.Effect === 'Deny' && statement.Principal === '*';
+
+const policyStatements = (template: Template, bucket: Found): readonly Properties[] =>
+  ofType(template, 'AWS::S3::BucketPolicy')
+    .filter(({ properties }) => same(properties.Bucket, { Ref: bucket.id }))
+    .flatMap(({ properties }) => statementsIn(properties.PolicyDocument));
+
+const lifecycleRules = ({ properties }: Found): readonly Value[] =>
+  listOf(at(properties.LifecycleConfiguration, 'Rules')).filter((rule) => at(rule, 'Status') === 'Enabled');

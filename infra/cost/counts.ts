@@ -1,0 +1,43 @@
+/** Requests of one piece of work, counted. */
+export interface Requests {
+  readonly dynamoDbRequests: number;
+  readonly readUnits: number;
+  readonly writeUnits: number;
+  /** PUT, POST, LIST: the dear ones. */
+  readonly s3Writes: number;
+  /** GET and HEAD. */
+  readonly s3Reads: number;
+  readonly registryRequests: number;
+  /** Of Step Functions. */
+  readonly transitions: number;
+  /** Invocations of Lambda, by function. */
+  readonly invocations: Readonly<Record<string, number>>;
+  /** Events put on the own bus. */
+  readonly events: number;
+}
+
+/** infra/cost/counts.json: written by test/bench/cost-counts.ts, read by infra/cost.ts. */
+export interface Counts {
+  /** ISO 8601 day. */
+  readonly countedOn: string;
+  readonly sample: {
+    readonly blobs: number;
+    readonly manifests: number;
+    readonly bytes: number;
+  };
+  /** A cached image, asked for by `POST /v1/pull`. */
+  readonly hit: Requests;
+  /** The sample image (two platforms with attestations) through the workflow, from `POST /v1/pull` to the receipt. */
+  readonly miss: Requests;
+  /** What one blob more takes, of one part. */
+  readonly missBlob: Requests;
+  /** What one part more takes, of a blob that goes up in parts. */
+  readonly missPart: Requests;
+  /** One run of a warm-up, without its entries. */
+  readonly warmupRun: Requests;
+  /** One entry that did not change. One that did takes a miss besides. */
+  readonly warmupEntry: Requests;
+  /** Metrics that alarms watch. */
+  readonly alarmMetrics: number;
+  readonly customMetrics: number;
+}

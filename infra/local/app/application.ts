@@ -1,0 +1,82 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { compileConfig } from '../../../lib/config/compiled.ts';
+import type { Config } from '../../../lib/config/config.ts';
+import { ConfigError } from '../../../lib/errors/cache-error.ts';
+import { bundleFunctions } from '../../bundles.ts';
+import { tryLock } from '../file-lock.ts';
+import { homeAt } from '../home.ts';
+import type { StackEndpoints } from '../local-stack.ts';
+import { controlOf } from './control.ts';
+import { startCore } from './core.ts';
+import { ACCOUNT_ID, readDeployment } from './deployment.ts';
+import { openDoor } from './door.ts';
+import { startScheduler } from './scheduler.ts';
+
+export interface LocalApplicationOptions {
+  /** Of the embedded stack; what the application writes is in its folders `app` and `logs`. */
+  readonly home: string;
+  readonly stack: StackEndpoints;
+  readonly config: Config;
+  /** Of the HTTP API; 0: any free one. */
+  readonly port: number;
+  /** Principal that every request comes from. */
+  readonly callerArn: string;
+}
+
+/** The application of serverless.yml, running on this machine. */
+export interface LocalApplication extends AsyncDisposable {
+  /** `http://127.0.0.1:PORT`: the HTTP API. */
+  readonly origin: string;
+  /** For other programs: the endpoints, and what is at them. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** What runs in an execution environment here, and calls the handler. */
+const RUNTIME = [process.execPath, fileURLToPath(new URL('bootstrap.ts', import.meta.url))];
+
+/**
+ * Runs the whole application on loopback: its HTTP API, the functions from their real bundles, each environment a process, the state machine, the
+ * event bus with its rules, and the schedules; from the same serverless.yml and infra/ that are deployed. Nothing of it outlives this process.
+ *
+ * @throws ConfigError; Error saying why it cannot run here.
+ */
+export async function startApplication(options: LocalApplicationOptions): Promise<LocalApplication> {
+  const { home, stack, config, port, callerArn } = options;
+  if (config.access.jwt !== undefined) {
+    throw new ConfigError(
+      'the configuration has access.jwt, and nobody here can issue tokens: let ENTREPOT_CONFIG name one without it',
+    );
+  }
+  await using resources = new AsyncDisposableStack();
+  const folder = join(home, 'app');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  resources.use(onlyOneIn(folder));
+  const deployment = await readDeployment(config, stack.region);
+  const taskRoots = await buildInto(join(folder, 'functions'), compileConfig(config));
+  const { logs } = homeAt(home);
+  const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime: RUNTIME, logs }));
+  const { functions, deliveries, events, schedules, environment } = core;
+  const scheduler = resources.use(startScheduler(schedules, deliveries));
+  const control = controlOf(functions, scheduler, events);
+  const caller = { arn: callerArn, accountId: ACCOUNT_ID };
+  const { routes } = deployment.service;
+  const door = resources.use(await openDoor({ port, routes, functions, caller, control }));
+  const running = resources.move();
+  return { origin: door.origin, environment, [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+/** Two applications on one home would fire every schedule twice. */
+function onlyOneIn(folder: string): Disposable {
+  const lock = tryLock(join(folder, 'application.lock'), 0);
+  if (lock !== undefined) return lock;
+  throw new Error(`another process runs the application of ${folder}; end it, or choose another ENTREPOT_HOME`);
+}
+
+/** Always anew, which takes about a second: what runs is what the sources say now. The folder of each function is what its zip would be. */
+async function buildInto(folder: string, config: string): Promise<ReadonlyMap<string, string>> {
+  const bundles = await bundleFunctions(folder);
+  for (const bundle of bundles) writeFileSync(join(bundle.folder, 'config.json'), config, { mode: 0o600 });
+  return new Map(bundles.map(({ name, folder: taskRoot }) => [name, taskRoot]));
+}

@@ -1,0 +1,38 @@
+import type { EventBus } from './event-bus.ts';
+import type { Functions } from './functions.ts';
+import { gatewayMessage, type GatewayAnswer } from './gateway-answer.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Control } from './door.ts';
+
+const FIRE = /^\/_local\/schedules\/([^/]+)$/;
+
+/**
+ * Looking at, and poking, the application:
+ *
+ *   GET  /_local/functions          the environments that run
+ *   GET  /_local/schedules          what fires when
+ *   POST /_local/schedules/{name}   fires one now
+ *   GET  /_local/events             the last events of the bus
+ */
+export function controlOf(functions: Functions, scheduler: Scheduler, bus: EventBus): Control {
+  const views: Readonly<Record<string, () => unknown>> = {
+    '/_local/functions': () => ({ environments: functions.environments() }),
+    '/_local/schedules': () => ({ schedules: scheduler.schedules() }),
+    '/_local/events': () => ({ events: bus.recent() }),
+  };
+  return (method, path) => {
+    const name = FIRE.exec(path)?.[1];
+    if (method === 'GET' && views[path] !== undefined) return json(200, views[path]());
+    if (method !== 'POST' || name === undefined) return undefined;
+    const scheduledTime = scheduler.fire(name);
+    return scheduledTime === undefined
+      ? gatewayMessage(404, `there is no schedule ${name}; GET /_local/schedules lists them`)
+      : json(202, { schedule: name, scheduledTime });
+  };
+}
+
+const json = (status: number, document: unknown): GatewayAnswer => ({
+  status,
+  headers: { 'content-type': 'application/json' },
+  body: Buffer.from(JSON.stringify(document)),
+});

@@ -1,0 +1,134 @@
+import { join } from 'node:path';
+import { functionArn, type FunctionName } from '../../names.ts';
+import { stackEnvironment, type StackEndpoints } from '../local-stack.ts';
+import { startStates, statusChangeEvent, type Invoke } from '../states/states.ts';
+import { startDeliveries, type Deliveries } from './deliveries.ts';
+import { ACCOUNT_ID, functionNameOf, STAGE, type Deployment } from './deployment.ts';
+import { startEventBus, type EventBus } from './event-bus.ts';
+import { FunctionFailedError, startFunctions, ThrottledError, type Functions, type FunctionSpec } from './functions.ts';
+import { busNames, busRules, resolved, schedulesOf, type TemplateContext } from './template.ts';
+import type { Schedule } from './scheduler.ts';
+
+export interface CoreOptions {
+  readonly deployment: Deployment;
+  readonly stack: StackEndpoints;
+  /** By function: the folder with `index.mjs` and `config.json`, as it is in the zip. */
+  readonly taskRoots: ReadonlyMap<string, string>;
+  /** What runs in each environment, and calls the handler: see bootstrap.ts. */
+  readonly runtime: readonly string[];
+  /** Folder of the logs. */
+  readonly logs: string;
+}
+
+/** The functions, with the services that they call and that call them. */
+export interface Core extends AsyncDisposable {
+  readonly functions: Functions;
+  readonly deliveries: Deliveries;
+  readonly events: EventBus;
+  /** Of the deployment; nobody fires them yet. */
+  readonly schedules: readonly Schedule[];
+  /** For other programs: the endpoints, and what is at them. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** What an account may work on at once in one region, where nothing is reserved. */
+const ACCOUNT_CONCURRENCY = 1000;
+
+/** Starts everything but the HTTP API and the clock: functions, the state machine, the event bus with its rules. */
+export async function startCore(options: CoreOptions): Promise<Core> {
+  const { deployment, stack, logs } = options;
+  await using resources = new AsyncDisposableStack();
+  // Filled in below: the endpoints invoke functions, so functions come first; none is started before an endpoint asks for it.
+  const variables: Record<string, string> = {};
+  const functions = startFunctions(functionSpecs(options, variables));
+  const deliveries = resources.use(startDeliveries(functions, logs));
+  const late: { events?: EventBus } = {};
+  const states = resources.use(
+    await startStates({
+      definition: deployment.definition,
+      invoke: invokeBy(functions, deployment.context),
+      onEnded: (execution) => late.events?.put('default', statusChangeEvent(execution)),
+    }),
+  );
+  const context = { ...deployment.context, arns: new Map([[deployment.machineArn, states.stateMachineArn]]) };
+  const events = resources.use(
+    await startEventBus({
+      region: context.region,
+      accountId: ACCOUNT_ID,
+      buses: busNames(deployment.resources),
+      rules: busRules(deployment.resources, context),
+      deliveries,
+    }),
+  );
+  late.events = events;
+  // Ended before the state machine and the deliveries, which wait for functions under way.
+  resources.use(functions);
+  const environment = {
+    ...stackEnvironment(stack),
+    AWS_ENDPOINT_URL_SFN: states.endpoint,
+    AWS_ENDPOINT_URL_EVENTBRIDGE: events.endpoint,
+    ENTREPOT_STATE_MACHINE: states.stateMachineArn,
+    ENTREPOT_BUS: deployment.bus,
+  };
+  Object.assign(variables, environment);
+  const schedules = schedulesOf(deployment.resources, context);
+  const running = resources.move();
+  return {
+    functions,
+    deliveries,
+    events,
+    schedules,
+    environment,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+function functionSpecs(options: CoreOptions, known: Readonly<Record<string, string>>): readonly FunctionSpec[] {
+  const { deployment, taskRoots, runtime, logs } = options;
+  const { service, context } = deployment;
+  return service.functions.map(({ name, timeoutMs, memoryMiB, reservedConcurrency }) => {
+    const taskRoot = taskRoots.get(name);
+    if (taskRoot === undefined) {
+      throw new Error(`serverless.yml has the function ${name}, and functions/${name}.ts is missing`);
+    }
+    const own = { ENTREPOT_CONFIG: join(taskRoot, 'config.json') };
+    return {
+      name,
+      arn: String(resolved(functionArn(STAGE, name as FunctionName), context)),
+      command: runtime,
+      variables: () => variablesOf(service.environment, { ...known, ...own }),
+      taskRoot,
+      timeoutMs,
+      memoryMiB,
+      logs,
+      concurrency: reservedConcurrency ?? ACCOUNT_CONCURRENCY,
+    };
+  });
+}
+
+/** The variables of serverless.yml, with what they are here, and the endpoints. Nothing of the developer's own environment but the PATH. */
+function variablesOf(
+  named: Readonly<Record<string, unknown>>,
+  known: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const variables = Object.entries(named).map(([name, value]): [string, string] => {
+    const here = known[name] ?? value;
+    if (typeof here === 'string') return [name, here];
+    throw new Error(`serverless.yml has the variable ${name}, of which only CloudFormation knows the value`);
+  });
+  return { PATH: process.env.PATH ?? '', ...known, ...Object.fromEntries(variables) };
+}
+
+function invokeBy(functions: Functions, context: TemplateContext): Invoke {
+  return async (arn, payload) => {
+    try {
+      return { payload: await functions.invoke(functionNameOf(arn, context), payload) };
+    } catch (error) {
+      if (error instanceof FunctionFailedError) return error.error;
+      if (error instanceof ThrottledError) {
+        return { errorType: 'Lambda.TooManyRequestsException', errorMessage: error.message };
+      }
+      throw error;
+    }
+  };
+}

@@ -1,0 +1,137 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { FunctionFailedError, ThrottledError, type Functions } from './functions.ts';
+import {
+  gatewayAnswer,
+  gatewayMessage,
+  INTERNAL_ERROR,
+  NOT_FOUND,
+  TOO_LARGE,
+  UNAVAILABLE,
+  type GatewayAnswer,
+} from './gateway-answer.ts';
+import { gatewayEvent, splitUrl, type LocalCaller } from './gateway-event.ts';
+import { readBounded, TooLongError } from './read-bounded.ts';
+import { findRoute, type Route } from './routes.ts';
+import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
+
+/** What the door answers itself, beside the API: looking at, and poking, the application. */
+export type Control = (method: string, path: string) => GatewayAnswer | undefined;
+
+export interface DoorOptions {
+  /** 0: any free one. */
+  readonly port: number;
+  readonly routes: readonly Route[];
+  readonly functions: Functions;
+  readonly caller: LocalCaller;
+  /** Asked for paths under `/_local/`. */
+  readonly control: Control;
+}
+
+export interface Door extends AsyncDisposable {
+  /** `http://127.0.0.1:PORT` */
+  readonly origin: string;
+  /** Ends every connection. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
+const MAX_BODY_BYTES = 10 * 1024 * 1024;
+const INTEGRATION_MS = 30_000;
+const CONTROL = '/_local/';
+const LOOPBACK = /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/i;
+
+/**
+ * The HTTP API on loopback: each request becomes an event for the function of its route, and its result the answer, as API Gateway does it.
+ *
+ * Everybody on this machine gets in as the same caller. A page in a browser does not: the host must be loopback, and so must be whatever site
+ * the request comes from.
+ *
+ * @throws Error when the port is taken.
+ */
+export async function openDoor(options: DoorOptions): Promise<Door> {
+  const server = createServer((request, response) => {
+    answerTo(options, request).then(
+      (answer) => send(request, response, answer),
+      // The client went away in the middle of its request: nobody to answer.
+      () => response.destroy(),
+    );
+  });
+  server.listen(options.port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    throw new Error(`port ${options.port} of 127.0.0.1 is taken; choose another with --port, or 0 for any free one`, {
+      cause: error,
+    });
+  }
+  const close = async (): Promise<void> => {
+    if (!server.listening) return;
+    const closed = once(server, 'close');
+    server.close();
+    server.closeAllConnections();
+    await closed;
+  };
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { origin, close, [Symbol.asyncDispose]: close };
+}
+
+/** @throws whatever reading the request broke with. */
+async function answerTo(options: DoorOptions, request: IncomingMessage): Promise<GatewayAnswer> {
+  const { routes, functions, caller, control } = options;
+  if (!isLocal(request)) return gatewayMessage(403, 'Forbidden');
+  const method = request.method ?? '';
+  const [path] = splitUrl(request.url ?? '/');
+  if (path.startsWith(CONTROL)) {
+    request.resume();
+    return control(method, path) ?? NOT_FOUND;
+  }
+  const match = findRoute(routes, method, path);
+  if (match === undefined) {
+    request.resume();
+    return NOT_FOUND;
+  }
+  let body: Buffer;
+  try {
+    body = await readBounded(request, MAX_BODY_BYTES);
+  } catch (error) {
+    if (error instanceof TooLongError) return TOO_LARGE;
+    throw error;
+  }
+  const event = gatewayEvent(request, body, match, caller);
+  if (Buffer.byteLength(event.body ?? '') > MAX_PAYLOAD_BYTES) return TOO_LARGE;
+  return await integrate(functions, match.route.functionName, event);
+}
+
+/** The function goes on when API Gateway has given up waiting for it. */
+async function integrate(functions: Functions, name: string, event: unknown): Promise<GatewayAnswer> {
+  const late = Promise.withResolvers<GatewayAnswer>();
+  const timer = setTimeout(() => late.resolve(UNAVAILABLE), INTEGRATION_MS);
+  const answered = functions.invoke(name, event).then(gatewayAnswer, (error: unknown) => {
+    if (error instanceof ThrottledError) return UNAVAILABLE;
+    // Why is in the log of the function; a fault of the door itself has no such place.
+    if (!(error instanceof FunctionFailedError)) console.error(error);
+    return INTERNAL_ERROR;
+  });
+  try {
+    return await Promise.race([answered, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isLocal({ headers }: IncomingMessage): boolean {
+  const { host = '', origin } = headers;
+  if (!LOOPBACK.test(host)) return false;
+  return origin === undefined || (URL.canParse(origin) && LOOPBACK.test(new URL(origin).host));
+}
+
+function send(request: IncomingMessage, response: ServerResponse, { status, headers, body }: GatewayAnswer): void {
+  const withoutBody = status === 204 || status === 304;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  if (!withoutBody) response.setHeader('content-length', body.byteLength);
+  response.statusCode = status;
+  response.end(request.method === 'HEAD' || withoutBody ? undefined : body);
+}

@@ -1,0 +1,177 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Deliveries } from './deliveries.ts';
+import { matchesPattern, type EventPattern } from './event-pattern.ts';
+import { readBounded } from './read-bounded.ts';
+
+/** An event as rules and functions see it. */
+export interface BusEvent {
+  readonly version: '0';
+  readonly id: string;
+  readonly 'detail-type': string;
+  readonly source: string;
+  readonly account: string;
+  readonly time: string;
+  readonly region: string;
+  readonly resources: readonly string[];
+  readonly detail: unknown;
+}
+
+/** What matches on the bus goes to the function. */
+export interface BusRule {
+  readonly bus: string;
+  readonly pattern: EventPattern;
+  readonly functionName: string;
+}
+
+export interface EventBus extends AsyncDisposable {
+  /** For AWS_ENDPOINT_URL_EVENTBRIDGE. */
+  readonly endpoint: string;
+  /** Puts an event of AWS itself. */
+  put(bus: string, event: object): void;
+  /** The last events, oldest first. */
+  recent(): readonly { readonly bus: string; readonly event: object }[];
+  /** Ends every connection. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface EventBusOptions {
+  readonly region: string;
+  readonly accountId: string;
+  /** Names, beside `default`. */
+  readonly buses: readonly string[];
+  readonly rules: readonly BusRule[];
+  readonly deliveries: Deliveries;
+}
+
+/** https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html */
+const MAX_ENTRIES = 10;
+const MAX_BODY_BYTES = 1024 * 1024;
+/** So many events are remembered, for whoever looks. */
+const RECENT = 200;
+/** Beyond any SDK's idle pool, so that a connection is not closed under a request that was just sent on it. */
+const KEEP_ALIVE_MS = 60_000;
+const TARGET = 'AWSEvents.PutEvents';
+const JSON_1_1 = 'application/x-amz-json-1.1';
+
+interface Refusal {
+  readonly ErrorCode: string;
+  readonly ErrorMessage: string;
+}
+
+/**
+ * EventBridge on loopback for PutEvents of the AWS SDK, with the rules of one application. Signatures are not verified; a web page cannot call it,
+ * because browsers ask before they send such a content type elsewhere, and get no answer.
+ */
+export async function startEventBus(options: EventBusOptions): Promise<EventBus> {
+  const { region, accountId, rules, deliveries } = options;
+  const buses = new Set(['default', ...options.buses]);
+  const recent: { bus: string; event: object }[] = [];
+
+  const put = (bus: string, event: object): void => {
+    recent.push({ bus, event });
+    if (recent.length > RECENT) recent.shift();
+    for (const rule of rules) {
+      if (rule.bus === bus && matchesPattern(rule.pattern, event)) deliveries.deliver(rule.functionName, event);
+    }
+  };
+  const take = (entry: unknown): { EventId: string } | Refusal => {
+    const event = eventOf(entry, region, accountId);
+    if ('ErrorCode' in event) return event;
+    const { EventBusName: named = 'default' } = entry as { EventBusName?: string };
+    const bus = named.slice(named.lastIndexOf('/') + 1); // Of an ARN the name is the last part.
+    if (!buses.has(bus)) {
+      return { ErrorCode: 'ResourceNotFoundException', ErrorMessage: `Event bus ${bus} does not exist.` };
+    }
+    put(bus, event);
+    return { EventId: event.id };
+  };
+
+  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
+    answer(request, response, take).catch(() => response.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const close = async (): Promise<void> => {
+    if (!server.listening) return;
+    const closed = once(server, 'close');
+    server.close();
+    server.closeAllConnections();
+    await closed;
+  };
+  return {
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    put,
+    recent: () => recent,
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  take: (entry: unknown) => { EventId: string } | Refusal,
+): Promise<void> {
+  const body = await readBounded(request, MAX_BODY_BYTES);
+  const { 'content-type': type, 'x-amz-target': target } = request.headers;
+  if (request.method !== 'POST' || type !== JSON_1_1 || target !== TARGET) {
+    refuse(response, 'UnknownOperationException', `POST ${TARGET} as ${JSON_1_1} is all that is understood here`);
+    return;
+  }
+  const entries = entriesOf(body);
+  if (entries === undefined) {
+    refuse(response, 'ValidationException', `Entries must be a list of 1 to ${MAX_ENTRIES}`);
+    return;
+  }
+  const Entries = entries.map(take);
+  const FailedEntryCount = Entries.filter((entry) => 'ErrorCode' in entry).length;
+  send(response, 200, { FailedEntryCount, Entries });
+}
+
+function entriesOf(body: Buffer): readonly unknown[] | undefined {
+  const { Entries: entries } = (parsedObject(body.toString('utf8')) ?? {}) as { Entries?: unknown };
+  const isList = Array.isArray(entries) && entries.length > 0 && entries.length <= MAX_ENTRIES;
+  return isList ? (entries as readonly unknown[]) : undefined;
+}
+
+function eventOf(entry: unknown, region: string, account: string): BusEvent | Refusal {
+  const { Source, DetailType, Detail, Resources = [], Time } = (entry ?? {}) as Record<string, unknown>;
+  if (typeof Source !== 'string' || typeof DetailType !== 'string' || typeof Detail !== 'string') {
+    return { ErrorCode: 'InvalidArgument', ErrorMessage: 'Source, DetailType and Detail are all needed.' };
+  }
+  const detail = parsedObject(Detail);
+  if (detail === undefined) return { ErrorCode: 'MalformedDetail', ErrorMessage: 'Detail is malformed.' };
+  const time = typeof Time === 'number' ? new Date(Time * 1000) : new Date();
+  return {
+    version: '0',
+    id: randomUUID(),
+    'detail-type': DetailType,
+    source: Source,
+    account,
+    time: `${time.toISOString().slice(0, 19)}Z`,
+    region,
+    resources: Array.isArray(Resources) ? Resources.map(String) : [],
+    detail,
+  };
+}
+
+function parsedObject(text: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined; // Not JSON: told by whoever wanted it.
+  }
+}
+
+function refuse(response: ServerResponse, code: string, message: string): void {
+  send(response, 400, { __type: code, message });
+}
+
+function send(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': JSON_1_1, 'x-amzn-requestid': randomUUID() });
+  response.end(JSON.stringify(body));
+}

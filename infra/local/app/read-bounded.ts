@@ -1,0 +1,27 @@
+import type { IncomingMessage } from 'node:http';
+
+/** A body that is longer than it may be. What is left of it is discarded as it comes, so that the sender gets to read the refusal. */
+export class TooLongError extends Error {
+  constructor(maxBytes: number) {
+    super(`the body is longer than ${maxBytes} bytes`);
+    this.name = 'TooLongError';
+  }
+}
+
+/**
+ * The whole body, of at most `maxBytes`.
+ *
+ * @throws TooLongError; whatever the connection broke with.
+ */
+export async function readBounded(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    bytes += chunk.byteLength;
+    if (bytes > maxBytes) break;
+    chunks.push(chunk);
+  }
+  if (bytes <= maxBytes) return Buffer.concat(chunks);
+  request.resume();
+  throw new TooLongError(maxBytes);
+}

@@ -1,0 +1,103 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import type { Application } from '../../application.ts';
+import { ROOT } from '../../bundles.ts';
+import type { Route } from './routes.ts';
+
+/** A function of serverless.yml, as far as it matters to whoever runs it. */
+export interface ServiceFunction {
+  readonly name: string;
+  readonly timeoutMs: number;
+  readonly memoryMiB: number;
+  /** Undefined: nothing is reserved. */
+  readonly reservedConcurrency: number | undefined;
+}
+
+/** What serverless.yml says. */
+export interface ServiceFile {
+  readonly functions: readonly ServiceFunction[];
+  readonly routes: readonly Route[];
+  /** Environment variables of every function. What CloudFormation fills in is still an object. */
+  readonly environment: Readonly<Record<string, unknown>>;
+}
+
+type Section = Readonly<Record<string, unknown>>;
+
+/** `${file(./infra/serverless.js):a.b, null}`: what infra/application.ts makes. */
+const FROM_APPLICATION = /^\$\{file\(\.\/infra\/serverless\.js\):([\w.]+)(?:, *null)?\}$/;
+/** osls's own. */
+const DEFAULT_TIMEOUT_SECONDS = 6;
+const DEFAULT_MEMORY_MIB = 1024;
+
+/**
+ * Functions, routes and environment of serverless.yml, with the values that come from the application.
+ *
+ * @throws Error naming what it cannot understand: nothing is guessed, so that what runs here is what would be deployed.
+ */
+export async function readServiceFile(application: Application): Promise<ServiceFile> {
+  const file = sectionOf(parse(await readFile(join(ROOT, 'serverless.yml'), 'utf8')), 'the file');
+  const provider = sectionOf(file.provider, 'provider');
+  const entries = Object.entries(sectionOf(file.functions, 'functions')).map(
+    ([name, value]) => [name, sectionOf(value, `functions.${name}`)] as const,
+  );
+  const value = (given: unknown): unknown => valueOf(given, application);
+  return {
+    functions: entries.map(([name, section]) => ({
+      name,
+      timeoutMs: numberOf(value(section.timeout) ?? DEFAULT_TIMEOUT_SECONDS, `functions.${name}.timeout`) * 1000,
+      memoryMiB: numberOf(value(section.memorySize) ?? DEFAULT_MEMORY_MIB, `functions.${name}.memorySize`),
+      reservedConcurrency: reservedOf(value(section.reservedConcurrency), name),
+    })),
+    routes: entries.flatMap(([name, section]) => routesOf(name, section)),
+    environment: Object.fromEntries(
+      Object.entries(sectionOf(provider.environment, 'provider.environment')).map(([key, given]) => [
+        key,
+        value(given),
+      ]),
+    ),
+  };
+}
+
+function routesOf(functionName: string, section: Section): readonly Route[] {
+  const events = Array.isArray(section.events) ? (section.events as readonly unknown[]) : [];
+  return events.map((event) => {
+    const { httpApi, ...others } = sectionOf(event, `functions.${functionName}.events`);
+    if (httpApi === undefined || Object.keys(others).length > 0) {
+      throw cannot(
+        `functions.${functionName}.events`,
+        'has an event that is no httpApi; rules and schedules are in infra/resources',
+      );
+    }
+    const { method, path } = sectionOf(httpApi, `functions.${functionName}.events.httpApi`);
+    if (typeof method !== 'string' || typeof path !== 'string' || !path.startsWith('/')) {
+      throw cannot(`functions.${functionName}.events.httpApi`, 'has no method and path');
+    }
+    return { method: method === '*' ? 'ANY' : method.toUpperCase(), path, functionName };
+  });
+}
+
+function valueOf(given: unknown, application: Application): unknown {
+  if (typeof given !== 'string' || !given.includes('${')) return given ?? undefined;
+  const path = FROM_APPLICATION.exec(given)?.[1];
+  if (path === undefined) throw cannot(given, 'is no variable that comes from infra/serverless.js');
+  let value: unknown = application;
+  for (const key of path.split('.')) value = sectionOf(value, given)[key];
+  return value ?? undefined;
+}
+
+function reservedOf(value: unknown, name: string): number | undefined {
+  return value === undefined ? undefined : numberOf(value, `functions.${name}.reservedConcurrency`);
+}
+
+function numberOf(value: unknown, where: string): number {
+  if (typeof value === 'number' && value > 0) return value;
+  throw cannot(where, `is ${JSON.stringify(value)}, and not a number`);
+}
+
+function sectionOf(value: unknown, where: string): Section {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Section;
+  throw cannot(where, 'is no map');
+}
+
+const cannot = (where: string, what: string): Error => new Error(`serverless.yml cannot be run here: ${where} ${what}`);

@@ -1,0 +1,58 @@
+import { zipSync, type Zippable } from 'fflate';
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join, relative, sep } from 'node:path';
+
+/** One zip as it was written. */
+export interface Zip {
+  readonly name: string;
+  /** Absolute. */
+  readonly path: string;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+}
+
+/** What Lambda takes of one function, unpacked: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
+const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
+/** In the form of Unix, as the upper half of a zip's attributes: a plain file that everybody may read, as Lambda requires. */
+const UNIX = 3;
+const READABLE = 0o100644 << 16;
+
+/**
+ * Zips the folder of each function with the configuration to `<outFolder>/<name>.zip`. The same files give the same bytes, on any machine and at any time.
+ */
+export async function zipFunctions(
+  folders: readonly { readonly name: string; readonly folder: string }[],
+  config: string,
+  outFolder: string,
+): Promise<readonly Zip[]> {
+  await rm(outFolder, { recursive: true, force: true });
+  await mkdir(outFolder, { recursive: true });
+  const zips: Zip[] = [];
+  // Zips have no time zone: the local parts of a date are written as they are, so these are the same everywhere.
+  const mtime = new Date(1980, 0, 2, 12);
+  for (const { name, folder } of folders) {
+    const bytes = zipSync(await entriesOf(name, folder, config), { level: 9, mtime, os: UNIX, attrs: READABLE });
+    const path = join(outFolder, `${name}.zip`);
+    await writeFile(path, bytes);
+    zips.push({ name, path, bytes: bytes.byteLength, sha256: createHash('sha256').update(bytes).digest('hex') });
+  }
+  return zips;
+}
+
+async function entriesOf(name: string, folder: string, config: string): Promise<Zippable> {
+  const found = await readdir(folder, { recursive: true, withFileTypes: true });
+  const paths = found.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const entries: Zippable = { 'config.json': Buffer.from(config) };
+  let bytes = 0;
+  for (const path of paths.sort()) {
+    const content = await readFile(path);
+    bytes += content.byteLength;
+    entries[relative(folder, path).split(sep).join('/')] = content;
+  }
+  if (bytes > MAX_UNPACKED_BYTES) {
+    throw new Error(`function ${name} is ${bytes} bytes unpacked; Lambda takes ${MAX_UNPACKED_BYTES}`);
+  }
+  return entries;
+}

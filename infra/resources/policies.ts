@@ -1,0 +1,200 @@
+import { arn, attribute, sub, type Value } from '../cloudformation.ts';
+import type { CompiledConfig } from '../../lib/config/compiled.ts';
+import type { RegistrySettings } from '../../lib/registry/settings.ts';
+import { parseEcrHost } from '../../lib/registry/ecr-host.ts';
+import { busArn, executionArns, functionArn, stackName, stateMachineArn, type FunctionName } from '../names.ts';
+import type { StackSettings } from '../settings.ts';
+import { coarsePatterns } from './coarse-patterns.ts';
+import { FAILED_EVENTS } from './queues.ts';
+import type { Storage } from './storage.ts';
+
+export type Statement = Readonly<Record<string, Value>>;
+
+/** What a function may do, by what it is for. */
+export type Capability =
+  /** Rows of the catalogue, of locks and of pulls. */
+  | 'table'
+  /** Whether content is there, and to read manifests. */
+  | 'readBlobs'
+  /** To put content, in parts too, and to take away what proved wrong. */
+  | 'writeBlobs'
+  /** Records of what tags mean: read before they are written, so that a late writer overwrites nothing newer. */
+  | 'writeRefs'
+  | 'removeRefs'
+  | 'readPlans'
+  | 'writePlans'
+  /** To ask the configured registries, with their credentials. */
+  | 'registries'
+  /** To start executions of the state machine, and to see whether they run. */
+  | 'startPulls'
+  | 'seePulls'
+  | 'announce'
+  /** What is left of an asynchronous invocation that failed. */
+  | 'failedEvents';
+
+/** What the statements name. */
+export interface Surroundings {
+  readonly settings: StackSettings;
+  readonly config: CompiledConfig;
+  readonly storage: Storage;
+}
+
+/** The statements of one function's role: its logs, and what its capabilities need. */
+export function statementsOf(
+  name: FunctionName,
+  capabilities: readonly Capability[],
+  surroundings: Surroundings,
+): readonly Statement[] {
+  return [
+    allow(
+      ['logs:CreateLogStream', 'logs:PutLogEvents'],
+      [arn('logs', `log-group:/aws/lambda/${stackName(surroundings.settings.stage)}-${name}:*`)],
+    ),
+    ...capabilities.flatMap((capability) => STATEMENTS[capability](surroundings)),
+    ...keyStatements(capabilities, surroundings),
+    ...vpcStatements(name, surroundings.settings),
+  ];
+}
+
+export const allow = (
+  actions: readonly string[],
+  resources: readonly Value[],
+  condition?: Readonly<Record<string, Value>>,
+): Statement => ({
+  Effect: 'Allow',
+  Action: actions,
+  Resource: resources,
+  ...(condition === undefined ? {} : { Condition: condition }),
+});
+
+const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => readonly Statement[]>> = {
+  table: ({ storage }) => [
+    allow(
+      [
+        'dynamodb:BatchGetItem',
+        'dynamodb:BatchWriteItem',
+        'dynamodb:ConditionCheckItem',
+        'dynamodb:DeleteItem',
+        'dynamodb:GetItem',
+        'dynamodb:PutItem',
+        'dynamodb:Query',
+        'dynamodb:UpdateItem',
+      ],
+      [storage.tableArn],
+    ),
+  ],
+  readBlobs: ({ storage }) => [
+    allow(['s3:GetObject'], [storage.objectsArn('blobs/')]),
+    // Without it S3 answers 403 for a key that is not there, and absence could not be told from a wrong policy (I6).
+    allow(['s3:ListBucket'], [storage.bucketArn]),
+  ],
+  writeBlobs: ({ storage }) => [
+    allow(
+      ['s3:AbortMultipartUpload', 's3:DeleteObject', 's3:ListMultipartUploadParts', 's3:PutObject'],
+      [storage.objectsArn('blobs/')],
+    ),
+  ],
+  writeRefs: ({ storage }) => [allow(['s3:GetObject', 's3:PutObject'], [storage.objectsArn('refs/')])],
+  removeRefs: ({ storage }) => [allow(['s3:DeleteObject', 's3:GetObject'], [storage.objectsArn('refs/')])],
+  readPlans: ({ storage }) => [allow(['s3:GetObject'], [storage.objectsArn('plans/')])],
+  writePlans: ({ storage }) => [allow(['s3:PutObject'], [storage.objectsArn('plans/')])],
+  registries: registryStatements,
+  startPulls: ({ settings }) => [
+    allow(['states:StartExecution'], [stateMachineArn(settings.stage)]),
+    allow(['states:DescribeExecution'], [executionArns(settings.stage)]),
+  ],
+  seePulls: ({ settings }) => [
+    allow(['states:ListExecutions'], [stateMachineArn(settings.stage)]),
+    allow(['states:DescribeExecution'], [executionArns(settings.stage)]),
+  ],
+  announce: ({ settings }) => [allow(['events:PutEvents'], [busArn(settings.stage)])],
+  failedEvents: () => [allow(['sqs:SendMessage'], [attribute(FAILED_EVENTS, 'Arn')])],
+};
+
+/** Only what the configured registries need: named secrets, named roles, and ECR's own repositories as far as they are allowed. */
+function registryStatements({ config }: Surroundings): readonly Statement[] {
+  const registries = [...config.registries.values()];
+  const secrets = registries.flatMap(({ credentials }) =>
+    credentials.kind === 'secret' ? secretArns(credentials.secretId) : [],
+  );
+  const roles = registries.flatMap(({ credentials }) =>
+    credentials.kind === 'ecr' && credentials.roleArn !== undefined ? [credentials.roleArn] : [],
+  );
+  const direct = registries.filter(
+    ({ credentials }) => credentials.kind === 'ecr' && credentials.roleArn === undefined,
+  );
+  return [
+    ...(secrets.length === 0 ? [] : [allow(['secretsmanager:GetSecretValue'], unique(secrets))]),
+    ...(roles.length === 0 ? [] : [allow(['sts:AssumeRole'], unique(roles))]),
+    ...(direct.length === 0
+      ? []
+      : [
+          // AWS knows no resource for it: the token is of the whole account.
+          allow(['ecr:GetAuthorizationToken'], ['*']),
+          allow(
+            ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer', 'ecr:ListImages'],
+            unique(direct.flatMap(repositoryArns)),
+          ),
+        ]),
+  ];
+}
+
+/** Secrets Manager ends the ARN of a secret with "-" and six characters of its own; a name or a partial ARN lacks them. */
+function secretArns(secretId: string): readonly Value[] {
+  if (!secretId.startsWith('arn:')) return [arn('secretsmanager', `secret:${secretId}-??????`)];
+  return /-[A-Za-z0-9]{6}$/.test(secretId) ? [secretId] : [`${secretId}-??????`];
+}
+
+/** The repositories that the entry's `allow` names, as far as IAM can say it. */
+function repositoryArns({ name, endpoint, allow: patterns }: RegistrySettings): readonly Value[] {
+  const place = parseEcrHost(name) ?? parseEcrHost(endpoint.hostname);
+  if (place === undefined) return [];
+  return patterns
+    .flatMap(coarsePatterns)
+    .map((pattern) => sub(`arn:\${AWS::Partition}:ecr:${place.region}:${place.accountId}:repository/${pattern}`));
+}
+
+const unique = (values: readonly Value[]): readonly Value[] => [
+  ...new Map(values.map((value) => [JSON.stringify(value), value])).values(),
+];
+
+/** Through the services that hold the content alone, and only where a key is given. */
+function keyStatements(capabilities: readonly Capability[], { settings, config }: Surroundings): readonly Statement[] {
+  if (settings.kmsKeyArn === undefined) return [];
+  const inBucket = capabilities.some((capability) => /Blobs|Refs|Plans/.test(capability));
+  const withSecrets =
+    capabilities.includes('registries') &&
+    [...config.registries.values()].some(({ credentials }) => credentials.kind === 'secret');
+  const services = ['dynamodb', ...(inBucket ? ['s3'] : []), ...(withSecrets ? ['secretsmanager'] : [])];
+  return [
+    allow(['kms:Decrypt', 'kms:DescribeKey', 'kms:Encrypt', 'kms:GenerateDataKey'], [settings.kmsKeyArn], {
+      StringEquals: {
+        'kms:ViaService': services.map((service) => sub(`${service}.\${AWS::Region}.\${AWS::URLSuffix}`)),
+      },
+    }),
+  ];
+}
+
+const NETWORK_ACTIONS = [
+  'ec2:AssignPrivateIpAddresses',
+  'ec2:CreateNetworkInterface',
+  'ec2:DeleteNetworkInterface',
+  'ec2:DescribeNetworkInterfaces',
+  'ec2:DescribeSubnets',
+  'ec2:UnassignPrivateIpAddresses',
+];
+
+/** Lambda itself makes the network interfaces, with the role of the function; the code in it must not. */
+function vpcStatements(name: FunctionName, { vpc, stage }: StackSettings): readonly Statement[] {
+  if (vpc === undefined) return [];
+  return [
+    // Lambda asks for these without a resource: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+    allow(NETWORK_ACTIONS, ['*']),
+    {
+      Effect: 'Deny',
+      Action: NETWORK_ACTIONS,
+      Resource: ['*'],
+      Condition: { ArnEquals: { 'lambda:SourceFunctionArn': [functionArn(stage, name)] } },
+    },
+  ];
+}

@@ -1,0 +1,137 @@
+import { attribute, ref, sub, type Resource, type Resources, type Value } from '../cloudformation.ts';
+import type { CompiledConfig } from '../../lib/config/compiled.ts';
+import { busArn, busName, functionId, SERVICE, stateMachineArn, type FunctionName } from '../names.ts';
+import { coarsePatterns } from './coarse-patterns.ts';
+import { UNDELIVERED_EVENTS } from './queues.ts';
+
+/** EventBridge's own tries before an event goes to the dead-letter queue. */
+const RETRY_POLICY = { MaximumEventAgeInSeconds: 3600, MaximumRetryAttempts: 20 };
+
+/** The detail type of events that ask for pulls; what their detail may be is in lib/events. */
+export const PULL_DETAIL_TYPE = 'Pull Image';
+
+interface Rule {
+  readonly target: FunctionName;
+  readonly description: string;
+  /** Of the default bus where it is missing. */
+  readonly bus?: Value;
+  readonly pattern?: Value;
+  readonly schedule?: string;
+}
+
+/** The bus with its policy, and the rules by which events start functions. */
+export function rules(stage: string, config: CompiledConfig): { resources: Resources; ruleIds: readonly string[] } {
+  const { ecrPushes, senders } = config.events;
+  const all: Record<string, Rule> = {
+    PullRequestRule: {
+      target: 'events',
+      description: 'Pulls what an event on the bus asks for',
+      bus: ref('Bus'),
+      pattern: {
+        // What the cache announces itself must never start a pull: two caches could keep each other busy.
+        source: [{ 'anything-but': [SERVICE] }],
+        // Whatever is in it: one that asks for nothing shall end in the dead-letter queue, not nowhere.
+        'detail-type': [PULL_DETAIL_TYPE],
+      },
+    },
+    ExecutionEndedRule: {
+      target: 'oversee',
+      description: 'Ends the pulls of executions that stopped without their last task',
+      pattern: {
+        source: ['aws.states'],
+        'detail-type': ['Step Functions Execution Status Change'],
+        detail: { stateMachineArn: [stateMachineArn(stage)], status: ['FAILED', 'TIMED_OUT', 'ABORTED'] },
+      },
+    },
+    OverseeRule: {
+      target: 'oversee',
+      description: 'Looks after running pulls',
+      schedule: 'rate(5 minutes)',
+    },
+    ...(ecrPushes.length === 0
+      ? {}
+      : {
+          EcrPushRule: {
+            target: 'events' as const,
+            description: 'Pulls what was pushed to the listed repositories of ECR',
+            pattern: {
+              source: ['aws.ecr'],
+              'detail-type': ['ECR Image Action'],
+              detail: {
+                'action-type': ['PUSH'],
+                result: ['SUCCESS'],
+                'repository-name': ecrPushes.flatMap(repositoryPatterns),
+              },
+            },
+          },
+        }),
+  };
+  const made = Object.entries(all).map(([id, rule]) => Object.entries(ruleResources(id, rule)));
+  return {
+    resources: { ...bus(stage, senders), ...Object.fromEntries(made.flat()) },
+    ruleIds: Object.keys(all),
+  };
+}
+
+/** A coarse sieve: the function looks again. */
+const repositoryPatterns = (glob: string): readonly Value[] =>
+  coarsePatterns(glob).map((pattern) => (pattern.includes('*') ? { wildcard: pattern } : pattern));
+
+function ruleResources(id: string, { target, description, bus: onBus, pattern, schedule }: Rule): Resources {
+  return {
+    [id]: {
+      Type: 'AWS::Events::Rule',
+      Properties: {
+        Description: description,
+        ...(onBus === undefined ? {} : { EventBusName: onBus }),
+        ...(pattern === undefined ? {} : { EventPattern: pattern }),
+        ...(schedule === undefined ? {} : { ScheduleExpression: schedule }),
+        Targets: [
+          {
+            Id: target,
+            Arn: attribute(functionId(target), 'Arn'),
+            RetryPolicy: RETRY_POLICY,
+            DeadLetterConfig: { Arn: attribute(UNDELIVERED_EVENTS, 'Arn') },
+          },
+        ],
+      },
+    },
+    [`${id}Permission`]: {
+      Type: 'AWS::Lambda::Permission',
+      Properties: {
+        FunctionName: attribute(functionId(target), 'Arn'),
+        Action: 'lambda:InvokeFunction',
+        Principal: 'events.amazonaws.com',
+        SourceArn: attribute(id, 'Arn'),
+      },
+    },
+  };
+}
+
+/** Whoever of this account may put events may put them here; other accounts only where the configuration names them, and never in our name. */
+function bus(stage: string, senders: readonly string[]): Resources {
+  const policies = senders.map((account): [string, Resource] => [
+    `BusPolicy${account}`,
+    {
+      Type: 'AWS::Events::EventBusPolicy',
+      Properties: {
+        EventBusName: ref('Bus'),
+        StatementId: `account-${account}`,
+        Statement: {
+          Effect: 'Allow',
+          Principal: { AWS: sub(`arn:\${AWS::Partition}:iam::${account}:root`) },
+          Action: 'events:PutEvents',
+          Resource: busArn(stage),
+          Condition: {
+            StringEquals: { 'events:detail-type': PULL_DETAIL_TYPE },
+            StringNotEquals: { 'events:source': SERVICE },
+          },
+        },
+      },
+    },
+  ]);
+  return {
+    Bus: { Type: 'AWS::Events::EventBus', Properties: { Name: busName(stage) } },
+    ...Object.fromEntries(policies),
+  };
+}

@@ -1,0 +1,43 @@
+import { attribute, ref, type Resources } from '../cloudformation.ts';
+import { capitalised, functionArn, stackName, stateMachineName } from '../names.ts';
+import type { StackSettings } from '../settings.ts';
+import { TASKS } from './roles.ts';
+
+/** The state machine that pulls, with its log. `definition` is that of infra/workflow.ts, which says what it wants filled in. */
+export function workflowResources({ stage, logRetentionDays }: StackSettings, definition: object): Resources {
+  return {
+    WorkflowLogGroup: {
+      Type: 'AWS::Logs::LogGroup',
+      Properties: {
+        // The prefix spares the account's policy of log deliveries, whose size is limited.
+        LogGroupName: `/aws/vendedlogs/states/${stackName(stage)}`,
+        RetentionInDays: logRetentionDays,
+      },
+    },
+    Workflow: {
+      Type: 'AWS::StepFunctions::StateMachine',
+      Properties: {
+        StateMachineName: stateMachineName(stage),
+        StateMachineType: 'STANDARD',
+        RoleArn: attribute('WorkflowRole', 'Arn'),
+        // Not by DefinitionSubstitutions: cfn-lint would not see through them.
+        DefinitionString: {
+          'Fn::Sub': [
+            JSON.stringify(definition),
+            {
+              Partition: ref('AWS::Partition'),
+              ...Object.fromEntries(TASKS.map((name) => [`${capitalised(name)}FunctionArn`, functionArn(stage, name)])),
+            },
+          ],
+        },
+        LoggingConfiguration: {
+          Destinations: [{ CloudWatchLogsLogGroup: { LogGroupArn: attribute('WorkflowLogGroup', 'Arn') } }],
+          Level: 'ERROR',
+          // Small numbers and ids: what the states hold names no secret.
+          IncludeExecutionData: true,
+        },
+        TracingConfiguration: { Enabled: false },
+      },
+    },
+  };
+}

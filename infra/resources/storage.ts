@@ -1,0 +1,134 @@
+import { attribute, ref, sub, type Resource, type Resources, type Value } from '../cloudformation.ts';
+import type { StackSettings } from '../settings.ts';
+import { tableDefinition, timeToLive } from '../table.ts';
+
+/** Bucket and table as the other resources name them, whether the stack makes them or finds them. */
+export interface Storage {
+  readonly resources: Resources;
+  readonly bucketName: Value;
+  readonly bucketArn: Value;
+  /** The objects of the bucket under a prefix such as `blobs/`. */
+  readonly objectsArn: (prefix: string) => Value;
+  readonly tableName: Value;
+  readonly tableArn: Value;
+}
+
+/** S3 keeps the parts of an upload that nobody ended. No upload that is older than 6 days is gone on with. */
+const UPLOAD_DAYS = 7;
+/** A workflow is over long before: see its time-out in infra/workflow.ts. */
+const PLAN_DAYS = 7;
+
+/** Bucket, its policy and table, except those that exist already. */
+export function storage(settings: StackSettings): Storage {
+  const { bucket, table, kmsKeyArn } = settings;
+  const bucketArn = bucket === undefined ? attribute('Bucket', 'Arn') : sub(`arn:\${AWS::Partition}:s3:::${bucket}`);
+  const objectsArn = (prefix: string): Value =>
+    bucket === undefined ? sub(`\${Bucket.Arn}/${prefix}*`) : sub(`arn:\${AWS::Partition}:s3:::${bucket}/${prefix}*`);
+  const resources: Record<string, Resource> = {};
+  if (bucket === undefined) {
+    resources.Bucket = bucketResource(kmsKeyArn);
+    resources.BucketPolicy = {
+      Type: 'AWS::S3::BucketPolicy',
+      // The policy goes when the bucket stays: both keep what they protect.
+      DeletionPolicy: 'Retain',
+      UpdateReplacePolicy: 'Retain',
+      Properties: { Bucket: ref('Bucket'), PolicyDocument: bucketPolicy(bucketArn, objectsArn) },
+    };
+  }
+  if (table === undefined) resources.Table = tableResource(kmsKeyArn);
+  return {
+    resources,
+    bucketName: bucket ?? ref('Bucket'),
+    bucketArn,
+    objectsArn,
+    tableName: table ?? ref('Table'),
+    tableArn:
+      table === undefined
+        ? attribute('Table', 'Arn')
+        : sub(`arn:\${AWS::Partition}:dynamodb:\${AWS::Region}:\${AWS::AccountId}:table/${table}`),
+  };
+}
+
+/** What has to hold for every writer of the bucket, ours and others; an existing bucket needs the same statements. */
+export function bucketPolicy(bucketArn: Value, objectsArn: (prefix: string) => Value): Value {
+  return {
+    Version: '2012-10-17',
+    Statement: [
+      {
+        Sid: 'TlsOnly',
+        Effect: 'Deny',
+        Principal: '*',
+        Action: 's3:*',
+        Resource: [bucketArn, objectsArn('')],
+        Condition: { Bool: { 'aws:SecureTransport': 'false' } },
+      },
+      {
+        // Content and plans are never overwritten (I1), whoever writes. Parts of uploads are s3:PutObject, too, but create no object and take no
+        // condition: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+        Sid: 'CreateOnly',
+        Effect: 'Deny',
+        Principal: '*',
+        Action: 's3:PutObject',
+        Resource: [objectsArn('blobs/'), objectsArn('plans/')],
+        Condition: { Null: { 's3:if-none-match': 'true' }, Bool: { 's3:ObjectCreationOperation': 'true' } },
+      },
+    ],
+  };
+}
+
+function bucketResource(kmsKeyArn: string | undefined): Resource {
+  const byDefault: Value =
+    kmsKeyArn === undefined
+      ? { ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } }
+      : {
+          ServerSideEncryptionByDefault: { SSEAlgorithm: 'aws:kms', KMSMasterKeyID: kmsKeyArn },
+          // One request to KMS for many objects, instead of one for each.
+          BucketKeyEnabled: true,
+        };
+  return {
+    Type: 'AWS::S3::Bucket',
+    DeletionPolicy: 'Retain',
+    UpdateReplacePolicy: 'Retain',
+    Properties: {
+      BucketEncryption: { ServerSideEncryptionConfiguration: [byDefault] },
+      PublicAccessBlockConfiguration: {
+        BlockPublicAcls: true,
+        BlockPublicPolicy: true,
+        IgnorePublicAcls: true,
+        RestrictPublicBuckets: true,
+      },
+      OwnershipControls: { Rules: [{ ObjectOwnership: 'BucketOwnerEnforced' }] },
+      LifecycleConfiguration: {
+        Rules: [
+          {
+            Id: 'abort-uploads',
+            Status: 'Enabled',
+            AbortIncompleteMultipartUpload: { DaysAfterInitiation: UPLOAD_DAYS },
+          },
+          { Id: 'expire-plans', Status: 'Enabled', Prefix: 'plans/', ExpirationInDays: PLAN_DAYS },
+        ],
+      },
+    },
+  };
+}
+
+/** The table of the local stack (infra/table.ts), with what AWS alone can do. */
+function tableResource(kmsKeyArn: string | undefined): Resource {
+  const { BillingMode, AttributeDefinitions, KeySchema } = tableDefinition('');
+  const { TimeToLiveSpecification } = timeToLive('');
+  return {
+    Type: 'AWS::DynamoDB::Table',
+    DeletionPolicy: 'Retain',
+    UpdateReplacePolicy: 'Retain',
+    Properties: {
+      ...(JSON.parse(JSON.stringify({ BillingMode, AttributeDefinitions, KeySchema })) as Record<string, Value>),
+      TimeToLiveSpecification: JSON.parse(JSON.stringify(TimeToLiveSpecification)) as Value,
+      PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
+      DeletionProtectionEnabled: true,
+      // Without it DynamoDB encrypts with a key of its own.
+      ...(kmsKeyArn === undefined
+        ? {}
+        : { SSESpecification: { SSEEnabled: true, SSEType: 'KMS', KMSMasterKeyId: kmsKeyArn } }),
+    },
+  };
+}

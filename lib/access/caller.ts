@@ -1,0 +1,66 @@
+import { UnauthenticatedError } from '../errors/cache-error.ts';
+import type { AccessSettings, Caller } from './access.ts';
+
+/** `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION`: no path, whatever the role's own ARN has. */
+const ASSUMED_ROLE = /^arn:(aws[a-z-]*):sts::(\d{12}):assumed-role\/([\w+=,.@-]{1,64})\/[\w+=,.@-]{1,64}$/;
+/** What else may sign: a user or the root of an account, a federated user. */
+const PRINCIPAL =
+  /^arn:aws[a-z-]*:(?:iam::\d{12}:(?:root|user\/[\x21-\x7e]{1,576})|sts::\d{12}:federated-user\/[\w+=,.@-]{1,64})$/;
+
+/** OAuth writes several values into one string of these, with spaces between (RFC 8693, section 4.2). */
+const SPACED_CLAIMS: ReadonlySet<string> = new Set(['scope', 'scp']);
+
+const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * Who calls, from `requestContext.authorizer` of an HTTP API's event (payload 2.0): what API Gateway proved, by the kind of authoriser that the
+ * settings ask for. Anything else, or nothing, is nobody.
+ *
+ * @throws UnauthenticatedError
+ */
+export function parseCaller(settings: AccessSettings, authorizer: unknown): Caller {
+  const { iam, jwt } = isMap(authorizer) ? authorizer : {};
+  const caller = settings.jwt === undefined ? iamCaller(iam) : jwtCaller(jwt);
+  if (caller !== undefined) return caller;
+  throw new UnauthenticatedError(
+    settings.jwt === undefined
+      ? 'no IAM principal is known for this request; sign it with SigV4 for the service "execute-api"'
+      : 'no JSON Web Token is known for this request; send one of the configured issuer as "Authorization: Bearer …"',
+  );
+}
+
+function iamCaller(iam: unknown): Caller | undefined {
+  const userArn = isMap(iam) ? iam.userArn : undefined;
+  if (typeof userArn !== 'string') return undefined;
+  const role = ASSUMED_ROLE.exec(userArn);
+  if (role !== null) return { kind: 'iam', arn: `arn:${role[1]}:iam::${role[2]}:role/${role[3]}` };
+  return PRINCIPAL.test(userArn) ? { kind: 'iam', arn: userArn } : undefined;
+}
+
+function jwtCaller(jwt: unknown): Caller | undefined {
+  const claims = isMap(jwt) ? jwt.claims : undefined;
+  if (!isMap(claims) || Object.keys(claims).length === 0) return undefined;
+  const subject = [claims.sub, claims.client_id, claims.azp].find((one) => typeof one === 'string' && one !== '');
+  return { kind: 'jwt', subject: typeof subject === 'string' ? subject.slice(0, 200) : 'unnamed', claims };
+}
+
+/**
+ * The values of one claim. API Gateway's HTTP APIs give every claim as text: a list as `[a b]`, numbers and truths by their digits and words; so an element
+ * of a list that holds a space cannot be told from two. A claim that is something deeper has no value.
+ */
+export function valuesOfClaim(claims: Readonly<Record<string, unknown>>, name: string): readonly string[] {
+  const claim = Object.hasOwn(claims, name) ? claims[name] : undefined;
+  const whole = Array.isArray(claim) ? (claim as unknown[]) : [claim];
+  const texts = whole
+    .filter((one) => typeof one === 'string' || typeof one === 'number' || typeof one === 'boolean')
+    .map(String);
+  const [text] = texts;
+  if (texts.length !== 1 || text === undefined || Array.isArray(claim)) return texts.filter((one) => one !== '');
+  const isList = text.startsWith('[') && text.endsWith(']');
+  if (!isList && !SPACED_CLAIMS.has(name)) return text === '' ? [] : [text];
+  return (isList ? text.slice(1, -1) : text).split(' ').filter((one) => one !== '');
+}
+
+/** How a caller is named in the log: no secret, and none of the other claims. */
+export const nameOfCaller = (caller: Caller): string => (caller.kind === 'iam' ? caller.arn : caller.subject);

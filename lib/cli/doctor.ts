@@ -1,0 +1,55 @@
+import { readFile } from 'node:fs/promises';
+import { sdkEndpoints } from '../config/sdk-endpoints.ts';
+import type { Finding, Verdict } from '../doctor/check.ts';
+import { examineDeployment } from '../doctor/doctor.ts';
+import { ConfigError } from '../errors/cache-error.ts';
+import { EXIT, formatDuration, printable, type ExitCode, type Output } from './output.ts';
+
+export interface DoctorOptions {
+  readonly url: string;
+  readonly image?: string;
+  /** A file with a bearer token: on a command line everybody on the machine could read it. */
+  readonly tokenFile?: string;
+}
+
+const VERDICT_WIDTH = 8;
+const ID_WIDTH = 28;
+
+/** Looks at a deployment, and prints a line for each check as soon as it is known. Done only if none fails. */
+export async function runDoctor(options: DoctorOptions, output: Output, signal: AbortSignal): Promise<ExitCode> {
+  const { url, image, tokenFile } = options;
+  const token = tokenFile === undefined ? undefined : await readToken(tokenFile, signal);
+  const asked = {
+    url,
+    endpoints: sdkEndpoints(),
+    ...(image === undefined ? {} : { image }),
+    ...(token === undefined ? {} : { token }),
+  };
+  const tally: Record<Verdict, number> = { holds: 0, fails: 0, skipped: 0 };
+  for await (const finding of examineDeployment(asked, signal)) {
+    tally[finding.verdict] += 1;
+    output.result(finding, [findingLine(finding)]);
+  }
+  output.note(`${tally.holds} hold, ${tally.fails} fail, ${tally.skipped} skipped: see docs/aws-assumptions.md`);
+  return tally.fails === 0 ? EXIT.done : EXIT.failed;
+}
+
+function findingLine({ verdict, id, claim, seen, durationMs }: Finding): string {
+  // What is not so is told beside what was seen.
+  const told = verdict === 'fails' ? `${claim}: ${seen}` : seen;
+  const line = `${verdict.padEnd(VERDICT_WIDTH)}${id.padEnd(ID_WIDTH)}${told.replace(/\s+/g, ' ')} (${formatDuration(durationMs)})`;
+  return printable(line);
+}
+
+async function readToken(file: string, signal: AbortSignal): Promise<string> {
+  let text: string;
+  try {
+    text = await readFile(file, { encoding: 'utf8', signal });
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw new ConfigError(`--token-file ${file} cannot be read`, cause);
+  }
+  const token = text.trim();
+  if (/^[\w.~+/=-]+$/.test(token)) return token;
+  throw new ConfigError(`--token-file ${file} holds no bearer token; write the token alone into it`);
+}

@@ -1,0 +1,121 @@
+import * as z from 'zod';
+import type { AccessSettings } from '../access/access.ts';
+import { CacheError } from '../errors/cache-error.ts';
+import { parseRegistry } from '../reference/reference.ts';
+import type { Problems } from './problems.ts';
+import { checkGlob, issuesOf, mapOf, parsed, someOf, strictMap, text } from './schema-parts.ts';
+
+const REPOSITORY_EXAMPLE = 'ghcr.io/org/** or docker.io/library/*';
+const ROLE = 'arn:aws:iam::<account>:role/<name>';
+
+function parseIssuer(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  const plain = url?.search === '' && url.hash === '' && url.username === '' && url.password === '';
+  if (url?.protocol === 'https:' && plain) return value;
+  throw new Error('is not an https URL without query; write it as the claim "iss" of the tokens has it');
+}
+
+/** A glob over `<registry>/<repository>`. */
+function parseNames(value: string): string {
+  checkGlob(value, REPOSITORY_EXAMPLE);
+  if (/^\/|\/$|\/\/|@|:\/\//.test(value) || !/\/|\*\*/.test(value)) {
+    throw new Error(
+      `${JSON.stringify(value)} can match no repository; write registry and repository without a tag, for example ${REPOSITORY_EXAMPLE}`,
+    );
+  }
+  return value;
+}
+
+const parseCallers = (value: string): string => checkGlob(value, ROLE);
+
+const schema = z.strictObject(
+  {
+    jwt: mapOf({
+      issuer: parsed('the issuer of the tokens, an https URL', parseIssuer),
+      audience: someOf(text('an audience'), '[entrepot]', 'name the audiences whose tokens are taken'),
+      claim: mapOf({
+        name: text('the name of a claim, for example groups', 200),
+        anyOf: someOf(
+          parsed('a value of the claim', parseCallers),
+          '[platform-team]',
+          'name the values of the claim that may call',
+        ),
+      }),
+    }).optional(),
+    rules: someOf(
+      mapOf({
+        callers: someOf(parsed('a glob over callers', parseCallers), `["${ROLE}"]`, 'name who the rule is for'),
+        repositories: someOf(
+          parsed('a glob over repositories', parseNames),
+          '["ghcr.io/org/**"]',
+          'name what they may use',
+        ),
+      }),
+      '[{callers: [...], repositories: [...]}]',
+      'leave the key out if whoever may call may use everything',
+    ).optional(),
+  },
+  strictMap,
+);
+
+/** The section `access`, checked; what is wrong with it goes to `found`. `registries` are the names that the file configures. */
+export function accessOf(section: unknown, registries: ReadonlySet<string>, found: Problems): AccessSettings {
+  const outcome = schema.safeParse(section ?? {});
+  if (!outcome.success) {
+    for (const { path, message } of issuesOf(outcome.error, Object.keys(schema.shape))) {
+      found.add(['access', ...path], message);
+    }
+    return { rules: [] };
+  }
+  const { jwt, rules = [] } = outcome.data;
+  for (const [index, { callers, repositories }] of rules.entries()) {
+    const at = ['access', 'rules', index];
+    if (jwt === undefined) {
+      for (const [nth, caller] of callers.entries()) checkPrincipal(caller, [...at, 'callers', nth], found);
+    }
+    for (const [nth, names] of repositories.entries()) {
+      checkRegistry(names, registries, [...at, 'repositories', nth], found);
+    }
+  }
+  return { ...(jwt === undefined ? {} : { jwt }), rules };
+}
+
+/** Without a JWT callers are ARNs; a rule for anything else would never hold. */
+function checkPrincipal(caller: string, where: readonly PropertyKey[], found: Problems): void {
+  if (caller.includes(':assumed-role/')) {
+    found.add(where, `names the session of a role; write the role itself: ${ROLE}`);
+  } else if (/:role\/[^*?{[(]*\//.test(caller)) {
+    found.add(where, `names a role with its path, which callers do not show; write ${ROLE}`);
+  } else if (!/^(?:arn:|[*?{[(])/.test(caller)) {
+    found.add(where, `matches no ARN; write for example ${ROLE}, or configure "access.jwt"`);
+  }
+}
+
+/** Where the registry is written out, it must be one of ours; a rule for a misspelt one would never hold. */
+function checkRegistry(
+  names: string,
+  registries: ReadonlySet<string>,
+  where: readonly PropertyKey[],
+  found: Problems,
+): void {
+  const first = names.split('/', 1)[0] ?? '';
+  if (/[*?{}()[\]!+|\\]/.test(first) || registries.has(first)) return;
+  found.add(
+    where,
+    `begins with ${JSON.stringify(first)}, which is not the name of a configured registry (${[...registries].join(', ')})`,
+  );
+}
+
+/** The canonical names of the file's registries, also of those with a problem of their own. */
+export function namesOf(keys: readonly string[]): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const key of keys) {
+    try {
+      names.add(parseRegistry(key));
+    } catch (error) {
+      // Not a name: told along with the registries.
+      if (!(error instanceof CacheError)) throw error;
+    }
+  }
+  return names;
+}

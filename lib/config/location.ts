@@ -1,0 +1,49 @@
+import { resolve } from 'node:path';
+import { DEFAULT_HOME } from './defaults.ts';
+import type { Problems } from './problems.ts';
+
+/** Where content and catalogue live. */
+export type StoreLocation =
+  /** The embedded stack, with its state in the folder `home` (absolute). */
+  | { readonly kind: 'local'; readonly home: string }
+  | {
+      readonly kind: 'aws';
+      readonly bucket: string;
+      readonly table: string;
+      /** True where S3 is reached at an endpoint of the environment: such servers rarely have a host name for each bucket. */
+      readonly s3PathStyle: boolean;
+      /** ARN of the state machine that pulls. */
+      readonly stateMachine?: string;
+      /** Name of the event bus. */
+      readonly bus?: string;
+    };
+
+/** The location that the environment names: needs no configuration file. What is wrong with it goes to `found`. */
+export function storeOf(
+  variable: (name: string) => string | undefined,
+  cwd: string,
+  onLambda: boolean,
+  found: Problems,
+): StoreLocation {
+  const bucket = variable('ENTREPOT_BUCKET');
+  const table = variable('ENTREPOT_TABLE');
+  if (bucket !== undefined && table !== undefined) {
+    const s3PathStyle = (variable('AWS_ENDPOINT_URL_S3') ?? variable('AWS_ENDPOINT_URL')) !== undefined;
+    const stateMachine = variable('ENTREPOT_STATE_MACHINE');
+    const bus = variable('ENTREPOT_BUS');
+    return {
+      kind: 'aws',
+      bucket,
+      table,
+      s3PathStyle,
+      ...(stateMachine === undefined ? {} : { stateMachine }),
+      ...(bus === undefined ? {} : { bus }),
+    };
+  }
+  if (bucket !== undefined || table !== undefined || onLambda) {
+    const both = onLambda ? 'Lambda needs both' : 'set both, or neither for the embedded stack';
+    if (bucket === undefined) found.add('ENTREPOT_BUCKET', `is not set: it names the S3 bucket; ${both}`);
+    if (table === undefined) found.add('ENTREPOT_TABLE', `is not set: it names the DynamoDB table; ${both}`);
+  }
+  return { kind: 'local', home: resolve(cwd, variable('ENTREPOT_HOME') ?? DEFAULT_HOME) };
+}

@@ -1,0 +1,91 @@
+import picomatch from 'picomatch';
+import * as z from 'zod';
+
+/*
+ * What the shapes of the file's sections are made of. Values are never shown where they could hold a secret: whoever writes a
+ * password into the wrong place must not find it in a log (I7).
+ */
+
+export const kindOf = (input: unknown): string => {
+  if (input === undefined || input === null) return 'nothing';
+  if (Array.isArray(input)) return 'a list';
+  if (typeof input === 'object') return 'a map';
+  // JSON has no infinity; YAML has.
+  if (typeof input === 'number') return String(input);
+  return typeof input === 'boolean' ? String(input) : 'text';
+};
+
+export const expected = (what: string) => ({
+  error: (issue: { input?: unknown }): string => `expected ${what}, found ${kindOf(issue.input)}`,
+});
+
+/** The messages of a map: one that is none, and an unknown key, to which {@link issuesOf} adds the known ones. */
+export const strictMap = {
+  error: (issue: { code?: string | undefined; input?: unknown }): string =>
+    issue.code === 'unrecognized_keys' ? 'unknown key' : `expected a map, found ${kindOf(issue.input)}`,
+};
+
+export const text = (what: string, maxLength = 1024) =>
+  z
+    .string(expected(what))
+    .min(1, `is empty; write ${what}`)
+    .max(maxLength, `is longer than ${maxLength} characters; write ${what}`);
+
+/** A value that `parse` understands; what it throws is the problem. */
+export const parsed = <T>(what: string, parse: (value: string) => T) =>
+  text(what).transform((value, context): T => {
+    try {
+      return parse(value);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+      return z.NEVER;
+    }
+  });
+
+export const list = <T extends z.ZodType>(item: T, example: string) =>
+  z.array(item, expected(`a list, for example ${example}`)).max(1000, 'has more than 1000 entries');
+
+/** What is wrong, one problem for each unknown key, with the keys that are known at the top. */
+export function issuesOf(error: z.ZodError, knownKeys: readonly string[]): { path: PropertyKey[]; message: string }[] {
+  return error.issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({
+          path: [...issue.path, key],
+          message:
+            issue.path.length > 0 ? issue.message : `${issue.message}; the known ones are ${knownKeys.join(', ')}`,
+        }))
+      : [{ path: issue.path, message: issue.message }],
+  );
+}
+
+/** A map of just these keys, below the top of a section: an unknown key is told with the known ones. */
+export const mapOf = <T extends z.core.$ZodLooseShape>(shape: T) =>
+  z.strictObject(shape, {
+    error: (issue: { code?: string | undefined; input?: unknown }): string =>
+      issue.code === 'unrecognized_keys'
+        ? `unknown key; the known ones are ${Object.keys(shape).join(', ')}`
+        : `expected a map, found ${kindOf(issue.input)}`,
+  });
+
+/** @param otherwise what holds where the key is missing, to be said along with what is wrong. */
+export const wholeNumber = (min: number, max: number, otherwise = '') => {
+  const what = `a whole number from ${min} to ${max}${otherwise}`;
+  const outOfRange = {
+    error: (issue: { input?: unknown }): string => `${kindOf(issue.input)} is out of range; write ${what}`,
+  };
+  return z.int(expected(what)).min(min, outOfRange).max(max, outOfRange);
+};
+
+/** A list with something in it. */
+export const someOf = <T extends z.ZodType>(item: T, example: string, empty: string) =>
+  list(item, example).min(1, `is empty; ${empty}`);
+
+/** @throws Error unless the text is a glob pattern. */
+export function checkGlob(value: string, example: string): string {
+  try {
+    picomatch.makeRe(value, { strictBrackets: true });
+  } catch (cause) {
+    throw new Error(`${JSON.stringify(value)} is not a glob pattern; write for example ${example}`, { cause });
+  }
+  return value;
+}

@@ -1,0 +1,122 @@
+import {
+  GetBucketEncryptionCommand,
+  GetBucketLifecycleConfigurationCommand,
+  GetBucketPolicyCommand,
+  GetPublicAccessBlockCommand,
+  type LifecycleRule,
+} from '@aws-sdk/client-s3';
+import { must, type Check } from './check.ts';
+import { mustRefuse } from './refusal.ts';
+import type { OpenUpload, S3Scene } from './s3-scene.ts';
+import { completeUnconditionally } from './s3-upload-checks.ts';
+
+const NO_POLICY = 'its S3 has no settings and policies of buckets';
+/** No upload that is older than six days is gone on with (lib/store/s3-resume.ts). */
+const LEAST_UPLOAD_DAYS = 7;
+
+interface Statement {
+  readonly Effect?: string;
+  readonly Principal?: unknown;
+  readonly Action?: string | readonly string[];
+  readonly Condition?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+}
+
+/** What the bucket itself must be like, ours or one that was there before. */
+export const S3_BUCKET_CHECKS: readonly Check<S3Scene>[] = [
+  {
+    id: 's3-policy-create-only',
+    claim: 'nobody creates an object under blobs/ or plans/ without If-None-Match',
+    awsOnly: NO_POLICY,
+    async run(scene, signal) {
+      const told: string[] = [];
+      for (const folder of ['blobs', 'plans']) {
+        const key = scene.key('unconditional', folder);
+        told.push(await mustRefuse(`PUT under ${folder}/`, [403], () => scene.put(key, 'doctor', {}, signal)));
+        must(!(await scene.isThere(key, signal)), `${told.join('; ')}, but the object is there`);
+      }
+      return told.join('; ');
+    },
+  },
+  {
+    id: 's3-policy-parts',
+    claim: 'the policy lets parts of uploads through, and refuses Complete without If-None-Match',
+    awsOnly: NO_POLICY,
+    async run(scene, signal) {
+      const key = scene.key('upload', 'blobs');
+      const upload: OpenUpload = { key, uploadId: await scene.begin(key, 'CRC32', signal) };
+      const part = await scene.part(upload, 1, Buffer.from('doctor'), signal);
+      const told = await mustRefuse('Complete without If-None-Match', [403], () =>
+        completeUnconditionally(scene, upload, part, signal),
+      );
+      must(!(await scene.isThere(key, signal)), `${told}, but the object is there`);
+      return `the part was taken; ${told}`;
+    },
+  },
+  {
+    id: 's3-policy-tls',
+    claim: 'the policy refuses requests without TLS',
+    awsOnly: NO_POLICY,
+    // Read, not tried: a signed request in the clear would show its signature to everybody on the way.
+    async run({ client, bucket }, signal) {
+      const { Policy = '{}' } = await client.send(new GetBucketPolicyCommand({ Bucket: bucket }), {
+        abortSignal: signal,
+      });
+      const { Statement: statements = [] } = JSON.parse(Policy) as { Statement?: readonly Statement[] };
+      const denies = statements.some(
+        ({ Effect, Action, Condition }) =>
+          Effect === 'Deny' &&
+          [Action].flat().includes('s3:*') &&
+          String(Condition?.Bool?.['aws:SecureTransport']) === 'false',
+      );
+      must(denies, 'no statement of the policy denies s3:* where aws:SecureTransport is false');
+      return 'a statement denies s3:* where aws:SecureTransport is false';
+    },
+  },
+  {
+    id: 's3-public-access',
+    claim: 'public access to the bucket is blocked in all four ways',
+    awsOnly: NO_POLICY,
+    async run({ client, bucket }, signal) {
+      const { PublicAccessBlockConfiguration: block = {} } = await client.send(
+        new GetPublicAccessBlockCommand({ Bucket: bucket }),
+        { abortSignal: signal },
+      );
+      const { BlockPublicAcls, BlockPublicPolicy, IgnorePublicAcls, RestrictPublicBuckets } = block;
+      const seen = JSON.stringify({ BlockPublicAcls, BlockPublicPolicy, IgnorePublicAcls, RestrictPublicBuckets });
+      must([BlockPublicAcls, BlockPublicPolicy, IgnorePublicAcls, RestrictPublicBuckets].every(Boolean), seen);
+      return seen;
+    },
+  },
+  {
+    id: 's3-encryption',
+    claim: 'objects are encrypted by default; with a key of KMS, through the bucket key',
+    awsOnly: NO_POLICY,
+    async run({ client, bucket }, signal) {
+      const answer = await client.send(new GetBucketEncryptionCommand({ Bucket: bucket }), { abortSignal: signal });
+      const [rule] = answer.ServerSideEncryptionConfiguration?.Rules ?? [];
+      const algorithm = rule?.ApplyServerSideEncryptionByDefault?.SSEAlgorithm;
+      const seen = `${algorithm ?? 'none'}${rule?.BucketKeyEnabled === true ? ', bucket key on' : ''}`;
+      must(algorithm !== undefined && (algorithm === 'AES256' || rule?.BucketKeyEnabled === true), seen);
+      return seen;
+    },
+  },
+  {
+    id: 's3-lifecycle',
+    claim: `open uploads are aborted, not before ${LEAST_UPLOAD_DAYS} days; old plans expire`,
+    awsOnly: NO_POLICY,
+    async run({ client, bucket }, signal) {
+      const { Rules: rules = [] } = await client.send(new GetBucketLifecycleConfigurationCommand({ Bucket: bucket }), {
+        abortSignal: signal,
+      });
+      const enabled = rules.filter(({ Status }) => Status === 'Enabled');
+      const days = enabled.flatMap((rule) => rule.AbortIncompleteMultipartUpload?.DaysAfterInitiation ?? []);
+      const isAborted = days.length > 0 && Math.min(...days) >= LEAST_UPLOAD_DAYS;
+      must(isAborted, `uploads are aborted after ${days.length === 0 ? 'no number of' : days.join(', ')} days`);
+      // eslint-disable-next-line @typescript-eslint/no-deprecated -- CloudFormation writes rules in this older form, too
+      const isOfPlans = (rule: LifecycleRule): boolean => (rule.Filter?.Prefix ?? rule.Prefix) === 'plans/';
+      const plans = enabled.find(isOfPlans)?.Expiration?.Days;
+      must(plans !== undefined, 'no rule lets the objects under plans/ expire');
+      return `uploads ${days.join(', ')} days, plans ${plans} days`;
+    },
+  },
+];

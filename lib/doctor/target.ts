@@ -1,0 +1,108 @@
+import * as z from 'zod/mini';
+import { InvalidRequestError } from '../errors/cache-error.ts';
+import type { DeploymentDocument } from '../http/deployment.ts';
+import { SkipError } from './check.ts';
+import type { HttpAnswer, Requests } from './sigv4-requests.ts';
+
+/** What is asked of the control API. */
+export interface ApiCall {
+  readonly method?: 'GET' | 'POST' | 'DELETE' | 'HEAD';
+  /** With query, as it is sent: `/v1/images?limit=1`. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** Nobody's: neither signature nor token. */
+  readonly anonymous?: true;
+}
+
+/** The deployment that is looked at. */
+export interface Target {
+  /** Where its API is: `https://…`, without `/v1`. */
+  readonly url: string;
+  /** On this machine: the embedded stack. */
+  readonly isLocal: boolean;
+  readonly region: string;
+  readonly requests: Requests;
+  /** A token instead of signatures, where the API takes JWTs. */
+  readonly token?: string;
+  /** An image that may be pulled. */
+  readonly image?: string;
+  /** What it says of itself; or why that is not known. */
+  readonly deployment: DeploymentDocument | SkipError;
+}
+
+/** No answer of the API takes longer: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
+const ANSWER_MS = 30_000;
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
+const EXECUTE_API = /\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$/;
+
+/**
+ * The base of the API that a user names: without `/v1` and without a slash at its end.
+ *
+ * @throws InvalidRequestError
+ */
+export function parseApiUrl(text: string): URL {
+  const refuse = (why: string): never => {
+    throw new InvalidRequestError(
+      '--url',
+      `--url ${JSON.stringify(text)} ${why}; write https://<id>.execute-api.<region>.amazonaws.com`,
+    );
+  };
+  if (!URL.canParse(text)) return refuse('is no URL');
+  const url = new URL(text);
+  if (url.username !== '' || url.password !== '') return refuse('holds credentials');
+  if (url.search !== '' || url.hash !== '') return refuse('has a query');
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(url))) return refuse('is not https');
+  url.pathname = url.pathname.replace(/(?:\/v1)?\/*$/, '');
+  return url;
+}
+
+export const isLoopback = (url: URL): boolean => LOOPBACK.test(url.hostname);
+
+/** The region of an API under AWS's own name; undefined where it has another. */
+export const regionOf = (url: URL): string | undefined => EXECUTE_API.exec(url.hostname)?.[1];
+
+/** Asks the control API as the operator. */
+export function askApi(target: Omit<Target, 'deployment'>, call: ApiCall, signal: AbortSignal): Promise<HttpAnswer> {
+  const { method = 'GET', path, headers = {}, body, anonymous } = call;
+  const http = {
+    method,
+    url: new URL(`${target.url}${path}`),
+    headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+    ...(body === undefined ? {} : { body }),
+  };
+  const { requests, token } = target;
+  if (anonymous === true) return requests.plain(http, signal);
+  if (token === undefined) return requests.signed('execute-api', http, signal);
+  return requests.plain({ ...http, headers: { ...http.headers, authorization: `Bearer ${token}` } }, signal);
+}
+
+/** What docs/openapi.json says, as far as it is used here: from whoever answers at the URL. */
+const deploymentSchema = z.object({
+  version: z.string(),
+  region: z.nullable(z.string()),
+  stage: z.nullable(z.string()),
+  bucket: z.string(),
+  table: z.string(),
+  stateMachine: z.nullable(z.string()),
+  bus: z.nullable(z.string()),
+  caller: z.string(),
+});
+
+/** What the deployment says of itself, or why that is not known. @throws the reason of the signal alone. */
+export async function readDeployment(
+  target: Omit<Target, 'deployment'>,
+  signal: AbortSignal,
+): Promise<DeploymentDocument | SkipError> {
+  const unknown = (why: string): SkipError => new SkipError(`GET /v1/deployment ${why}`);
+  try {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+    const { status, text } = await askApi(target, { path: '/v1/deployment' }, limit);
+    if (status !== 200) return unknown(`answered ${status}`);
+    const { success, data } = deploymentSchema.safeParse(JSON.parse(text));
+    return success ? data : unknown('answered something else than a deployment');
+  } catch (error) {
+    signal.throwIfAborted();
+    return unknown(error instanceof SyntaxError ? 'answered no JSON' : 'was not answered');
+  }
+}

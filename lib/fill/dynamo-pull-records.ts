@@ -1,0 +1,209 @@
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { randomUUID } from 'node:crypto';
+import { dynamoTable, isRefused, type Item, type Table, type Update } from '../catalog/dynamo-table.ts';
+import { activeKey, pullKey } from '../catalog/keys.ts';
+import { CatalogError } from '../errors/cache-error.ts';
+import type { PullRequest } from '../pull/pull-request.ts';
+import { formatReference } from '../reference/reference.ts';
+import { amountItem, failureItem, receiptItem, recordFrom, requestItem } from './pull-items.ts';
+import { isEnded, type PullRecord, type PullRecords } from './pull-record.ts';
+import { requestKey } from './request-key.ts';
+
+/*
+ * PULL and ACTIVE (lib/catalog/keys.ts):
+ *
+ *                  join                       begin              succeed, fail
+ *   PULL    (none) ────► queued ─────────────────────► running ──────────────────► succeeded | failed ──► expires
+ *                          └──────────────────────────────────────────────────────────┘
+ *   ACTIVE  free ──────► pullId ────────────────────────────────────────────────► free
+ *
+ * join and the ends are transactions over both rows, so ACTIVE names a pull that is under way, or nobody. Rows of `state` queued or running expire too,
+ * long after any execution is over, in case nobody ever asks for them again.
+ */
+
+const DAY_SECONDS = 86_400;
+const KEPT_AFTER_END_SECONDS = 7 * DAY_SECONDS;
+const KEPT_AFTER_CREATION_SECONDS = 30 * DAY_SECONDS;
+/** Looks at a row that others change at the same time. Each of them means that somebody else got further. */
+const LOOKS = 5;
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Nobody's, or of a pull that was seen to be over. */
+const FREE_OR_SEEN_ENDED = 'attribute_not_exists(pullId) OR pullId = :seenEnded';
+const STILL_ACTIVE = 'pullId = :id';
+const IS_NEW = 'attribute_not_exists(pk)';
+/** The first end stands. */
+const NOT_ENDED = '#state IN (:queued, :running)';
+const NOT_ENDED_NAMES = { '#state': 'state' };
+const NOT_ENDED_VALUES = { ':queued': 'queued', ':running': 'running' };
+
+/** How a pull ended: the columns that say it. */
+type End =
+  { readonly state: 'succeeded'; readonly receipt: Uint8Array } | { readonly state: 'failed'; readonly failure: Item };
+
+/** Records of pulls as rows of one DynamoDB table. Every read of one is consistent. */
+export function dynamoPullRecords(options: { client: DynamoDBClient; table: string }): PullRecords {
+  const table = dynamoTable(options.client, options.table);
+  return {
+    join: (request, signal) => join(table, request, signal),
+    find: (id, signal) => find(table, id, signal),
+
+    async begin(id, lock, signal) {
+      const { name, holder, generation } = lock;
+      const row = await change(table, id, `begin pull ${id}`, signal, {
+        update:
+          'SET #state = :running, startedMs = if_not_exists(startedMs, :nowMs), updatedMs = :nowMs, plans = plans + :one, #lock = :lock, #done = :none ' +
+          'REMOVE planned, plannedMs',
+        names: { '#lock': 'lock', '#done': 'done' },
+        values: { ':one': 1, ':lock': { name, holder, generation }, ':none': {} },
+      });
+      return row === undefined ? undefined : recordFrom(row);
+    },
+
+    async planned(id, { total, missing }, signal) {
+      await change(table, id, `write the plan of pull ${id}`, signal, {
+        update: 'SET planned = :planned, plannedMs = :nowMs, updatedMs = :nowMs',
+        values: { ':planned': { total, missing } },
+      });
+    },
+
+    async progressed(id, batch, done, signal) {
+      await change(table, id, `write the progress of pull ${id}`, signal, {
+        update: 'SET #done.#batch = :amount, updatedMs = :nowMs',
+        names: { '#done': 'done', '#batch': String(batch) },
+        values: { ':amount': amountItem(done) },
+      });
+    },
+
+    succeed: (id, receipt, signal) => end(table, id, { state: 'succeeded', receipt: receiptItem(receipt) }, signal),
+    fail: (id, failure, signal) => end(table, id, { state: 'failed', failure: failureItem(failure) }, signal),
+  };
+}
+
+/** TTL deletes late: what has expired is not there. An id that is none names no pull. */
+async function find(table: Table, id: string, signal: AbortSignal): Promise<PullRecord | undefined> {
+  if (!ID.test(id)) return undefined;
+  const row = await table.get(pullKey(id), true, `find pull ${id}`, signal);
+  if (row === undefined || (row.expiresSeconds as number) * 1000 <= Date.now()) return undefined;
+  return recordFrom(row);
+}
+
+async function join(
+  table: Table,
+  request: PullRequest,
+  signal: AbortSignal,
+): Promise<{ record: PullRecord; created: boolean }> {
+  const key = activeKey(requestKey(request));
+  const op = `join the pull of ${formatReference(request.reference)}`;
+  const id = randomUUID();
+  for (let look = 1; look <= LOOKS; look++) {
+    const active = (await table.get(key, true, op, signal))?.pullId as string | undefined;
+    const standing = active === undefined ? undefined : await find(table, active, signal);
+    if (standing !== undefined && !isEnded(standing)) return { record: standing, created: standing.id === id };
+
+    const row = newRow(request);
+    const refused = await table.transact(
+      [
+        {
+          key,
+          update: 'SET pullId = :id, expiresSeconds = :expiresSeconds',
+          condition: FREE_OR_SEEN_ENDED,
+          values: { ':id': id, ':seenEnded': active ?? id, ':expiresSeconds': row.expiresSeconds },
+        },
+        { ...putOf(row), key: pullKey(id), condition: IS_NEW },
+      ],
+      op,
+      signal,
+    );
+    if (refused === undefined) return { record: recordFrom({ ...row, ...pullKey(id) }), created: true };
+    // Refused by our own write, whose answer was lost: it may even have ended since.
+    const ours = await find(table, id, signal);
+    if (ours !== undefined) return { record: ours, created: true };
+  }
+  throw new CatalogError(op, `other callers kept changing which pull is under way while trying to ${op}; try again`);
+}
+
+const newRow = (request: PullRequest): Item => {
+  const nowMs = Date.now();
+  return {
+    request: requestItem(request),
+    state: 'queued',
+    createdMs: nowMs,
+    updatedMs: nowMs,
+    plans: 0,
+    done: {},
+    expiresSeconds: Math.ceil(nowMs / 1000) + KEPT_AFTER_CREATION_SECONDS,
+  };
+};
+
+/** All columns of a row, as an update. */
+function putOf(row: Item): Pick<Update, 'update' | 'names' | 'values'> {
+  const columns = Object.keys(row);
+  return {
+    update: `SET ${columns.map((column) => `#${column} = :${column}`).join(', ')}`,
+    names: Object.fromEntries(columns.map((column) => [`#${column}`, column])),
+    values: Object.fromEntries(columns.map((column) => [`:${column}`, row[column]])),
+  };
+}
+
+/** The row after the change; undefined, and unchanged, if the pull ended or is not there. `:nowMs` is given. */
+async function change(
+  table: Table,
+  id: string,
+  op: string,
+  signal: AbortSignal,
+  { update, names, values }: Pick<Update, 'update' | 'names' | 'values'>,
+): Promise<Item | undefined> {
+  const outcome = await table.update(
+    {
+      key: pullKey(id),
+      update,
+      condition: NOT_ENDED,
+      names: { ...NOT_ENDED_NAMES, ...names },
+      values: { ...NOT_ENDED_VALUES, ':nowMs': Date.now(), ...values },
+    },
+    op,
+    signal,
+  );
+  return isRefused(outcome) ? undefined : outcome;
+}
+
+async function end(table: Table, id: string, ended: End, signal: AbortSignal): Promise<PullRecord> {
+  const op = `end pull ${id}`;
+  for (let look = 1; look <= LOOKS; look++) {
+    const record = await find(table, id, signal);
+    if (record === undefined)
+      throw new CatalogError(op, `there is no pull ${id} (any more); ask for it anew`, undefined, false);
+    if (isEnded(record)) return record;
+    await tryEnd(table, record, ended, op, signal);
+  }
+  throw new CatalogError(op, `others kept changing the pull while trying to ${op}; try again`);
+}
+
+/** Both rows, or only the pull's where ACTIVE is not its own: it never becomes that again. Whether it happened is for the next look. */
+async function tryEnd(
+  table: Table,
+  { id, request }: PullRecord,
+  ended: End,
+  op: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const nowMs = Date.now();
+  const expiresSeconds = Math.ceil(nowMs / 1000) + KEPT_AFTER_END_SECONDS;
+  const columns = putOf({ ...ended, endedMs: nowMs, updatedMs: nowMs, expiresSeconds });
+  const row: Update = {
+    key: pullKey(id),
+    update: columns.update,
+    condition: NOT_ENDED,
+    names: { ...NOT_ENDED_NAMES, ...columns.names },
+    values: { ...NOT_ENDED_VALUES, ...columns.values },
+  };
+  const active: Update = {
+    key: activeKey(requestKey(request)),
+    update: 'SET expiresSeconds = :expiresSeconds REMOVE pullId',
+    condition: STILL_ACTIVE,
+    values: { ':id': id, ':expiresSeconds': expiresSeconds },
+  };
+  const [hasEnded, isNotActive] = (await table.transact([row, active], op, signal)) ?? [];
+  if (isNotActive === true && hasEnded === false) await table.update(row, op, signal);
+}

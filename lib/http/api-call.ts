@@ -1,0 +1,41 @@
+import type { APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
+import type { Access, AccessSettings, Caller } from '../access/access.ts';
+import type { Fills } from '../fill/fills.ts';
+import type { PullRecords } from '../fill/pull-record.ts';
+import type { PullDeps } from '../pull/pull-request.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/telemetry.ts';
+import type { HttpRequest } from './http-event.ts';
+
+export type Answer = APIGatewayProxyStructuredResultV2;
+
+/** What the control API works with. What a hit does not need is loaded by its first use. */
+export interface ApiDeps extends Omit<PullDeps, 'upstreams' | 'progress'> {
+  readonly access: AccessSettings;
+  /** Where this deployment keeps things, as it was told at its start. */
+  readonly deployment: {
+    readonly bucket: string;
+    readonly table: string;
+    readonly stateMachine?: string;
+    readonly bus?: string;
+  };
+  readonly records: PullRecords;
+  readonly fills: Fills;
+}
+
+/** One request of a caller that is known. */
+export interface ApiCall {
+  readonly request: HttpRequest;
+  /** What stands for `{id}` in the path: not yet known to be one. */
+  readonly id: string;
+  readonly caller: Caller;
+  readonly access: Access;
+  readonly requestId: string;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Aborts with a DeadlineError while there is still time to answer. */
+  readonly signal: AbortSignal;
+}
+
+/** What answers one route. Whatever it throws becomes problem details. */
+export type Operate = (deps: ApiDeps, call: ApiCall) => Promise<Answer>;

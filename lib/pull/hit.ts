@@ -1,0 +1,75 @@
+import type { Catalog, Found, Root } from '../catalog/catalog.ts';
+import { coverage, wantedPlatforms, type Wanted } from './coverage.ts';
+import type { PullDeps, PullRequest } from './pull-request.ts';
+import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
+import type { Receipt } from './receipt.ts';
+
+/** What a hit needs: no store, no registry. */
+export type HitDeps = Pick<PullDeps, 'defaultPlatforms' | 'requireAllowed'> & {
+  readonly catalog: Pick<Catalog, 'find'>;
+};
+
+/** What the cache knew when the request came. */
+export interface Arrival {
+  readonly wanted: Wanted;
+  readonly found: Found;
+  /** All of it is there, and nobody asked to look further: the pull ends here. */
+  readonly hit?: Receipt;
+}
+
+/**
+ * Asks the cache, and nobody else.
+ *
+ * @throws UnknownNameError if the configuration does not allow the repository, cached or not; CatalogError.
+ */
+export async function askCache(
+  deps: HitDeps,
+  request: PullRequest,
+  draft: ReceiptDraft,
+  signal: AbortSignal,
+): Promise<Arrival> {
+  const { reference } = request;
+  deps.requireAllowed(reference.repository);
+  const configured = deps.defaultPlatforms(reference.repository.registry);
+  const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
+  const found = await deps.catalog.find(reference, { consistent: false, signal });
+  if (request.alwaysPull || !isCached(found, wanted)) return { wanted, found };
+  return { wanted, found, hit: receiptOfHit(draft, found, wanted) };
+}
+
+/**
+ * The receipt of a hit, or undefined where more than the cache must be asked: always for `alwaysPull`. Two reads of the catalogue, no other request.
+ *
+ * @throws as {@link askCache} does.
+ */
+export async function findHit(deps: HitDeps, request: PullRequest, signal: AbortSignal): Promise<Receipt | undefined> {
+  const { hit } = await askCache(deps, request, receiptDraft(request.reference), signal);
+  return hit;
+}
+
+/** The cache has a complete answer that this repository may serve. */
+export const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } =>
+  coverage(found, wanted).complete;
+
+/**
+ * Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough; one that we saw
+ * on arrival is not, whatever another machine's clock says.
+ */
+export function isAnswered(
+  request: PullRequest,
+  arrivedMs: number,
+  arrived: Found,
+  now: Found,
+  wanted: Wanted,
+): now is Found & { root: Root } {
+  if (!isCached(now, wanted)) return false;
+  if (!request.alwaysPull) return true;
+  const { resolved, published, checkedMs = 0 } = now.pointer ?? {};
+  return resolved === published && checkedMs > arrivedMs && checkedMs !== arrived.pointer?.checkedMs;
+}
+
+/** Nothing copied, no pointer moved. */
+export function receiptOfHit(draft: ReceiptDraft, found: Found & { root: Root }, wanted: Wanted): Receipt {
+  draftPresent(draft, found.root, coverage(found, wanted));
+  return draft.finish('hit');
+}

@@ -1,0 +1,86 @@
+import { createHash, type Hash } from 'node:crypto';
+import type { ResumableSha256 } from './sha256-state.ts';
+
+/** Bytes that come within this time are cheaper fetched again than hashed twice. */
+export const DEFAULT_RESUMABLE_ABOVE_MS = 30_000;
+
+export interface IngestDigestOptions {
+  /** Of the whole content. */
+  readonly size: number;
+  /** A state is kept only while the rest would take longer than this at the rate so far. */
+  readonly resumableAboveMs: number;
+  readonly nowMs?: () => number;
+}
+
+/**
+ * The SHA-256 of an ingest from byte 0 on, with its state at the end of each part as long as the content comes slowly (docs/decisions/0015-resume-mid-blob.md).
+ *
+ * `node:crypto` has the digest; the hash that can export its state runs beside it, a part behind, and is given up for good once the rest will soon be
+ * there. So fast content costs no more than without it.
+ */
+export class IngestDigest {
+  readonly #options: IngestDigestOptions;
+  readonly #nowMs: () => number;
+  readonly #whole: Hash = createHash('sha256');
+  #startedMs: number | undefined;
+  #bytes = 0;
+  #states: 'none yet' | 'given up' | ResumableSha256 = 'none yet';
+
+  constructor(options: IngestDigestOptions) {
+    this.#options = options;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#startedMs ??= this.#nowMs();
+    this.#whole.update(bytes);
+    this.#bytes += bytes.byteLength;
+  }
+
+  /** To be called after each part, with its bytes: the state after them, if it is kept. */
+  async endPart(part: Uint8Array): Promise<string | undefined> {
+    if (this.#states === 'given up') return undefined;
+    if (!this.#isSlow()) {
+      this.#states = 'given up';
+      return undefined;
+    }
+    if (this.#states === 'none yet') {
+      const { resumableSha256 } = await import('./sha256-state.ts');
+      this.#states = await resumableSha256();
+    }
+    this.#states.update(part);
+    return this.#states.exportState();
+  }
+
+  #isSlow(): boolean {
+    const { size, resumableAboveMs } = this.#options;
+    const tookMs = this.#nowMs() - (this.#startedMs ?? this.#nowMs());
+    return ((size - this.#bytes) / this.#bytes) * tookMs >= resumableAboveMs;
+  }
+
+  /** Lower-case hex. Ends it. */
+  digest(): string {
+    return this.#whole.digest('hex');
+  }
+}
+
+/** The SHA-256 of a resumed ingest: one hash, whose state is known at each part. */
+export class ResumedDigest {
+  readonly #sha256: ResumableSha256;
+
+  constructor(sha256: ResumableSha256) {
+    this.#sha256 = sha256;
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#sha256.update(bytes);
+  }
+
+  endPart(): Promise<string> {
+    return Promise.resolve(this.#sha256.exportState());
+  }
+
+  digest(): string {
+    return this.#sha256.digest();
+  }
+}

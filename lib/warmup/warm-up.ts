@@ -1,0 +1,163 @@
+import type { Catalog } from '../catalog/catalog.ts';
+import { DeniedError, InvalidRequestError, RateLimitedError } from '../errors/cache-error.ts';
+import type { Fills } from '../fill/fills.ts';
+import type { PullRecord, PullRecords } from '../fill/pull-record.ts';
+import { requestKey } from '../fill/request-key.ts';
+import { waitForEnd } from '../fill/wait-for-end.ts';
+import { coverage, wantedPlatforms } from '../pull/coverage.ts';
+import { limiter } from '../pull/limiter.ts';
+import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
+import { formatReference, formatRepository, type Reference, type Repository } from '../reference/reference.ts';
+import { PUBLIC } from '../reference/trust-domain.ts';
+import type { Upstream, Upstreams } from '../registry/upstream.ts';
+import type { Metrics } from '../telemetry/telemetry.ts';
+import { chooseTags } from './choose-tags.ts';
+import { registryPace, type RegistryPace, type RunTime } from './registry-pace.ts';
+import type { RunTally } from './run-tally.ts';
+import type { WarmupEntry, WarmupSettings } from './warmup-settings.ts';
+
+/** References of one run. Each costs a request at its registry, and a line of the summary. */
+const MAX_REFERENCES = 1000;
+
+export interface WarmUpDeps {
+  readonly catalog: Pick<Catalog, 'find'>;
+  readonly upstreams: Pick<Upstreams, 'open'>;
+  readonly fills: Fills;
+  readonly records: Pick<PullRecords, 'find'>;
+  readonly defaultPlatforms: PullDeps['defaultPlatforms'];
+  readonly metrics: Metrics;
+  /** Told of every failure, with the error itself, for the log. */
+  readonly failed: (entry: string, error: unknown) => void;
+}
+
+/**
+ * Looks at every entry, and lets pull what changed or is incomplete. What fails is tallied, and stops nothing else: it throws nothing.
+ *
+ * Returns when all pulls have ended, or the time is over: then pulls under way are tallied as running, and go on without us.
+ */
+export async function warmUp(
+  deps: WarmUpDeps,
+  settings: WarmupSettings,
+  time: RunTime,
+  tally: RunTally,
+): Promise<void> {
+  const pulls = limiter(settings.parallel);
+  const paces = new Map<string, RegistryPace>();
+  const seen = new Set<string>();
+  await Promise.all(settings.entries.map(warmEntry));
+
+  function paceOf({ registry }: Repository): RegistryPace {
+    const pace = paces.get(registry) ?? registryPace(registry, time);
+    paces.set(registry, pace);
+    return pace;
+  }
+
+  async function warmEntry(entry: WarmupEntry): Promise<void> {
+    const { what } = entry;
+    if (what.kind === 'reference') {
+      await orTally(formatReference(what.reference), () => warmReferences([what.reference], entry));
+    } else {
+      await orTally(formatRepository(what.repository), async () => {
+        const references = await paceOf(what.repository).run(() => referencesOf(deps, what, time.signal));
+        await warmReferences(references, entry);
+      });
+    }
+  }
+
+  async function warmReferences(references: readonly Reference[], entry: WarmupEntry): Promise<void> {
+    const { platforms, attestations } = entry;
+    const requests = references.map((reference) => ({ reference, platforms, attestations, alwaysPull: true }));
+    const fresh = requests.filter((request) => !seen.has(requestKey(request)));
+    if (seen.size + fresh.length > MAX_REFERENCES) throw tooMany(references.length);
+    for (const request of fresh) seen.add(requestKey(request));
+    await Promise.all(
+      fresh.map((request) => orTally(formatReference(request.reference), () => warmReference(request))),
+    );
+  }
+
+  async function warmReference(request: PullRequest): Promise<void> {
+    const pace = paceOf(request.reference.repository);
+    if (await pace.run(() => isCurrent(deps, request, time.signal))) {
+      tally.unchanged();
+      return;
+    }
+    tally.changed();
+    const record = await pullPaced(request, pace);
+    const { id, state } = record;
+    const outcome = state === 'succeeded' || state === 'failed' ? state : 'running';
+    tally.pulled({ reference: formatReference(request.reference), id, outcome });
+    if (record.failure?.code === 'TOOMANYREQUESTS') pace.rest();
+  }
+
+  /** The pull, from its start to its end. A registry that rests holds up nobody else's pulls. */
+  async function pullPaced(request: PullRequest, pace: RegistryPace): Promise<PullRecord> {
+    for (;;) {
+      await pace.ready();
+      const record = await pulls.run(async () => {
+        if (pace.isResting()) return undefined;
+        time.signal.throwIfAborted();
+        return await waitForEnd(deps.records, await deps.fills.start(request, time.signal), time.signal);
+      });
+      if (record !== undefined) return record;
+    }
+  }
+
+  async function orTally(entry: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      deps.failed(entry, error);
+      tally.failed(entry, error);
+    }
+  }
+}
+
+async function referencesOf(
+  deps: WarmUpDeps,
+  { repository, tags: rule }: WarmupEntry['what'] & { kind: 'repository' },
+  signal: AbortSignal,
+): Promise<readonly Reference[]> {
+  const tags = await asking(deps, repository, signal, (upstream) => upstream.listTags(signal));
+  const chosen = chooseTags(tags, rule);
+  if (chosen.length > 0) return chosen.map((tag) => ({ repository, tag }));
+  throw new InvalidRequestError(
+    'tags',
+    `the rule takes none of the ${tags.length} tags of ${formatRepository(repository)}; check its glob and semver`,
+  );
+}
+
+/** Whether the cache holds what the reference means at its registry now, all of it that the request wants. Costs a HEAD. */
+async function isCurrent(deps: WarmUpDeps, request: PullRequest, signal: AbortSignal): Promise<boolean> {
+  const { reference } = request;
+  const { repository } = reference;
+  const { digest } = await asking(deps, repository, signal, (upstream) => upstream.resolve(reference, signal));
+  const found = await deps.catalog.find(reference, { consistent: false, signal });
+  if (found.pointer?.published !== digest) return false;
+  const configured = deps.defaultPlatforms(repository.registry);
+  return coverage(found, wantedPlatforms(request.platforms, configured, request.attestations)).complete;
+}
+
+/** Asks the registry, and counts what that took. */
+async function asking<T>(
+  { upstreams, metrics }: WarmUpDeps,
+  repository: Repository,
+  signal: AbortSignal,
+  question: (upstream: Upstream) => Promise<T>,
+): Promise<T> {
+  const upstream = await upstreams.open(repository, signal);
+  try {
+    return await question(upstream);
+  } catch (error) {
+    if (error instanceof RateLimitedError) metrics.add('RateLimited', 1);
+    if (error instanceof DeniedError && upstream.domain !== PUBLIC) metrics.add('CredentialsRejected', 1);
+    throw error;
+  } finally {
+    metrics.add('RegistryRequests', upstream.requests.total);
+  }
+}
+
+const tooMany = (count: number): InvalidRequestError =>
+  new InvalidRequestError(
+    'tags',
+    `its ${count} references, and those before it, are more than the ${MAX_REFERENCES} that one run looks at; narrow it with "newest", or make another warm-up of it`,
+  );

@@ -1,0 +1,120 @@
+import { RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { isEnded, type PullRecord } from '../fill/pull-record.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { copier } from '../pull/copier.ts';
+import { isStopped } from '../pull/stopped.ts';
+import { startBatchProgress, total, type BatchProgress } from './batch-progress.ts';
+import { underLock } from './lock.ts';
+import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
+import { sumOfRequests } from './receipt-document.ts';
+import { asTask, finalError, NoProgressError, planAgain } from './task-error.ts';
+import { broken, parseCopyTask, recordOf, type CopyInput } from './task-input.ts';
+import type { CopyAnswer } from './tasks.ts';
+import type { WorkflowDeps } from './workflow-deps.ts';
+
+/** Invocations in a row without progress that end the pull. */
+const MAX_IDLE = 2;
+/** Times that a batch waits because the registry said so. */
+const MAX_WAITS = 8;
+const MAX_WAIT_MS = 900_000;
+/**
+ * After an invocation that brought nothing: it may have waited for the claim of a copier that died, which stands for its duration and the clocks' skew. Shorter
+ * than the lock of the reference stands without a renewal.
+ */
+const IDLE_WAIT_MS = 90_000;
+/** For the look at what is kept, after the deadline. */
+const LOOK_WITHIN_MS = 3_000;
+
+/**
+ * Step 6 of the pull (lib/pull/pull.ts) for one batch of the plan. Stopped by the deadline, or told by the registry to wait, it answers `partial`: every finished
+ * blob is kept, and what checkpoints hold of the others.
+ *
+ * @throws TaskError; a final one where it was called again and again and nothing came.
+ */
+export const copyTask = (deps: WorkflowDeps, event: unknown, deadline: AbortSignal): Promise<CopyAnswer> =>
+  asTask(deps.metrics, async () => {
+    const task = parseCopyTask(event);
+    const record = await recordOf(deps, task.id, deadline);
+    // Ended from outside: nobody waits for these blobs. The publish task sees it, too.
+    if (isEnded(record)) return answerOf(task, 'done');
+    const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, deadline), task.plan, task.id);
+    return await underLock(deps, plan.lock, deadline, (_, signal) =>
+      copyBatch({ deps, task, record, plan, signal, deadline }),
+    );
+  });
+
+interface Copying {
+  readonly deps: WorkflowDeps;
+  readonly task: CopyInput;
+  readonly record: PullRecord;
+  readonly plan: PlanDocument;
+  readonly signal: AbortSignal;
+  readonly deadline: AbortSignal;
+}
+
+async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying): Promise<CopyAnswer> {
+  const blobs = plan.batches[task.batch];
+  if (blobs === undefined) throw broken(`${task.plan} has no batch ${task.batch}`);
+  const upstream = await deps.pull.upstreams.open(record.request.reference.repository, signal);
+  if (upstream.domain !== plan.domain) {
+    const changed = 'the credentials of the registry are another identity’s since the plan was made';
+    throw planAgain(new UpstreamUnavailableError('copy batch', changed));
+  }
+  const batch = startBatchProgress(deps.records, task);
+  let stoppedBy: unknown;
+  try {
+    await copier({ ...deps.pull, progress: batch.progress }, upstream, batch, signal).copy(blobs);
+  } catch (error) {
+    if (!isStopped(deadline, error) && !(error instanceof RateLimitedError && error.retryAfterMs !== undefined)) {
+      throw error;
+    }
+    stoppedBy = error;
+  } finally {
+    deps.metrics.add('RegistryRequests', upstream.requests.total);
+    deps.metrics.add('BytesCopied', batch.copiedBytes());
+    await batch.end();
+  }
+  const requests = sumOfRequests(task.requests, upstream.requests);
+  const soFar: CopyInput = { ...task, ...batch.moved(), requests };
+  if (stoppedBy === undefined) return answerOf({ ...soFar, idle: 0, keptBytes: 0 }, 'done');
+  const keptBytes = await keptOf(deps, blobs, batch);
+  return partialAnswer(deps, task, { ...soFar, keptBytes }, stoppedBy);
+}
+
+/** What checkpoints keep of the blobs that are not there yet. */
+async function keptOf(deps: WorkflowDeps, blobs: readonly Descriptor[], batch: BatchProgress): Promise<number> {
+  const digests = blobs.filter((blob) => !batch.isDone(blob)).map(({ digest }) => digest);
+  const rows = await deps.pull.catalog.findBlobs(digests, AbortSignal.timeout(LOOK_WITHIN_MS));
+  return [...rows.values()].reduce((sum, { checkpoint }) => {
+    const resumable = checkpoint?.hashState !== undefined;
+    return resumable ? sum + checkpoint.partsDone * checkpoint.partBytes : sum;
+  }, 0);
+}
+
+function partialAnswer(deps: WorkflowDeps, before: CopyInput, now: CopyInput, stoppedBy: unknown): CopyAnswer {
+  const waitMs = stoppedBy instanceof RateLimitedError ? stoppedBy.retryAfterMs : undefined;
+  const waits = now.waits + (waitMs === undefined ? 0 : 1);
+  if (waitMs !== undefined) deps.metrics.add('RateLimited', 1);
+  if (waits > MAX_WAITS) throw finalError(stoppedBy as RateLimitedError);
+
+  const progress = total(now.blobs) > total(before.blobs) || now.keptBytes > before.keptBytes;
+  const idle = progress ? 0 : now.idle + (waitMs === undefined ? 1 : 0);
+  if (idle >= MAX_IDLE) throw noProgress(now, stoppedBy);
+  const waitSeconds = Math.ceil(Math.min(waitMs ?? (progress ? 0 : IDLE_WAIT_MS), MAX_WAIT_MS) / 1000);
+  return answerOf({ ...now, idle, waits }, 'partial', waitSeconds);
+}
+
+const answerOf = (task: CopyInput, outcome: CopyAnswer['outcome'], waitSeconds = 0): CopyAnswer => ({
+  ...task,
+  outcome,
+  waitSeconds,
+});
+
+const noProgress = ({ batch, idle }: CopyInput, cause: unknown): Error =>
+  finalError(
+    new NoProgressError(
+      'copy batch',
+      `${idle + 1} invocations in a row finished no blob of batch ${batch}, and kept no part of one: the registry is too slow, or another pull that holds a blob does not get on; pull again later, or by the command line`,
+      cause,
+    ),
+  );

@@ -1,0 +1,29 @@
+import { announceEnd } from './ending.ts';
+import { freeLock } from './lock.ts';
+import { asTask, failureFrom } from './task-error.ts';
+import { parseFailTask, recordOf } from './task-input.ts';
+import type { PullTask } from './tasks.ts';
+import type { WorkflowDeps } from './workflow-deps.ts';
+
+/**
+ * Ends the pull with the error of whatever task failed, and frees its lock. A pull that has ended already stays as it is. Repeating it is safe.
+ *
+ * @throws TaskError
+ */
+export const failTask = (deps: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
+  asTask(deps.metrics, async () => {
+    const {
+      id,
+      error: { Error: name, Cause: cause },
+    } = parseFailTask(event);
+    const before = await recordOf(deps, id, signal);
+    const failure = failureFrom(name, cause);
+    const record = await deps.records.fail(id, failure, signal);
+    if (before.state !== 'failed' && record.state === 'failed') {
+      deps.metrics.add('PullsFailed', 1);
+      if (failure.name === 'DeniedError') deps.metrics.add('CredentialsRejected', 1);
+    }
+    await freeLock(deps, record.lock, signal);
+    await announceEnd(deps, record, signal);
+    return { id };
+  });

@@ -1,0 +1,79 @@
+import { pullLeaseName } from '../catalog/keys.ts';
+import { withGrace } from '../clock/grace.ts';
+import { sleep } from '../clock/sleep.ts';
+import { LeaseHeldError, LeaseLostError } from '../errors/cache-error.ts';
+import type { PullRecord } from '../fill/pull-record.ts';
+import { leaseWatch } from '../lock/lease-watch.ts';
+import { isLease, type Fence, type Lease } from '../lock/lease.ts';
+import { formatReference } from '../reference/reference.ts';
+import type { WorkflowDeps } from './workflow-deps.ts';
+
+/** A pull that is nearly done ends within this; for longer ones, waiting in the state machine costs nothing. */
+const PATIENCE_MS = 20_000;
+/** Time for the answer to a try that was under way at the deadline. */
+const GRACE_MS = 2_000;
+
+type LockDeps = Pick<WorkflowDeps, 'leases' | 'metrics'>;
+
+/**
+ * The lock of the record's reference: the one that an earlier planning of the same pull left, if it is still ours, or a new one.
+ *
+ * @throws LeaseHeldError if another pull holds it for longer than is worth waiting here.
+ */
+export async function lockFor(
+  deps: LockDeps,
+  { lock, request: { reference } }: PullRecord,
+  signal: AbortSignal,
+): Promise<Lease> {
+  const kept = lock === undefined ? undefined : await adoptKept(deps, lock, signal);
+  if (kept !== undefined) return kept;
+  const watch = leaseWatch();
+  const startedMs = performance.now();
+  for (;;) {
+    const first = !watch.hasSeen();
+    // A try given up half-way could leave a lock that nobody knows of, for minutes.
+    const outcome = await withGrace(signal, GRACE_MS, (late) =>
+      deps.leases.tryAcquire(pullLeaseName(reference), watch, late),
+    );
+    if (isLease(outcome)) return outcome;
+    if (first) deps.metrics.add('LeaseWaits', 1);
+    const delayMs = watch.nextDelayMs();
+    if (performance.now() - startedMs + delayMs > PATIENCE_MS) {
+      throw new LeaseHeldError(
+        'lock reference',
+        `another pull of ${formatReference(reference)} is under way, and was for more than ${PATIENCE_MS / 1000} s; wait for it`,
+      );
+    }
+    await sleep(delayMs, signal);
+  }
+}
+
+/** Runs `work` under a lock that an earlier task took, and leaves it to the next task, unless `work` released it. @throws LeaseLostError */
+export async function underLock<T>(
+  deps: LockDeps,
+  fence: Fence,
+  signal: AbortSignal,
+  work: (lock: Lease, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const lock = await deps.leases.adopt(fence, signal);
+  try {
+    return await work(lock, AbortSignal.any([signal, lock.signal]));
+  } finally {
+    await lock.letGo();
+  }
+}
+
+/** Frees the lock, if it is still ours. */
+export async function freeLock(deps: LockDeps, fence: Fence | undefined, signal: AbortSignal): Promise<void> {
+  const kept = fence === undefined ? undefined : await adoptKept(deps, fence, signal);
+  await kept?.release();
+}
+
+async function adoptKept(deps: LockDeps, fence: Fence, signal: AbortSignal): Promise<Lease | undefined> {
+  try {
+    return await deps.leases.adopt(fence, signal);
+  } catch (error) {
+    if (error instanceof LeaseLostError) return undefined;
+    throw error;
+  }
+}

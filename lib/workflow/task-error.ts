@@ -1,0 +1,148 @@
+import type { PullFailure } from '../fill/pull-record.ts';
+import {
+  CacheError,
+  ContentLostError,
+  ContentSweptError,
+  LeaseHeldError,
+  LeaseLostError,
+  RateLimitedError,
+  type ErrorCode,
+} from '../errors/cache-error.ts';
+import { statusOf } from '../errors/status.ts';
+import type { Metrics } from '../telemetry/telemetry.ts';
+import { JsonShapeError, jsonValue, type JsonValue } from './json.ts';
+
+/** What the state machine does about an error. Every other name is final. */
+export const LEASE_HELD = 'LeaseHeld';
+export const PLAN_AGAIN = 'PlanAgain';
+export const RETRYABLE = 'Retryable';
+
+/** Step Functions keeps 32 KB of a cause, and Lambda writes the message into it twice. */
+const MAX_MESSAGE_CHARACTERS = 4_000;
+const MAX_NAME_CHARACTERS = 100;
+
+/**
+ * What a task throws. Its name is what the state machine decides by; its message is the failure as JSON, so that the fail task knows the error itself:
+ * Lambda and Step Functions carry nothing else.
+ */
+export class TaskError extends Error {
+  /** For the log. */
+  readonly retryable: boolean;
+
+  constructor(name: string, failure: PullFailure, cause?: unknown) {
+    super(JSON.stringify(failure), { cause });
+    this.name = name;
+    this.retryable = [LEASE_HELD, PLAN_AGAIN, RETRYABLE].includes(name);
+    // The cause has a stack; here it would make the cause that Step Functions gets too long.
+    this.stack = name;
+  }
+}
+
+/** Gives back what `work` does; whatever it throws becomes a {@link TaskError}. */
+export async function asTask<T>(metrics: Metrics, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof RateLimitedError) metrics.add('RateLimited', 1);
+    throw taskErrorOf(error);
+  }
+}
+
+/** The error as the state machine tells it apart. */
+export function taskErrorOf(error: unknown): TaskError {
+  if (error instanceof TaskError) return error;
+  return new TaskError(nameOf(error), failureOf(error), error);
+}
+
+function nameOf(error: unknown): string {
+  if (error instanceof LeaseHeldError) return LEASE_HELD;
+  const stale =
+    error instanceof ContentSweptError || error instanceof ContentLostError || error instanceof LeaseLostError;
+  if (stale) return PLAN_AGAIN;
+  return error instanceof CacheError && error.retryable ? RETRYABLE : failureOf(error).name;
+}
+
+/** The error is final, whatever it is otherwise: enough was tried. */
+export const finalError = (error: CacheError): TaskError => new TaskError(error.name, failureOf(error), error);
+
+/** Planning again may help, whatever the error is otherwise. */
+export const planAgain = (error: CacheError): TaskError => new TaskError(PLAN_AGAIN, failureOf(error), error);
+
+/** Again and again, and nothing came of it: a workflow must not go round for ever. */
+export class NoProgressError extends CacheError {
+  constructor(op: string, message: string, cause?: unknown) {
+    super(message, { op, origin: 'upstream', retryable: true, cause });
+  }
+}
+
+/** What a caller may be told about `error`: the whole message of a CacheError, which holds no secret (I7); nothing of any other. */
+export function failureOf(error: unknown): PullFailure {
+  const status = statusOf(error);
+  if (!(error instanceof CacheError) || status === 500) {
+    return { name: 'InternalError', message: 'an internal error, see the log', status: 500, retryable: false };
+  }
+  return {
+    name: error.name,
+    message: bounded(error.message, MAX_MESSAGE_CHARACTERS),
+    ...(error.code === undefined ? {} : { code: error.code }),
+    status,
+    retryable: error.retryable,
+  };
+}
+
+/**
+ * The failure that a task threw, from what Step Functions says of it: `error` is the name, `cause` the JSON that Lambda wrote, cut off where it was long. What
+ * no task of ours threw (a time-out, a process that died, a fault of Lambda) becomes a plain sentence.
+ */
+export function failureFrom(error: string, cause: string): PullFailure {
+  try {
+    const message = jsonValue(JSON.parse(cause), 'cause').get('errorMessage').text();
+    return failureIn(jsonValue(JSON.parse(message), 'failure'));
+  } catch (unreadable) {
+    if (!(unreadable instanceof JsonShapeError || unreadable instanceof SyntaxError)) throw unreadable;
+    return foreignFailure(error);
+  }
+}
+
+const CODES: readonly ErrorCode[] = [
+  'BLOB_UNKNOWN',
+  'DENIED',
+  'DIGEST_INVALID',
+  'MANIFEST_INVALID',
+  'MANIFEST_UNKNOWN',
+  'NAME_INVALID',
+  'NAME_UNKNOWN',
+  'TOOMANYREQUESTS',
+  'UNAUTHORIZED',
+  'UNSUPPORTED',
+];
+
+function failureIn(document: JsonValue): PullFailure {
+  const code = document.get('code');
+  return {
+    name: bounded(document.get('name').text(), MAX_NAME_CHARACTERS),
+    message: bounded(document.get('message').text(), MAX_MESSAGE_CHARACTERS),
+    ...(code.isAbsent ? {} : { code: code.oneOf(...CODES) }),
+    status: document.get('status').count(),
+    retryable: document.get('retryable').flag(),
+  };
+}
+
+function foreignFailure(error: string): PullFailure {
+  const name = /^[\w.]{1,100}$/.test(error) ? error : 'an unknown error';
+  return { name: 'WorkflowError', message: `${sentenceOf(name)}; pull again`, status: 503, retryable: true };
+}
+
+function sentenceOf(name: string): string {
+  if (name === 'States.Timeout' || name === 'Sandbox.Timedout') {
+    return `a task of the workflow did not end in its time (${name})`;
+  }
+  if (name.startsWith('Runtime.') || name.startsWith('Sandbox.')) {
+    return `the process of a task ended before its work did (${name}): it may need more memory`;
+  }
+  if (name.startsWith('Lambda.')) return `a function of the workflow could not be invoked (${name})`;
+  return `a task of the workflow failed (${name}), see the log`;
+}
+
+const bounded = (text: string, characters: number): string =>
+  text.length > characters ? `${text.slice(0, characters)}…` : text;

@@ -1,0 +1,17 @@
+import type { PullRecords } from '../fill/pull-record.ts';
+import type { Leases } from '../lock/lease.ts';
+import type { PullDeps } from '../pull/pull-request.ts';
+import type { Plans } from '../store/content-store.ts';
+import type { Announcer, Metrics } from '../telemetry/telemetry.ts';
+
+/** What the tasks of the workflow work with. */
+export interface WorkflowDeps {
+  /** Its leases are the claims of blobs: short ones. */
+  readonly pull: PullDeps;
+  readonly records: PullRecords;
+  /** For the lock of the reference: leases that outlive the gaps between tasks. */
+  readonly leases: Leases;
+  readonly plans: Plans;
+  readonly announcer: Announcer;
+  readonly metrics: Metrics;
+}

@@ -1,0 +1,160 @@
+import { DynamoDBClient, DeleteItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { unmarshall } from '@aws-sdk/util-dynamodb';
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { hexOf } from '../../../lib/oci/digest.ts';
+import { rebuild, type RebuiltReference } from '../../../lib/rebuild/rebuild.ts';
+import { openCache, rawS3, startBench, type Bench, type TestCache } from '../../support/cache.ts';
+import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
+import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
+
+const REGISTRY = 'registry.example.test';
+const OTHER = 'private.example.test';
+const signal = AbortSignal.timeout(60_000);
+
+let bench: Bench;
+let upstream: TestUpstream;
+let cache: TestCache;
+let dynamo: DynamoDBClient;
+
+const multi = multiArchImage({ name: 'multi', attestations: true });
+const single = noiseImage({ name: 'single' });
+
+before(async () => {
+  bench = await startBench();
+  upstream = await bench.use(startUpstream());
+  upstream.addImage('team/multi', upstreamImage(multi, 'v1'));
+  upstream.addImage('team/single', upstreamImage(single, 'v1'));
+  const registry = { endpoint: upstream.origin, credentials: 'none' };
+  cache = await bench.use(openCache(bench.stack, { registries: { [REGISTRY]: registry, [OTHER]: registry } }));
+  dynamo = new DynamoDBClient(bench.stack.dynamoConfig);
+});
+after(async () => {
+  dynamo.destroy();
+  await bench[Symbol.asyncDispose]();
+});
+
+/** Every row, by its key, without what only the way to it says: leases, and who wrote it. */
+async function rows(): Promise<Map<string, Record<string, unknown>>> {
+  const { Items = [] } = await dynamo.send(new ScanCommand({ TableName: bench.stack.table, ConsistentRead: true }));
+  const way = ['holder', 'version', 'durationMs', 'leaseUntilMs', 'committedBy', 'checkedMs', 'usedDay'];
+  return new Map(
+    Items.map((item) => unmarshall(item))
+      .filter(({ pk }) => !/^(LOCK#|SWEEP$)/.test(pk as string))
+      .map((row) => {
+        const kept = Object.entries(row).filter(([name]) => {
+          // A blob's generation counts its claims; a pointer's its publications.
+          return !way.includes(name) && !(name === 'generation' && (row.pk as string).startsWith('BLOB#'));
+        });
+        return [`${String(row.pk)} ${String(row.sk)}`, Object.fromEntries(kept)];
+      }),
+  );
+}
+
+async function loseTheTable(): Promise<void> {
+  const { Items = [] } = await dynamo.send(new ScanCommand({ TableName: bench.stack.table }));
+  for (const { pk, sk } of Items) {
+    await dynamo.send(new DeleteItemCommand({ TableName: bench.stack.table, Key: { pk: pk!, sk: sk! } }));
+  }
+}
+
+const rebuilt = (): Promise<RebuiltReference[]> => Array.fromAsync(rebuild(cache.services.pull, signal));
+
+test('a lost table is made again from the bucket, row by row, and every pull is a hit without the registry', async () => {
+  await cache.pull(`${REGISTRY}/team/multi:v1`, { platforms: ['linux/amd64'] });
+  await cache.pull(`${REGISTRY}/team/multi@${multi.root.digest}`);
+  await cache.pull(`${REGISTRY}/team/single:v1`);
+  await cache.pull(`${OTHER}/team/single:v1`);
+  const before = await rows();
+
+  await loseTheTable();
+  assert.equal((await rows()).size, 0);
+  upstream.requests.length = 0;
+  const outcomes = await rebuilt();
+  assert.deepEqual(
+    outcomes.map(({ outcome }) => outcome),
+    ['rebuilt', 'rebuilt', 'rebuilt', 'rebuilt'],
+  );
+  const after = await rows();
+  assert.deepEqual([...after.keys()].sort(), [...before.keys()].sort());
+  for (const [key, row] of after) assert.deepEqual(row, before.get(key), key);
+
+  assert.equal((await cache.pull(`${REGISTRY}/team/multi@${multi.root.digest}`)).outcome, 'hit');
+  assert.equal((await cache.pull(`${REGISTRY}/team/multi:v1`, { platforms: ['linux/amd64'] })).outcome, 'hit');
+  assert.equal((await cache.pull(`${OTHER}/team/single:v1`)).outcome, 'hit');
+  assert.equal((await cache.validate(`${REGISTRY}/team/multi:v1`, { deep: true })).state, 'complete');
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('again it changes nothing', async () => {
+  const before = await rows();
+  assert.deepEqual(new Set((await rebuilt()).map(({ outcome }) => outcome)), new Set(['kept']));
+  assert.deepEqual(await rows(), before);
+});
+
+test('what is not whole in the bucket is not called complete, and what is no record is named', async () => {
+  const s3 = rawS3(bench.stack);
+  const { bucket } = bench.stack;
+  const layer = [...single.blobs.keys()].at(-1)!;
+  await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: `blobs/sha256/${hexOf(layer)}` }));
+  const garbage = { 'refs/x/y/z.json': 'garbage', [`refs/${REGISTRY}/a/b.json`]: '{"reference":"alpine"}' };
+  for (const [Key, Body] of Object.entries(garbage)) await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body }));
+  s3.destroy();
+  await loseTheTable();
+
+  const outcomes = await rebuilt();
+  const keys = outcomes.map((one) => (one.outcome === 'skipped' ? one.key : one.outcome));
+  const records = [OTHER, REGISTRY].map((registry) => `refs/${registry}/team/single/v1.json`);
+  assert.deepEqual(keys.sort(), [...Object.keys(garbage), ...records, 'rebuilt', 'rebuilt'].sort());
+  assert.equal((await cache.validate(`${REGISTRY}/team/single:v1`)).state, 'unknown');
+  // The next pull brings what is missing, and that alone.
+  upstream.requests.length = 0;
+  const receipt = await cache.pull(`${REGISTRY}/team/single:v1`);
+  assert.deepEqual([receipt.outcome, receipt.blobs.copied], ['pulled', 1]);
+  assert.equal(upstream.count({ kind: 'blob', method: 'GET' }), 1);
+});
+
+test('of an index, the platforms that are whole are complete again', async () => {
+  const s3 = rawS3(bench.stack);
+  const { bucket } = bench.stack;
+  const arm = multi.children.get('linux/arm64')!;
+  const own = [...arm.blobs.keys()].find((digest) => !multi.children.get('linux/amd64')!.blobs.has(digest))!;
+  await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: `blobs/sha256/${hexOf(own)}` }));
+  s3.destroy();
+  await loseTheTable();
+
+  const outcomes = await rebuilt();
+  const partly = outcomes.find((one) => one.outcome === 'partly');
+  assert.deepEqual(partly, {
+    outcome: 'partly',
+    reference: `${REGISTRY}/team/multi@${multi.root.digest}`,
+    lost: 1,
+  });
+  upstream.requests.length = 0;
+  assert.equal((await cache.pull(`${REGISTRY}/team/multi:v1`, { platforms: ['linux/amd64'] })).outcome, 'hit');
+  assert.equal(upstream.requests.length, 0);
+  const healed = await cache.pull(`${REGISTRY}/team/multi@${multi.root.digest}`);
+  assert.deepEqual([healed.outcome, healed.blobs.copied], ['pulled', 1]);
+});
+
+test('a pull that published meanwhile is newer than the record of a late holder', async () => {
+  const { refs } = cache.services.pull;
+  const reference = { registry: REGISTRY, path: 'team/late', pointer: 'v1' };
+  const record = {
+    reference: `${REGISTRY}/team/late:v1`,
+    digest: single.root.digest,
+    mediaType: single.root.mediaType,
+    size: single.root.size,
+    complete: [],
+    publishedMs: 2_000,
+    generation: 2,
+  };
+  await refs.write(reference, record, signal);
+  await refs.write(reference, { ...record, publishedMs: 1_000, generation: 1 }, signal);
+  const found = (await Array.fromAsync(refs.list(signal))).find((one) => one.record?.reference === record.reference);
+  assert.deepEqual(found?.record, record);
+  await refs.write(reference, { ...record, publishedMs: 3_000, generation: 1 }, signal);
+  const later = (await Array.fromAsync(refs.list(signal))).find((one) => one.record?.reference === record.reference);
+  assert.equal(later?.record?.publishedMs, 3_000);
+});

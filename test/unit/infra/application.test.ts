@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { application, type Application } from '../../../infra/application.ts';
+import { ROOT } from '../../../infra/bundles.ts';
+import type { Resource } from '../../../infra/cloudformation.ts';
+import { FUNCTIONS, roleId, type FunctionName } from '../../../infra/names.ts';
+import { packageConfig } from '../../../infra/packaging/package-config.ts';
+import { stackSettings, type ParameterName } from '../../../infra/settings.ts';
+import { tableDefinition } from '../../../infra/table.ts';
+import { EVERYTHING, KEY_ARN, LITTLE } from '../../support/packaged-config.ts';
+
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'entrepot-application-'));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+async function made(yaml: string, parameters: Partial<Record<ParameterName, string>> = {}): Promise<Application> {
+  await writeFile(join(folder, 'entrepot.yaml'), yaml);
+  return application(stackSettings('dev', parameters), packageConfig(folder, undefined));
+}
+
+const resource = (of: Application, id: string): Resource => {
+  const found = of.resources.Resources[id];
+  assert.ok(found, `${id} is not there`);
+  return found;
+};
+
+interface Statement {
+  readonly Effect: string;
+  readonly Action: readonly string[];
+  readonly Resource: readonly unknown[];
+  readonly Condition?: unknown;
+}
+
+function statements(of: Application, id: string): readonly Statement[] {
+  const [policy] = resource(of, id).Properties?.Policies as unknown as {
+    PolicyDocument: { Statement: readonly Statement[] };
+  }[];
+  return policy!.PolicyDocument.Statement;
+}
+
+const resourcesFor = (of: Application, name: FunctionName, action: string): readonly unknown[] =>
+  statements(of, roleId(name))
+    .filter(({ Effect, Action }) => Effect === 'Allow' && Action.includes(action))
+    .flatMap((statement) => statement.Resource);
+
+describe('the application', () => {
+  test('is the same for the same input', async () => {
+    assert.deepEqual(await made(EVERYTHING), await made(EVERYTHING));
+  });
+
+  test('makes the table of the local stack', async () => {
+    const { Properties } = resource(await made(LITTLE), 'Table');
+    const { KeySchema, AttributeDefinitions, BillingMode } = tableDefinition('x');
+    assert.deepEqual(
+      [Properties?.KeySchema, Properties?.AttributeDefinitions, Properties?.BillingMode],
+      [KeySchema, AttributeDefinitions, BillingMode],
+    );
+  });
+
+  test('leaves an existing bucket and table alone, and confines its roles to them', async () => {
+    const of = await made(LITTLE, { bucket: 'my-bucket', table: 'my-table' });
+    for (const id of ['Bucket', 'BucketPolicy', 'Table']) assert.equal(of.resources.Resources[id], undefined);
+    assert.deepEqual([of.environment.ENTREPOT_BUCKET, of.environment.ENTREPOT_TABLE], ['my-bucket', 'my-table']);
+    assert.deepEqual(resourcesFor(of, 'copy', 's3:PutObject'), [
+      { 'Fn::Sub': 'arn:${AWS::Partition}:s3:::my-bucket/blobs/*' },
+    ]);
+    assert.deepEqual(resourcesFor(of, 'copy', 's3:ListBucket'), [
+      { 'Fn::Sub': 'arn:${AWS::Partition}:s3:::my-bucket' },
+    ]);
+    assert.deepEqual(resourcesFor(of, 'api', 'dynamodb:GetItem'), [
+      { 'Fn::Sub': 'arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/my-table' },
+    ]);
+  });
+
+  test('lets only the functions that dial registries read their credentials, and only the configured ones', async () => {
+    const of = await made(EVERYTHING);
+    const readers = FUNCTIONS.filter((name) => resourcesFor(of, name, 'secretsmanager:GetSecretValue').length > 0);
+    assert.deepEqual(readers, ['pull', 'plan', 'copy', 'warmup']);
+    assert.deepEqual(resourcesFor(of, 'plan', 'secretsmanager:GetSecretValue'), [
+      {
+        'Fn::Sub':
+          'arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:example/registry-??????',
+      },
+    ]);
+    assert.deepEqual(resourcesFor(of, 'plan', 'sts:AssumeRole'), ['arn:aws:iam::210987654321:role/reader']);
+    assert.deepEqual(resourcesFor(of, 'plan', 'ecr:BatchGetImage'), [
+      { 'Fn::Sub': 'arn:${AWS::Partition}:ecr:eu-central-1:123456789012:repository/*' },
+    ]);
+    assert.deepEqual(resourcesFor(of, 'plan', 'ecr:GetAuthorizationToken'), ['*']);
+  });
+
+  test('gives no right over credentials where none are configured', async () => {
+    const of = await made(LITTLE);
+    for (const name of FUNCTIONS) {
+      const actions = statements(of, roleId(name)).flatMap(({ Action }) => Action);
+      const found = actions.filter((action) => /^(?:secretsmanager|sts|ecr|kms|ec2):/.test(action));
+      assert.deepEqual(found, [], name);
+    }
+  });
+
+  test('a secret by its ARN is that secret', async () => {
+    const arn = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:hub-AbCdEf';
+    const of = await made(`registries: { docker.io: { credentials: { secret: '${arn}' }, allow: ['**'] } }`);
+    assert.deepEqual(resourcesFor(of, 'copy', 'secretsmanager:GetSecretValue'), [arn]);
+  });
+
+  test('uses a given key for bucket and table, and lets functions use it through those services alone', async () => {
+    const of = await made(LITTLE, { kmsKeyArn: KEY_ARN });
+    const ofPlan = statements(of, 'PlanRole').filter(({ Resource: named }) => named.includes(KEY_ARN));
+    assert.deepEqual(
+      ofPlan.map(({ Condition }) => Condition),
+      [
+        {
+          StringEquals: {
+            'kms:ViaService': ['dynamodb', 's3'].map((service) => ({
+              'Fn::Sub': `${service}.\${AWS::Region}.\${AWS::URLSuffix}`,
+            })),
+          },
+        },
+      ],
+    );
+    assert.match(
+      JSON.stringify(resource(of, 'Bucket')),
+      new RegExp(`"KMSMasterKeyID":"${KEY_ARN}".*"BucketKeyEnabled":true`),
+    );
+    assert.match(JSON.stringify(resource(of, 'Table')), new RegExp(`"KMSMasterKeyId":"${KEY_ARN}"`));
+  });
+
+  test('in a VPC, Lambda may make network interfaces and the code may not', async () => {
+    const of = await made(LITTLE, {
+      vpcSubnetIds: 'subnet-0123456789abcdef0',
+      vpcSecurityGroupIds: 'sg-0123456789abcdef0',
+    });
+    assert.deepEqual(of.vpc, {
+      subnetIds: ['subnet-0123456789abcdef0'],
+      securityGroupIds: ['sg-0123456789abcdef0'],
+    });
+    const network = statements(of, 'FailRole').filter(({ Action }) => Action.includes('ec2:CreateNetworkInterface'));
+    assert.deepEqual(
+      network.map(({ Effect }) => Effect),
+      ['Allow', 'Deny'],
+    );
+    assert.match(JSON.stringify(network[1]?.Condition), /function:entrepot-dev-fail"/);
+  });
+
+  test('schedules each warm-up in its time zone, with the scheduled time in its input', async () => {
+    const of = await made(EVERYTHING);
+    const [schedule, ...others] = Object.values(of.resources.Resources).filter(
+      ({ Type }) => Type === 'AWS::Scheduler::Schedule',
+    );
+    assert.equal(others.length, 0);
+    const { Name, ScheduleExpression, ScheduleExpressionTimezone, Target } = schedule?.Properties ?? {};
+    assert.deepEqual(
+      [Name, ScheduleExpression, ScheduleExpressionTimezone],
+      ['nightly', 'cron(0 3 * * ? *)', 'Europe/Berlin'],
+    );
+    assert.deepEqual(JSON.parse((Target as { Input: string }).Input), {
+      warmup: 'nightly',
+      scheduledTime: '<aws.scheduler.scheduled-time>',
+    });
+  });
+
+  test('has no schedules and no role for them without warm-ups', async () => {
+    const { Resources } = (await made(LITTLE)).resources;
+    assert.deepEqual(
+      [Resources.Schedules, Resources.SchedulerRole, Resources.EcrPushRule],
+      [undefined, undefined, undefined],
+    );
+  });
+
+  test('hears pushes to the listed repositories of ECR', async () => {
+    const rule = resource(await made(EVERYTHING), 'EcrPushRule');
+    const { detail } = rule.Properties?.EventPattern as { detail: Record<string, unknown> };
+    assert.deepEqual(detail['repository-name'], ['team', { wildcard: 'team/*' }, 'one']);
+  });
+
+  test('asks for a JWT where the configuration describes one, else for IAM', async () => {
+    assert.deepEqual((await made(LITTLE)).authorizer, { type: 'aws_iam' });
+    const of = await made(EVERYTHING);
+    assert.deepEqual(of.authorizer, { name: 'callers' });
+    assert.deepEqual(of.authorizers, {
+      callers: {
+        type: 'jwt',
+        identitySource: '$request.header.Authorization',
+        issuerUrl: 'https://issuer.example.test',
+        audience: ['entrepot'],
+      },
+    });
+  });
+
+  test('gives copying the memory that the limits need, and refuses limits that no function can hold', async () => {
+    assert.equal((await made(LITTLE)).copyMemory, 1769);
+    const wide = `${LITTLE}limits: { parallelBlobs: 16, windowParts: 8, partBytes: 33554432 }\n`;
+    assert.equal((await made(wide)).copyMemory, 16 * 8 * 32 + 384);
+    const wider = `${LITTLE}limits: { parallelBlobs: 64, windowParts: 64, partBytes: 33554432 }\n`;
+    await assert.rejects(made(wider), /need 131456 MiB of memory.*lower one of them/);
+  });
+});
+
+test('docs/operations.md says for every alarm what to do', async () => {
+  const page = await readFile(join(ROOT, 'docs', 'operations.md'), 'utf8');
+  const { Resources } = (await made(LITTLE)).resources;
+  const alarms = Object.keys(Resources).filter((id) => Resources[id]?.Type === 'AWS::CloudWatch::Alarm');
+  assert.deepEqual(
+    alarms.filter((id) => !page.includes(`**${id}**`)),
+    [],
+  );
+});

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { parse } from 'yaml';
+import { ROOT } from '../../../infra/bundles.ts';
+import { FUNCTIONS, roleId, SERVICE } from '../../../infra/names.ts';
+import { TASKS } from '../../../infra/resources/roles.ts';
+import { PARAMETERS, stackSettings } from '../../../infra/settings.ts';
+import { ROUTES } from '../../../lib/http/routes.ts';
+
+interface Serverless {
+  readonly service: string;
+  readonly params: { readonly default: Readonly<Record<string, unknown>> };
+  readonly provider: { readonly runtime: string; readonly architecture: string };
+  readonly functions: Readonly<
+    Record<
+      string,
+      {
+        readonly handler: string;
+        readonly role: string;
+        readonly timeout: number;
+        readonly package: { readonly artifact: string };
+        readonly events?: readonly { readonly httpApi: { method: string; path: string; authorizer: string } }[];
+        readonly maximumEventAge?: number;
+        readonly destinations?: unknown;
+      }
+    >
+  >;
+}
+
+const serverless = parse(readFileSync(join(ROOT, 'serverless.yml'), 'utf8')) as Serverless;
+
+describe('serverless.yml', () => {
+  test('routes what the control API answers, and asks who calls on every route', () => {
+    const routed = (serverless.functions.api?.events ?? []).map(({ httpApi }) => httpApi);
+    assert.deepEqual(
+      routed.map(({ method, path }) => `${method} ${path}`),
+      ROUTES.map(({ method, path }) => `${method} ${path}`),
+    );
+    for (const { authorizer } of routed) assert.equal(authorizer, '${self:custom.authorizer}');
+    const others = Object.entries(serverless.functions).filter(([name]) => name !== 'api');
+    for (const [name, { events }] of others) assert.equal(events, undefined, name);
+  });
+
+  test('has every function, with a role and a zip of its own', () => {
+    assert.equal(serverless.service, SERVICE);
+    assert.deepEqual(Object.keys(serverless.functions).sort(), [...FUNCTIONS].sort());
+    for (const name of FUNCTIONS) {
+      const { role, handler, package: code } = serverless.functions[name]!;
+      assert.deepEqual([role, handler, code.artifact], [roleId(name), 'index.handler', `dist/zips/${name}.zip`]);
+    }
+  });
+
+  test('keeps the events of every function that is invoked asynchronously', () => {
+    const synchronous: readonly string[] = ['api', ...TASKS];
+    for (const [name, { destinations, maximumEventAge }] of Object.entries(serverless.functions)) {
+      const kept = destinations !== undefined && maximumEventAge !== undefined;
+      assert.equal(kept, !synchronous.includes(name), name);
+    }
+  });
+
+  test('answers before the API gives up', () => {
+    assert.ok(serverless.functions.api!.timeout < 30);
+  });
+
+  test('names every parameter once, with the default of infra/settings.ts', () => {
+    assert.deepEqual(Object.keys(serverless.params.default), [...PARAMETERS]);
+    assert.deepEqual(stackSettings('dev', serverless.params.default), stackSettings('dev', {}));
+  });
+});

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { arn, attribute, ref, type Resources } from '../../../infra/cloudformation.ts';
+import { busNames, busRules, resolved, schedulesOf } from '../../../infra/local/app/template.ts';
+
+const MACHINE = 'arn:aws:states:us-east-1:000000000000:stateMachine:mine';
+const context = { region: 'us-east-1', accountId: '000000000000', arns: new Map([[MACHINE, 'arn:here']]) };
+const target = (id: string) => [{ Id: 'target', Arn: attribute(id, 'Arn') }];
+
+const RESOURCES: Resources = {
+  Bus: { Type: 'AWS::Events::EventBus', Properties: { Name: 'own' } },
+  Matching: {
+    Type: 'AWS::Events::Rule',
+    Properties: {
+      EventBusName: ref('Bus'),
+      EventPattern: { detail: { machine: [arn('states', 'stateMachine:mine')], exists: [{ exists: true }] } },
+      Targets: target('EventsLambdaFunction'),
+    },
+  },
+  Clock: {
+    Type: 'AWS::Events::Rule',
+    Properties: { ScheduleExpression: 'rate(5 minutes)', Targets: target('OverseeLambdaFunction') },
+  },
+  Nightly: {
+    Type: 'AWS::Scheduler::Schedule',
+    Properties: {
+      Name: 'nightly',
+      ScheduleExpression: 'cron(0 3 * * ? *)',
+      ScheduleExpressionTimezone: 'Europe/Berlin',
+      Target: { Arn: attribute('WarmupLambdaFunction', 'Arn'), Input: '{"at":"<aws.scheduler.scheduled-time>"}' },
+    },
+  },
+};
+
+test('rules and schedules of a template, as they are here', () => {
+  assert.deepEqual(busNames(RESOURCES), ['own']);
+  assert.deepEqual(busRules(RESOURCES, context), [
+    {
+      bus: 'own',
+      pattern: { detail: { machine: ['arn:here'], exists: [{ exists: true }] } },
+      functionName: 'events',
+    },
+  ]);
+  const schedules = schedulesOf(RESOURCES, context);
+  assert.deepEqual(
+    schedules.map(({ name, expression, timeZone, functionName }) => [name, expression, timeZone, functionName]),
+    [
+      ['Clock', 'rate(5 minutes)', 'UTC', 'oversee'],
+      ['nightly', 'cron(0 3 * * ? *)', 'Europe/Berlin', 'warmup'],
+    ],
+  );
+  assert.deepEqual(schedules[1]?.event('2026-03-01T03:00:00Z'), { at: '2026-03-01T03:00:00Z' });
+  const scheduled = schedules[0]?.event('2026-03-01T03:00:00Z') as Record<string, unknown>;
+  assert.deepEqual([scheduled.source, scheduled.time], ['aws.events', '2026-03-01T03:00:00Z']);
+});
+
+test('what CloudFormation would fill in', () => {
+  assert.equal(
+    resolved({ 'Fn::Sub': ['${A}-${AWS::Region}', { A: ref('AWS::Partition') }] }, context),
+    'aws-us-east-1',
+  );
+  assert.deepEqual(resolved({ a: [1, { b: true }] }, context), { a: [1, { b: true }] });
+  for (const value of [ref('Bucket'), attribute('Bucket', 'Arn'), { 'Fn::Sub': '${Bucket}' }]) {
+    assert.throws(() => resolved(value, context), /template/, JSON.stringify(value));
+  }
+});
+
+test('a target that is no function is refused', () => {
+  const broken = { Rule: { Type: 'AWS::Events::Rule', Properties: { EventPattern: {}, Targets: target('Queue') } } };
+  assert.throws(() => busRules(broken, context), /no function/);
+});
