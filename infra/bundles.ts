@@ -28,7 +28,7 @@ const ALL_DOORS = Object.keys(DOORS) as Door[];
 /** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
 const FUNCTION_DOORS: Readonly<Record<string, readonly Door[]>> = {
   api: ['store', 'workflow'],
-  pull: ['store', 'registries'],
+  pull: ['store', 'registries', 'announcements'],
   plan: ['store', 'registries', 'announcements'],
   copy: ['store', 'registries'],
   publish: ['store', 'announcements'],

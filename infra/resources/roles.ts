@@ -8,7 +8,7 @@ const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   // Answers hits, starts pulls, validates what is there, removes tags; it asks no registry.
   api: ['table', 'readBlobs', 'removeRefs', 'startPulls'],
   // The whole pull in one process.
-  pull: ['table', 'readBlobs', 'writeBlobs', 'writeRefs', 'registries', 'failedEvents'],
+  pull: ['table', 'readBlobs', 'writeBlobs', 'writeRefs', 'registries', 'announce', 'failedEvents'],
   // Stores the manifests, and publishes by itself what needs no copying.
   plan: ['table', 'readBlobs', 'writeBlobs', 'writeRefs', 'writePlans', 'readPlans', 'registries', 'announce'],
   copy: ['table', 'readBlobs', 'writeBlobs', 'readPlans', 'registries'],

@@ -126,9 +126,10 @@ describe('the packaged functions under aws-lambda-ric', { timeout: 300_000 }, ()
     });
   });
 
-  test('a direct invocation gets the receipt', async () => {
+  test('a direct invocation gets the receipt, and the bus is told', async () => {
     const receipt = (await invoke('pull', { reference: APP, platforms: ['linux/arm64'] })) as Receipt;
     assert.equal(receipt.outcome, 'pulled');
+    await until(() => application.events.recent().some(({ event }) => isCached(event, APP, null)));
   });
 
   test('what cannot be done fails by its name', async () => {
@@ -147,7 +148,11 @@ describe('the packaged functions under aws-lambda-ric', { timeout: 300_000 }, ()
   });
 });
 
-function isCached(event: object, reference: string): boolean {
-  const { 'detail-type': type, detail } = event as { 'detail-type': string; detail: { receipt?: Receipt } };
+function isCached(event: object, reference: string, pullId?: null): boolean {
+  const { 'detail-type': type, detail } = event as {
+    'detail-type': string;
+    detail: { receipt?: Receipt; pullId?: string | null };
+  };
+  if (pullId === null && detail.pullId !== null) return false;
   return type === 'Image Cached' && detail.receipt?.reference === reference;
 }

@@ -94,6 +94,12 @@ describe('the application', () => {
     assert.deepEqual(resourcesFor(of, 'plan', 'ecr:GetAuthorizationToken'), ['*']);
   });
 
+  test('lets the functions that announce put events on its bus, and no other', async () => {
+    const of = await made(LITTLE);
+    const announcers = FUNCTIONS.filter((name) => resourcesFor(of, name, 'events:PutEvents').length > 0);
+    assert.deepEqual(announcers, ['pull', 'plan', 'publish', 'fail', 'oversee', 'warmup']);
+  });
+
   test('gives no right over credentials where none are configured', async () => {
     const of = await made(LITTLE);
     for (const name of FUNCTIONS) {

@@ -34,7 +34,7 @@ const SFN = '@aws-sdk/client-sfn';
 /** Written down a second time: what a function may reach is also what its role must allow. */
 const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   api: [DYNAMO, S3, SFN],
-  pull: [DYNAMO, S3, ...SECRETS],
+  pull: [DYNAMO, S3, EVENTS, ...SECRETS],
   plan: [DYNAMO, S3, EVENTS, ...SECRETS],
   copy: [DYNAMO, S3, ...SECRETS],
   publish: [DYNAMO, S3, EVENTS],
