@@ -42,7 +42,7 @@ const BELOW = {
   ],
   warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'fill', 'telemetry'],
   access: ['errors', 'reference'],
-  telemetry: ['errors', 'pull', 'fill', 'reference'],
+  telemetry: ['errors', 'pull', 'fill', 'reference', 'registry'],
   rebuild: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
   config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup'],
   events: ['errors', 'reference', 'registry', 'pull', 'fill', 'config', 'http', 'telemetry'],

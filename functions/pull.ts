@@ -6,6 +6,7 @@ import type { PullRequest } from '../lib/pull/pull-request.ts';
 import { pull } from '../lib/pull/pull.ts';
 import type { Receipt } from '../lib/pull/receipt.ts';
 import { formatReference } from '../lib/reference/reference.ts';
+import { countedUpstreams } from '../lib/telemetry/counted-upstreams.ts';
 
 /** What an invocation gets back. */
 export type PullAnswer = Receipt | { readonly receipts: readonly Receipt[] };
@@ -34,11 +35,23 @@ export const handler = lambdaHandler(async (event, invocation): Promise<PullAnsw
 });
 
 async function pullOne({ services, metrics, signal }: Invocation, request: PullRequest): Promise<Receipt> {
-  const receipt = await pull(services.pull, request, signal);
-  if (receipt.outcome !== 'partial') metrics.add(receipt.outcome === 'hit' ? 'Hits' : 'Misses', 1);
+  const upstreams = { ...services.pull.upstreams, ...countedUpstreams(services.pull.upstreams, metrics) };
+  let receipt: Receipt;
+  try {
+    receipt = await pull({ ...services.pull, upstreams }, request, signal);
+  } catch (error) {
+    metrics.add('PullsFailed', 1);
+    throw error;
+  } finally {
+    upstreams.tell();
+  }
+  if (receipt.outcome === 'hit') metrics.add('Hits', 1);
+  if (receipt.outcome === 'pulled') {
+    metrics.add('Misses', 1);
+    metrics.add('FillMilliseconds', receipt.durationMs);
+  }
   metrics.add('BytesCopied', receipt.bytes.copied);
   metrics.add('BytesSaved', receipt.bytes.present);
-  metrics.add('RegistryRequests', receipt.registryRequests.total);
   const { config, announcer } = services;
   const hasBus = config.store.kind === 'aws' && config.store.bus !== undefined;
   if (receipt.outcome === 'pulled' && hasBus) {

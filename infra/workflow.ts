@@ -1,3 +1,5 @@
+import { LONGEST_RETRY_MS } from '../lib/workflow/task-error.ts';
+
 /*
  * The state machine of a pull (lib/workflow/tasks.ts), in the Amazon States Language: https://states-language.net/spec.html
  *
@@ -105,12 +107,15 @@ const retrier = (
   JitterStrategy: 'FULL',
 });
 
-/** All places are taken: nothing is wrong, so wait for long. The copying functions share what is reserved for them. */
+/**
+ * All places are taken: nothing is wrong, so wait for long. The copying functions share what is reserved for them. Few tries with long waits: each is three
+ * events of the 25,000 that an execution may have, and there may be 200 batches.
+ */
 const THROTTLED = retrier(
   ['Lambda.TooManyRequestsException', 'Lambda.EC2ThrottledException', 'Lambda.KMSThrottlingException'],
   2,
-  40,
-  60,
+  20,
+  300,
 );
 /** Faults of Lambda itself, and answers that were lost: https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html */
 const LAMBDA_FAULT = retrier(
@@ -140,7 +145,7 @@ const PROCESS_DIED = retrier(
   10,
 );
 /** Below the number of plans that a pull may have: so the last failure is the one that is told. */
-const LATER = retrier(['Retryable'], 2, 4, 60);
+const LATER = retrier(['Retryable'], 2, 4, LONGEST_RETRY_MS / 1000);
 /** Another pull of the same reference, whatever that takes. Every try waits some 20 s by itself. */
 const LEASE_HELD = retrier(['LeaseHeld'], 5, 150, 60);
 

@@ -156,7 +156,7 @@ function openBucket(
       { find: true, read: true, put: true, begin: true },
     ),
     refs: {
-      ...lazily<Omit<RefRecords, 'list'>>(() => refs.get(), { write: true, remove: true }),
+      ...lazily<Omit<RefRecords, 'list'>>(() => refs.get(), { write: true, find: true, remove: true }),
       async *list(signal) {
         yield* (await refs.get()).list(signal);
       },

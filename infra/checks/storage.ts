@@ -68,6 +68,24 @@ export const bucketRefusesOverwrites = (template: Template): readonly string[] =
       ),
   );
 
+/** Records are replaced only by somebody who saw what is there. */
+export const bucketComparesRecords = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, BUCKET).filter(isContent),
+    'has no policy that denies creation without If-None-Match and If-Match under refs/',
+    (bucket) =>
+      policyStatements(template, bucket).some(
+        (statement) =>
+          deniesEverybody(statement) &&
+          same(statement.Action, 's3:PutObject') &&
+          same(statement.Condition ?? '', {
+            Null: { 's3:if-none-match': 'true', 's3:if-match': 'true' },
+            Bool: { 's3:ObjectCreationOperation': 'true' },
+          }) &&
+          listOf(statement.Resource).some((resource) => shown(resource).includes('/refs/*')),
+      ),
+  );
+
 export const uploadsAreAborted = (template: Template): readonly string[] =>
   unless(
     ofType(template, BUCKET).filter(isContent),

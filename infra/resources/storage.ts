@@ -72,6 +72,18 @@ export function bucketPolicy(bucketArn: Value, objectsArn: (prefix: string) => V
         Resource: [objectsArn('blobs/'), objectsArn('plans/')],
         Condition: { Null: { 's3:if-none-match': 'true' }, Bool: { 's3:ObjectCreationOperation': 'true' } },
       },
+      {
+        // Records of what tags mean are replaced, but only by somebody who saw what is there.
+        Sid: 'CompareAndSwap',
+        Effect: 'Deny',
+        Principal: '*',
+        Action: 's3:PutObject',
+        Resource: [objectsArn('refs/')],
+        Condition: {
+          Null: { 's3:if-none-match': 'true', 's3:if-match': 'true' },
+          Bool: { 's3:ObjectCreationOperation': 'true' },
+        },
+      },
     ],
   };
 }

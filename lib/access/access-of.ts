@@ -58,7 +58,7 @@ export function accessOf(settings: AccessSettings, caller: Caller): Access {
 /** What the globs of `callers` are matched with. A caller of the other kind than the settings ask for has no name. */
 function namesOf(settings: AccessSettings, caller: Caller): readonly string[] {
   if (settings.jwt === undefined) return caller.kind === 'iam' ? [caller.arn] : [];
-  return caller.kind === 'jwt' ? valuesOfClaim(caller.claims, settings.jwt.claim.name) : [];
+  return caller.kind === 'jwt' ? valuesOfClaim(caller.claims, settings.jwt.claim) : [];
 }
 
 /**

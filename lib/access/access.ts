@@ -22,7 +22,7 @@ export interface AccessSettings {
     readonly issuer: string;
     readonly audience: readonly string[];
     /** The claim that says who may call at all, and the values that may (globs); it is also what `callers` of the rules are matched with. */
-    readonly claim: { readonly name: string; readonly anyOf: readonly string[] };
+    readonly claim: { readonly name: string; readonly list?: boolean | undefined; readonly anyOf: readonly string[] };
   };
   /** None: whoever the authoriser lets in may use every repository of the configuration. */
   readonly rules: readonly AccessRule[];

@@ -9,6 +9,8 @@ const PRINCIPAL =
 
 /** OAuth writes several values into one string of these, with spaces between (RFC 8693, section 4.2). */
 const SPACED_CLAIMS: ReadonlySet<string> = new Set(['scope', 'scp']);
+/** Claims that are lists by their nature, where the configuration does not say so of another. */
+const LIST_CLAIMS: ReadonlySet<string> = new Set([...SPACED_CLAIMS, 'groups', 'roles', 'cognito:groups']);
 
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -45,11 +47,19 @@ function jwtCaller(jwt: unknown): Caller | undefined {
   return { kind: 'jwt', subject: typeof subject === 'string' ? subject.slice(0, 200) : 'unnamed', claims };
 }
 
+/** A claim of the configuration, and whether its tokens have a list there. */
+export interface ClaimName {
+  readonly name: string;
+  /** Without it: what the name says by itself (`groups`, `roles`, `cognito:groups`, `scope`, `scp` are lists). */
+  readonly list?: boolean | undefined;
+}
+
 /**
  * The values of one claim. API Gateway's HTTP APIs give every claim as text: a list as `[a b]`, numbers and truths by their digits and words; so an element
- * of a list that holds a space cannot be told from two. A claim that is something deeper has no value.
+ * of a list that holds a space cannot be told from two, nor a list of one from a name in brackets that somebody chose: a claim that is no list is taken whole.
+ * One that is something deeper has no value.
  */
-export function valuesOfClaim(claims: Readonly<Record<string, unknown>>, name: string): readonly string[] {
+export function valuesOfClaim(claims: Readonly<Record<string, unknown>>, { name, list }: ClaimName): readonly string[] {
   const claim = Object.hasOwn(claims, name) ? claims[name] : undefined;
   const whole = Array.isArray(claim) ? (claim as unknown[]) : [claim];
   const texts = whole
@@ -57,7 +67,7 @@ export function valuesOfClaim(claims: Readonly<Record<string, unknown>>, name: s
     .map(String);
   const [text] = texts;
   if (texts.length !== 1 || text === undefined || Array.isArray(claim)) return texts.filter((one) => one !== '');
-  const isList = text.startsWith('[') && text.endsWith(']');
+  const isList = (list ?? LIST_CLAIMS.has(name)) && text.startsWith('[') && text.endsWith(']');
   if (!isList && !SPACED_CLAIMS.has(name)) return text === '' ? [] : [text];
   return (isList ? text.slice(1, -1) : text).split(' ').filter((one) => one !== '');
 }

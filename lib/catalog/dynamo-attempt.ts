@@ -36,7 +36,13 @@ function failed(op: string, error: unknown): CatalogError {
     $fault,
   } = error as { name?: string; message?: string; code?: string; $fault?: string };
   const retryable = $fault !== 'client' || PASSING.test(name);
-  const why = [name, message === '' ? code : message].filter(Boolean).join(': ');
+  // A refusal names the account and the role, and messages go to callers: those words are in the cause, for the log.
+  const words = name.includes('AccessDenied')
+    ? 'the role needs the right to the table'
+    : message === ''
+      ? code
+      : message;
+  const why = [name, words].filter(Boolean).join(': ');
   const advice = retryable ? 'try again' : 'trying again will not help';
   return new CatalogError(op, `DynamoDB failed to ${op}: ${why}; ${advice}`, error, retryable);
 }

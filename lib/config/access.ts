@@ -35,6 +35,7 @@ const schema = z.strictObject(
       audience: someOf(text('an audience'), '[entrepot]', 'name the audiences whose tokens are taken'),
       claim: mapOf({
         name: text('the name of a claim, for example groups', 200),
+        list: z.boolean({ error: 'write true or false, or leave it out' }).optional(),
         anyOf: someOf(
           parsed('a value of the claim', parseCallers),
           '[platform-team]',

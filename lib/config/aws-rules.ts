@@ -35,7 +35,7 @@ export function checkForAws({ key, name, section, defaultCredentials }: Registry
       'is required where credentials are used on AWS; list the repositories that may be pulled with them, for example ["team/**"] (["**"] allows all)',
     );
   }
-  if (name === 'docker.io' && used === 'none' && isHub(endpoint) && anonymous !== 'accepted') {
+  if (isHub(name, endpoint) && used === 'none' && anonymous !== 'accepted') {
     found.add(
       ['registries', key, 'credentials'],
       "is none, but Docker Hub counts anonymous pulls by address, and Lambda's addresses are shared with strangers, so pulls would fail at random; write {secret: <Secrets Manager id>} with an account of Docker Hub, or anonymous: accepted beside it",
@@ -43,9 +43,9 @@ export function checkForAws({ key, name, section, defaultCredentials }: Registry
   }
 }
 
-/** Whether that leads to Docker Hub itself: an endpoint of one's own counts as it likes. */
-function isHub(endpoint: unknown): boolean {
-  if (endpoint === undefined) return true;
+/** Whether that leads to Docker Hub itself, whatever its name: an endpoint of one's own counts as it likes. */
+export function isHub(name: string, endpoint: unknown): boolean {
+  if (endpoint === undefined) return name === 'docker.io';
   const hub = new URL(KNOWN_REGISTRIES.get('docker.io') ?? '');
   return typeof endpoint === 'string' && URL.canParse(endpoint) && new URL(endpoint).host === hub.host;
 }

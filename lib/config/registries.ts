@@ -4,7 +4,7 @@ import { CacheError } from '../errors/cache-error.ts';
 import { parseRegistry } from '../reference/reference.ts';
 import { parseEcrHost } from '../registry/ecr-host.ts';
 import type { RegistrySettings } from '../registry/settings.ts';
-import { checkForAws } from './aws-rules.ts';
+import { checkForAws, isHub } from './aws-rules.ts';
 import { DEFAULT_MAX_CONNECTIONS, defaultCredentials, KNOWN_REGISTRIES } from './defaults.ts';
 import type { ConfigFile } from './file.ts';
 import type { Problems } from './problems.ts';
@@ -34,8 +34,8 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
     const entry = checkedEntry(key, section, found);
     const kind = defaultCredentials(name ?? key, onAws).kind;
     if (onAws) checkForAws({ key, name: name ?? key, section, defaultCredentials: kind }, found);
-    if (entry?.anonymous !== undefined && name !== 'docker.io') {
-      found.add(['registries', key, 'anonymous'], 'says something of docker.io alone; leave it out');
+    if (entry?.anonymous !== undefined && name !== 'docker.io' && !isHub(key, entry.endpoint?.href)) {
+      found.add(['registries', key, 'anonymous'], 'says something of Docker Hub alone; leave it out');
     }
     if (entry?.alias !== undefined) {
       const taken = aliases.get(entry.alias);

@@ -80,12 +80,22 @@ export const wholeNumber = (min: number, max: number, otherwise = '') => {
 export const someOf = <T extends z.ZodType>(item: T, example: string, empty: string) =>
   list(item, example).min(1, `is empty; ${empty}`);
 
-/** @throws Error unless the text is a glob pattern. */
+/** Of one part of a path in a glob: three take milliseconds on the longest names, six take seconds. */
+const MOST_STARS = 3;
+
+/** @throws Error unless the text is a glob pattern that matches in no time, whatever it is held against. */
 export function checkGlob(value: string, example: string): string {
   try {
     picomatch.makeRe(value, { strictBrackets: true });
   } catch (cause) {
     throw new Error(`${JSON.stringify(value)} is not a glob pattern; write for example ${example}`, { cause });
+  }
+  // Each star of one part multiplies the ways to match it, and what is matched is chosen by callers and registries.
+  const part = value.split('/').find((one) => one !== '**' && (one.match(/\*+|[?@!+*]\(/g) ?? []).length > MOST_STARS);
+  if (part !== undefined) {
+    throw new Error(
+      `${JSON.stringify(part)} has more than ${MOST_STARS} stars in one part of a path; use fewer, or several patterns`,
+    );
   }
   return value;
 }

@@ -25,11 +25,11 @@ interface Statement {
 export const S3_BUCKET_CHECKS: readonly Check<S3Scene>[] = [
   {
     id: 's3-policy-create-only',
-    claim: 'nobody creates an object under blobs/ or plans/ without If-None-Match',
+    claim: 'nobody creates an object under blobs/, plans/ or refs/ unconditionally',
     awsOnly: NO_POLICY,
     async run(scene, signal) {
       const told: string[] = [];
-      for (const folder of ['blobs', 'plans']) {
+      for (const folder of ['blobs', 'plans', 'refs']) {
         const key = scene.key('unconditional', folder);
         told.push(await mustRefuse(`PUT under ${folder}/`, [403], () => scene.put(key, 'doctor', {}, signal)));
         must(!(await scene.isThere(key, signal)), `${told.join('; ')}, but the object is there`);

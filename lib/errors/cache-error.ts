@@ -243,3 +243,6 @@ export class ConfigError extends CacheError {
     super(message, { op: 'read configuration', origin: 'client', retryable: false, cause });
   }
 }
+
+/** The credentials that the configuration names cannot be had: no such secret, no right to read it, nothing usable in it. No retry mends it. */
+export class CredentialsError extends ConfigError {}

@@ -17,7 +17,8 @@ import { requestKey } from './request-key.ts';
  *                          └──────────────────────────────────────────────────────────┘
  *   ACTIVE  free ──────► pullId ────────────────────────────────────────────────► free
  *
- * join and the ends are transactions over both rows, so ACTIVE names a pull that is under way, or nobody. Rows of `state` queued or running expire too,
+ * join and the ends are transactions over both rows, so ACTIVE names a pull that is under way, or nobody. A pull that began too early for an `alwaysPull` loses its
+ * ACTIVE row to the next one, and goes on. Rows of `state` queued or running expire too,
  * long after any execution is over, in case nobody ever asks for them again.
  */
 
@@ -28,10 +29,12 @@ const KEPT_AFTER_CREATION_SECONDS = 30 * DAY_SECONDS;
 const LOOKS = 5;
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** Nobody's, or of a pull that was seen to be over. */
-const FREE_OR_SEEN_ENDED = 'attribute_not_exists(pullId) OR pullId = :seenEnded';
+/** Nobody's, or of a pull that was seen to be over, or to have begun too early for this caller. */
+const FREE_OR_SEEN_LATE = 'attribute_not_exists(pullId) OR pullId = :seenLate';
 const STILL_ACTIVE = 'pullId = :id';
 const IS_NEW = 'attribute_not_exists(pk)';
+/** Its registry has not been asked yet. */
+const NOT_BEGUN = '#state = :queued';
 /** The first end stands. */
 const NOT_ENDED = '#state IN (:queued, :running)';
 const NOT_ENDED_NAMES = { '#state': 'state' };
@@ -99,7 +102,11 @@ async function join(
   for (let look = 1; look <= LOOKS; look++) {
     const active = (await table.get(key, true, op, signal))?.pullId as string | undefined;
     const standing = active === undefined ? undefined : await find(table, active, signal);
-    if (standing !== undefined && !isEnded(standing)) return { record: standing, created: standing.id === id };
+    if (standing !== undefined && !isEnded(standing)) {
+      if (!request.alwaysPull || standing.id === id) return { record: standing, created: standing.id === id };
+      const waiting = await askAsWell(table, standing.id, op, signal);
+      if (waiting !== undefined) return { record: waiting, created: false };
+    }
 
     const row = newRow(request);
     const refused = await table.transact(
@@ -107,8 +114,8 @@ async function join(
         {
           key,
           update: 'SET pullId = :id, expiresSeconds = :expiresSeconds',
-          condition: FREE_OR_SEEN_ENDED,
-          values: { ':id': id, ':seenEnded': active ?? id, ':expiresSeconds': row.expiresSeconds },
+          condition: FREE_OR_SEEN_LATE,
+          values: { ':id': id, ':seenLate': active ?? id, ':expiresSeconds': row.expiresSeconds },
         },
         { ...putOf(row), key: pullKey(id), condition: IS_NEW },
       ],
@@ -123,12 +130,29 @@ async function join(
   throw new CatalogError(op, `other callers kept changing which pull is under way while trying to ${op}; try again`);
 }
 
+/** One more caller whose question the pull will answer; undefined if it has begun, and may have asked the registry before. */
+async function askAsWell(table: Table, id: string, op: string, signal: AbortSignal): Promise<PullRecord | undefined> {
+  const outcome = await table.update(
+    {
+      key: pullKey(id),
+      update: 'SET askedMs = :nowMs',
+      condition: NOT_BEGUN,
+      names: { '#state': 'state' },
+      values: { ':queued': 'queued', ':nowMs': Date.now() },
+    },
+    op,
+    signal,
+  );
+  return isRefused(outcome) ? undefined : recordFrom(outcome);
+}
+
 const newRow = (request: PullRequest): Item => {
   const nowMs = Date.now();
   return {
     request: requestItem(request),
     state: 'queued',
     createdMs: nowMs,
+    askedMs: nowMs,
     updatedMs: nowMs,
     plans: 0,
     done: {},

@@ -59,6 +59,7 @@ export function recordFrom(item: Item): PullRecord {
     request: requestFrom(item.request as Item),
     state: item.state as PullState,
     createdMs: item.createdMs as number,
+    askedMs: item.askedMs as number,
     updatedMs: item.updatedMs as number,
     plans: item.plans as number,
     copied: copiedFrom(item.done as Record<string, readonly [number, number]>),

@@ -24,6 +24,8 @@ export interface PullFailure {
   /** The HTTP status that a caller is told. */
   readonly status: number;
   readonly retryable: boolean;
+  /** The earliest sensible moment for the next try, from the failure on, where the registry said one. */
+  readonly retryAfterMs?: number;
 }
 
 /** PULL: one pull by a workflow, from the request to its receipt. Expires some days after it ended. */
@@ -33,6 +35,8 @@ export interface PullRecord {
   readonly request: PullRequest;
   readonly state: PullState;
   readonly createdMs: number;
+  /** When the last caller came whose question it must answer: for `alwaysPull` no older resolution is good enough. */
+  readonly askedMs: number;
   /** Of the last write of any kind: a running pull that wrote nothing for long may be dead. */
   readonly updatedMs: number;
   readonly startedMs?: number;
@@ -57,7 +61,8 @@ export const isEnded = ({ state }: Pick<PullRecord, 'state'>): boolean => state 
 export interface PullRecords {
   /**
    * The pull that is under way for the same reference, platforms, attestations and `alwaysPull`, or a new one (`queued`): one conditional row per request
-   * holds the id of the active pull, so that however many ask at once one pull is created. An ended pull is never joined.
+   * holds the id of the active pull, so that however many ask at once one pull is created. An ended pull is never joined, nor, for `alwaysPull`, one that has begun:
+   * it may have asked the registry before this caller came.
    */
   join(request: PullRequest, signal: AbortSignal): Promise<{ readonly record: PullRecord; readonly created: boolean }>;
   find(id: string, signal: AbortSignal): Promise<PullRecord | undefined>;

@@ -81,12 +81,12 @@ async function send<T>(
 }
 
 function failed(op: string, error: unknown): CacheError {
-  const { name = '', message = '', $fault } = error as { name?: string; message?: string; $fault?: string };
-  const why = [name, message].filter(Boolean).join(': ');
+  // AWS's own words name the account and the role: they are in the cause, for the log.
+  const { name = 'unknown error', $fault } = error as { name?: string; $fault?: string };
   if ($fault !== 'client' || PASSING.test(name)) {
-    return new FillUnavailableError(op, `Step Functions failed to ${op}: ${why}; try again`, error);
+    return new FillUnavailableError(op, `Step Functions failed to ${op}: ${name}; try again`, error);
   }
-  return new CacheError(`Step Functions refused to ${op}: ${why}; trying again will not help`, {
+  return new CacheError(`Step Functions refused to ${op}: ${name}; trying again will not help`, {
     op,
     origin: 'catalog',
     retryable: false,

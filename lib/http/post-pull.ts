@@ -7,7 +7,7 @@ import { startDeadline } from './deadline.ts';
 import { jsonAnswer } from './http-event.ts';
 import { preferredWaitSeconds } from './prefer.ts';
 import { problemDocument } from './problem-answer.ts';
-import { usualRetryAfterSecondsOf } from './problem.ts';
+import { retryAfterSecondsOf } from './problem.ts';
 import { parsePullBody } from './request.ts';
 
 /** From the arrival of the request to its answer, whatever is slow: an HTTP API gives up after 30 s. */
@@ -37,7 +37,6 @@ export async function postPull(deps: ApiDeps, call: ApiCall): Promise<Answer> {
     return jsonAnswer(200, hit, preferenceApplied);
   }
 
-  call.metrics.add('Misses', 1);
   // However short the wait: what is asked for is started, or the caller hears that it is not.
   const record = await deps.fills.start(request, signal);
   call.logger.keep({ pullId: record.id });
@@ -57,7 +56,7 @@ async function failureAnswer(
 ): Promise<Answer> {
   const { problemOfFailure } = await import('./pull-document.ts');
   const problem = problemOfFailure(failure, id);
-  return problemDocument({ ...problem, requestId }, usualRetryAfterSecondsOf(problem.status), headers);
+  return problemDocument({ ...problem, requestId }, retryAfterSecondsOf(problem.status, failure.retryAfterMs), headers);
 }
 
 async function acceptedAnswer(record: PullRecord, headers: Headers): Promise<Answer> {

@@ -1,11 +1,14 @@
 import type { APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
+import { CacheError } from '../errors/cache-error.ts';
 import { HttpError } from './http-error.ts';
 import { jsonAnswer } from './http-event.ts';
 import { problemOf, retryAfterSecondsOf, type Problem } from './problem.ts';
 
 /** Whatever was thrown, as problem details with the headers that belong to them. */
 export function problemAnswer(error: unknown, requestId: string): APIGatewayProxyStructuredResultV2 {
-  return problemDocument(problemOf(error, requestId), retryAfterSecondsOf(error), {
+  const retryAfterMs = error instanceof CacheError ? error.retryAfterMs : undefined;
+  const problem = problemOf(error, requestId);
+  return problemDocument(problem, retryAfterSecondsOf(problem.status, retryAfterMs), {
     ...(error instanceof HttpError ? error.headers : {}),
   });
 }

@@ -45,14 +45,9 @@ export function problemOf(error: unknown, requestId: string): Problem {
   };
 }
 
-/** The seconds of `Retry-After`, for the answers that carry one. */
-export function retryAfterSecondsOf(error: unknown): number | undefined {
-  const status = statusOf(error);
-  if (!(error instanceof CacheError) || (status !== 429 && status !== 503)) return undefined;
-  if (error.retryAfterMs !== undefined) return Math.max(1, Math.ceil(error.retryAfterMs / 1000));
-  return usualRetryAfterSecondsOf(status);
+/** The seconds of `Retry-After`, for the statuses that carry one: those of `retryAfterMs`, and for 503 the usual ones where nobody said a time. */
+export function retryAfterSecondsOf(status: number, retryAfterMs: number | undefined): number | undefined {
+  if (status !== 429 && status !== 503) return undefined;
+  if (retryAfterMs !== undefined) return Math.max(1, Math.ceil(retryAfterMs / 1000));
+  return status === 503 ? RETRY_AFTER_SECONDS : undefined;
 }
-
-/** The seconds of `Retry-After` for a status, where nobody said a time. */
-export const usualRetryAfterSecondsOf = (status: number): number | undefined =>
-  status === 503 ? RETRY_AFTER_SECONDS : undefined;

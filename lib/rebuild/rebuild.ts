@@ -3,7 +3,7 @@ import { pullLeaseName } from '../catalog/keys.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Leases } from '../lock/lease.ts';
-import { formatReference, parseReference, type Reference } from '../reference/reference.ts';
+import { formatReference, parseReference, pointerOf, type Reference } from '../reference/reference.ts';
 import type { ContentStore, FoundRefRecord, RefRecord, RefRecords } from '../store/content-store.ts';
 import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
@@ -21,9 +21,9 @@ export interface RebuildDeps {
 
 /** What became of one record. */
 export type RebuiltReference =
-  /** `rebuilt`: as the record says. `partly`: some of what it calls complete is not in the bucket. `kept`: the table knows something as new or newer. */
+  /** `rebuilt`: as the record says. `partly`: some of what it calls complete is not in the bucket. `kept`: the table knows something as new or newer. `gone`: removed meanwhile. */
   | {
-      readonly outcome: 'rebuilt' | 'partly' | 'kept';
+      readonly outcome: 'rebuilt' | 'partly' | 'kept' | 'gone';
       readonly reference: string;
       readonly lost: number;
     }
@@ -31,8 +31,8 @@ export type RebuiltReference =
   | { readonly outcome: 'skipped'; readonly key: string; readonly problem: string };
 
 /**
- * Makes the rows of every record under `refs/` again, from the bucket alone: no registry is asked. Safe while pulls run, and may be repeated: each reference is
- * written under its lock, and what the table knows as new or newer stands.
+ * Makes the rows of every record under `refs/` again, from the bucket alone: no registry is asked. Safe while pulls run and tags are removed, and may be repeated:
+ * each reference is written under its lock, by the record that is there then, and what the table knows as new or newer stands.
  *
  * Links are made again because the record is the proof that the repository had what it lists (I9). A blob row gets back the trust domain that the object names; others that
  * proved to hold it will prove it again.
@@ -50,9 +50,7 @@ async function rebuildOne(deps: RebuildDeps, found: FoundRefRecord, signal: Abor
   try {
     const reference = parseReference(record.reference);
     if (formatReference(reference) !== record.reference) return skipped('names no normalised reference');
-    return (
-      (await rebuildReference(deps, reference, record, signal)) ?? skipped('is not whole in the bucket; pull it again')
-    );
+    return (await rebuildReference(deps, reference, signal)) ?? skipped('is not whole in the bucket; pull it again');
   } catch (error) {
     signal.throwIfAborted();
     // What no later try can mend is wrong with this record alone: a manifest or a name that is none.
@@ -67,14 +65,18 @@ async function rebuildOne(deps: RebuildDeps, found: FoundRefRecord, signal: Abor
 async function rebuildReference(
   deps: RebuildDeps,
   reference: Reference,
-  record: RefRecord,
   signal: AbortSignal,
 ): Promise<RebuiltReference | undefined> {
   const name = formatReference(reference);
   await using lock = await acquire(deps.leases, pullLeaseName(reference), signal);
   const held = AbortSignal.any([signal, lock.signal]);
   const { pointer } = await deps.catalog.find(reference, { consistent: true, signal: held });
-  if (pointer?.published !== undefined && pointer.generation >= record.generation) {
+  // Read again: what was listed may have been removed, or published anew, while we waited for the lock.
+  const { registry, path } = reference.repository;
+  const record = await deps.refs.find({ registry, path, pointer: pointerOf(reference) }, held);
+  if (record === undefined) return { outcome: 'gone', reference: name, lost: 0 };
+  // Generations would not tell: a new table counts from the start. What was published is as new as it says, as for the records themselves.
+  if (pointer?.published !== undefined && (pointer.publishedMs ?? 0) >= record.publishedMs) {
     return { outcome: 'kept', reference: name, lost: 0 };
   }
   const epoch = await deps.catalog.readEpoch(held);

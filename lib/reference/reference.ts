@@ -70,6 +70,9 @@ export function parseReference(text: string): Reference {
   return { repository, tag: tag ?? 'latest' };
 }
 
+/** Whether it is within the grammar of tags. */
+export const isTag = (text: unknown): text is string => typeof text === 'string' && TAG.test(text);
+
 /** @throws InvalidNameError */
 export function parseTag(text: string): string {
   if (TAG.test(text)) return text;

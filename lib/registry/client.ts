@@ -12,7 +12,7 @@ import { askInOrder } from './mirrors.ts';
 import { Session, type Sources } from './session.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { listTags } from './tags.ts';
-import { noRequests, Transport, type Caller } from './transport.ts';
+import { noRefusals, noRequests, Transport, type Caller } from './transport.ts';
 import type { FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
 
 /** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
@@ -93,6 +93,7 @@ class HttpUpstream implements Upstream {
   readonly repository: Repository;
   readonly domain: TrustDomain;
   readonly requests = noRequests();
+  readonly refusals = noRefusals();
   readonly #sources: Sources;
 
   constructor(repository: Repository, domain: TrustDomain, sources: Sources) {
@@ -131,6 +132,6 @@ class HttpUpstream implements Upstream {
   }
 
   #caller(signal: AbortSignal): Caller {
-    return { counts: this.requests, domain: this.domain, signal };
+    return { counts: this.requests, refusals: this.refusals, domain: this.domain, signal };
   }
 }

@@ -1,5 +1,5 @@
 import type { ECRClientConfig } from '@aws-sdk/client-ecr';
-import { CacheError, ConfigError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { CacheError, ConfigError, CredentialsError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { CredentialReader, IssuedCredentials } from './credentials.ts';
 import { parseEcrHost } from './ecr-host.ts';
 import type { CredentialSource, RegistrySettings } from './settings.ts';
@@ -69,7 +69,7 @@ export class EcrCredentials implements CredentialReader {
       const name = error instanceof Error ? error.name : 'unknown error';
       const message = `no ECR token for ${this.#registry}: ${name}; the role needs ecr:GetAuthorizationToken, and sts:AssumeRole where "roleArn" is set`;
       if (/AccessDenied|InvalidParameter|Credentials|UnrecognizedClient|ValidationError/.test(name)) {
-        throw new ConfigError(message, error);
+        throw new CredentialsError(message, error);
       }
       throw new UpstreamUnavailableError(OP, message, { cause: error });
     }

@@ -1,5 +1,5 @@
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import { ConfigError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { CredentialsError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { CREDENTIALS_KEPT_MS, type CredentialReader, type IssuedCredentials } from './credentials.ts';
 
 const OP = 'read credentials';
@@ -33,7 +33,7 @@ export class SecretCredentials implements CredentialReader {
     if (typeof username === 'string' && username !== '' && typeof password === 'string') {
       return { credentials: { kind: 'basic', username, password }, untilMs };
     }
-    throw new ConfigError(
+    throw new CredentialsError(
       `secret ${this.#secretId} must hold JSON with "username" and "password", or with "identityToken"`,
     );
   }
@@ -56,7 +56,7 @@ export class SecretCredentials implements CredentialReader {
       signal.throwIfAborted();
       const name = error instanceof Error ? error.name : 'unknown error';
       const message = `secret ${this.#secretId} cannot be read from Secrets Manager: ${name}`;
-      if (LASTING.has(name)) throw new ConfigError(message, error);
+      if (LASTING.has(name)) throw new CredentialsError(message, error);
       throw new UpstreamUnavailableError(OP, message, { cause: error });
     }
   }

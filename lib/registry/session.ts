@@ -1,4 +1,5 @@
-import { UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { DeniedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { PUBLIC } from '../reference/trust-domain.ts';
 import { HostRules } from './address.ts';
 import { apiUrl, Auth } from './auth.ts';
 import { discard } from './body.ts';
@@ -78,6 +79,7 @@ export class Session {
         async () => await read(await this.#askOnce(request, caller)),
       );
     } catch (error) {
+      if (error instanceof DeniedError && caller.domain !== PUBLIC) caller.refusals.credentialsRefused++;
       if (this.isMirror && error instanceof UpstreamUnavailableError) this.#restsUntilMs = Date.now() + MIRROR_REST_MS;
       throw error;
     }

@@ -1,5 +1,5 @@
 import { CacheError, UpstreamRefusedError } from '../errors/cache-error.ts';
-import { parseTag } from '../reference/reference.ts';
+import { isTag } from '../reference/reference.ts';
 import { readBounded } from './body.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
 import type { Session } from './session.ts';
@@ -79,20 +79,13 @@ async function readTags(answer: Answer, path: string, signal: AbortSignal): Prom
   const { tags } = (page ?? {}) as { tags?: unknown };
   // Go's registries write an empty list as null.
   if (tags === null) return [];
-  if (Array.isArray(tags)) return tags.filter(isTag);
-  throw new UpstreamRefusedError(OP, `${shown(answer.url)} did not answer with a list of tags, {"tags": […]}`);
-}
-
-/** What is outside the grammar cannot be pulled by that name either. */
-function isTag(tag: unknown): tag is string {
-  if (typeof tag !== 'string') return false;
-  try {
-    parseTag(tag);
-    return true;
-  } catch (error) {
-    if (error instanceof CacheError) return false;
-    throw error;
+  if (Array.isArray(tags)) {
+    // Before anything looks at each of them.
+    if (tags.length > MAX_TAGS) throw refused(path, `has more than ${MAX_TAGS} tags in one page`);
+    // What is outside the grammar cannot be pulled by that name either.
+    return tags.filter(isTag);
   }
+  throw new UpstreamRefusedError(OP, `${shown(answer.url)} did not answer with a list of tags, {"tags": […]}`);
 }
 
 /**

@@ -6,7 +6,7 @@ import type { Body } from './body.ts';
 import { createConnections, type Connections } from './connector.ts';
 import { connectionFailure } from './failure.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
-import type { RequestCounts } from './upstream.ts';
+import type { RefusalCounts, RequestCounts } from './upstream.ts';
 import { USER_AGENT } from './user-agent.ts';
 
 /** What a request is for, as the receipt counts it. No pull lists tags: they are part of the total alone. */
@@ -38,6 +38,7 @@ export interface Caller {
   /** Requests go with the credential that this names, or not at all: what they fetch is recorded as proof of it (I9). */
   readonly domain: TrustDomain;
   readonly counts: RequestCounts;
+  readonly refusals: RefusalCounts;
   readonly signal: AbortSignal;
 }
 
@@ -49,6 +50,8 @@ export const noRequests = (): RequestCounts => ({
   blob: 0,
   redirected: 0,
 });
+
+export const noRefusals = (): RefusalCounts => ({ rateLimited: 0, credentialsRefused: 0 });
 
 /** Host and path: a query may hold a signature, so it is never shown. */
 export const shown = (url: URL): string => `${url.host}${url.pathname}`;
@@ -77,7 +80,7 @@ export class Transport {
    *
    * @throws UpstreamUnavailableError if the connection failed, UpstreamRefusedError if it may not be made; the signal's reason.
    */
-  async send(question: Question, reach: Reach, { counts, signal }: Caller): Promise<Answer> {
+  async send(question: Question, reach: Reach, { counts, refusals, signal }: Caller): Promise<Answer> {
     const { op, method, url } = question;
     signal.throwIfAborted();
     const dispatcher = this.#connections.to(url, reach);
@@ -93,6 +96,7 @@ export class Transport {
         body: question.body ?? null,
         signal,
       });
+      if (answer.statusCode === 429) refusals.rateLimited++;
       // Destroying a body unread emits an error; whoever reads it is told by the read itself.
       answer.body.on('error', () => undefined);
       return {

@@ -17,6 +17,14 @@ export interface RequestCounts {
   redirected: number;
 }
 
+/** Answers that somebody must look at, retries included. */
+export interface RefusalCounts {
+  /** 429, of registry, token realm or storage. */
+  rateLimited: number;
+  /** Questions with credentials that were refused in the end (401, 403). Never counted where there are no credentials. */
+  credentialsRefused: number;
+}
+
 /** What a name means at the upstream now. */
 export interface Resolution {
   readonly digest: Digest;
@@ -38,6 +46,7 @@ export interface Upstream {
   /** What fetching here proves (I9). Fixed: once the credentials are another identity's, every request fails with a retryable error. */
   readonly domain: TrustDomain;
   readonly requests: Readonly<RequestCounts>;
+  readonly refusals: Readonly<RefusalCounts>;
 
   /**
    * What the reference means: HEAD (costs no Docker Hub pull); GET where HEAD is refused (405) or names no digest. A digest resolves to itself without a request.

@@ -112,7 +112,9 @@ export interface RefRecords {
    * @throws StoreError, also where it was rewritten meanwhile.
    */
   remove(reference: RefName, signal: AbortSignal): Promise<void>;
-  /** Every record there is. */
+  /** The record that is there now. Undefined where there is none, or what is there is no record. */
+  find(reference: RefName, signal: AbortSignal): Promise<RefRecord | undefined>;
+  /** Every record there is. What is too large for one, or none, is told as such and stops nothing. */
   list(signal: AbortSignal): AsyncIterable<FoundRefRecord>;
 }
 

@@ -46,6 +46,9 @@ export function s3RefRecords(bucket: S3Bucket): RefRecords {
         kept = await read(bucket, key, signal);
       }
     },
+    async find(reference, signal) {
+      return (await read(bucket, refKey(reference), signal))?.found.record;
+    },
     remove: (reference, signal) => remove(bucket, refKey(reference), signal),
     async *list(signal) {
       for await (const key of keysOf(bucket, signal)) {
@@ -104,24 +107,24 @@ async function read(bucket: S3Bucket, key: string, signal: AbortSignal): Promise
     const answer = await bucket.client.send(new GetObjectCommand({ Bucket: bucket.bucket, Key: key }), {
       abortSignal: signal,
     });
-    const text = await textOf(answer, where);
-    return { etag: answer.ETag ?? '', found: parseRefRecord(key, text) };
+    const text = await textOf(answer);
+    const found =
+      text === undefined
+        ? { key, problem: `has ${answer.ContentLength} bytes, a record has at most ${MAX_RECORD_BYTES}` }
+        : parseRefRecord(key, text);
+    return { etag: answer.ETag ?? '', found };
   } catch (error) {
     if (isNotFound(error)) return undefined;
     return raise(error, 'read ref record', where, signal);
   }
 }
 
-async function textOf({ Body, ContentLength = 0 }: GetObjectCommandOutput, where: string): Promise<string> {
+/** Undefined, and unread, where it is too long for a record. */
+async function textOf({ Body, ContentLength = 0 }: GetObjectCommandOutput): Promise<string | undefined> {
   if (Body === undefined) return '';
   if (ContentLength > MAX_RECORD_BYTES) {
     (Body as { destroy?: () => void }).destroy?.();
-    throw new StoreError(
-      'read ref record',
-      `${where} has ${ContentLength} bytes, a record has at most ${MAX_RECORD_BYTES}; remove what is not ours`,
-      undefined,
-      false,
-    );
+    return undefined;
   }
   return await Body.transformToString('utf8');
 }

@@ -30,12 +30,14 @@ export function describedError(error: unknown, depth = 0): Record<string, unknow
  * tokens in headers are taken out of them.
  */
 export function redacted(text: string): string {
+  // What is cut off here is cut off again below: half of a secret would not be known as one.
   return text
-    .slice(0, MAX_TEXT_CHARACTERS)
+    .slice(0, 2 * MAX_TEXT_CHARACTERS)
     .replace(/\/\/[^/\s"'?#]*@/g, '//[redacted]@')
     .replace(/\b(Basic|Bearer)\s+[\w.~+/=-]+/gi, '$1 [redacted]')
     .replace(
       /([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|token|access_token|sig|signature)=)[^&\s"']*/gi,
       '$1[redacted]',
-    );
+    )
+    .slice(0, MAX_TEXT_CHARACTERS);
 }

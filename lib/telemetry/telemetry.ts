@@ -9,14 +9,14 @@ export type MetricName =
   /** Bytes that were wanted and in the cache already. */
   | 'BytesSaved'
   | 'RegistryRequests'
-  /** Answers of registries: too many requests. */
+  /** Answers of registries, 429 (too many requests): also those that a retry made good. */
   | 'RateLimited'
   /** Tasks that found the lock of their reference held. */
   | 'LeaseWaits'
   /** From the request to the receipt of a miss. */
   | 'FillMilliseconds'
   | 'PullsFailed'
-  /** A registry refused our credentials. */
+  /** A registry refused our credentials, or they could not be read. */
   | 'CredentialsRejected'
   | 'OldestRunningPullSeconds';
 

@@ -1,5 +1,5 @@
 import type { Catalog } from '../catalog/catalog.ts';
-import { DeniedError, InvalidRequestError, RateLimitedError } from '../errors/cache-error.ts';
+import { InvalidRequestError } from '../errors/cache-error.ts';
 import type { Fills } from '../fill/fills.ts';
 import type { PullRecord, PullRecords } from '../fill/pull-record.ts';
 import { requestKey } from '../fill/request-key.ts';
@@ -8,8 +8,8 @@ import { coverage, wantedPlatforms } from '../pull/coverage.ts';
 import { limiter } from '../pull/limiter.ts';
 import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../reference/reference.ts';
-import { PUBLIC } from '../reference/trust-domain.ts';
-import type { Upstream, Upstreams } from '../registry/upstream.ts';
+import type { Upstreams } from '../registry/upstream.ts';
+import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 import { chooseTags } from './choose-tags.ts';
 import { registryPace, type RegistryPace, type RunTime } from './registry-pace.ts';
@@ -36,7 +36,7 @@ export interface WarmUpDeps {
  * Returns when all pulls have ended, or the time is over: then pulls under way are tallied as running, and go on without us.
  */
 export async function warmUp(
-  deps: WarmUpDeps,
+  outer: WarmUpDeps,
   settings: WarmupSettings,
   time: RunTime,
   tally: RunTally,
@@ -44,7 +44,13 @@ export async function warmUp(
   const pulls = limiter(settings.parallel);
   const paces = new Map<string, RegistryPace>();
   const seen = new Set<string>();
-  await Promise.all(settings.entries.map(warmEntry));
+  const upstreams = countedUpstreams(outer.upstreams, outer.metrics);
+  const deps = { ...outer, upstreams };
+  try {
+    await Promise.all(settings.entries.map(warmEntry));
+  } finally {
+    upstreams.tell();
+  }
 
   function paceOf({ registry }: Repository): RegistryPace {
     const pace = paces.get(registry) ?? registryPace(registry, time);
@@ -86,7 +92,6 @@ export async function warmUp(
     const { id, state } = record;
     const outcome = state === 'succeeded' || state === 'failed' ? state : 'running';
     tally.pulled({ reference: formatReference(request.reference), id, outcome });
-    if (record.failure?.code === 'TOOMANYREQUESTS') pace.rest();
   }
 
   /** The pull, from its start to its end. A registry that rests holds up nobody else's pulls. */
@@ -96,7 +101,10 @@ export async function warmUp(
       const record = await pulls.run(async () => {
         if (pace.isResting()) return undefined;
         time.signal.throwIfAborted();
-        return await waitForEnd(deps.records, await deps.fills.start(request, time.signal), time.signal);
+        const ended = await waitForEnd(deps.records, await deps.fills.start(request, time.signal), time.signal);
+        // Before the place is free for the next pull.
+        if (ended.failure?.code === 'TOOMANYREQUESTS') pace.rest(ended.failure.retryAfterMs);
+        return ended;
       });
       if (record !== undefined) return record;
     }
@@ -117,7 +125,8 @@ async function referencesOf(
   { repository, tags: rule }: WarmupEntry['what'] & { kind: 'repository' },
   signal: AbortSignal,
 ): Promise<readonly Reference[]> {
-  const tags = await asking(deps, repository, signal, (upstream) => upstream.listTags(signal));
+  const upstream = await deps.upstreams.open(repository, signal);
+  const tags = await upstream.listTags(signal);
   const chosen = chooseTags(tags, rule);
   if (chosen.length > 0) return chosen.map((tag) => ({ repository, tag }));
   throw new InvalidRequestError(
@@ -130,30 +139,12 @@ async function referencesOf(
 async function isCurrent(deps: WarmUpDeps, request: PullRequest, signal: AbortSignal): Promise<boolean> {
   const { reference } = request;
   const { repository } = reference;
-  const { digest } = await asking(deps, repository, signal, (upstream) => upstream.resolve(reference, signal));
+  const upstream = await deps.upstreams.open(repository, signal);
+  const { digest } = await upstream.resolve(reference, signal);
   const found = await deps.catalog.find(reference, { consistent: false, signal });
   if (found.pointer?.published !== digest) return false;
   const configured = deps.defaultPlatforms(repository.registry);
   return coverage(found, wantedPlatforms(request.platforms, configured, request.attestations)).complete;
-}
-
-/** Asks the registry, and counts what that took. */
-async function asking<T>(
-  { upstreams, metrics }: WarmUpDeps,
-  repository: Repository,
-  signal: AbortSignal,
-  question: (upstream: Upstream) => Promise<T>,
-): Promise<T> {
-  const upstream = await upstreams.open(repository, signal);
-  try {
-    return await question(upstream);
-  } catch (error) {
-    if (error instanceof RateLimitedError) metrics.add('RateLimited', 1);
-    if (error instanceof DeniedError && upstream.domain !== PUBLIC) metrics.add('CredentialsRejected', 1);
-    throw error;
-  } finally {
-    metrics.add('RegistryRequests', upstream.requests.total);
-  }
 }
 
 const tooMany = (count: number): InvalidRequestError =>

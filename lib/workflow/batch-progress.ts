@@ -1,3 +1,4 @@
+import { DeadlineError } from '../errors/cache-error.ts';
 import type { Amount, PullRecords } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -6,7 +7,8 @@ import type { Moved } from './receipt-document.ts';
 import type { CopyInput } from './task-input.ts';
 
 const REPORT_EVERY_MS = 5_000;
-const LAST_REPORT_WITHIN_MS = 3_000;
+/** After the deadline, beside the grace of a commit: within what the invocation keeps back. */
+const LAST_REPORT_WITHIN_MS = 2_000;
 
 /** What one invocation does of its batch: counted, and told to the record of the pull every few seconds. */
 export interface BatchProgress {
@@ -19,7 +21,7 @@ export interface BatchProgress {
   moved(): { readonly blobs: Moved; readonly bytes: Moved };
   /** What this invocation fetched. */
   copiedBytes(): number;
-  /** Tells the record the last word; nothing is under way when it returns. @throws CatalogError */
+  /** Tells the record the last word, within a few seconds; nothing is under way when it returns. What cannot be told is only shown too late: it throws nothing. */
   end(): Promise<void>;
 }
 
@@ -49,11 +51,12 @@ export function startBatchProgress(records: Pick<PullRecords, 'progressed'>, tas
     return records.progressed(task.id, task.batch, amount, signal);
   };
 
+  const ended = new AbortController();
   let reporting: Promise<void> | undefined;
   const timer = setInterval(() => {
     const bytes = [...underWay.values()].reduce((sum, one) => sum + one, 0);
-    // A report that fails is made good by the next one; the failure of the last one is thrown.
-    reporting ??= report(bytes, AbortSignal.timeout(REPORT_EVERY_MS))
+    // A report that fails is made good by the next one, and that of the last one by whoever ends the pull: progress decides nothing.
+    reporting ??= report(bytes, AbortSignal.any([ended.signal, AbortSignal.timeout(REPORT_EVERY_MS)]))
       .catch(() => undefined)
       .finally(() => (reporting = undefined));
   }, REPORT_EVERY_MS);
@@ -72,8 +75,9 @@ export function startBatchProgress(records: Pick<PullRecords, 'progressed'>, tas
     copiedBytes: () => now((size) => size).copied,
     async end() {
       clearInterval(timer);
+      ended.abort(new DeadlineError('the last report comes'));
       await reporting;
-      await report(0, AbortSignal.timeout(LAST_REPORT_WITHIN_MS));
+      await report(0, AbortSignal.timeout(LAST_REPORT_WITHIN_MS)).catch(() => undefined);
     },
   };
 }

@@ -1,6 +1,8 @@
+import type { BlobRow } from '../catalog/catalog.ts';
 import { RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { isEnded, type PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
 import { copier } from '../pull/copier.ts';
 import { isStopped } from '../pull/stopped.ts';
 import { startBatchProgress, total, type BatchProgress } from './batch-progress.ts';
@@ -23,7 +25,7 @@ const MAX_WAIT_MS = 900_000;
  */
 const IDLE_WAIT_MS = 90_000;
 /** For the look at what is kept, after the deadline. */
-const LOOK_WITHIN_MS = 3_000;
+const LOOK_WITHIN_MS = 2_000;
 
 /**
  * Step 6 of the pull (lib/pull/pull.ts) for one batch of the plan. Stopped by the deadline, or told by the registry to wait, it answers `partial`: every finished
@@ -31,8 +33,8 @@ const LOOK_WITHIN_MS = 3_000;
  *
  * @throws TaskError; a final one where it was called again and again and nothing came.
  */
-export const copyTask = (deps: WorkflowDeps, event: unknown, deadline: AbortSignal): Promise<CopyAnswer> =>
-  asTask(deps.metrics, async () => {
+export const copyTask = (outer: WorkflowDeps, event: unknown, deadline: AbortSignal): Promise<CopyAnswer> =>
+  asTask(outer, async (deps) => {
     const task = parseCopyTask(event);
     const record = await recordOf(deps, task.id, deadline);
     // Ended from outside: nobody waits for these blobs. The publish task sees it, too.
@@ -70,7 +72,6 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
     }
     stoppedBy = error;
   } finally {
-    deps.metrics.add('RegistryRequests', upstream.requests.total);
     deps.metrics.add('BytesCopied', batch.copiedBytes());
     await batch.end();
   }
@@ -78,23 +79,23 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   const soFar: CopyInput = { ...task, ...batch.moved(), requests };
   if (stoppedBy === undefined) return answerOf({ ...soFar, idle: 0, keptBytes: 0 }, 'done');
   const keptBytes = await keptOf(deps, blobs, batch);
-  return partialAnswer(deps, task, { ...soFar, keptBytes }, stoppedBy);
+  return partialAnswer(task, { ...soFar, keptBytes }, stoppedBy);
 }
 
-/** What checkpoints keep of the blobs that are not there yet. */
+/** What checkpoints keep of the blobs that are not there yet; 0 where the table does not say it in time: then only finished blobs are progress. */
 async function keptOf(deps: WorkflowDeps, blobs: readonly Descriptor[], batch: BatchProgress): Promise<number> {
   const digests = blobs.filter((blob) => !batch.isDone(blob)).map(({ digest }) => digest);
-  const rows = await deps.pull.catalog.findBlobs(digests, AbortSignal.timeout(LOOK_WITHIN_MS));
+  const looked = deps.pull.catalog.findBlobs(digests, AbortSignal.timeout(LOOK_WITHIN_MS));
+  const rows = await looked.catch((): ReadonlyMap<Digest, BlobRow> => new Map());
   return [...rows.values()].reduce((sum, { checkpoint }) => {
     const resumable = checkpoint?.hashState !== undefined;
     return resumable ? sum + checkpoint.partsDone * checkpoint.partBytes : sum;
   }, 0);
 }
 
-function partialAnswer(deps: WorkflowDeps, before: CopyInput, now: CopyInput, stoppedBy: unknown): CopyAnswer {
+function partialAnswer(before: CopyInput, now: CopyInput, stoppedBy: unknown): CopyAnswer {
   const waitMs = stoppedBy instanceof RateLimitedError ? stoppedBy.retryAfterMs : undefined;
   const waits = now.waits + (waitMs === undefined ? 0 : 1);
-  if (waitMs !== undefined) deps.metrics.add('RateLimited', 1);
   if (waits > MAX_WAITS) throw finalError(stoppedBy as RateLimitedError);
 
   const progress = total(now.blobs) > total(before.blobs) || now.keptBytes > before.keptBytes;

@@ -22,13 +22,15 @@ export async function succeed(
   await announceEnd(deps, ended, signal);
 }
 
-/** Tells the bus how the pull ended. A task that is repeated tells it again: it may have died before. */
+/** Tells the bus how the pull ended, unless the cache had all of it. A task that is repeated tells it again: it may have died before. */
 export async function announceEnd(
   { announcer }: Pick<WorkflowDeps, 'announcer'>,
   { id, request, receipt, failure }: PullRecord,
   signal: AbortSignal,
 ): Promise<void> {
   if (receipt !== undefined) {
+    // Nothing came in, and no pointer moved.
+    if (receipt.outcome === 'hit') return;
     await announcer.announce({ type: 'Image Cached', detail: { pullId: id, receipt } }, signal);
   } else if (failure !== undefined) {
     const reference = formatReference(request.reference);

@@ -10,8 +10,8 @@ import type { WorkflowDeps } from './workflow-deps.ts';
  *
  * @throws TaskError
  */
-export const failTask = (deps: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
-  asTask(deps.metrics, async () => {
+export const failTask = (outer: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
+  asTask(outer, async (deps) => {
     const {
       id,
       error: { Error: name, Cause: cause },
@@ -19,10 +19,7 @@ export const failTask = (deps: WorkflowDeps, event: unknown, signal: AbortSignal
     const before = await recordOf(deps, id, signal);
     const failure = failureFrom(name, cause);
     const record = await deps.records.fail(id, failure, signal);
-    if (before.state !== 'failed' && record.state === 'failed') {
-      deps.metrics.add('PullsFailed', 1);
-      if (failure.name === 'DeniedError') deps.metrics.add('CredentialsRejected', 1);
-    }
+    if (before.state !== 'failed' && record.state === 'failed') deps.metrics.add('PullsFailed', 1);
     await freeLock(deps, record.lock, signal);
     await announceEnd(deps, record, signal);
     return { id };

@@ -32,8 +32,8 @@ const MAX_PLANS = 5;
  *
  * @throws TaskError
  */
-export const planTask = (deps: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PlanAnswer> =>
-  asTask(deps.metrics, async () => {
+export const planTask = (outer: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PlanAnswer> =>
+  asTask(outer, async (deps) => {
     const { id } = parsePullTask(event);
     const record = await recordOf(deps, id, signal);
     const done: PlanAnswer = { id, outcome: 'done' };
@@ -48,27 +48,23 @@ export const planTask = (deps: WorkflowDeps, event: unknown, signal: AbortSignal
     const draft = receiptDraft(record.request.reference);
     const arrival = await askCache(deps.pull, record.request, draft, signal);
     if (arrival.hit !== undefined) {
-      await succeed(deps, record, arrival.hit, signal);
+      await succeed(deps, record, hitOrOurs(record, arrival.found, arrival.hit), signal);
       await freeLock(deps, record.lock, signal);
       return done;
     }
 
     // 2. One puller per reference from here on.
     const upstream = await deps.pull.upstreams.open(record.request.reference.repository, signal);
-    try {
-      await using lock = await lockFor(deps, record, signal);
-      const begun = await deps.records.begin(id, fenceOf(lock), signal);
-      // Ended from outside while we waited.
-      if (begun === undefined) return done;
-      const work = AbortSignal.any([signal, lock.signal]);
-      const planning = { deps, record: begun, upstream, lock, draft, arrival, signal: work };
-      const answer = await planUnderLock(planning);
-      if ('batches' in answer) await lock.letGo();
-      else await succeed(deps, begun, answer.receipt, work);
-      return 'batches' in answer ? answer : done;
-    } finally {
-      deps.metrics.add('RegistryRequests', upstream.requests.total);
-    }
+    await using lock = await lockFor(deps, record, signal);
+    const begun = await deps.records.begin(id, fenceOf(lock), signal);
+    // Ended from outside while we waited.
+    if (begun === undefined) return done;
+    const work = AbortSignal.any([signal, lock.signal]);
+    const planning = { deps, record: begun, upstream, lock, draft, arrival, signal: work };
+    const answer = await planUnderLock(planning);
+    if ('batches' in answer) await lock.letGo();
+    else await succeed(deps, begun, answer.receipt, work);
+    return 'batches' in answer ? answer : done;
   });
 
 /** A pull that holds its lock. */
@@ -91,8 +87,8 @@ async function planUnderLock(planning: Planning): Promise<Planned> {
 
   // 3. Somebody may just have finished, or have brought back what was lost.
   const now = await findRestored(deps.pull, request.reference, wanted, signal);
-  if (isAnswered(request, record.createdMs, arrival.found, now, wanted)) {
-    return { receipt: receiptOfHit(draft, now, wanted) };
+  if (isAnswered(request, record.askedMs, arrival.found, now, wanted)) {
+    return { receipt: hitOrOurs(record, now, receiptOfHit(draft, now, wanted)) };
   }
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
@@ -112,10 +108,18 @@ async function publishKnownRoot(
   { checkedMs, before, known }: Extract<Resolved, { known: object }>,
 ): Promise<Receipt> {
   draftPresent(draft, known.root, known.covered);
-  if (pointer?.published === known.root.digest) return draft.finish('hit', upstream.requests);
+  if (pointer?.published === known.root.digest) {
+    return hitOrOurs(record, { pointer }, draft.finish('hit', upstream.requests));
+  }
   const ground = { reference: record.request.reference, pointer, checkedMs, epoch, before };
   await publish(deps.pull, ground, publishedKnown(known.root, known.covered), lock, signal);
   return draft.finish('pulled', upstream.requests);
+}
+
+/** A hit, unless an earlier try of this pull moved the pointer, and died before it could say so. */
+function hitOrOurs({ startedMs }: PullRecord, { pointer }: Pick<Found, 'pointer'>, hit: Receipt): Receipt {
+  const moved = startedMs !== undefined && (pointer?.publishedMs ?? 0) >= startedMs;
+  return moved ? { ...hit, outcome: 'pulled' } : hit;
 }
 
 /** 5. What is wanted, minus what is there (and may be used, I9). */

@@ -18,8 +18,8 @@ import type { WorkflowDeps } from './workflow-deps.ts';
  *
  * @throws TaskError
  */
-export const publishTask = (deps: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
-  asTask(deps.metrics, async () => {
+export const publishTask = (outer: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
+  asTask(outer, async (deps) => {
     const task = parsePublishTask(event);
     const { id } = task;
     const record = await recordOf(deps, id, signal);

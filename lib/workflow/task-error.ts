@@ -9,13 +9,17 @@ import {
   type ErrorCode,
 } from '../errors/cache-error.ts';
 import { statusOf } from '../errors/status.ts';
-import type { Metrics } from '../telemetry/telemetry.ts';
+import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import { JsonShapeError, jsonValue, type JsonValue } from './json.ts';
+import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** What the state machine does about an error. Every other name is final. */
 export const LEASE_HELD = 'LeaseHeld';
 export const PLAN_AGAIN = 'PlanAgain';
 export const RETRYABLE = 'Retryable';
+
+/** Between two tries of a task that throws {@link RETRYABLE}: infra/workflow.ts. */
+export const LONGEST_RETRY_MS = 60_000;
 
 /** Step Functions keeps 32 KB of a cause, and Lambda writes the message into it twice. */
 const MAX_MESSAGE_CHARACTERS = 4_000;
@@ -38,13 +42,15 @@ export class TaskError extends Error {
   }
 }
 
-/** Gives back what `work` does; whatever it throws becomes a {@link TaskError}. */
-export async function asTask<T>(metrics: Metrics, work: () => Promise<T>): Promise<T> {
+/** Gives back what `work` does, and counts what it asked of registries; whatever it throws becomes a {@link TaskError}. */
+export async function asTask<T>(deps: WorkflowDeps, work: (deps: WorkflowDeps) => Promise<T>): Promise<T> {
+  const upstreams = { ...deps.pull.upstreams, ...countedUpstreams(deps.pull.upstreams, deps.metrics) };
   try {
-    return await work();
+    return await work({ ...deps, pull: { ...deps.pull, upstreams } });
   } catch (error) {
-    if (error instanceof RateLimitedError) metrics.add('RateLimited', 1);
     throw taskErrorOf(error);
+  } finally {
+    upstreams.tell();
   }
 }
 
@@ -59,7 +65,9 @@ function nameOf(error: unknown): string {
   const stale =
     error instanceof ContentSweptError || error instanceof ContentLostError || error instanceof LeaseLostError;
   if (stale) return PLAN_AGAIN;
-  return error instanceof CacheError && error.retryable ? RETRYABLE : failureOf(error).name;
+  // What the registry wants is longer than the state machine waits: the caller hears for how long, and asks again.
+  const rests = error instanceof RateLimitedError && (error.retryAfterMs ?? 0) > LONGEST_RETRY_MS;
+  return error instanceof CacheError && error.retryable && !rests ? RETRYABLE : failureOf(error).name;
 }
 
 /** The error is final, whatever it is otherwise: enough was tried. */
@@ -87,6 +95,7 @@ export function failureOf(error: unknown): PullFailure {
     ...(error.code === undefined ? {} : { code: error.code }),
     status,
     retryable: error.retryable,
+    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
   };
 }
 
@@ -119,12 +128,14 @@ const CODES: readonly ErrorCode[] = [
 
 function failureIn(document: JsonValue): PullFailure {
   const code = document.get('code');
+  const retryAfterMs = document.get('retryAfterMs');
   return {
     name: bounded(document.get('name').text(), MAX_NAME_CHARACTERS),
     message: bounded(document.get('message').text(), MAX_MESSAGE_CHARACTERS),
     ...(code.isAbsent ? {} : { code: code.oneOf(...CODES) }),
     status: document.get('status').count(),
     retryable: document.get('retryable').flag(),
+    ...(retryAfterMs.isAbsent ? {} : { retryAfterMs: retryAfterMs.count() }),
   };
 }
 

@@ -25,10 +25,15 @@ export const parsePublishTask = (event: unknown): PublishTask =>
   }));
 
 export const parseFailTask = (event: unknown): FailTask =>
-  parsed(event, (task) => ({
-    id: task.get('id').text(),
-    error: { Error: task.get('error').get('Error').text(), Cause: task.get('error').get('Cause').text() },
-  }));
+  parsed(event, (task) => {
+    const error = task.get('error');
+    const cause = error.get('Cause');
+    // The language demands `Error` alone: https://states-language.net/spec.html#errors
+    return {
+      id: task.get('id').text(),
+      error: { Error: error.get('Error').text(), Cause: cause.isAbsent ? '' : cause.text() },
+    };
+  });
 
 function copyInputFrom(task: JsonValue): CopyInput {
   const [blobs, bytes, requests] = [task.get('blobs'), task.get('bytes'), task.get('requests')];

@@ -61,12 +61,22 @@ export async function coldStartSection(bench: Bench): Promise<void> {
   }
   printTitle(`Cold start: medians of ${rounds * STARTS_PER_ROUND} fresh processes each, taken in turns`);
   printStarts(contenders, starts, 'naive');
+  requireTargets(starts.get('entrepot api') ?? [], starts.get('naive') ?? []);
   const traced = await start(api.folder, true);
   const clients = clientsLoaded(api, traced);
   printTitle('What import and first hit load');
   console.log(`  ${filesLoaded(api, traced).length} files of the bundle; clients in them: ${clients.join(', ')}`);
   const early = clients.filter((client) => !EAGER_CLIENTS.includes(client));
   if (early.length > 0) throw new Error(`a hit of the API loads ${early.join(', ')}: it must not`);
+}
+
+/** @throws Error where a cold start takes a larger share of the naive bundle's than it may. */
+function requireTargets(own: readonly ColdStart[], floors: readonly ColdStart[]): void {
+  for (const moment of ['imported', 'answered'] as const) {
+    const ratio = median(own.map((one, i) => one[moment].wallMs / (floors[i] ?? one)[moment].wallMs));
+    if (ratio > TARGETS[moment])
+      throw new Error(`${moment}: ${ratio.toFixed(2)} × naive, at most ${TARGETS[moment]} ×`);
+  }
 }
 
 async function emptyHandler(folder: string): Promise<Contender> {

@@ -45,13 +45,16 @@ function joins(table: () => TableUnderTest): void {
       request: { ...request, alwaysPull: true },
       state: 'queued',
       createdMs: record.createdMs,
+      askedMs: record.createdMs,
       updatedMs: record.createdMs,
       plans: 0,
       copied: amount(0, 0),
     });
     assert.ok(record.createdMs >= beforeMs && record.createdMs <= Date.now());
     assert.deepEqual(await records.find(record.id, forever), record);
-    assert.deepEqual(await records.join({ ...request, alwaysPull: true }, forever), { record, created: false });
+    const joined = await records.join({ ...request, alwaysPull: true }, forever);
+    assert.deepEqual(joined, { record: { ...record, askedMs: joined.record.askedMs }, created: false });
+    assert.ok(joined.record.askedMs >= record.askedMs);
     const { expiresSeconds } = (await table().row(pullKey(record.id)))!;
     assert.equal(expiresSeconds, Math.ceil(record.createdMs / 1000) + 30 * DAY_SECONDS);
   });
@@ -85,6 +88,23 @@ function joins(table: () => TableUnderTest): void {
     const ids = new Set([id]);
     for (const other of others) ids.add((await created(records, other)).id);
     assert.equal(ids.size, others.length + 1);
+  });
+
+  test('alwaysPull: one that has begun may have asked the registry before, and is not joined; it ends by itself', async () => {
+    await using reach = await table().reach();
+    const records = recordsAt(table(), reach);
+    const request = { ...freshRequest(), alwaysPull: true };
+    const first = await created(records, request);
+    await records.begin(first.id, fenceOf(first.id), forever);
+    const racers = await Promise.all(Array.from({ length: 8 }, () => records.join(request, forever)));
+    assert.equal(racers.filter((one) => one.created).length, 1);
+    const second = racers[0]!.record;
+    assert.ok(racers.every(({ record }) => record.id === second.id && record.id !== first.id));
+    assert.equal((await records.succeed(first.id, receiptOf(request), forever)).state, 'succeeded');
+    // The end of the first leaves the second where it is found.
+    assert.equal((await records.join(request, forever)).record.id, second.id);
+    await records.begin(second.id, fenceOf(second.id), forever);
+    assert.notEqual((await records.join(request, forever)).record.id, second.id);
   });
 
   test('an ended pull is never joined: the next one asks anew', async () => {

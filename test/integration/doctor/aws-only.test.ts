@@ -91,7 +91,7 @@ const bucket = (id: string, ...canned: Canned[]) => look(S3_BUCKET_CHECKS, id, o
 const denied: Canned = { status: 403, body: '<Error><Code>AccessDenied</Code><Message>no</Message></Error>' };
 
 test('objects without If-None-Match are refused', async () => {
-  await bucket('s3-policy-create-only', { method: 'PUT', path: /\/(?:blobs|plans)\/doctor-/, ...denied });
+  await bucket('s3-policy-create-only', { method: 'PUT', path: /\/(?:blobs|plans|refs)\/doctor-/, ...denied });
   // The embedded S3 has no policy: it takes them.
   await contradicted(bucket('s3-policy-create-only', { method: 'PUT', path: /\/blobs\//, ...denied }));
   await contradicted(bucket('s3-policy-create-only'));

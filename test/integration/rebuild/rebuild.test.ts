@@ -4,6 +4,8 @@ import { unmarshall } from '@aws-sdk/util-dynamodb';
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { hexOf } from '../../../lib/oci/digest.ts';
+import { removeTag } from '../../../lib/pull/remove-tag.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
 import { rebuild, type RebuiltReference } from '../../../lib/rebuild/rebuild.ts';
 import { openCache, rawS3, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
@@ -136,6 +138,57 @@ test('of an index, the platforms that are whole are complete again', async () =>
   assert.equal(upstream.requests.length, 0);
   const healed = await cache.pull(`${REGISTRY}/team/multi@${multi.root.digest}`);
   assert.deepEqual([healed.outcome, healed.blobs.copied], ['pulled', 1]);
+});
+
+/** Lets something happen between the listing of the records and the lock of each. */
+const rebuiltAfter = (meanwhile: () => Promise<unknown>): Promise<RebuiltReference[]> => {
+  const { pull } = cache.services;
+  const refs = {
+    ...pull.refs,
+    async *list(until: AbortSignal) {
+      const found = await Array.fromAsync(pull.refs.list(until));
+      await meanwhile();
+      yield* found;
+    },
+  };
+  return Array.fromAsync(rebuild({ ...pull, refs }, signal));
+};
+const outcomeOf = (all: readonly RebuiltReference[], name: string): string | undefined =>
+  all.find((one) => one.outcome !== 'skipped' && one.reference === name)?.outcome;
+
+test('what a pull publishes meanwhile stands, though a new table counts its generations from the start', async () => {
+  const name = `${REGISTRY}/team/meanwhile:v1`;
+  const [old, newer] = ['one', 'two'].map((one) => noiseImage({ name: `meanwhile ${one}` }));
+  for (const image of [single, old!]) {
+    upstream.addImage('team/meanwhile', upstreamImage(image, 'v1'));
+    await cache.pull(name, { alwaysPull: true });
+  }
+  await loseTheTable();
+  upstream.addImage('team/meanwhile', upstreamImage(newer!, 'v1'));
+  const outcomes = await rebuiltAfter(() => cache.pull(name));
+  assert.equal(outcomeOf(outcomes, name), 'kept');
+  const { pointer } = await cache.services.catalog.find(parseReference(name), { consistent: true, signal });
+  assert.equal(pointer?.published, newer!.root.digest);
+});
+
+test('a tag that is removed meanwhile stays removed', async () => {
+  const name = `${REGISTRY}/team/removed:v1`;
+  upstream.addImage('team/removed', upstreamImage(noiseImage({ name: 'removed' }), 'v1'));
+  await cache.pull(name);
+  const outcomes = await rebuiltAfter(() => removeTag(cache.services.pull, parseReference(name), signal));
+  assert.equal(outcomeOf(outcomes, name), 'gone');
+  const { pointer } = await cache.services.catalog.find(parseReference(name), { consistent: true, signal });
+  assert.equal(pointer?.published, undefined);
+});
+
+test('an object that is too large for a record stops nothing', async () => {
+  const s3 = rawS3(bench.stack);
+  const Key = 'refs/large/large/large.json';
+  const Body = Buffer.alloc(1024 * 1024 + 1, ' ');
+  await s3.send(new PutObjectCommand({ Bucket: bench.stack.bucket, Key, Body }));
+  s3.destroy();
+  const found = (await rebuilt()).find((one) => one.outcome === 'skipped' && one.key === Key);
+  assert.match(found?.outcome === 'skipped' ? found.problem : '', /has 1048577 bytes, a record has at most/);
 });
 
 test('a pull that published meanwhile is newer than the record of a late holder', async () => {

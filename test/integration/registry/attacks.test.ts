@@ -10,7 +10,7 @@ import { CREDENTIALS_KEPT_MS } from '../../../lib/registry/credentials.ts';
 import { Session } from '../../../lib/registry/session.ts';
 import type { RegistrySettings } from '../../../lib/registry/settings.ts';
 import { Tokens, type TokenPurpose } from '../../../lib/registry/tokens.ts';
-import { noRequests, Transport } from '../../../lib/registry/transport.ts';
+import { noRefusals, noRequests, Transport } from '../../../lib/registry/transport.ts';
 import type { Upstream } from '../../../lib/registry/upstream.ts';
 import { when, type TestUpstream } from '../../support/upstream/upstream.ts';
 import {
@@ -100,7 +100,7 @@ test('a secret that is rotated while a pull is under way is the same identity', 
   assert.deepEqual(await readBlob(repository, blob), blob.bytes);
 });
 
-const caller = { counts: noRequests(), domain: PUBLIC, signal: new AbortController().signal };
+const caller = { counts: noRequests(), refusals: noRefusals(), domain: PUBLIC, signal: new AbortController().signal };
 
 function settingsOf(upstream: TestUpstream): RegistrySettings {
   return {

@@ -57,6 +57,16 @@ test('of a Link only the query counts: never another host, scheme or repository'
   }
 });
 
+test('a page of nonsense is looked at in no time, and one of too many entries not at all', async () => {
+  const upstream = await upstreamForTest();
+  upstream.fault(answering(json({ name: PATH, tags: Array.from({ length: 50_000 }, () => '') })));
+  const repository = await openRepository(upstream.origin);
+  assert.deepEqual(await repository.listTags(soon()), []);
+  upstream.clearFaults();
+  upstream.fault(answering(json({ name: PATH, tags: Array.from({ length: 50_001 }, () => '') })));
+  await assert.rejects(repository.listTags(soon()), /has more than 50000 tags in one page/);
+});
+
 test('no tags, no Link, other links, tags outside the grammar', async () => {
   const cases: [Answer, string[]][] = [
     [json({ tags: null }), []],

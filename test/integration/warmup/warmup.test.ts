@@ -200,6 +200,19 @@ describe('a registry that limits our requests', () => {
     assert.ok(warmups.failed.get(`${ONE}/patient/f:v1`) instanceof RateLimitedError);
   });
 
+  test('for GET alone, as Docker Hub does, is left alone until the time that it said', async () => {
+    for (const name of ['a', 'b', 'c']) addImage(one, `hub/${name}`, 'v1');
+    one.fault(when({ kind: 'manifest', method: 'GET' }, { status: 429, headers: { 'retry-after': '3600' } }));
+    const entries = ['a', 'b', 'c'].map((name) => ({ reference: `${ONE}/hub/${name}:v1` }));
+    const summary = await warmups.run(warmupOf(entries, 1), TIME);
+    assert.deepEqual(
+      summary.pulls.map(({ outcome }) => outcome),
+      ['failed'],
+    );
+    assert.equal(summary.failures.length, 2);
+    assert.equal(one.requests.filter(({ kind, method }) => kind === 'manifest' && method === 'GET').length, 1);
+  });
+
   test('again and again is left alone', async () => {
     for (const name of ['a', 'b']) addImage(one, `stubborn/${name}`, 'v1');
     one.fault(when({ kind: 'manifest' }, { status: 429, headers: { 'retry-after': '0' } }));

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { CatalogError } from '../../../lib/errors/cache-error.ts';
 import { endAbandoned } from '../../../lib/fill/abandoned.ts';
+import type { PullRecord } from '../../../lib/fill/pull-record.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
+import { failTask } from '../../../lib/workflow/fail-task.ts';
 import { planTask } from '../../../lib/workflow/plan-task.ts';
 import { publishTask } from '../../../lib/workflow/publish-task.ts';
 import { multiArchImage, noiseImage, noiseLayer } from '../../support/images.ts';
@@ -98,7 +100,29 @@ test('alwaysPull follows a tag that moved, and is a hit where it did not', async
   bench.pull.offer(second, 'team/moving');
   const moved = await bench.succeeds(reference, { alwaysPull: true });
   assert.deepEqual([moved.outcome, moved.digest], ['pulled', second.root.digest]);
+  const announced = bench.announced.length;
   assert.equal((await bench.succeeds(reference, { alwaysPull: true })).outcome, 'hit');
+  assert.equal(bench.announced.length, announced, 'nothing came in: nothing is announced');
+});
+
+test('alwaysPull: what is pushed while its blobs are copied is pulled by the next caller, who joins nothing older', async () => {
+  const reference = bench.pull.offer(noiseImage({ name: 'pushed first', layerBytes: [40_000] }), 'team/pushed');
+  const second = noiseImage({ name: 'pushed second', layerBytes: [41_000] });
+  let later: PullRecord | undefined;
+  bench.meddling.before = async (name) => {
+    if (name !== 'copy' || later !== undefined) return undefined;
+    bench.pull.offer(second, 'team/pushed');
+    later = await bench.start(reference, { alwaysPull: true });
+    // Still waiting for the lock: one more who asks now is answered by the same.
+    assert.equal((await bench.start(reference, { alwaysPull: true })).id, later.id);
+    return undefined;
+  };
+  const first = await bench.start(reference, { alwaysPull: true });
+  assert.equal((await bench.ended(first)).receipt?.outcome, 'pulled');
+  assert.ok(later !== undefined && later.id !== first.id);
+  const { receipt } = await bench.ended(later);
+  assert.deepEqual([receipt?.outcome, receipt?.digest], ['pulled', second.root.digest]);
+  await bench.pull.assertClean();
 });
 
 test('300 blobs, each fetched once, in batches', async () => {
@@ -152,7 +176,8 @@ test('a platform that is missing, and a registry that refuses us, end the pull a
   bench.pull.upstream.fault(when({ kind: 'manifest' }, { status: 403 }));
   const denied = await bench.fails(reference);
   assert.deepEqual([denied.failure?.name, denied.failure?.status], ['DeniedError', 403]);
-  assert.equal(bench.counted.get('CredentialsRejected'), 1);
+  // Nobody’s credentials were refused: there are none.
+  assert.equal(bench.counted.get('CredentialsRejected'), undefined);
   assert.deepEqual(
     bench.executions.slice(-2).map(({ status, error }) => [status, error]),
     [
@@ -164,6 +189,58 @@ test('a platform that is missing, and a registry that refuses us, end the pull a
   // A failed pull never stands in the way of the next.
   bench.pull.upstream.clearFaults();
   assert.equal((await bench.succeeds(reference)).outcome, 'pulled');
+});
+
+test('a registry that wants a longer rest than the state machine waits ends the pull, which says for how long', async () => {
+  const reference = bench.pull.offer(multiArchImage({ name: 'rests' }), 'team/rests');
+  const limited = { status: 429, headers: { 'retry-after': '3600' } };
+  bench.pull.upstream.fault(when({ kind: 'manifest', method: 'GET' }, limited));
+  const { failure } = await bench.fails(reference);
+  assert.deepEqual([failure?.code, failure?.status, failure?.retryAfterMs], ['TOOMANYREQUESTS', 429, 3_600_000]);
+  assert.equal(bench.countOf('plan'), 1);
+  assert.equal(gets('manifest'), 1);
+  assert.equal(bench.counted.get('RateLimited'), 1);
+});
+
+test('a failure of which only the name is known ends the pull, and frees its request', async () => {
+  const reference = bench.pull.offer(noiseImage({ name: 'nameless' }), 'team/nameless');
+  bench.meddling.before = (name) => (name === 'plan' ? { errorType: 'States.Timeout', errorMessage: '' } : undefined);
+  const record = await bench.fails(reference);
+  assert.equal(record.failure?.name, 'WorkflowError');
+  for (const error of [{ Error: 'States.Timeout' }, { Error: 'States.Timeout', Cause: null }]) {
+    const started = await bench.deps.records.join(
+      { reference: parseReference(reference), platforms: [], alwaysPull: true, attestations: true },
+      forever,
+    );
+    await failTask(bench.deps, { id: started.record.id, error }, forever);
+    assert.equal((await bench.deps.records.find(started.record.id, forever))?.failure?.name, 'WorkflowError');
+  }
+});
+
+test('a plan that moved the pointer and died before it said so is told as a pull, not as a hit', async () => {
+  const image = noiseImage({ name: 'moved and died' });
+  await bench.succeeds(bench.pull.offer(image, 'team/died', 'v1'));
+  bench.announced.length = 0;
+  const { records } = bench.deps;
+  const succeed = records.succeed.bind(records);
+  let lost = false;
+  Object.assign(records, {
+    succeed: (...given: Parameters<typeof succeed>) => {
+      if (lost) return succeed(...given);
+      lost = true;
+      return Promise.reject(new CatalogError('end pull', 'killed before it was written'));
+    },
+  });
+  try {
+    const receipt = await bench.succeeds(bench.pull.offer(image, 'team/died', 'v2'));
+    assert.equal(receipt.outcome, 'pulled');
+    assert.deepEqual(
+      bench.announced.map(({ type }) => type),
+      ['Image Cached'],
+    );
+  } finally {
+    Object.assign(records, { succeed });
+  }
 });
 
 test('a repository outside "allow", or of no configured registry, is NAME_UNKNOWN', async () => {

@@ -99,13 +99,22 @@ describe('the values of a claim', () => {
     ['admin', true, ['true']],
     ['scope', 'pull validate', ['pull', 'validate']],
     ['scp', '[pull validate]', ['pull', 'validate']],
+    // Chosen by whoever has the account: the name of nobody else.
+    ['cognito:username', '[alice]', ['[alice]']],
+    ['team', '[ops dev]', ['[ops dev]']],
   ];
   for (const [name, claim, values] of cases) {
-    test(`${name}: ${JSON.stringify(claim)}`, () => assert.deepEqual(valuesOfClaim({ [name]: claim }, name), values));
+    test(`${name}: ${JSON.stringify(claim)}`, () =>
+      assert.deepEqual(valuesOfClaim({ [name]: claim }, { name }), values));
   }
 
+  test('are a list where the configuration says so, and none where it says that', () => {
+    assert.deepEqual(valuesOfClaim({ team: '[ops dev]' }, { name: 'team', list: true }), ['ops', 'dev']);
+    assert.deepEqual(valuesOfClaim({ groups: '[ops dev]' }, { name: 'groups', list: false }), ['[ops dev]']);
+  });
+
   test('are the token’s own: nothing that every object has', () => {
-    assert.deepEqual(valuesOfClaim({}, 'constructor'), []);
-    assert.deepEqual(valuesOfClaim({}, '__proto__'), []);
+    assert.deepEqual(valuesOfClaim({}, { name: 'constructor' }), []);
+    assert.deepEqual(valuesOfClaim({}, { name: '__proto__' }), []);
   });
 });

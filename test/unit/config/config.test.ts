@@ -261,6 +261,10 @@ describe('a registry of the file', () => {
     const noFile = problemsOf(() => loadConfig(LAMBDA, folder));
     assert.equal(noFile.length, 1);
     assert.match(noFile[0] ?? '', refused);
+    // By another name it is the same Docker Hub.
+    const renamed = 'hub.example.test: {endpoint: https://registry-1.docker.io';
+    assertProblem(`registries: {${renamed}}}`, /"hub\.example\.test"\.credentials: is none, but Docker Hub/, LAMBDA);
+    assert.ok(load(`registries: {${renamed}, anonymous: accepted}}`, LAMBDA).registries.has('hub.example.test'));
     for (const entry of [
       '{anonymous: accepted}',
       '{credentials: {secret: hub}, allow: ["**"]}',
@@ -269,7 +273,7 @@ describe('a registry of the file', () => {
       assert.ok(load(hub(entry), LAMBDA).registries.has('docker.io'), entry);
     }
     assertProblem(hub('{anonymous: yes}'), /anonymous: write accepted, or leave it out/);
-    assertProblem('registries: {quay.io: {anonymous: accepted}}', /anonymous: says something of docker\.io alone/);
+    assertProblem('registries: {quay.io: {anonymous: accepted}}', /anonymous: says something of Docker Hub alone/);
   });
 
   test('what is packaged for AWS is checked as on Lambda, without a bucket or a table', () => {

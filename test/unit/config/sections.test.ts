@@ -113,7 +113,10 @@ describe('access', () => {
     const withClaim = (claim: object): object => ({ access: { jwt: { ...jwt, claim } } });
     assertProblem(withClaim({ name: 'groups' }), /access\.jwt\.claim\.anyOf: expected a list/);
     assertProblem(withClaim({ name: 'groups', anyOf: [] }), /anyOf: is empty; name the values of the claim/);
-    assertProblem(withClaim({ ...jwt.claim, all: true }), /claim\.all: unknown key; the known ones are name, anyOf/);
+    assertProblem(
+      withClaim({ ...jwt.claim, all: true }),
+      /claim\.all: unknown key; the known ones are name, list, anyOf/,
+    );
     assertProblem({ access: { jwt: { ...jwt, audience: [] } } }, /audience: is empty/);
     assertProblem({ access: { jwt: null } }, /access\.jwt: expected a map, found nothing/);
     for (const issuer of ['http://login.example.test', 'login', 'https://a.test/?x', 'https://a@b.test']) {
@@ -137,6 +140,7 @@ describe('access', () => {
     );
     assertProblem(rule([role], ['index.docker.io/**']), /not the name of a configured registry \(docker\.io, /);
     assertProblem(rule(['{arn:a'], ['**']), /is not a glob pattern/);
+    assertProblem(rule(['arn:*'], ['ghcr.io/org/*-*-*-*-svc']), /has more than 3 stars in one part of a path/);
     assertProblem({ access: { rule: [] } }, /^access\.rule: unknown key; the known ones are jwt, rules/);
   });
 

@@ -9,6 +9,7 @@ const {
   ConfigError,
   ContentLostError,
   ContentMismatchError,
+  CredentialsError,
   DeadlineError,
   DeniedError,
   FillUnavailableError,
@@ -59,6 +60,7 @@ const table = [
   [new ForbiddenError(OP, WHY), 'DENIED', 'client', false],
   [new DeadlineError(WHY), undefined, 'client', true],
   [new ConfigError(WHY), undefined, 'client', false],
+  [new CredentialsError(WHY), undefined, 'client', false],
 ] as const;
 
 for (const [error, code, origin, retryable] of table) {

@@ -11,6 +11,7 @@ const record = (more: Partial<PullRecord>): PullRecord => ({
   request: requestOf('alpine'),
   state: 'running',
   createdMs: PLANNED_MS - 500,
+  askedMs: PLANNED_MS - 500,
   updatedMs: PLANNED_MS,
   plans: 1,
   plannedMs: PLANNED_MS,

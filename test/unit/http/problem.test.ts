@@ -57,12 +57,12 @@ describe('the status of each error', () => {
 });
 
 test('Retry-After is what the upstream said, in whole seconds; without a word only for 503', () => {
-  assert.equal(retryAfterSecondsOf(new RateLimitedError('x', 'x', 1500)), 2);
-  assert.equal(retryAfterSecondsOf(new RateLimitedError('x', 'x', 0)), 1);
-  assert.equal(retryAfterSecondsOf(new RateLimitedError('x', 'x')), undefined);
-  assert.equal(retryAfterSecondsOf(new CatalogError('x', 'x')), 5);
-  assert.equal(retryAfterSecondsOf(new DeniedError('x', 'x')), undefined);
-  assert.equal(retryAfterSecondsOf(new Error('x')), undefined);
+  assert.equal(retryAfterSecondsOf(429, 1500), 2);
+  assert.equal(retryAfterSecondsOf(429, 0), 1);
+  assert.equal(retryAfterSecondsOf(429, undefined), undefined);
+  assert.equal(retryAfterSecondsOf(503, undefined), 5);
+  assert.equal(retryAfterSecondsOf(503, 60_000), 60);
+  assert.equal(retryAfterSecondsOf(403, 1500), undefined);
 });
 
 test('a problem has everything that a caller may know', () => {

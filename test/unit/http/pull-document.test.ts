@@ -17,6 +17,7 @@ const QUEUED: PullRecord = {
   },
   state: 'queued',
   createdMs: 1_000,
+  askedMs: 1_000,
   updatedMs: 2_000,
   plans: 0,
   copied: { blobs: 0, bytes: 0 },

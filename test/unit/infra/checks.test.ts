@@ -92,6 +92,12 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     changed(`${bucketPolicy}.1.Principal`, { AWS: '123456789012' }),
     without('BucketPolicy'),
   ],
+  bucketComparesRecords: [
+    without(`${bucketPolicy}.2`),
+    without(`${bucketPolicy}.2.Condition.Null`),
+    without(`${bucketPolicy}.2.Condition.Bool`),
+    changed(`${bucketPolicy}.2.Effect`, 'Allow'),
+  ],
   uploadsAreAborted: [
     without('Bucket.Properties.LifecycleConfiguration.Rules.0'),
     changed('Bucket.Properties.LifecycleConfiguration.Rules.0.Status', 'Disabled'),

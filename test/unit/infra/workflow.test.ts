@@ -101,6 +101,16 @@ describe('1,000 blobs, in as many batches as there can be,', () => {
     assert.ok(events <= MOST_EVENTS, `${events} events`);
   });
 
+  test('fit into the history when every batch is tried as often as it may be', () => {
+    const { CopyBatches } = workflowDefinition().States;
+    assert.ok(CopyBatches?.Type === 'Map');
+    const { Copy } = CopyBatches.ItemProcessor.States;
+    assert.ok(Copy?.Type === 'Task');
+    const retries = (Copy.Retry as readonly Retrier[]).reduce((sum, { MaxAttempts }) => sum + MaxAttempts, 0);
+    const events = 50 + batches * (once + retries * RETRY_EVENTS);
+    assert.ok(events <= MOST_EVENTS, `${events} events`);
+  });
+
   test('fit into the history even when they are planned five times, with a partial round for each batch', () => {
     const events = 5 * (TASK_EVENTS * 2 + batches * (once + round));
     assert.ok(events <= MOST_EVENTS, `${events} events`);

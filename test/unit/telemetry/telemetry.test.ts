@@ -161,6 +161,9 @@ describe('an error in the log', () => {
     assert.ok(JSON.stringify(describedError(deep)).length < 50_000);
     assert.equal((describedError(many).errors as unknown[]).length, 20);
     assert.equal(redacted('x'.repeat(100_000)).length, 4096);
+    // Where the text is cut, a secret must not lose what it is known by.
+    const across = redacted(`${'x'.repeat(4070)} https://user:hunter2-very-long@registry.example.test/`);
+    assert.doesNotMatch(across, /hunter2/);
   });
 });
 

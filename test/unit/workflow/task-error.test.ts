@@ -14,7 +14,7 @@ import {
   StoreError,
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
-import { asTask, failureFrom, failureOf, finalError, taskErrorOf } from '../../../lib/workflow/task-error.ts';
+import { failureFrom, failureOf, finalError, taskErrorOf } from '../../../lib/workflow/task-error.ts';
 
 /** As Lambda writes an error down for Step Functions. */
 const causeOf = (error: Error): string =>
@@ -103,12 +103,11 @@ describe('what no task threw', () => {
   }
 });
 
-test('registries that limit us are counted where a task fails for it', async () => {
-  const counted: string[] = [];
-  const metrics = { add: (name: string) => void counted.push(name) };
-  await assert.rejects(
-    asTask(metrics, () => Promise.reject(new RateLimitedError('read', 'later'))),
-    { name: 'Retryable' },
+test('a rest that a registry asks for is a retry while the state machine waits that long, and else the end, which says for how long', () => {
+  const limited = (retryAfterMs?: number) => taskErrorOf(new RateLimitedError('read', 'later', retryAfterMs));
+  assert.deepEqual(
+    [limited().name, limited(60_000).name, limited(60_001).name],
+    ['Retryable', 'Retryable', 'RateLimitedError'],
   );
-  assert.deepEqual(counted, ['RateLimited']);
+  assert.equal(failureFrom('RateLimitedError', causeOf(limited(90_000))).retryAfterMs, 90_000);
 });

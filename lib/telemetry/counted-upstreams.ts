@@ -1,0 +1,36 @@
+import { CredentialsError } from '../errors/cache-error.ts';
+import type { Upstream, Upstreams } from '../registry/upstream.ts';
+import type { Metrics } from './telemetry.ts';
+
+/** The registries as they are, and what came of asking them. */
+export interface CountedUpstreams extends Pick<Upstreams, 'open'> {
+  /** Counts what was asked and refused since they were made. Once, when nothing is under way any more. */
+  tell(): void;
+}
+
+/** Sees every upstream that is opened, so that a call which fails has still told what it sent. */
+export function countedUpstreams(upstreams: Pick<Upstreams, 'open'>, metrics: Metrics): CountedUpstreams {
+  const opened: Pick<Upstream, 'requests' | 'refusals'>[] = [];
+  let unreadable = 0;
+  return {
+    async open(repository, signal) {
+      try {
+        const upstream = await upstreams.open(repository, signal);
+        opened.push(upstream);
+        return upstream;
+      } catch (error) {
+        if (error instanceof CredentialsError) unreadable++;
+        throw error;
+      }
+    },
+    tell() {
+      const counted = {
+        RegistryRequests: opened.reduce((sum, { requests }) => sum + requests.total, 0),
+        RateLimited: opened.reduce((sum, { refusals }) => sum + refusals.rateLimited, 0),
+        CredentialsRejected: opened.reduce((sum, { refusals }) => sum + refusals.credentialsRefused, unreadable),
+      };
+      for (const [name, count] of Object.entries(counted))
+        if (count > 0) metrics.add(name as keyof typeof counted, count);
+    },
+  };
+}
