@@ -1,16 +1,24 @@
 import { ConfigError } from '../lib/errors/cache-error.ts';
 import { packageCommand } from './packaging/command.ts';
 import { osls } from './packaging/osls.ts';
+import type { PackageOptions } from './packaging/package-application.ts';
 
 /*
  * npm run deploy [-- --stage NAME --region REGION --param name=value …]: packages, and deploys with the AWS credentials of the environment. See docs/deploy.md.
  */
-process.exitCode = await packageCommand('deploy', async (options) => {
+process.exitCode = await packageCommand('deploy', { check: regionOf, next: deploy });
+
+/** osls would fall back to a region that nobody chose. */
+function regionOf({ region, environment }: PackageOptions): string {
+  const chosen = region ?? environment.AWS_REGION;
+  if (chosen === undefined || chosen === '') throw new ConfigError('no region: set AWS_REGION, or add --region');
+  return chosen;
+}
+
+async function deploy(options: PackageOptions): Promise<void> {
   const { folder, stage, environment, signal } = options;
-  const region = options.region ?? environment.AWS_REGION;
-  // osls would fall back to a region that nobody chose.
-  if (region === undefined || region === '') throw new ConfigError('no region: set AWS_REGION, or add --region');
+  const region = regionOf(options);
   const parameters = options.parameters.flatMap((parameter) => ['--param', parameter]);
   const args = ['deploy', '--package', '.serverless', '--stage', stage, '--region', region, ...parameters];
   console.log(`\n${(await osls(args, { folder, environment, signal })).trim()}`);
-});
+}

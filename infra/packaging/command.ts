@@ -9,8 +9,15 @@ const WRONG_CONFIGURATION = 2;
 const WRONG_USE = 64;
 const USAGE = '[-- --stage NAME --region REGION --param name=value …]';
 
-/** Packages what the command line asks for, prints what it made, and then does `next`, if there is one. The exit status. */
-export async function packageCommand(name: string, next?: (options: PackageOptions) => Promise<void>): Promise<number> {
+/** What a command does besides packaging. */
+interface Around {
+  /** Before anything is made. @throws ConfigError */
+  readonly check?: (options: PackageOptions) => void;
+  readonly next?: (options: PackageOptions) => Promise<void>;
+}
+
+/** Packages what the command line asks for, prints what it made, and then does what comes next. The exit status. */
+export async function packageCommand(name: string, { check, next }: Around = {}): Promise<number> {
   const interrupted = new AbortController();
   process.once('SIGINT', () => {
     interrupted.abort(new Error('interrupted'));
@@ -23,6 +30,7 @@ export async function packageCommand(name: string, next?: (options: PackageOptio
     return WRONG_USE;
   }
   try {
+    check?.(options);
     await packageAndTell(options);
     await next?.(options);
     return 0;
