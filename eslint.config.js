@@ -42,13 +42,29 @@ const BELOW = {
   ],
   warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'fill', 'telemetry'],
   access: ['errors', 'reference'],
+  'mirror-config': ['errors', 'registry'],
   telemetry: ['errors', 'pull', 'fill', 'reference', 'registry'],
+  serve: [
+    'errors',
+    'clock',
+    'oci',
+    'reference',
+    'store',
+    'catalog',
+    'lock',
+    'registry',
+    'pull',
+    'fill',
+    'access',
+    'telemetry',
+    'validate',
+  ],
   rebuild: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
-  config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup'],
+  config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup', 'serve'],
   events: ['errors', 'reference', 'registry', 'pull', 'fill', 'config', 'http', 'telemetry'],
   lambda: ['errors', 'config', 'http', 'telemetry', 'workflow'],
   doctor: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'fill', 'telemetry', 'access', 'config', 'http'],
-  http: ['errors', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate'],
+  http: ['errors', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate', 'serve'],
 };
 const ALL = [...Object.keys(BELOW), 'cli'];
 /** Files of a backend: known to lib/services.ts, and to one another, alone. */
@@ -115,7 +131,7 @@ export default tseslint.config(
   ...['errors', 'clock', 'oci', 'reference', 'config', 'events'].map((folder) =>
     direction(folder, awsClients, undici, middy),
   ),
-  ...['pull', 'validate', 'workflow', 'warmup', 'access', 'rebuild'].map((folder) =>
+  ...['pull', 'validate', 'workflow', 'warmup', 'access', 'rebuild', 'mirror-config', 'serve'].map((folder) =>
     direction(folder, awsClients, undici, middy, backends),
   ),
   ...['store', 'catalog', 'lock', 'fill', 'telemetry', 'doctor'].map((folder) =>

@@ -14,8 +14,9 @@ import type { Platform } from './oci/platform.ts';
 import type { PullDeps, PullLimits } from './pull/pull-request.ts';
 import { allowRule } from './registry/allow.ts';
 import type { Upstreams } from './registry/upstream.ts';
-import type { ContentStore, Plans, RefRecords } from './store/content-store.ts';
+import type { ContentStore, Plans, Presigner, RefRecords } from './store/content-store.ts';
 import type { S3ClientOptions } from './store/s3-client.ts';
+import { s3Presigner } from './store/s3-presign.ts';
 import type { Announcer } from './telemetry/telemetry.ts';
 import type { WarmupRuns } from './warmup/warmup-runs.ts';
 
@@ -32,6 +33,8 @@ export interface StoreConnection {
   readonly bus?: string;
   /** True where the variables of the environment lead S3 to an endpoint without a host name for each bucket. */
   readonly s3PathStyle?: boolean;
+  /** That endpoint, for URLs that are signed for clients. */
+  readonly s3Endpoint?: string;
   /** The embedded stack's S3. */
   readonly s3?: S3ClientOptions;
   /** The embedded stack's DynamoDB. */
@@ -54,6 +57,8 @@ export interface Services extends AsyncDisposable {
   /** The records of the pulls of workflows. */
   readonly records: PullRecords;
   readonly plans: Plans;
+  /** Signs URLs of blobs, with the credentials of the table's client. */
+  readonly presigner: Presigner;
   /** Starts pulls elsewhere. Its first use throws ConfigError where no state machine is named. */
   readonly fills: Fills;
   /** The same for the executions themselves. */
@@ -113,6 +118,7 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     },
     records,
     plans,
+    presigner: presignerOf(config, connection, client),
     workflowLeases,
     ...openWorkflow(connection, { records, leases: workflowLeases }, opened),
     warmupRuns: lazily<WarmupRuns>(
@@ -126,6 +132,22 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** For the endpoint that the configuration names, or the one that S3 is reached at. */
+function presignerOf(
+  { serve: { blobEndpoint } }: Config,
+  { bucket, s3, s3Endpoint }: StoreConnection,
+  { config: client }: ReturnType<typeof dynamoClient>,
+): Presigner {
+  const reached = s3?.endpoint ?? s3Endpoint;
+  const endpoint = blobEndpoint ?? (typeof reached === 'string' ? new URL(reached) : undefined);
+  return s3Presigner({
+    bucket,
+    region: () => client.region(),
+    credentials: () => client.credentials(),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  });
 }
 
 /** Everything in the bucket, over one client. */

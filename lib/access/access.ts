@@ -9,7 +9,7 @@ export type Caller =
 
 /** One line of `access.rules`: whoever matches `callers` may use what matches `repositories`. */
 export interface AccessRule {
-  /** Globs over the ARN of the caller, or over the values of the configured claim of a JWT. */
+  /** Globs over the ARN of the caller, or over the values of the configured claim of a JWT; and over `user:<name>` and `group:<name>` of users with a password. */
   readonly callers: readonly string[];
   /** Globs over `<registry>/<repository>`. */
   readonly repositories: readonly string[];

@@ -14,6 +14,8 @@ export interface Pointer {
   readonly publishedMs?: number;
   /** What was published before: still servable. */
   readonly previous?: Digest;
+  /** When the upstream said that there is no such name; a later resolution takes it back. Epoch milliseconds. */
+  readonly missingMs?: number;
   /** Grows with each publish. */
   readonly generation: number;
 }
@@ -52,7 +54,12 @@ export interface Found {
 }
 
 /** LINK: this repository may serve this digest. */
-export type Link = Descriptor;
+export interface Link extends Descriptor {
+  /** Of a manifest: a publish said that its content has landed, too. Content that is found to be lost later does not take it back. */
+  readonly landed?: boolean;
+  /** Of an index that was linked before its content landed: the tag that led to it. */
+  readonly via?: string;
+}
 
 /** BLOB: one digest, whoever has it. */
 export interface BlobRow {
@@ -117,6 +124,17 @@ export interface Catalog {
     digests: readonly Digest[],
     signal: AbortSignal,
   ): Promise<ReadonlyMap<Digest, Link>>;
+  /** What the name means, without its root: one read. */
+  findPointer(
+    reference: Reference,
+    options: { consistent: boolean; signal: AbortSignal },
+  ): Promise<Pointer | undefined>;
+  /** Whether this repository may serve the digest, and whether it is there: one read. */
+  findContent(
+    repository: Repository,
+    digest: Digest,
+    options: { consistent: boolean; signal: AbortSignal },
+  ): Promise<{ readonly link?: Link; readonly blob?: BlobRow }>;
   /** The rows of the digests that have one. Consistent. */
   findBlobs(digests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, BlobRow>>;
   /** The sweep epoch: a publish holds only while it stands. */
@@ -147,6 +165,8 @@ export interface Catalog {
 
   /** Idempotent, in batches. */
   writeLinks(repository: Repository, links: readonly Link[], signal: AbortSignal): Promise<void>;
+  /** Links content before a publish does: that of a manifest that is about to land, or of a blob. What a publish said of it stays. */
+  linkEarly(repository: Repository, link: Omit<Link, 'landed'>, signal: AbortSignal): Promise<void>;
   /** Idempotent, in batches. */
   writeUses(uses: readonly Use[], signal: AbortSignal): Promise<void>;
   /** Every use of the digest. */
@@ -164,6 +184,8 @@ export interface Catalog {
     lock: Fence,
     signal: AbortSignal,
   ): Promise<void>;
+  /** The upstream says that there is no such name. What is published stays. @throws LeaseLostError */
+  recordMissing(reference: Reference, missingMs: number, lock: Fence, signal: AbortSignal): Promise<void>;
   /** Makes it visible, in one transaction that holds only if the lock is still ours (I3). Returns the pointer as it stands now. @throws LeaseLostError */
   publish(publication: Publication, lock: Fence, signal: AbortSignal): Promise<Pointer>;
 
@@ -174,6 +196,8 @@ export interface Catalog {
   images(signal: AbortSignal): AsyncIterable<CachedReference>;
   /** The repositories that have, or had, content, in the order of their names; those after `after`. */
   repositories(after: Repository | undefined, signal: AbortSignal): AsyncIterable<Repository>;
+  /** The tags that mean something in one repository, in order; those after `after`. */
+  tagsOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<string>;
   /** What is published in one repository, in the order of the pointers (digests, as `@…`, among the tags); those after `after`. */
   imagesOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<CachedReference>;
 }

@@ -7,8 +7,26 @@ import { linkKey, repoKey, rootKey, useKey } from './keys.ts';
 export function graphWrites(table: Table) {
   return {
     async writeLinks(repository, links, signal) {
-      const rows = links.map(({ digest, mediaType, size }) => ({ ...linkKey(repository, digest), mediaType, size }));
+      const rows = links.map(({ digest, mediaType, size, landed, via }) => ({
+        ...linkKey(repository, digest),
+        mediaType,
+        size,
+        landed,
+        via,
+      }));
       await table.putAll([...rows, { ...repoKey(repository) }], 'write links', signal);
+    },
+    async linkEarly(repository, { digest, mediaType, size, via }, signal) {
+      await table.update(
+        {
+          key: linkKey(repository, digest),
+          update: `SET mediaType = :mediaType, #size = :size${via === undefined ? '' : ', via = :via'}`,
+          names: { '#size': 'size' },
+          values: { ':mediaType': mediaType, ':size': size, ':via': via },
+        },
+        'link content',
+        signal,
+      );
     },
     async writeUses(uses, signal) {
       const rows = uses.map((use) => ({ ...useKey(use.digest, use.root, use.child) }));

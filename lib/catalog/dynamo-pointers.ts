@@ -19,11 +19,21 @@ export function pointerWrites(table: Table) {
     async recordResolution(reference, resolved, checkedMs, lock, signal) {
       const moved: Update = {
         key: tagKey(reference),
-        update: 'SET resolved = :resolved, checkedMs = :checkedMs',
+        update: 'SET resolved = :resolved, checkedMs = :checkedMs REMOVE missingMs',
         values: { ':resolved': resolved, ':checkedMs': checkedMs },
       };
       const failed = await table.transact([stillHeld(lock), moved], 'record a resolution', signal);
       if (failed !== undefined) throw lost(lock, 'record a resolution');
+    },
+
+    async recordMissing(reference, missingMs, lock, signal) {
+      const missing: Update = {
+        key: tagKey(reference),
+        update: 'SET missingMs = :missingMs',
+        values: { ':missingMs': missingMs },
+      };
+      const failed = await table.transact([stillHeld(lock), missing], 'record a missing name', signal);
+      if (failed !== undefined) throw lost(lock, 'record a missing name');
     },
 
     async removeTag(reference, lock, signal) {
@@ -89,7 +99,8 @@ const pointerUpdate = ({ reference, pointer: seen }: Publication, pointer: Point
   key: tagKey(reference),
   update:
     'SET resolved = :published, published = :published, publishedMs = :publishedMs, checkedMs = :checkedMs, generation = :next' +
-    (pointer.previous === undefined ? '' : ', previous = :previous'),
+    (pointer.previous === undefined ? '' : ', previous = :previous') +
+    ' REMOVE missingMs',
   condition: POINTER_UNCHANGED,
   values: {
     ':published': pointer.published,

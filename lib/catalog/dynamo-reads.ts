@@ -1,5 +1,5 @@
 import { isDigest, type Digest } from '../oci/digest.ts';
-import type { Reference, Repository } from '../reference/reference.ts';
+import { isTag, type Reference, type Repository } from '../reference/reference.ts';
 import type { CachedReference, Catalog, Found } from './catalog.ts';
 import type { Table } from './dynamo-table.ts';
 import { blobFrom, digests, linkFrom, pointerFrom, rootFrom, useFrom } from './items.ts';
@@ -59,6 +59,27 @@ export function reads(table: Table) {
       const pointer = pointerFrom(row);
       if (pointer.published === undefined) return { pointer };
       return { pointer, ...(await findRoot(reference.repository, pointer.published, consistent, signal)) };
+    },
+    async findPointer(reference, { consistent, signal }) {
+      const row = await table.get(tagKey(reference), consistent, 'find a reference', signal);
+      return row === undefined ? undefined : pointerFrom(row);
+    },
+    async findContent(repository, digest, { consistent, signal }) {
+      const keys = [linkKey(repository, digest), blobKey(digest)];
+      const rows = await table.getAll(keys, consistent, 'find content', signal);
+      const blob = rows.find((row) => row.sk === 'BLOB');
+      const link = rows.find((row) => row.sk !== 'BLOB');
+      return {
+        ...(link === undefined ? {} : { link: linkFrom(link) }),
+        ...(blob === undefined ? {} : { blob: blobFrom(blob) }),
+      };
+    },
+    async *tagsOf(repository, after, signal) {
+      for await (const row of table.query(tagPartition(repository), 'list tags', signal, after)) {
+        const name = row.sk as string;
+        const { resolved, published } = pointerFrom(row);
+        if (isTag(name) && (published ?? resolved) !== undefined) yield name;
+      }
     },
     findRoot: (repository, digest, signal) => findRoot(repository, digest, true, signal),
     async findLinks(repository, wanted, signal) {

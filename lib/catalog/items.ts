@@ -18,6 +18,7 @@ export function pointerFrom(item: Item): Pointer {
     published: item.published as Digest | undefined,
     publishedMs: item.publishedMs as number | undefined,
     previous: item.previous as Digest | undefined,
+    missingMs: item.missingMs as number | undefined,
     generation: (item.generation as number | undefined) ?? 0,
   });
 }
@@ -116,11 +117,14 @@ export function foreignItem(foreign: readonly ForeignLayer[], entries: number): 
   return texts;
 }
 
-export const linkFrom = (item: Item): Link => ({
-  digest: item.sk as Digest,
-  mediaType: item.mediaType as string,
-  size: item.size as number,
-});
+export const linkFrom = (item: Item): Link =>
+  defined({
+    digest: item.sk as Digest,
+    mediaType: item.mediaType as string,
+    size: item.size as number,
+    landed: item.landed as boolean | undefined,
+    via: item.via as string | undefined,
+  });
 
 export function blobFrom(item: Item): BlobRow {
   return defined({

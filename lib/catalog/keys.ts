@@ -6,9 +6,9 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *
  *   kind   pk                           sk                     attributes
  *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
- *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, generation
+ *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, missingMs, generation
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), complete{}, contents{}, foreign{}, usedDay
- *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size
+ *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via
  *          LINK#<registry>/<repository> root:<digest>          complete{}: entries of that root that this repository may serve
  *   BLOB   BLOB#<digest>                BLOB                   size, state, domains{}, etag, crc32, distrustedEtag, checkpoint, committedBy, + lease
  *   USE    USE#<digest>                 <root>#<child>

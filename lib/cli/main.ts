@@ -1,12 +1,14 @@
 import manifest from '../../package.json' with { type: 'json' };
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander';
 import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
+import { CLIENTS, type Client } from '../mirror-config/clients.ts';
 import { parsePlatform, type Platform } from '../oci/platform.ts';
 import { parseReference } from '../reference/reference.ts';
 import type { OpenCache } from './cache.ts';
 import type { DoctorOptions } from './doctor.ts';
 import { listImages } from './images.ts';
 import { listenForInterruption } from './interruption.ts';
+import type { MirrorConfigOptions } from './mirror-config.ts';
 import { EXIT, processOutput, tolerateClosedPipes, type ExitCode, type Output } from './output.ts';
 import { pullImages, type NamedRequest } from './pull.ts';
 import { rebuildTable } from './rebuild.ts';
@@ -30,6 +32,8 @@ interface LocalCommand extends JsonOption {
   readonly port: number;
   readonly caller: string;
 }
+
+type MirrorConfigCommand = Omit<MirrorConfigOptions, 'force'> & JsonOption & { readonly force?: true };
 
 /** Runs the command line and sets the exit code of the process: 0 done, 1 failed or partial, 2 usage or configuration. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -101,6 +105,17 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
       finish(await attempt(output, [], run));
     });
   program
+    .command('serve')
+    .description('answer docker, podman and containerd on loopback, from the cache and through it')
+    .option('--port <number>', 'on 127.0.0.1; 0 is any free one', parsePort, 5000)
+    .option(...json)
+    .action(async ({ port, json }: { port: number; json?: true }) => {
+      const output = processOutput(json === true);
+      const run = async (signal: AbortSignal): Promise<ExitCode> =>
+        (await import('./serve.ts')).runServe({ port }, output, signal);
+      finish(await attempt(output, [], run));
+    });
+  program
     .command('local')
     .description('run the embedded S3 and DynamoDB until Ctrl-C, with --all the whole application')
     .option('--all', 'also the HTTP API, functions, workflow, events and schedules')
@@ -111,6 +126,20 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
       const output = processOutput(json === true);
       const run = async (signal: AbortSignal): Promise<ExitCode> =>
         (await import('./local.ts')).runLocal({ all: all === true, port, caller }, output, signal);
+      finish(await attempt(output, [], run));
+    });
+  program
+    .command('mirror-config')
+    .description('print what makes containerd, Docker or Podman pull from the cache: docs/clients.md')
+    .addArgument(new Argument('<client>', 'podman is also Buildah, skopeo and CRI-O').choices(CLIENTS))
+    .option('--url <https://…>', 'of the registry endpoint, as the client reaches it', 'http://127.0.0.1:5000')
+    .option('--output <folder>', 'write the files into it')
+    .option('--force', 'with --output: replace files that differ')
+    .option(...json)
+    .action(async (client: Client, { json, force, ...options }: MirrorConfigCommand) => {
+      const output = processOutput(json === true);
+      const run = async (): Promise<ExitCode> =>
+        (await import('./mirror-config.ts')).runMirrorConfig(client, { ...options, force: force === true }, output);
       finish(await attempt(output, [], run));
     });
   return program;

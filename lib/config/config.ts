@@ -10,6 +10,8 @@ import { readConfigFile } from './file.ts';
 import { storeOf, type StoreLocation } from './location.ts';
 import { problems, type Problems } from './problems.ts';
 import { registriesOf, sectionsOf } from './registries.ts';
+import { serveOf } from './serve.ts';
+import type { ServeSettings } from '../serve/settings.ts';
 import { limitsSchema } from './schema.ts';
 import { issuesOf } from './schema-parts.ts';
 import { warmupsOf } from './warmups.ts';
@@ -40,6 +42,8 @@ export interface Config {
   readonly access: AccessSettings;
   readonly warmups: readonly WarmupSettings[];
   readonly events: EventSettings;
+  /** How container runtimes are served. */
+  readonly serve: ServeSettings;
   readonly store: StoreLocation;
   /** Docker's `config.json`, whether or not it exists. Undefined where the environment names no home. */
   readonly dockerConfigPath: string | undefined;
@@ -74,6 +78,7 @@ export function loadConfig(
   const access = accessOf(file.access, names, found);
   const warmups = warmupsOf(file.warmups, { checked: registries, named: names }, found);
   const events = eventsOf(file.events, names, found);
+  const serve = serveOf(file.serve, { kind: 'none' }, found);
   const store = storeOf(variable, cwd, onLambda, found);
   found.throwIfAny(file.path);
 
@@ -85,6 +90,7 @@ export function loadConfig(
     access: frozen(access),
     warmups: frozen(warmups),
     events: frozen(events),
+    serve: Object.freeze(serve),
     store: Object.freeze(store),
     dockerConfigPath:
       dockerFolder === undefined

@@ -19,13 +19,14 @@ export interface ConfigFile {
   readonly access: unknown;
   readonly warmups: unknown;
   readonly events: unknown;
+  readonly serve: unknown;
 }
 
 /** Reads the file at `path`; what is wrong with it as a whole goes to `found`. */
 export function readConfigFile(path: string, mustExist: boolean, found: Problems): ConfigFile {
   const folder = dirname(path);
-  const none = { registries: undefined, limits: undefined, access: undefined, warmups: undefined, events: undefined };
-  const nothing = { path: undefined, folder, ...none };
+  const sections = { registries: undefined, limits: undefined, access: undefined, warmups: undefined };
+  const nothing = { path: undefined, folder, ...sections, events: undefined, serve: undefined };
   let source: string;
   try {
     source = readTextFile(path, MAX_FILE_BYTES);
@@ -41,10 +42,10 @@ export function readConfigFile(path: string, mustExist: boolean, found: Problems
     found.add(issue.path, issue.message);
   }
   // Each section is checked even where another one is wrong: all problems are listed at once.
-  const { registries, limits, access, warmups, events } = document as Partial<Record<string, unknown>>;
+  const { registries, limits, access, warmups, events, serve } = document as Partial<Record<string, unknown>>;
   // The key with nothing below it names no registry; the built-in list is for a file without the key.
   const named = registries === null ? {} : registries;
-  return { path, folder, registries: isMap(named) ? named : undefined, limits, access, warmups, events };
+  return { path, folder, registries: isMap(named) ? named : undefined, limits, access, warmups, events, serve };
 }
 
 const isMap = (value: unknown): value is Record<string, unknown> =>

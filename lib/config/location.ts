@@ -12,6 +12,8 @@ export type StoreLocation =
       readonly table: string;
       /** True where S3 is reached at an endpoint of the environment: such servers rarely have a host name for each bucket. */
       readonly s3PathStyle: boolean;
+      /** That endpoint. */
+      readonly s3Endpoint?: string;
       /** ARN of the state machine that pulls. */
       readonly stateMachine?: string;
       /** Name of the event bus. */
@@ -28,14 +30,15 @@ export function storeOf(
   const bucket = variable('ENTREPOT_BUCKET');
   const table = variable('ENTREPOT_TABLE');
   if (bucket !== undefined && table !== undefined) {
-    const s3PathStyle = (variable('AWS_ENDPOINT_URL_S3') ?? variable('AWS_ENDPOINT_URL')) !== undefined;
+    const s3Endpoint = variable('AWS_ENDPOINT_URL_S3') ?? variable('AWS_ENDPOINT_URL');
     const stateMachine = variable('ENTREPOT_STATE_MACHINE');
     const bus = variable('ENTREPOT_BUS');
     return {
       kind: 'aws',
       bucket,
       table,
-      s3PathStyle,
+      s3PathStyle: s3Endpoint !== undefined,
+      ...(s3Endpoint === undefined ? {} : { s3Endpoint }),
       ...(stateMachine === undefined ? {} : { stateMachine }),
       ...(bus === undefined ? {} : { bus }),
     };

@@ -7,7 +7,7 @@ import { LIMITS, type LimitName } from './defaults.ts';
 import { checkGlob, expected, list, parsed, strictMap, text, wholeNumber } from './schema-parts.ts';
 
 /** Scheme, host and port alone. */
-function parseOrigin(value: string): URL {
+export function parseOrigin(value: string): URL {
   if (!URL.canParse(value)) throw new Error('is not a URL; write https://host[:port]');
   const url = new URL(value);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') {
@@ -169,6 +169,7 @@ export const fileSchema = z.strictObject(
     access: z.unknown().optional(),
     warmups: z.unknown().optional(),
     events: z.unknown().optional(),
+    serve: z.unknown().optional(),
   },
   strictMap,
 );

@@ -216,6 +216,39 @@ export class FillUnavailableError extends CacheError {
   }
 }
 
+/** More callers than this process takes at once. */
+export class BusyError extends CacheError {
+  constructor(op: string, message: string, retryAfterMs = 2_000) {
+    super(message, { op, origin: 'catalog', retryable: true, retryAfterMs });
+  }
+}
+
+/** The pull that should bring a blob ended without it: for what the upstream said, or for a fault that may pass. */
+export class FillFailedError extends CacheError {
+  /** What whoever asked is told. */
+  readonly status: number;
+
+  constructor(message: string, failure?: FilledBadly) {
+    super(message, {
+      ...(failure?.code === undefined ? {} : { code: failure.code }),
+      op: 'wait for blob',
+      origin: 'upstream',
+      retryable: failure?.retryable ?? true,
+      ...(failure?.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
+    });
+    this.status = failure?.status ?? 503;
+  }
+}
+
+/** What is known of a pull that failed. */
+interface FilledBadly {
+  readonly message: string;
+  readonly code?: ErrorCode;
+  readonly status: number;
+  readonly retryable: boolean;
+  readonly retryAfterMs?: number;
+}
+
 /** Nobody that we know calls. */
 export class UnauthenticatedError extends CacheError {
   constructor(message: string) {

@@ -103,7 +103,8 @@ async function join(
     const active = (await table.get(key, true, op, signal))?.pullId as string | undefined;
     const standing = active === undefined ? undefined : await find(table, active, signal);
     if (standing !== undefined && !isEnded(standing)) {
-      if (!request.alwaysPull || standing.id === id) return { record: standing, created: standing.id === id };
+      const isInTime = !request.alwaysPull && standing.askedMs >= (request.resolvedSinceMs ?? 0);
+      if (isInTime || standing.id === id) return { record: standing, created: standing.id === id };
       const waiting = await askAsWell(table, standing.id, op, signal);
       if (waiting !== undefined) return { record: waiting, created: false };
     }

@@ -18,11 +18,18 @@ const MOST_INFLATED_BYTES = 16 * 1024 * 1024;
 const MOST_MESSAGE_CHARACTERS = 4_000;
 
 /** The request as it is stored: {@link requestFrom} gives back an equal one. */
-export const requestItem = ({ reference, platforms, alwaysPull, attestations }: PullRequest): Item => ({
+export const requestItem = ({
+  reference,
+  platforms,
+  alwaysPull,
+  attestations,
+  resolvedSinceMs,
+}: PullRequest): Item => ({
   reference: formatReference(reference),
   platforms,
   alwaysPull,
   attestations,
+  ...(resolvedSinceMs === undefined ? {} : { resolvedSinceMs }),
 });
 
 const requestFrom = (item: Item): PullRequest => ({
@@ -30,6 +37,7 @@ const requestFrom = (item: Item): PullRequest => ({
   platforms: item.platforms as Platform[],
   alwaysPull: item.alwaysPull as boolean,
   attestations: item.attestations as boolean,
+  ...(item.resolvedSinceMs === undefined ? {} : { resolvedSinceMs: item.resolvedSinceMs as number }),
 });
 
 /** Deflated JSON. Of an image with so many platforms that even this is too large, the receipt lists fewer. */

@@ -62,7 +62,7 @@ export interface PullRecords {
   /**
    * The pull that is under way for the same reference, platforms, attestations and `alwaysPull`, or a new one (`queued`): one conditional row per request
    * holds the id of the active pull, so that however many ask at once one pull is created. An ended pull is never joined, nor, for `alwaysPull`, one that has begun:
-   * it may have asked the registry before this caller came.
+   * it may have asked the registry before this caller came; nor, with `resolvedSinceMs`, one that was asked for before.
    */
   join(request: PullRequest, signal: AbortSignal): Promise<{ readonly record: PullRecord; readonly created: boolean }>;
   find(id: string, signal: AbortSignal): Promise<PullRecord | undefined>;

@@ -8,9 +8,10 @@ import { formatRepository, pointerOf } from '../reference/reference.ts';
  *
  * `linux/arm64` and `linux/arm64/v8` differ, because the first takes every variant. A tag beside a digest means nothing.
  */
-export function requestKey({ reference, platforms, attestations, alwaysPull }: PullRequest): string {
+export function requestKey({ reference, platforms, attestations, alwaysPull, resolvedSinceMs }: PullRequest): string {
   const distinct = [...new Set(platforms.map(exact))].sort();
   const said = [formatRepository(reference.repository), pointerOf(reference), distinct, attestations, alwaysPull];
+  if (resolvedSinceMs !== undefined) said.push('as resolved');
   return createHash('sha256').update(JSON.stringify(said)).digest('hex');
 }
 

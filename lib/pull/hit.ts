@@ -33,7 +33,7 @@ export async function askCache(
   const configured = deps.defaultPlatforms(reference.repository.registry);
   const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
   const found = await deps.catalog.find(reference, { consistent: false, signal });
-  if (request.alwaysPull || !isCached(found, wanted)) return { wanted, found };
+  if (request.alwaysPull || isBehind(request, found) || !isCached(found, wanted)) return { wanted, found };
   return { wanted, found, hit: receiptOfHit(draft, found, wanted) };
 }
 
@@ -46,6 +46,10 @@ export async function findHit(deps: HitDeps, request: PullRequest, signal: Abort
   const { hit } = await askCache(deps, request, receiptDraft(request.reference), signal);
   return hit;
 }
+
+/** What is published is known not to be what the name means, and the request is about that. */
+const isBehind = ({ resolvedSinceMs, reference }: PullRequest, { pointer }: Found): boolean =>
+  resolvedSinceMs !== undefined && reference.digest === undefined && pointer?.resolved !== pointer?.published;
 
 /** The cache has a complete answer that this repository may serve. */
 export const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } =>
@@ -62,7 +66,7 @@ export function isAnswered(
   now: Found,
   wanted: Wanted,
 ): now is Found & { root: Root } {
-  if (!isCached(now, wanted)) return false;
+  if (!isCached(now, wanted) || isBehind(request, now)) return false;
   if (!request.alwaysPull) return true;
   const { resolved, published, checkedMs = 0 } = now.pointer ?? {};
   return resolved === published && checkedMs > arrivedMs && checkedMs !== arrived.pointer?.checkedMs;

@@ -43,7 +43,8 @@ export async function linkContent(
   content: PlannedContent,
   signal: AbortSignal,
 ): Promise<void> {
-  await deps.catalog.writeLinks(repository, [...content.blobs, ...content.manifests, content.root], signal);
+  const landed = [...content.manifests, content.root].map((manifest) => ({ ...manifest, landed: true }));
+  await deps.catalog.writeLinks(repository, [...content.blobs, ...landed], signal);
   await deps.catalog.writeUses(usesOf(content), signal);
 }
 

@@ -12,6 +12,11 @@ export interface PullRequest {
   readonly platforms: readonly Platform[];
   /** Ask the upstream what the name means, even where the cache knows an answer. */
   readonly alwaysPull: boolean;
+  /**
+   * What the catalogue knows the name to mean since then (epoch milliseconds) is good enough: the registry was asked under the lock a moment ago. But what was
+   * published before is not: serving asks so for the image behind a tag that moved.
+   */
+  readonly resolvedSinceMs?: number;
   /** Whether attestations go along with the manifests that they describe. */
   readonly attestations: boolean;
 }

@@ -91,7 +91,15 @@ async function land({ deps, upstream, request, wanted, now, lock, draft, signal 
   const epoch = await deps.catalog.readEpoch(signal);
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
-  const { checkedMs, before, known, manifest } = await resolveRoot(deps, upstream, reference, wanted, lock, signal);
+  const { checkedMs, before, known, manifest } = await resolveRoot(
+    deps,
+    upstream,
+    request,
+    now.pointer,
+    wanted,
+    lock,
+    signal,
+  );
   const ground = { reference, pointer: now.pointer, checkedMs, epoch, before };
   if (known !== undefined) {
     draftPresent(draft, known.root, known.covered);

@@ -1,11 +1,10 @@
-import type { Root } from '../catalog/catalog.ts';
+import type { Link, Pointer, Root } from '../catalog/catalog.ts';
 import { ManifestUnknownError } from '../errors/cache-error.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Reference } from '../reference/reference.ts';
 import type { Resolution, Upstream } from '../registry/upstream.ts';
 import { coverage, type Coverage, type Wanted } from './coverage.ts';
-import type { PullDeps } from './pull-request.ts';
+import type { PullDeps, PullRequest } from './pull-request.ts';
 import { held, readManifest, type HeldManifest } from './read-manifest.ts';
 
 /** Times a tag may move between the answers to HEAD and to GET. */
@@ -25,22 +24,27 @@ export type Resolved = {
  * Asks the upstream, under the lock, what the reference means, and records it before anything is copied: from here on the cache knows that
  * `published` is no longer the newest.
  *
- * A digest that is known for this repository and complete needs no GET.
+ * A digest that is known for this repository and complete needs no GET. What is known since `request.resolvedSinceMs` needs no HEAD either.
  *
  * @throws ManifestUnknownError, also where the tag keeps moving.
  */
 export async function resolveRoot(
   deps: PullDeps,
   upstream: Upstream,
-  reference: Reference,
+  request: PullRequest,
+  pointer: Pointer | undefined,
   wanted: Wanted,
   lock: Lease,
   signal: AbortSignal,
 ): Promise<Resolved> {
+  const { reference } = request;
   for (let moves = 0; ; moves++) {
-    const resolution = await upstream.resolve(reference, signal);
+    const known = moves === 0 ? knownResolution(request, pointer) : undefined;
+    const resolution = known ?? (await upstream.resolve(reference, signal));
     const { digest, checkedMs } = resolution;
-    if (reference.digest === undefined) await deps.catalog.recordResolution(reference, digest, checkedMs, lock, signal);
+    if (reference.digest === undefined && known === undefined) {
+      await deps.catalog.recordResolution(reference, digest, checkedMs, lock, signal);
+    }
 
     const found = await deps.catalog.findRoot(upstream.repository, digest, signal);
     const { root, linked } = found;
@@ -48,7 +52,8 @@ export async function resolveRoot(
     const covered = coverage(found, wanted);
     if (root !== undefined && covered.complete) return { checkedMs, before, known: { root, covered } };
     try {
-      const manifest = await readRoot(deps, upstream, resolution, linked === undefined ? undefined : root, signal);
+      const held = linked === undefined ? await findLinked(deps, request, resolution, signal) : root;
+      const manifest = await readRoot(deps, upstream, resolution, held, signal);
       return { checkedMs, before, manifest };
     } catch (error) {
       // 404 by digest right after the name was resolved to it: the tag moved in between.
@@ -58,11 +63,30 @@ export async function resolveRoot(
   }
 }
 
+function knownResolution(
+  { reference, resolvedSinceMs = Infinity }: PullRequest,
+  { resolved, checkedMs = 0 }: Pick<Pointer, 'resolved' | 'checkedMs'> = {},
+): Resolution | undefined {
+  if (reference.digest !== undefined || resolved === undefined || checkedMs < resolvedSinceMs) return undefined;
+  return { digest: resolved, checkedMs };
+}
+
+/** A root that serving brought and linked a moment ago, before anything of its content: it is in the store. */
+async function findLinked(
+  { catalog }: Pick<PullDeps, 'catalog'>,
+  { reference, resolvedSinceMs }: PullRequest,
+  { digest }: Resolution,
+  signal: AbortSignal,
+): Promise<Link | undefined> {
+  if (resolvedSinceMs === undefined && reference.digest === undefined) return undefined;
+  return (await catalog.findLinks(reference.repository, [digest], signal)).get(digest);
+}
+
 function readRoot(
   deps: PullDeps,
   upstream: Upstream,
   { digest, manifest }: Resolution,
-  linked: Root | undefined,
+  linked: Link | undefined,
   signal: AbortSignal,
 ): Promise<HeldManifest> | HeldManifest {
   if (linked === undefined && manifest !== undefined) return held(deps, manifest, false);

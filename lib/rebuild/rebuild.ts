@@ -91,7 +91,10 @@ async function rebuildReference(
   );
   await deps.catalog.writeLinks(
     reference.repository,
-    tree.content.map(({ descriptor }) => descriptor),
+    tree.content.map(({ descriptor }) => ({
+      ...descriptor,
+      ...(tree.complete.includes(descriptor.digest) ? { landed: true } : {}),
+    })),
     held,
   );
   await deps.catalog.writeUses(tree.uses, held);

@@ -10,6 +10,7 @@ import { RegistryCredentials } from './credentials.ts';
 import { readManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './mirrors.ts';
 import { Session, type Sources } from './session.ts';
+import { readReferrers } from './referrers.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { listTags } from './tags.ts';
 import { noRefusals, noRequests, Transport, type Caller } from './transport.ts';
@@ -113,6 +114,10 @@ class HttpUpstream implements Upstream {
 
   async listTags(signal: AbortSignal): Promise<readonly string[]> {
     return await listTags(this.#sources.endpoint, this.repository.path, this.#caller(signal));
+  }
+
+  async readReferrers(digest: Digest, signal: AbortSignal): Promise<Uint8Array | undefined> {
+    return await readReferrers(this.#sources.endpoint, this.repository.path, digest, this.#caller(signal));
   }
 
   async readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {

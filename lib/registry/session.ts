@@ -17,7 +17,7 @@ const MIRROR_REST_MS = 30_000;
 /** A request of the pull API for one repository. */
 export interface ApiRequest {
   readonly op: string;
-  readonly kind: 'manifest' | 'blob' | 'tags';
+  readonly kind: 'manifest' | 'blob' | 'tags' | 'referrers';
   readonly method: 'GET' | 'HEAD';
   /** The repository: `library/alpine`. */
   readonly path: string;
@@ -101,7 +101,7 @@ export class Session {
   }
 
   async #send(request: ApiRequest, authorization: string | undefined, caller: Caller): Promise<Answer> {
-    const kinds = { manifest: 'manifests', blob: 'blobs', tags: 'tags' } as const;
+    const kinds = { manifest: 'manifests', blob: 'blobs', tags: 'tags', referrers: 'referrers' } as const;
     const { op, kind, method, headers } = request;
     const url = apiUrl(this.#base, `${request.path}/${kinds[kind]}/${request.reference}`);
     url.search = request.search ?? '';

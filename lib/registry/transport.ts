@@ -9,8 +9,8 @@ import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import type { RefusalCounts, RequestCounts } from './upstream.ts';
 import { USER_AGENT } from './user-agent.ts';
 
-/** What a request is for, as the receipt counts it. No pull lists tags: they are part of the total alone. */
-export type RequestKind = Exclude<keyof RequestCounts, 'total'> | 'tags';
+/** What a request is for, as the receipt counts it. No pull lists tags or referrers: they are part of the total alone. */
+export type RequestKind = Exclude<keyof RequestCounts, 'total'> | 'tags' | 'referrers';
 
 export interface Question {
   /** For errors: `read manifest`. */
@@ -85,7 +85,7 @@ export class Transport {
     signal.throwIfAborted();
     const dispatcher = this.#connections.to(url, reach);
     counts.total++;
-    if (question.kind !== 'tags') counts[question.kind]++;
+    if (question.kind !== 'tags' && question.kind !== 'referrers') counts[question.kind]++;
     try {
       const answer = await dispatcher.request({
         origin: url.origin,

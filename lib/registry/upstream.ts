@@ -63,6 +63,14 @@ export interface Upstream {
   listTags(signal: AbortSignal): Promise<readonly string[]>;
 
   /**
+   * What refers to a manifest of the repository: an image index, as the registry gave it, unverified because nobody named its digest. Undefined where nothing does.
+   * The endpoint alone is asked: a mirror may know only what it was asked for.
+   *
+   * @throws as {@link resolve}; UpstreamRefusedError where it is too long.
+   */
+  readReferrers(digest: Digest, signal: AbortSignal): Promise<Uint8Array | undefined>;
+
+  /**
    * The manifest or index by digest. The hash of the body decides, never a header; bounded by `limits.manifestBytes`.
    *
    * @throws ManifestUnknownError on 404 and only then; ContentMismatchError; InvalidManifestError if it is too large.

@@ -129,3 +129,12 @@ export interface Plans {
   /** @throws ContentLostError if it is gone; StoreError, also where it has more than `maxBytes`. */
   read(key: string, maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
 }
+
+/** Makes URLs by which anybody may GET one blob for some minutes. Sends nothing. */
+export interface Presigner {
+  /**
+   * @param lifetimeSeconds at most; never beyond the end of the credentials that sign.
+   * @param contentType what S3 will call the content; without it, what it was stored as.
+   */
+  presign(digest: Digest, options: { readonly lifetimeSeconds: number; readonly contentType?: string }): Promise<URL>;
+}

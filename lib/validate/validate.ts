@@ -12,6 +12,7 @@ import { platformsOf } from '../pull/receipt-draft.ts';
 import type { ReceiptPlatform } from '../pull/receipt.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { ContentStore, StoredContent } from '../store/content-store.ts';
+import { takeBack } from './take-back.ts';
 
 const PARALLEL_LOOKS = 16;
 
@@ -195,21 +196,4 @@ function damageOf(
   const sha256 = Buffer.from(hexOf(content.digest), 'hex').toString('base64');
   if (stored.sha256 !== undefined && stored.sha256 !== sha256) return 'the SHA-256 of the object is not its digest';
   return undefined;
-}
-
-/** The row first: if somebody wrote the object anew meanwhile, nothing is taken back. */
-async function takeBack(
-  catalog: Catalog,
-  digest: Digest,
-  row: BlobRow | undefined,
-  stored: StoredContent | undefined,
-  signal: AbortSignal,
-): Promise<void> {
-  const gone = row ?? { digest, state: 'absent' as const, domains: new Set<never>() };
-  if (!(await catalog.markBlobLost(gone, stored?.etag, signal))) return;
-  const children = new Map<Digest, Digest[]>();
-  for (const use of await catalog.findUses(digest, signal)) {
-    children.set(use.root, [...(children.get(use.root) ?? []), use.child]);
-  }
-  for (const [root, some] of children) await catalog.uncomplete(root, some, signal);
 }

@@ -93,7 +93,7 @@ async function planUnderLock(planning: Planning): Promise<Planned> {
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
   const epoch = await deps.pull.catalog.readEpoch(signal);
-  const resolved = await resolveRoot(deps.pull, upstream, request.reference, wanted, lock, signal);
+  const resolved = await resolveRoot(deps.pull, upstream, request, now.pointer, wanted, lock, signal);
   if (resolved.known !== undefined) return { receipt: await publishKnownRoot(planning, now, epoch, resolved) };
   const { checkedMs, before, manifest } = resolved;
   const ground = { pointer: now.pointer, checkedMs, epoch, before };

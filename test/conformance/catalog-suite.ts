@@ -4,6 +4,7 @@ import { blobRows } from './catalog-blobs.ts';
 import { linksAndUses } from './catalog-graph.ts';
 import { images } from './catalog-images.ts';
 import { publishing } from './catalog-publish.ts';
+import { catalogServe } from './catalog-serve.ts';
 import { largestRoots } from './catalog-size.ts';
 
 /** What every implementation of the catalogue must do; `make` starts a server of its own for the suite. */
@@ -20,5 +21,6 @@ export function catalogSuite(name: string, make: () => Promise<DynamoEndpoint>):
     describe('links and uses', { concurrency: 4 }, () => linksAndUses(() => table));
     describe('limits', () => largestRoots(() => table));
     describe('images', () => images(() => table));
+    describe('serving', () => catalogServe(() => table));
   });
 }

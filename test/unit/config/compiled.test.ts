@@ -152,6 +152,7 @@ describe('the configuration of a function', () => {
       bucket: 'b',
       table: 't',
       s3PathStyle: true,
+      s3Endpoint: 'http://127.0.0.1:9000',
       stateMachine: environment.ENTREPOT_STATE_MACHINE,
       bus: 'bus',
     });

@@ -110,6 +110,7 @@ describe('the store', () => {
       assert.deepEqual(loadConfig({ ...both, [name]: 'http://127.0.0.1:1' }, folder).store, {
         ...aws,
         s3PathStyle: true,
+        s3Endpoint: 'http://127.0.0.1:1',
       });
     }
     assert.deepEqual(loadConfig({ ...both, AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1' }, folder).store, {

@@ -4,6 +4,7 @@ import * as errors from '../../../lib/errors/cache-error.ts';
 
 const {
   BlobUnknownError,
+  BusyError,
   CacheError,
   CatalogError,
   ConfigError,
@@ -12,6 +13,7 @@ const {
   CredentialsError,
   DeadlineError,
   DeniedError,
+  FillFailedError,
   FillUnavailableError,
   ForbiddenError,
   InvalidDigestError,
@@ -56,6 +58,8 @@ const table = [
   [new LeaseLostError(OP, WHY), undefined, 'lock', true],
   [new LeaseHeldError(OP, WHY), undefined, 'lock', true],
   [new FillUnavailableError(OP, WHY), undefined, 'catalog', true],
+  [new BusyError(OP, WHY), undefined, 'catalog', true],
+  [new FillFailedError(WHY), undefined, 'upstream', true],
   [new UnauthenticatedError(WHY), 'UNAUTHORIZED', 'client', false],
   [new ForbiddenError(OP, WHY), 'DENIED', 'client', false],
   [new DeadlineError(WHY), undefined, 'client', true],

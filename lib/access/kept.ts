@@ -1,0 +1,66 @@
+import { CacheError } from '../errors/cache-error.ts';
+
+export interface KeptOptions<T> {
+  /** Throws CacheErrors. Its signal fires when it takes too long, and not for any one caller. */
+  read(signal: AbortSignal): Promise<T>;
+  /** For so long what was read is not read again. */
+  readonly freshMs: number;
+  /** For so long it is still used while a retryable error keeps it from being read again. */
+  readonly staleMs: number;
+  readonly now: () => number;
+}
+
+/** After a failure callers hear of it for so long without another try. */
+const REST_MS = 5_000;
+/** Of one read. */
+const READ_MS = 10_000;
+
+/**
+ * What `read` gives, read again from time to time, and once for all who ask meanwhile. A caller whose signal fires leaves the others alone.
+ *
+ * @throws what `read` throws, if nothing that is not too old is there instead.
+ */
+export function kept<T>({ read, freshMs, staleMs, now }: KeptOptions<T>): (signal: AbortSignal) => Promise<T> {
+  let last: { readonly value: T; readonly readMs: number } | undefined;
+  let failure: { readonly error: unknown; readonly failedMs: number } | undefined;
+  let reading: Promise<T> | undefined;
+
+  const staleInsteadOf = (error: unknown): T => {
+    const isPassing = error instanceof CacheError && error.retryable;
+    if (isPassing && last !== undefined && now() < last.readMs + staleMs) return last.value;
+    throw error;
+  };
+  const readAnew = async (): Promise<T> => {
+    const startedMs = now();
+    try {
+      const value = await read(AbortSignal.timeout(READ_MS));
+      last = { value, readMs: startedMs };
+      failure = undefined;
+      return value;
+    } catch (error) {
+      failure = { error, failedMs: now() };
+      return staleInsteadOf(error);
+    } finally {
+      reading = undefined;
+    }
+  };
+  return async (signal) => {
+    signal.throwIfAborted();
+    if (last !== undefined && now() < last.readMs + freshMs) return last.value;
+    if (failure !== undefined && now() < failure.failedMs + REST_MS) return staleInsteadOf(failure.error);
+    return await unlessAborted((reading ??= readAnew()), signal);
+  };
+}
+
+/** What the work gives, or the signal's reason as soon as it fires; the work goes on for whoever else waits for it. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const left = Promise.withResolvers<never>();
+  const leave = (): void => left.reject(signal.reason as Error);
+  if (signal.aborted) leave();
+  else signal.addEventListener('abort', leave, { once: true });
+  try {
+    return await Promise.race([work, left.promise]);
+  } finally {
+    signal.removeEventListener('abort', leave);
+  }
+}

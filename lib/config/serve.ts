@@ -1,0 +1,98 @@
+import * as z from 'zod';
+import type { InboundAuth } from '../access/puller.ts';
+import type { Freshness, FreshnessRule, ServeSettings } from '../serve/settings.ts';
+import type { Problems } from './problems.ts';
+import { parseOrigin } from './schema.ts';
+import { checkGlob, issuesOf, list, mapOf, parsed, someOf, strictMap, wholeNumber } from './schema-parts.ts';
+
+const DAY_SECONDS = 86_400;
+const MOST_SECONDS = 365 * DAY_SECONDS;
+const seconds = (otherwise: number) => wholeNumber(0, MOST_SECONDS, ` (without the key: ${otherwise})`).optional();
+const oneOf = <const T extends readonly [string, ...string[]]>(names: T) =>
+  z.enum(names, { error: `write one of ${names.join(', ')}` });
+
+/** What is not said of a rule. */
+const USUAL = {
+  ttlSeconds: 300,
+  staleIfErrorSeconds: 30 * DAY_SECONDS,
+  keepOnNotFound: true,
+  maxStaleOnDeniedSeconds: 7 * DAY_SECONDS,
+  notFoundSeconds: 60,
+};
+/** Docker Hub counts pulls: a fleet that starts a thousand containers asks it once an hour. */
+const HUB = { ...USUAL, ttlSeconds: 3_600 };
+const USUAL_REFERRERS_SECONDS = 300;
+const USUAL_WAITING = 256;
+
+const rule = mapOf({
+  repositories: someOf(
+    parsed('a glob over repositories', (value) => checkGlob(value, 'docker.io/library/*')),
+    '["docker.io/library/*"]',
+    'name the repositories that the rule is for',
+  ),
+  tags: list(
+    parsed('a glob over tags', (value) => checkGlob(value, '*-nightly')),
+    '["latest"]',
+  ).optional(),
+  ttlSeconds: seconds(USUAL.ttlSeconds),
+  staleIfErrorSeconds: seconds(USUAL.staleIfErrorSeconds),
+  keepOnNotFound: z.boolean({ error: 'write true or false' }).optional(),
+  maxStaleOnDeniedSeconds: seconds(USUAL.maxStaleOnDeniedSeconds),
+  notFoundSeconds: seconds(USUAL.notFoundSeconds),
+});
+
+const schema = z.strictObject(
+  {
+    auth: z.unknown().optional(),
+    front: oneOf(['httpApi', 'alb']).optional(),
+    blobEndpoint: parsed('an origin', parseOrigin).optional(),
+    onBlobMiss: oneOf(['wait']).optional(),
+    waiting: wholeNumber(1, 10_000, ` (without the key: ${USUAL_WAITING})`).optional(),
+    referrersTtlSeconds: seconds(USUAL_REFERRERS_SECONDS),
+    freshness: list(rule, '[{repositories: ["docker.io/library/*"], ttlSeconds: 600}]').optional(),
+  },
+  strictMap,
+);
+
+/** The section `serve`, checked; what is wrong with it goes to `found`. */
+export function serveOf(section: unknown, auth: InboundAuth, found: Problems): ServeSettings {
+  const outcome = schema.safeParse(section ?? {});
+  if (!outcome.success) {
+    for (const { path, message } of issuesOf(outcome.error, Object.keys(schema.shape))) {
+      found.add(['serve', ...path], message);
+    }
+  }
+  const { front, blobEndpoint, onBlobMiss, waiting, referrersTtlSeconds, freshness = [] } = outcome.data ?? {};
+  return {
+    auth,
+    front: front ?? 'httpApi',
+    ...(blobEndpoint === undefined ? {} : { blobEndpoint }),
+    onBlobMiss: onBlobMiss ?? 'wait',
+    waiting: waiting ?? USUAL_WAITING,
+    referrersTtlMs: (referrersTtlSeconds ?? USUAL_REFERRERS_SECONDS) * 1_000,
+    freshness: [
+      ...freshness.map(({ repositories, tags = [], ...said }): FreshnessRule => ({
+        repositories,
+        tags,
+        freshness: freshnessFrom({ ...USUAL, ...definedOf(said) }),
+      })),
+      { repositories: ['docker.io/**'], tags: [], freshness: freshnessFrom(HUB) },
+      { repositories: ['**'], tags: [], freshness: freshnessFrom(USUAL) },
+    ],
+  };
+}
+
+const definedOf = <T extends object>(value: T): Partial<T> =>
+  Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as Partial<T>;
+
+const freshnessFrom = (said: Partial<Record<keyof typeof USUAL, number | boolean | undefined>>): Freshness => {
+  const { ttlSeconds, staleIfErrorSeconds, keepOnNotFound, maxStaleOnDeniedSeconds, notFoundSeconds } =
+    said as typeof USUAL;
+  return {
+    ttlMs: ttlSeconds * 1_000,
+    staleIfErrorMs: staleIfErrorSeconds * 1_000,
+    keepOnNotFound,
+    maxStaleOnDeniedMs: maxStaleOnDeniedSeconds * 1_000,
+    notFoundMs: notFoundSeconds * 1_000,
+  };
+};

@@ -1,0 +1,256 @@
+import type { Doorkeeper, Puller } from '../../access/puller.ts';
+import { ManifestUnknownError, UnknownNameError } from '../../errors/cache-error.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { formatRepository, type Reference, type Repository } from '../../reference/reference.ts';
+import { describeBlob, findBlob, waitForBlob, type ServedBlob } from '../../serve/blob.ts';
+import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
+import type { ServeCall } from '../../serve/serve-deps.ts';
+import type { Serving } from '../../serve/serving.ts';
+import { listTags } from '../../serve/tags.ts';
+import { openReferrers } from '../../serve/referrers.ts';
+import { startDeadline } from '../deadline.ts';
+import { statusOf } from '../problem.ts';
+import { MAX_HOPS, type Hops } from './hops.ts';
+import type { DoorLimits, RegistryAnswer, RegistryRequest } from './registry-door.ts';
+import { errorAnswer, registryError } from './registry-errors.ts';
+import { registryRoute, type KnownRegistries, type RegistryRoute } from './registry-route.ts';
+
+/** From the arrival of a request to its answer, whatever is slow: containerd drops a registry that sends no headers for 30 s. */
+const MOST_SECONDS = 20;
+/** Of a URL of S3: a client that comes later asks us again. */
+const BLOB_URL_SECONDS = 600;
+const RETRY_BLOB_SECONDS = 5;
+const MAX_QUERY_CHARACTERS = 2_048;
+
+export interface RegistryApi {
+  readonly serving: Serving;
+  readonly doorkeeper: Doorkeeper;
+  readonly registries: KnownRegistries;
+  readonly hops: Hops;
+  readonly limits: DoorLimits;
+}
+
+/**
+ * Answers one request of the distribution API: always an answer, within {@link MOST_SECONDS}, never an error. Writes one line of log.
+ *
+ * In this order: who asks (401), what for (400, 404, 405), whether that may be seen at all (404), then the content itself.
+ */
+export async function answerRegistry(
+  api: RegistryApi,
+  request: RegistryRequest,
+  call: ServeCall,
+): Promise<RegistryAnswer> {
+  const startedMs = performance.now();
+  using deadline = startDeadline(MOST_SECONDS * 1_000);
+  const timed = { ...call, signal: AbortSignal.any([call.signal, deadline.signal]) };
+  const told: { puller?: string; route?: string; repository?: string } = {};
+  let answer: RegistryAnswer;
+  let failure: unknown;
+  try {
+    answer = await admitAndAnswer(api, request, timed, told);
+  } catch (error) {
+    failure = error;
+    answer = registryError(error, api.doorkeeper.challenge);
+  }
+  const fields = { ...told, status: answer.status, durationMs: Math.round(performance.now() - startedMs) };
+  if (failure === undefined || statusOf(failure) < 500) call.logger.info('pull request', fields);
+  else if (statusOf(failure) === 500) call.logger.error('pull request', failure, fields);
+  else call.logger.warn('pull request', { ...fields, reason: (failure as Error).message });
+  return {
+    ...answer,
+    headers: { 'docker-distribution-api-version': 'registry/2.0', ...answer.headers },
+  };
+}
+
+async function admitAndAnswer(
+  api: RegistryApi,
+  request: RegistryRequest,
+  call: ServeCall,
+  told: { puller?: string; route?: string; repository?: string },
+): Promise<RegistryAnswer> {
+  const puller = await api.doorkeeper.admit(request.header('authorization'), call.signal);
+  told.puller = puller.name;
+  const query = new URLSearchParams(request.query.slice(0, MAX_QUERY_CHARACTERS));
+  const route = registryRoute(request.method, request.path, query, api.registries);
+  told.route = route.kind;
+  if (route.kind === 'ping')
+    return { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from('{}') };
+  const repository = route.kind === 'manifest' ? route.reference.repository : route.repository;
+  told.repository = formatRepository(repository);
+  requireVisible(api, puller, repository);
+  return await answerRoute(api, request, query, route, call);
+}
+
+/** What the caller may not see looks like what is not there, whether or not it is. */
+function requireVisible({ serving }: RegistryApi, puller: Puller, repository: Repository): void {
+  const hidden = new UnknownNameError(`repository ${formatRepository(repository)} is not known to this cache`);
+  if (!puller.mayUse(repository)) throw hidden;
+  try {
+    serving.deps.requireAllowed(repository);
+  } catch (error) {
+    if (error instanceof UnknownNameError) throw hidden;
+    throw error;
+  }
+}
+
+async function answerRoute(
+  api: RegistryApi,
+  request: RegistryRequest,
+  query: URLSearchParams,
+  route: Exclude<RegistryRoute, { kind: 'ping' }>,
+  call: ServeCall,
+): Promise<RegistryAnswer> {
+  switch (route.kind) {
+    case 'manifest':
+      return await manifestAnswer(
+        api,
+        request,
+        await openManifest(api.serving, call, route.reference),
+        route.reference,
+      );
+    case 'blob':
+      return request.method === 'HEAD'
+        ? blobHead(await describeBlob(api.serving, call, route.repository, route.digest))
+        : await blobAnswer(api, request, query, route.repository, route.digest, call);
+    case 'tags':
+      return await tagsAnswer(api, request, query, route.repository, call);
+    case 'referrers':
+      return await referrersAnswer(api, query, route.repository, route.digest, call);
+  }
+}
+
+async function manifestAnswer(
+  { serving, limits }: RegistryApi,
+  request: RegistryRequest,
+  { descriptor, bytes, warning }: ServedManifest,
+  reference: Reference,
+): Promise<RegistryAnswer> {
+  const { mediaType, digest, size } = descriptor;
+  if (!accepts(request.header('accept'), mediaType)) {
+    throw new ManifestUnknownError(
+      `${formatRepository(reference.repository)} has ${mediaType} there, and the client accepts ${String(request.header('accept')).slice(0, 300)}`,
+    );
+  }
+  const etag = `"${digest}"`;
+  const headers = {
+    'content-type': mediaType,
+    'docker-content-digest': digest,
+    etag,
+    ...(warning === undefined ? {} : { warning }),
+  };
+  if (matches(request.header('if-none-match'), etag)) return { status: 304, headers };
+  if (size <= limits.bodyBytes) return { status: 200, headers, body: bytes };
+  if (request.method === 'HEAD') return { status: 200, headers: { ...headers, 'content-length': String(size) } };
+  const url = await serving.deps.presigner.presign(digest, {
+    lifetimeSeconds: BLOB_URL_SECONDS,
+    contentType: mediaType,
+  });
+  return { status: 307, headers: { ...headers, location: url.href, 'cache-control': 'no-store' } };
+}
+
+/** No header, and whoever takes everything, take every type. */
+function accepts(header: string | undefined, mediaType: string): boolean {
+  if (header === undefined || header.trim() === '') return true;
+  const ranges = header.split(',').map((range) => range.split(';')[0]?.trim().toLowerCase());
+  return ranges.some((range) => range === mediaType || range === '*/*' || range === 'application/*');
+}
+
+const matches = (header: string | undefined, etag: string): boolean =>
+  (header ?? '').split(',').some((one) => one.trim().replace(/^W\//, '') === etag || one.trim() === '*');
+
+const blobHeaders = ({ digest }: Pick<ServedBlob, 'digest'>) => ({
+  'docker-content-digest': digest,
+  etag: `"${digest}"`,
+});
+
+/** Never a redirect: a URL that is signed for GET is refused for HEAD. */
+const blobHead = (blob: ServedBlob): RegistryAnswer => ({
+  status: 200,
+  headers: {
+    ...blobHeaders(blob),
+    'content-type': 'application/octet-stream',
+    'content-length': String(blob.size),
+    'accept-ranges': 'bytes',
+  },
+});
+
+async function blobAnswer(
+  api: RegistryApi,
+  request: RegistryRequest,
+  query: URLSearchParams,
+  repository: Repository,
+  digest: Digest,
+  call: ServeCall,
+): Promise<RegistryAnswer> {
+  const { serving, hops } = api;
+  const found = await findBlob(serving, call, repository, digest);
+  if (found !== undefined) {
+    call.metrics.add('Hits', 1);
+    return await blobRedirect(api, digest);
+  }
+  // Its signature is checked before anything waits: who brings none is at the first hop.
+  const path = request.path;
+  const hop = await hops.count(query.get('hop') ?? undefined, path, call.signal);
+  const blob = await waitForBlob(serving, call, repository, digest);
+  if (blob !== undefined) return await blobRedirect(api, digest);
+  if (hop >= MAX_HOPS) {
+    return errorAnswer(503, 'BLOB_UNKNOWN', `blob ${digest} is still on its way; ask again in a moment`, {
+      'retry-after': String(RETRY_BLOB_SECONDS),
+    });
+  }
+  const again = new URLSearchParams(query);
+  again.set('hop', await hops.next(hop, path, AbortSignal.timeout(2_000)));
+  return { status: 307, headers: { location: `${path}?${again.toString()}`, 'cache-control': 'no-store' } };
+}
+
+async function blobRedirect({ serving }: RegistryApi, digest: Digest): Promise<RegistryAnswer> {
+  const url = await serving.deps.presigner.presign(digest, { lifetimeSeconds: BLOB_URL_SECONDS });
+  return { status: 307, headers: { ...blobHeaders({ digest }), location: url.href, 'cache-control': 'no-store' } };
+}
+
+async function tagsAnswer(
+  { serving }: RegistryApi,
+  request: RegistryRequest,
+  query: URLSearchParams,
+  repository: Repository,
+  call: ServeCall,
+): Promise<RegistryAnswer> {
+  const n = query.get('n');
+  if (n !== null && !/^\d{1,6}$/.test(n)) {
+    return errorAnswer(400, 'UNSUPPORTED', '"n" is the number of tags that are wanted, in digits');
+  }
+  const last = query.get('last') ?? undefined;
+  const limit = n === null ? undefined : Number(n);
+  const page = await listTags(serving, call, repository, { limit, after: last });
+  const name = request.path.replace(/^\/v2\//, '').replace(/\/tags\/list$/, '');
+  const following = new URLSearchParams(query);
+  if (page.next !== undefined) following.set('last', page.next);
+  return {
+    status: 200,
+    headers: {
+      'content-type': 'application/json',
+      ...(page.next === undefined ? {} : { link: `<${request.path}?${following.toString()}>; rel="next"` }),
+    },
+    body: Buffer.from(JSON.stringify({ name, tags: page.tags })),
+  };
+}
+
+async function referrersAnswer(
+  { serving }: RegistryApi,
+  query: URLSearchParams,
+  repository: Repository,
+  digest: Digest,
+  call: ServeCall,
+): Promise<RegistryAnswer> {
+  const wanted = query.get('artifactType') ?? undefined;
+  const { index, warning } = await openReferrers(serving, call, repository, digest, wanted);
+  return {
+    status: 200,
+    headers: {
+      'content-type': index.mediaType,
+      ...(wanted === undefined ? {} : { 'oci-filters-applied': 'artifactType' }),
+      ...(warning === undefined ? {} : { warning }),
+    },
+    body: Buffer.from(JSON.stringify(index)),
+  };
+}

@@ -1,0 +1,36 @@
+import { CacheError, type ErrorCode } from '../../errors/cache-error.ts';
+import { retryAfterSecondsOf, statusOf } from '../problem.ts';
+import { HttpError } from '../http-error.ts';
+import type { RegistryAnswer } from './registry-door.ts';
+
+/** Clients show the message to people: it is short, and holds nothing of ours. */
+const MAX_MESSAGE_CHARACTERS = 1_000;
+
+/**
+ * Whatever was thrown, as the distribution specification writes errors:
+ * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+ */
+export function registryError(error: unknown, challenge: string | undefined): RegistryAnswer {
+  const status = statusOf(error);
+  const told = status !== 500 && error instanceof CacheError ? error : undefined;
+  const retryAfter = retryAfterSecondsOf(status, told?.retryAfterMs);
+  return errorAnswer(status, told?.code, told?.message ?? 'an internal error, see the log of the cache', {
+    ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
+    ...(status === 401 && challenge !== undefined ? { 'www-authenticate': challenge } : {}),
+    ...(error instanceof HttpError ? error.headers : {}),
+  });
+}
+
+export function errorAnswer(
+  status: number,
+  code: ErrorCode | undefined,
+  message: string,
+  headers: Readonly<Record<string, string>> = {},
+): RegistryAnswer {
+  const errors = [{ code: code ?? 'UNKNOWN', message: message.slice(0, MAX_MESSAGE_CHARACTERS) }];
+  return {
+    status,
+    headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers },
+    body: Buffer.from(JSON.stringify({ errors })),
+  };
+}

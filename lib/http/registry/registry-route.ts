@@ -1,0 +1,96 @@
+import { InvalidNameError, UnknownNameError } from '../../errors/cache-error.ts';
+import { parseDigest, type Digest } from '../../oci/digest.ts';
+import { parseReference, parseRegistry, parseTag, type Reference, type Repository } from '../../reference/reference.ts';
+import { HttpError } from '../http-error.ts';
+
+/** One request of the pull API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints */
+export type RegistryRoute =
+  | { readonly kind: 'ping' }
+  | { readonly kind: 'manifest'; readonly reference: Reference }
+  | { readonly kind: 'blob'; readonly repository: Repository; readonly digest: Digest }
+  | { readonly kind: 'tags'; readonly repository: Repository }
+  | { readonly kind: 'referrers'; readonly repository: Repository; readonly digest: Digest };
+
+/** The configured registries by canonical name, with their aliases. */
+export type KnownRegistries = ReadonlyMap<string, { readonly name: string; readonly alias?: string }>;
+
+const MAX_PATH_CHARACTERS = 1_024;
+/** All that names, tags and digests have. Doors decode paths differently, so nothing that could be decoded passes. */
+const PATH = /^[A-Za-z0-9._:/[\]-]*$/;
+/** Some clients escape the colon of a digest, which is not wrong. */
+const COLON = /%3a/gi;
+const CONTENT = /^\/v2\/(.+)\/(manifests|blobs|referrers)\/([^/]+)$/;
+const TAGS = /^\/v2\/(.+)\/tags\/list$/;
+
+/**
+ * What is asked for. The registry is a key of the configuration, never an address: that of `?ns=` (containerd) if there is one; else of the first part of
+ * the name, where that is a configured registry or an alias; else Docker Hub.
+ *
+ * @throws InvalidNameError, InvalidDigestError; UnknownNameError for a registry that is not configured; HttpError 404, 405.
+ */
+export function registryRoute(
+  method: string,
+  rawPath: string,
+  query: URLSearchParams,
+  registries: KnownRegistries,
+): RegistryRoute {
+  const path = rawPath.slice(0, MAX_PATH_CHARACTERS + 1).replace(COLON, ':');
+  if (path !== '/v2' && !path.startsWith('/v2/')) {
+    throw new HttpError(404, 'there is only the distribution API here, below /v2/', { code: 'UNSUPPORTED' });
+  }
+  if (method !== 'GET' && method !== 'HEAD') {
+    throw new HttpError(405, `this cache is read only: ${JSON.stringify(method.slice(0, 20))} is not answered`, {
+      code: 'UNSUPPORTED',
+      headers: { allow: 'GET, HEAD' },
+    });
+  }
+  if (path === '/v2' || path === '/v2/') return { kind: 'ping' };
+  if (path.length > MAX_PATH_CHARACTERS || !PATH.test(path)) {
+    throw new InvalidNameError('the path is too long, or has characters that no name, tag or digest has');
+  }
+  const [, listed] = TAGS.exec(path) ?? [];
+  if (listed !== undefined) return { kind: 'tags', repository: repositoryOf(listed, query, registries) };
+  const [, name, kind, last] = CONTENT.exec(path) ?? [];
+  if (name === undefined || last === undefined) {
+    throw new HttpError(405, 'this is no request of the pull API', { code: 'UNSUPPORTED' });
+  }
+  const repository = repositoryOf(name, query, registries);
+  if (kind === 'blobs') return { kind: 'blob', repository, digest: parseDigest(last) };
+  if (kind === 'referrers') return { kind: 'referrers', repository, digest: parseDigest(last) };
+  const reference = last.includes(':')
+    ? { repository, digest: parseDigest(last) }
+    : { repository, tag: parseTag(last) };
+  return { kind: 'manifest', reference };
+}
+
+function repositoryOf(name: string, query: URLSearchParams, registries: KnownRegistries): Repository {
+  const namespaces = query.getAll('ns');
+  if (namespaces.length > 1) throw new InvalidNameError('"ns" is given twice; give it once');
+  const [namespace] = namespaces;
+  if (namespace !== undefined) return inRegistry(known(parseRegistry(namespace), registries), name);
+  const slash = name.indexOf('/');
+  const first = slash < 0 ? '' : name.slice(0, slash);
+  const prefixed = first === '' ? undefined : find(first, registries);
+  if (prefixed !== undefined) return inRegistry(prefixed, name.slice(slash + 1));
+  // What looks like a registry is none of ours: it must not become a repository of Docker Hub.
+  if (/[.:[\]]/.test(first) || first === 'localhost') throw unknownRegistry();
+  return inRegistry(known('docker.io', registries), name);
+}
+
+/** By its name as references write it, or its alias. */
+function find(first: string, registries: KnownRegistries): string | undefined {
+  for (const { name, alias } of registries.values()) if (alias === first) return name;
+  if (!/[.:[\]]/.test(first) && first !== 'localhost') return undefined;
+  const name = parseRegistry(first);
+  return registries.has(name) ? name : undefined;
+}
+
+function known(name: string, registries: KnownRegistries): string {
+  if (registries.has(name)) return name;
+  throw unknownRegistry();
+}
+
+const unknownRegistry = (): UnknownNameError => new UnknownNameError('this registry is not known to the cache');
+
+/** Normalised as every other reference: `alpine` of Docker Hub is `library/alpine`. */
+const inRegistry = (registry: string, path: string): Repository => parseReference(`${registry}/${path}:any`).repository;

@@ -1,0 +1,179 @@
+import type { BlobRow, Use } from '../catalog/catalog.ts';
+import { sleep } from '../clock/sleep.ts';
+import { BlobUnknownError, BusyError, DeadlineError, FillFailedError } from '../errors/cache-error.ts';
+import type { PullFailure, PullRecord } from '../fill/pull-record.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { blobsOf, parseManifest } from '../oci/manifest.ts';
+import { mayUse } from '../pull/presence.ts';
+import { formatRepository, type Repository } from '../reference/reference.ts';
+import { PUBLIC } from '../reference/trust-domain.ts';
+import { requestFor, startFill } from './fill.ts';
+import type { ServeCall } from './serve-deps.ts';
+import type { Serving } from './serving.ts';
+import { readBytes } from './stored-manifest.ts';
+
+/** A blob that is there, and that the repository may serve. */
+export interface ServedBlob {
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+const FIRST_LOOK_MS = 200;
+const LOOKS_GROW_BY = 1.5;
+const MOST_BETWEEN_LOOKS_MS = 1_000;
+/** Manifests of the repository that are looked at for one blob. */
+const MOST_CHILDREN = 20;
+const DEFAULT_TYPE = 'application/octet-stream';
+
+/** The blob, if it is there and this repository may serve it: one read of the catalogue. */
+export async function findBlob(
+  { deps, share }: Serving,
+  { signal }: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<ServedBlob | undefined> {
+  const { link, blob } = await share(`blob ${formatRepository(repository)}@${digest}`, signal, (shared) =>
+    deps.catalog.findContent(repository, digest, { consistent: false, signal: shared }),
+  );
+  return link !== undefined && isPresent(blob) ? { digest, size: blob.size } : undefined;
+}
+
+const isPresent = (blob: BlobRow | undefined): blob is BlobRow & { readonly size: number } =>
+  blob?.state === 'present' && blob.size !== undefined;
+
+/** The size of a blob that a manifest of this repository names, whether or not it is there yet. @throws BlobUnknownError if none does */
+export async function describeBlob(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<ServedBlob> {
+  const found = await findBlob(state, call, repository, digest);
+  if (found !== undefined) return found;
+  for (const child of await childrenOf(state, call, repository, digest)) {
+    const blob = await blobIn(state, child, digest, call.signal);
+    if (blob !== undefined) return { digest, size: blob.size };
+  }
+  throw unknownBlob(repository, digest);
+}
+
+async function blobIn(
+  state: Serving,
+  manifest: Descriptor,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<Descriptor | undefined> {
+  const bytes = await readBytes(state, manifest, signal);
+  const content = bytes && parseManifest(bytes, manifest.mediaType, state.deps.limits);
+  return content?.kind === 'manifest' ? blobsOf(content).find((blob) => blob.digest === digest) : undefined;
+}
+
+/**
+ * The waiting room: the blob as soon as it has landed; undefined when the time of this call is over and it is still on its way. One fill brings it for all
+ * who wait, and goes on when one of them leaves.
+ *
+ * @throws BlobUnknownError if no manifest of this repository names it; BusyError if too many wait already; FillFailedError if it does not come.
+ */
+export async function waitForBlob(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<ServedBlob | undefined> {
+  const children = await childrenOf(state, call, repository, digest);
+  const [child] = children;
+  if (child === undefined) throw unknownBlob(repository, digest);
+  if (state.waiting >= state.deps.settings.waiting) throw tooMany(state.waiting);
+  state.waiting += 1;
+  try {
+    return await comeIn(state, call, repository, digest, child);
+  } catch (error) {
+    if (call.signal.aborted && call.signal.reason instanceof DeadlineError) return undefined;
+    throw error;
+  } finally {
+    state.waiting -= 1;
+  }
+}
+
+async function comeIn(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+  child: Descriptor,
+): Promise<ServedBlob> {
+  const { signal } = call;
+  let fill: PullRecord | undefined;
+  let fills = 0;
+  for (let delayMs = 0; ; delayMs = nextDelayMs(delayMs)) {
+    if (delayMs > 0) await sleep(delayMs, signal);
+    const blob = await state.share(`come in ${formatRepository(repository)}@${digest}`, signal, (shared) =>
+      admit(state, { ...call, signal: shared }, repository, digest),
+    );
+    if (blob !== undefined) return blob;
+    const seen = fill === undefined ? undefined : await state.deps.records.find(fill.id, signal);
+    if (seen?.failure !== undefined) throw badlyFilled(digest, seen.failure);
+    if (seen === undefined || seen.state === 'succeeded') {
+      // One that succeeded without it found it present, and it was lost since: once more, and then it is somebody's fault.
+      if (++fills > 2) throw badlyFilled(digest, undefined);
+      fill = await startFill(state, await requestFor(state, repository, child.digest, signal), signal);
+    }
+  }
+}
+
+const nextDelayMs = (delayMs: number): number =>
+  delayMs === 0 ? FIRST_LOOK_MS : Math.min(delayMs * LOOKS_GROW_BY, MOST_BETWEEN_LOOKS_MS);
+
+/** The blob, if it has landed: linked to this repository as soon as it may be, before the whole image has (I9). */
+async function admit(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<ServedBlob | undefined> {
+  const { catalog } = state.deps;
+  const { signal } = call;
+  const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
+  if (!isPresent(blob)) return undefined;
+  const descriptor = { mediaType: DEFAULT_TYPE, digest, size: blob.size };
+  if (link === undefined) {
+    const allowed =
+      blob.domains.has(PUBLIC) ||
+      (await state.ask(call, repository, (upstream) => mayUse(blob, descriptor, upstream, signal)));
+    // The fill fetches it as proof.
+    if (!allowed) return undefined;
+    await catalog.linkEarly(repository, descriptor, signal);
+  }
+  return { digest, size: blob.size };
+}
+
+/** Manifests of this repository that need the blob. */
+async function childrenOf(
+  { deps: { catalog }, share }: Serving,
+  { signal }: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<readonly Descriptor[]> {
+  return await share(`children ${formatRepository(repository)}@${digest}`, signal, async (shared) => {
+    const uses: readonly Use[] = await catalog.findUses(digest, shared);
+    const children = [...new Set(uses.map(({ child }) => child))].filter((child) => child !== digest);
+    if (children.length === 0) return [];
+    const links = await catalog.findLinks(repository, children, shared);
+    return [...links.values()].slice(0, MOST_CHILDREN);
+  });
+}
+
+const unknownBlob = (repository: Repository, digest: Digest): BlobUnknownError =>
+  new BlobUnknownError(
+    `no manifest that ${formatRepository(repository)} serves names blob ${digest}; ask for the manifest first`,
+  );
+
+const badlyFilled = (digest: Digest, failure: PullFailure | undefined): FillFailedError =>
+  new FillFailedError(
+    `the pull that should bring blob ${digest} ended without it: ${failure?.message ?? 'it was lost again meanwhile'}`,
+    failure,
+  );
+
+const tooMany = (waiting: number): BusyError =>
+  new BusyError('wait for blob', `${waiting} callers wait for blobs already; ask again in a moment`);

@@ -1,0 +1,87 @@
+import picomatch from 'picomatch';
+import type { Pointer } from '../catalog/catalog.ts';
+import {
+  CacheError,
+  DeadlineError,
+  DeniedError,
+  ManifestUnknownError,
+  RateLimitedError,
+  UpstreamUnavailableError,
+} from '../errors/cache-error.ts';
+import type { Digest } from '../oci/digest.ts';
+import { formatRepository, type Reference } from '../reference/reference.ts';
+import type { Freshness, FreshnessRule } from './settings.ts';
+
+/** The policy of each reference: that of the first rule that matches. */
+export function freshnessOf(rules: readonly FreshnessRule[]): (reference: Reference) => Freshness {
+  const compiled = rules.map(({ repositories, tags, freshness }) => ({
+    matchesRepository: picomatch([...repositories], { dot: true, nonegate: true }),
+    matchesTag: tags.length === 0 ? () => true : picomatch([...tags], { dot: true, nonegate: true }),
+    freshness,
+  }));
+  return ({ repository, tag = '' }) => {
+    const name = formatRepository(repository);
+    const rule = compiled.find((one) => one.matchesRepository(name) && one.matchesTag(tag));
+    if (rule === undefined) throw new TypeError('no freshness rule matches everything');
+    return rule.freshness;
+  };
+}
+
+/** What the cache knows of a tag, by its policy. */
+export type Verdict =
+  /** Served without asking. */
+  | { readonly kind: 'fresh'; readonly digest: Digest }
+  /** The registry said a moment ago that there is none, and it is not kept. */
+  | { readonly kind: 'missing' }
+  /** The registry must be asked. */
+  | { readonly kind: 'unknown' };
+
+export function verdictOf(pointer: Pointer | undefined, freshness: Freshness, nowMs: number): Verdict {
+  const { resolved, published, checkedMs = 0, missingMs } = pointer ?? {};
+  const digest = resolved ?? published;
+  if (missingMs !== undefined && nowMs < missingMs + freshness.notFoundMs) {
+    return digest === undefined || !freshness.keepOnNotFound ? { kind: 'missing' } : { kind: 'fresh', digest };
+  }
+  // A clock that is ahead of ours must not make a tag fresh for ever.
+  if (digest !== undefined && Math.abs(nowMs - checkedMs) < freshness.ttlMs) return { kind: 'fresh', digest };
+  return { kind: 'unknown' };
+}
+
+/** What is served although the registry could not say that it is right. */
+export interface Stale {
+  /** In the order in which they are tried: what the registry said last, what has landed, what had landed before. */
+  readonly digests: readonly Digest[];
+  /** Of the header `Warning` (RFC 7234, section 5.5). */
+  readonly warning: string;
+}
+
+/** What may be served in place of an answer that failed; undefined where the failure is the answer. */
+export function staleOf(
+  pointer: Pointer | undefined,
+  freshness: Freshness,
+  failure: unknown,
+  nowMs: number,
+): Stale | undefined {
+  const { resolved, published, previous, checkedMs = 0 } = pointer ?? {};
+  // What has landed comes first: behind a registry that fails, what was only looked up may never land.
+  const known = [published, resolved, previous].filter((digest) => digest !== undefined);
+  const digests = [...new Set(known)];
+  if (digests.length === 0 || !(failure instanceof CacheError)) return undefined;
+  const ageMs = nowMs - checkedMs;
+  if (failure instanceof ManifestUnknownError) {
+    return freshness.keepOnNotFound ? { digests, warning: '110 entrepot "Response is Stale"' } : undefined;
+  }
+  if (failure instanceof DeniedError) {
+    return ageMs < freshness.maxStaleOnDeniedMs
+      ? { digests, warning: '111 entrepot "Revalidation Failed"' }
+      : undefined;
+  }
+  const passes =
+    failure instanceof RateLimitedError ||
+    failure instanceof UpstreamUnavailableError ||
+    failure instanceof DeadlineError ||
+    failure.origin === 'lock';
+  return passes && ageMs < freshness.staleIfErrorMs
+    ? { digests, warning: '111 entrepot "Revalidation Failed"' }
+    : undefined;
+}

@@ -1,0 +1,109 @@
+import type { Link } from '../catalog/catalog.ts';
+import { ManifestUnknownError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
+import type { Stale } from './freshness.ts';
+import { fillOfManifest, fillOfTag } from './fill.ts';
+import { landByDigest } from './land-manifest.ts';
+import type { ServeCall } from './serve-deps.ts';
+import { contentKey, type Serving } from './serving.ts';
+import { readBytes } from './stored-manifest.ts';
+import { meaningOf } from './tag.ts';
+
+/** A manifest or index, byte for byte as its registry gave it. */
+export interface ServedManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+  /** Of the header `Warning`, where it may not be the newest. */
+  readonly warning?: string;
+}
+
+/** A manifest that this repository may serve. */
+interface Found {
+  readonly link: Link;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * The manifest of a tag or digest: from the cache, or from its registry at the first time. The content it needs is on its way when this returns, whether or
+ * not the client stays.
+ *
+ * @throws ManifestUnknownError; what {@link meaningOf} throws.
+ */
+export async function openManifest(state: Serving, call: ServeCall, reference: Reference): Promise<ServedManifest> {
+  const { repository, digest } = reference;
+  if (digest !== undefined) return await openByDigest(state, call, repository, digest);
+  const meaning = await meaningOf(state, call, reference);
+  if ('warning' in meaning) return await openStale(state, call, reference, meaning);
+  const { checkedMs } = meaning;
+  const found =
+    (await findManifest(state, call, repository, meaning.digest)) ??
+    (await land(state, call, repository, meaning.digest));
+  if (found.link.landed !== true) await fillOfTag(state, call, reference, { ...found, checkedMs });
+  return served(found);
+}
+
+async function openByDigest(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<ServedManifest> {
+  const found = (await findManifest(state, call, repository, digest)) ?? (await land(state, call, repository, digest));
+  if (found.link.landed !== true) await fillOfManifest(state, call, repository, found.link);
+  return served(found);
+}
+
+/** The first of them that is here; nothing is asked of the registry. */
+async function openStale(
+  state: Serving,
+  call: ServeCall,
+  { repository, ...reference }: Reference,
+  { digests, warning }: Stale,
+): Promise<ServedManifest> {
+  for (const digest of digests) {
+    const found = await findManifest(state, call, repository, digest);
+    if (found !== undefined) return { ...served(found), warning };
+  }
+  throw new ManifestUnknownError(
+    `${formatReference({ repository, ...reference })}: its registry cannot be asked, and the cache does not hold it`,
+  );
+}
+
+const served = ({ link, bytes }: Found): ServedManifest => ({
+  descriptor: { mediaType: link.mediaType, digest: link.digest, size: bytes.byteLength },
+  bytes,
+});
+
+/** What the cache has of it for this repository (I9). */
+async function findManifest(
+  state: Serving,
+  { signal }: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<Found | undefined> {
+  const key = contentKey(repository, digest);
+  const link = state.links.get(key) ?? (await findLink(state, key, repository, digest, signal));
+  if (link === undefined) return undefined;
+  const bytes = await readBytes(state, link, signal);
+  return bytes && { link, bytes };
+}
+
+const findLink = (
+  { deps, links, share }: Serving,
+  key: string,
+  repository: Repository,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<Link | undefined> =>
+  share(`link ${key}`, signal, async (shared) => {
+    const { link } = await deps.catalog.findContent(repository, digest, { consistent: true, signal: shared });
+    if (link?.landed === true) links.set(key, link);
+    return link;
+  });
+
+async function land(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Found> {
+  const { descriptor, bytes } = await landByDigest(state, call, repository, digest);
+  return { link: descriptor, bytes };
+}

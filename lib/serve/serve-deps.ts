@@ -1,0 +1,23 @@
+import type { Fills } from '../fill/fills.ts';
+import type { PullRecords } from '../fill/pull-record.ts';
+import type { PullDeps } from '../pull/pull-request.ts';
+import type { Presigner } from '../store/content-store.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Metrics } from '../telemetry/telemetry.ts';
+import type { ServeSettings } from './settings.ts';
+
+/** What serving works with. What a hit does not need is loaded by its first use. */
+export interface ServeDeps extends Omit<PullDeps, 'progress'> {
+  readonly settings: Omit<ServeSettings, 'auth' | 'front'>;
+  readonly fills: Fills;
+  readonly records: Pick<PullRecords, 'find'>;
+  readonly presigner: Presigner;
+}
+
+/** One request of a client, from its arrival to its answer. */
+export interface ServeCall {
+  /** Aborts with a DeadlineError while there is still time to answer. */
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}

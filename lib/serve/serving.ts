@@ -1,0 +1,100 @@
+import type { Link } from '../catalog/catalog.ts';
+import { RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import type { Digest } from '../oci/digest.ts';
+import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
+import { SharedWork } from '../registry/shared-work.ts';
+import type { Upstream } from '../registry/upstream.ts';
+import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
+import { boundedMap, type BoundedMap } from './bounded-map.ts';
+import { freshnessOf } from './freshness.ts';
+import type { ServeCall, ServeDeps } from './serve-deps.ts';
+import type { Freshness } from './settings.ts';
+
+/** Manifests in memory, by digest: they never change. */
+const MANIFEST_BYTES = 64 * 1024 * 1024;
+const MOST_LINKS = 50_000;
+/** Where a registry that limits us does not say how long it wants to rest. */
+const USUAL_REST_MS = 30_000;
+/** A registry that does not answer is not asked again for every request. */
+const DOWN_REST_MS = 5_000;
+
+/** What one process remembers while it serves. Everything in it may be forgotten. */
+export interface Serving {
+  readonly deps: ServeDeps;
+  readonly freshness: (reference: Reference) => Freshness;
+  /** Bytes of manifests, whichever repository may serve them. */
+  readonly manifests: BoundedMap<Uint8Array>;
+  /** Links of manifests that have landed, by repository and digest: they are never taken back. */
+  readonly links: BoundedMap<Link>;
+  /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
+  readonly share: <T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
+  /**
+   * Asks the registry of the repository, and counts what that took.
+   *
+   * @throws RateLimitedError, UpstreamUnavailableError at once where it rests: because it said so, or did not answer a moment ago.
+   */
+  readonly ask: <T>(
+    call: ServeCall,
+    repository: Repository,
+    question: (upstream: Upstream) => Promise<T>,
+  ) => Promise<T>;
+  /** Callers that wait for a blob. */
+  waiting: number;
+}
+
+export function serving(deps: ServeDeps): Serving {
+  const running = new Map<string, SharedWork<unknown>>();
+  const resting = new Map<string, { readonly untilMs: number; readonly failure: unknown }>();
+
+  /** Undefined, and forgotten, where the rest is over. */
+  function restOf(registry: string): { readonly failure: unknown } | undefined {
+    const rest = resting.get(registry);
+    if (rest !== undefined && rest.untilMs <= Date.now()) resting.delete(registry);
+    return resting.get(registry);
+  }
+
+  return {
+    deps,
+    freshness: freshnessOf(deps.settings.freshness),
+    manifests: boundedMap(MANIFEST_BYTES, (bytes) => bytes.byteLength),
+    links: boundedMap(MOST_LINKS),
+    waiting: 0,
+
+    async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+      const shared = (running.get(key) ?? new SharedWork<unknown>()) as SharedWork<T>;
+      running.set(key, shared);
+      return await shared.run(signal, async (stop) => {
+        try {
+          return await work(stop);
+        } finally {
+          if (running.get(key) === shared) running.delete(key);
+        }
+      });
+    },
+
+    async ask({ metrics, signal }, repository, question) {
+      const { registry } = repository;
+      const rest = restOf(registry);
+      if (rest !== undefined) throw rest.failure;
+      const upstreams = countedUpstreams(deps.upstreams, metrics);
+      try {
+        return await question(await upstreams.open(repository, signal));
+      } catch (error) {
+        const untilMs = Date.now() + restMsOf(error);
+        if (untilMs > Date.now()) resting.set(registry, { untilMs, failure: error });
+        throw error;
+      } finally {
+        upstreams.tell();
+      }
+    },
+  };
+}
+
+function restMsOf(error: unknown): number {
+  if (error instanceof RateLimitedError) return error.retryAfterMs ?? USUAL_REST_MS;
+  if (error instanceof UpstreamUnavailableError) return error.retryAfterMs ?? DOWN_REST_MS;
+  return 0;
+}
+
+export const contentKey = (repository: Repository, digest: Digest): string =>
+  `${formatRepository(repository)}@${digest}`;

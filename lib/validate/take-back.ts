@@ -1,0 +1,20 @@
+import type { BlobRow, Catalog } from '../catalog/catalog.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { StoredContent } from '../store/content-store.ts';
+
+/** Records that content is gone or wrong (`stored`). The row first: if somebody wrote the object anew meanwhile, nothing is taken back. */
+export async function takeBack(
+  catalog: Catalog,
+  digest: Digest,
+  row: BlobRow | undefined,
+  stored: StoredContent | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const gone = row ?? { digest, state: 'absent' as const, domains: new Set<never>() };
+  if (!(await catalog.markBlobLost(gone, stored?.etag, signal))) return;
+  const children = new Map<Digest, Digest[]>();
+  for (const use of await catalog.findUses(digest, signal)) {
+    children.set(use.root, [...(children.get(use.root) ?? []), use.child]);
+  }
+  for (const [root, some] of children) await catalog.uncomplete(root, some, signal);
+}
