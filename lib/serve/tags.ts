@@ -6,6 +6,8 @@ import type { Serving } from './serving.ts';
 
 /** Of one answer, whatever is asked for. */
 const MOST_TAGS = 1_000;
+/** No tag is longer: what comes after the first so many characters comes after all of them. DynamoDB refuses keys above 1,024 bytes. */
+const TAG_CHARACTERS = 128;
 
 export interface TagPage {
   readonly tags: readonly string[];
@@ -27,7 +29,9 @@ export async function listTags(
   const most = Math.min(limit, MOST_TAGS);
   const tags: string[] = [];
   if (most === 0) return { tags };
-  for await (const tag of deps.catalog.tagsOf(repository, after, signal)) {
+  // An empty key is refused, too; everything comes after it.
+  const key = after === '' ? undefined : after?.slice(0, TAG_CHARACTERS);
+  for await (const tag of deps.catalog.tagsOf(repository, key, signal)) {
     if (tags.length === most) return { tags, next: tags[most - 1] ?? '' };
     tags.push(tag);
   }
