@@ -50,7 +50,48 @@ export function contentStoreSuite(name: string, make: () => Promise<S3Endpoint>)
     contentStoreEndings(subject);
     contentStoreResume(subject);
     refRecords(subject);
+    presigned(subject);
     contentStoreFaults(subject);
+  });
+}
+
+function presigned(subject: () => StoreUnderTest): void {
+  test('a presigned URL gives the blob to anybody, in ranges too, as the type that was asked for', async () => {
+    const { store, presigner } = subject();
+    const { content, bytes } = someContent(10_000);
+    await store.put(content, bytes, PUBLIC, signal);
+    const contentType = 'application/vnd.oci.image.manifest.v1+json';
+    const url = await presigner().presign(content.digest, { lifetimeSeconds: 60, contentType });
+    const whole = await fetch(url);
+    assert.deepEqual([whole.status, whole.headers.get('content-type')], [200, contentType]);
+    assert.ok(Buffer.from(await whole.arrayBuffer()).equals(bytes));
+    const part = await fetch(url, { headers: { range: 'bytes=9000-' } });
+    assert.equal(part.status, 206);
+    assert.ok(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(9_000)));
+    // For GET alone, for this blob alone, and nothing in it may be changed.
+    assert.equal((await fetch(url, { method: 'HEAD' })).status, 403);
+    for (const [from, to] of [
+      [content.digest.slice(7), 'f'.repeat(64)],
+      ['X-Amz-Expires=60', 'X-Amz-Expires=600'],
+      [encodeURIComponent(contentType), 'text%2Fhtml'],
+    ] as const) {
+      const changed = await fetch(url.href.replace(from, to));
+      assert.equal(changed.status, 403, from);
+    }
+  });
+
+  test('a presigned URL is over with its time, and with the credentials that signed it', async () => {
+    const { store, presigner } = subject();
+    const { content, bytes } = someContent(100);
+    await store.put(content, bytes, PUBLIC, signal);
+    const soon = new Date(Date.now() + 5_900);
+    const url = await presigner(soon).presign(content.digest, { lifetimeSeconds: 600 });
+    assert.equal(url.searchParams.get('X-Amz-Expires'), '5');
+    const short = await presigner().presign(content.digest, { lifetimeSeconds: 1 });
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    const late = await fetch(short);
+    assert.equal(late.status, 403);
+    await late.arrayBuffer();
   });
 }
 

@@ -8,11 +8,12 @@ import {
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ContentStore, RefRecords, StoredContent } from '../../lib/store/content-store.ts';
+import type { ContentStore, Presigner, RefRecords, StoredContent } from '../../lib/store/content-store.ts';
 import type { Descriptor } from '../../lib/oci/descriptor.ts';
 import { digestOf } from '../../lib/oci/digest.ts';
 import { privateDomain } from '../../lib/reference/trust-domain.ts';
 import { s3Client } from '../../lib/store/s3-client.ts';
+import { s3Presigner } from '../../lib/store/s3-presign.ts';
 import { s3RefRecords } from '../../lib/store/s3-refs.ts';
 import { s3ContentStore } from '../../lib/store/s3-store.ts';
 import { startFaultProxy, type FaultProxy } from './http-fault-proxy.ts';
@@ -38,6 +39,8 @@ export interface StoreUnderTest extends AsyncDisposable {
   /** The same, but its ingests can be gone on with however fast they are. */
   readonly resumable: ContentStore;
   readonly refs: RefRecords;
+  /** Signs for the server itself, by keys that are over then. */
+  presigner(expiration?: Date): Presigner;
   readonly proxy: FaultProxy;
   readonly bucket: string;
   /** Goes past the proxy. */
@@ -61,6 +64,14 @@ export async function storeOn(server: S3Endpoint): Promise<StoreUnderTest> {
     store: s3ContentStore(storeOptions),
     resumable: s3ContentStore({ ...storeOptions, resumableAboveMs: 0 }),
     refs: s3RefRecords({ client, bucket }),
+    presigner: (expiration) =>
+      s3Presigner({
+        bucket,
+        region: () => Promise.resolve(region),
+        credentials: () =>
+          Promise.resolve({ accessKeyId, secretAccessKey, ...(expiration === undefined ? {} : { expiration }) }),
+        endpoint: new URL(server.endpoint),
+      }),
     proxy,
     bucket,
     direct,
