@@ -17,7 +17,7 @@ const middy = {
 /** What a folder of lib may import besides itself: everything that is not listed is refused, and so is every folder above lib. */
 const BELOW = {
   errors: [],
-  clock: [],
+  clock: ['errors'],
   oci: ['errors'],
   reference: ['errors', 'oci'],
   store: ['errors', 'clock', 'oci', 'reference'],
@@ -62,9 +62,9 @@ const BELOW = {
   rebuild: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
   config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup', 'serve'],
   events: ['errors', 'reference', 'registry', 'pull', 'fill', 'config', 'http', 'telemetry'],
-  lambda: ['errors', 'config', 'http', 'telemetry', 'workflow'],
+  lambda: ['errors', 'clock', 'config', 'http', 'telemetry', 'workflow'],
   doctor: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'fill', 'telemetry', 'access', 'config', 'http'],
-  http: ['errors', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate', 'serve'],
+  http: ['errors', 'clock', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate', 'serve'],
 };
 const ALL = [...Object.keys(BELOW), 'cli'];
 /** Files of a backend: known to lib/services.ts, and to one another, alone. */
@@ -105,7 +105,7 @@ export default tseslint.config(
   {
     languageOptions: {
       parserOptions: {
-        projectService: { allowDefaultProject: ['lib/cli/entrepot.js'] },
+        projectService: { allowDefaultProject: ['lib/cli/*.js'] },
         tsconfigRootDir: import.meta.dirname,
       },
     },
@@ -139,7 +139,7 @@ export default tseslint.config(
   ),
   direction('registry', awsClients, middy),
   ...['http', 'lambda'].map((folder) => direction(folder, awsClients, undici)),
-  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry', 'warmup', 'doctor'].map((folder) => ({
+  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry', 'warmup', 'doctor', 'access'].map((folder) => ({
     ...direction(folder, undici, middy),
     files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events,sigv4}-*.ts`],
   })),

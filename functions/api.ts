@@ -17,7 +17,9 @@ export const handler = lambdaHandler(
       );
     }
     const { config, deployment, records, fills, pull } = services;
-    return answerRequest({ ...pull, access: config.access, deployment, records, fills }, event, invocation);
+    const canSign = (deployment.signingSecret ?? deployment.signingKeyFile) !== undefined;
+    const keys = canSign ? services.keys : undefined;
+    return answerRequest({ ...pull, access: config.access, deployment, records, fills, keys }, event, invocation);
   },
   { http: true },
 );

@@ -10,6 +10,7 @@ import { roles } from './resources/roles.ts';
 import { rules } from './resources/rules.ts';
 import { schedules } from './resources/schedules.ts';
 import { storage } from './resources/storage.ts';
+import { signing, signingSecretArn } from './resources/signing.ts';
 import { workflowResources } from './resources/state-machine.ts';
 import type { StackSettings } from './settings.ts';
 import { workflowDefinition } from './workflow.ts';
@@ -55,6 +56,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
     resources: {
       Resources: {
         ...store.resources,
+        ...signing(settings),
         ...queues(events.ruleIds),
         ...events.resources,
         ...schedules(stage, config.warmups),
@@ -94,6 +96,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
       ENTREPOT_TABLE: store.tableName,
       ENTREPOT_STATE_MACHINE: stateMachineArn(stage),
       ENTREPOT_BUS: busName(stage),
+      ENTREPOT_SIGNING_SECRET: signingSecretArn,
       POWERTOOLS_SERVICE_NAME: metricsService(stage),
       POWERTOOLS_METRICS_NAMESPACE: NAMESPACE,
     },

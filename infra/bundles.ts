@@ -20,6 +20,14 @@ const DOORS = {
     modules: ['lib/fill/sfn-client.ts', 'lib/fill/sfn-executions.ts', 'lib/fill/sfn-fills.ts'],
     clients: ['@aws-sdk/client-sfn'],
   },
+  signing: {
+    modules: ['lib/access/secrets-signing-keys.ts', 'lib/access/local-signing-keys.ts'],
+    clients: ['@aws-sdk/client-secrets-manager'],
+  },
+  users: {
+    modules: ['lib/access/secrets-users.ts', 'lib/access/file-users.ts'],
+    clients: ['@aws-sdk/client-secrets-manager'],
+  },
   announcements: { modules: ['lib/telemetry/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
 } as const;
 type Door = keyof typeof DOORS;
@@ -27,7 +35,7 @@ const ALL_DOORS = Object.keys(DOORS) as Door[];
 
 /** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
 const FUNCTION_DOORS: Readonly<Record<string, readonly Door[]>> = {
-  api: ['store', 'workflow'],
+  api: ['store', 'workflow', 'signing'],
   pull: ['store', 'registries', 'announcements'],
   plan: ['store', 'registries', 'announcements'],
   copy: ['store', 'registries'],

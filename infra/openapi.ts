@@ -9,6 +9,7 @@ import {
   problemSchema,
   pullSchema,
   receiptSchema,
+  tokenSchema,
   validationSchema,
 } from '../lib/http/answer-schemas.ts';
 import {
@@ -16,6 +17,7 @@ import {
   imagesQuerySchema,
   PAGE_LIMIT,
   pullSchema as pullRequestSchema,
+  tokenSchema as tokenRequestSchema,
   validateSchema,
 } from '../lib/http/request.ts';
 import { ROUTES, type Operation, type Route } from '../lib/http/routes.ts';
@@ -36,18 +38,20 @@ interface OperationText {
   readonly description?: string;
   readonly parameters?: readonly Json[];
   readonly body?: keyof typeof BODIES;
+  readonly isBodyOptional?: true;
   readonly responses: Readonly<Record<string, Json>>;
   /** Statuses of problems, beside those that every operation has. */
   readonly problems: readonly (keyof typeof PROBLEMS)[];
 }
 
-const BODIES = { PullRequest: pullRequestSchema, ValidateRequest: validateSchema };
+const BODIES = { PullRequest: pullRequestSchema, ValidateRequest: validateSchema, TokenRequest: tokenRequestSchema };
 const ANSWERS = {
   Receipt: receiptSchema,
   Pull: pullSchema,
   Image: imageSchema,
   ImagePage: imagesSchema,
   Validation: validationSchema,
+  Token: tokenSchema,
   Deployment: deploymentSchema,
   Problem: problemSchema,
 };
@@ -148,6 +152,15 @@ const OPERATIONS: Readonly<Record<Operation, OperationText>> = {
     responses: { 200: json('What was found, complete or not.', ref('schemas', 'Validation')) },
     problems: [400],
   },
+  token: {
+    summary: 'A password for the registry endpoint',
+    description:
+      'For the caller, for an hour at most: it may pull what the caller may use. Not to be had (404) where the deployment has no secret to sign with.',
+    body: 'TokenRequest',
+    isBodyOptional: true,
+    responses: { 200: json('What to log in with.', ref('schemas', 'Token')) },
+    problems: [400, 404],
+  },
   deployment: {
     summary: 'Where this deployment keeps things',
     description: 'For operators, and for `entrepot doctor`. Names only.',
@@ -157,7 +170,7 @@ const OPERATIONS: Readonly<Record<Operation, OperationText>> = {
 };
 
 function operationOf({ operation, path }: Route & { operation: Operation }): Json {
-  const { summary, description, parameters, body, responses, problems } = OPERATIONS[operation];
+  const { summary, description, parameters, body, isBodyOptional, responses, problems } = OPERATIONS[operation];
   const statuses = [...ALWAYS, ...problems].sort((a, b) => a - b);
   return {
     operationId: operation,
@@ -167,7 +180,12 @@ function operationOf({ operation, path }: Route & { operation: Operation }): Jso
     ...(parameters === undefined ? {} : { parameters }),
     ...(body === undefined
       ? {}
-      : { requestBody: { required: true, content: { 'application/json': { schema: ref('schemas', body) } } } }),
+      : {
+          requestBody: {
+            required: isBodyOptional !== true,
+            content: { 'application/json': { schema: ref('schemas', body) } },
+          },
+        }),
     responses: {
       ...responses,
       ...Object.fromEntries(statuses.map((status) => [status, ref('responses', `Problem${status}`)])),
@@ -222,7 +240,7 @@ export function openApiDocument(version: string): Json {
       },
     ],
     security: [{ sigv4: [] }, { jwt: [] }],
-    tags: ['pull', 'pulls', 'images', 'validate', 'deployment'].map((name) => ({ name })),
+    tags: ['pull', 'pulls', 'images', 'validate', 'token', 'deployment'].map((name) => ({ name })),
     paths,
     components: {
       schemas: schemas(),

@@ -1,3 +1,5 @@
+import type { SigningKeys } from './access/signing-key.ts';
+import type { Users } from './access/users.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './catalog/dynamo-client.ts';
@@ -31,6 +33,9 @@ export interface StoreConnection {
   readonly stateMachine?: string;
   /** Name of the event bus. */
   readonly bus?: string;
+  /** Name or ARN of the secret that signs passwords; or a file that holds it, and is made if it is not there. */
+  readonly signingSecret?: string;
+  readonly signingKeyFile?: string;
   /** True where the variables of the environment lead S3 to an endpoint without a host name for each bucket. */
   readonly s3PathStyle?: boolean;
   /** That endpoint, for URLs that are signed for clients. */
@@ -49,7 +54,10 @@ export interface StoreConnection {
 export interface Services extends AsyncDisposable {
   readonly config: Config;
   /** What this deployment is made of. */
-  readonly deployment: Pick<StoreConnection, 'bucket' | 'table' | 'stateMachine' | 'bus'>;
+  readonly deployment: Pick<
+    StoreConnection,
+    'bucket' | 'table' | 'stateMachine' | 'bus' | 'signingSecret' | 'signingKeyFile'
+  >;
   readonly catalog: Catalog;
   readonly store: ContentStore;
   readonly limits: PullLimits;
@@ -69,6 +77,10 @@ export interface Services extends AsyncDisposable {
   readonly warmupRuns: WarmupRuns;
   /** Tells the event bus. Its first use throws ConfigError where no bus is named. */
   readonly announcer: Announcer;
+  /** Sign what clients bring back. Their first use throws ConfigError where neither a secret nor a file is named. */
+  readonly keys: SigningKeys;
+  /** Who has a password of their own, by the section `serve.auth`. */
+  readonly users: Users;
   /** The configured platforms of a registry, by its canonical name. */
   readonly defaultPlatforms: (registry: string) => readonly Platform[];
   /** Ends all connections. Idempotent. */
@@ -129,6 +141,8 @@ export function openServices(config: Config, connection: StoreConnection): Servi
       { find: true, begin: true, end: true, announced: true },
     ),
     announcer: openAnnouncer(connection, opened),
+    keys: openKeys(connection),
+    users: openUsers(config),
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -252,6 +266,32 @@ function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposable
   );
   opened.defer(() => announcer.close());
   return lazily<Announcer>(() => announcer.get(), { announce: true });
+}
+
+const openKeys = ({ signingSecret, signingKeyFile }: StoreConnection): SigningKeys =>
+  lazily<SigningKeys>(
+    async () => {
+      if (signingSecret !== undefined) {
+        return (await import('./access/secrets-signing-keys.ts')).secretsSigningKeys(signingSecret);
+      }
+      if (signingKeyFile !== undefined) {
+        return (await import('./access/local-signing-keys.ts')).localSigningKeys(signingKeyFile);
+      }
+      throw notSet('ENTREPOT_SIGNING_SECRET', 'the secret that signs what clients bring back');
+    },
+    { key: true },
+  );
+
+function openUsers({ serve: { auth } }: Config): Users {
+  const place = auth.kind === 'basic' ? auth.users : undefined;
+  if (place === undefined) return { read: () => Promise.resolve(new Map()) };
+  return lazily<Users>(
+    async () =>
+      'file' in place
+        ? (await import('./access/file-users.ts')).fileUsers(place.file)
+        : (await import('./access/secrets-users.ts')).secretsUsers(place.secretId),
+    { read: true },
+  );
 }
 
 const notSet = (variable: string, what: string): ConfigError =>

@@ -4,6 +4,7 @@ import { at, listOf, ofType, same, shown, statementsOfRole, statementsIn, textsO
 
 const ROLE = 'AWS::IAM::Role';
 const FUNCTION = 'AWS::Lambda::Function';
+const SECRET = 'AWS::SecretsManager::Secret';
 
 /** What AWS knows no resource for; infra/resources says why beside each. */
 const WITHOUT_RESOURCE = [
@@ -33,10 +34,15 @@ export const rolesNameTheirResources = (template: Template): readonly string[] =
         (statement) =>
           statement.NotResource === undefined &&
           listOf(statement.Resource).length > 0 &&
-          (listOf(statement.Resource).every(isConfined) ||
+          (listOf(statement.Resource).every(
+            (one) => isConfined(one) || secretArns(template).some((arn) => same(arn, one)),
+          ) ||
             textsOf(statement.Action).every((action) => WITHOUT_RESOURCE.some((known) => known.test(action)))),
       ),
   );
+
+/** Only of a secret is the `Ref` its ARN. */
+const secretArns = (template: Template): readonly Value[] => ofType(template, SECRET).map(({ id }) => ({ Ref: id }));
 
 /** Neither everything nor every resource of a kind. Which repositories of ECR may be read is for the configuration to say. */
 const isConfined = (resource: Value): boolean => {
@@ -145,9 +151,25 @@ export const busKnowsItsSenders = (template: Template): readonly string[] =>
     },
   );
 
-/** Nothing that names a secret belongs into the environment, which everybody may read who may see a function. */
-export const environmentsHoldNoSecrets = (template: Template): readonly string[] =>
-  unless(ofType(template, FUNCTION), 'has a variable that looks like a secret', ({ properties }) => {
-    const variables = at(properties.Environment, 'Variables') ?? {};
-    return Object.keys(variables as object).every((name) => !/SECRET|PASSWORD|TOKEN|CREDENTIAL|API_?KEY/i.test(name));
+/** No secret belongs into the environment, which everybody may read who may see a function: at most the ARN of one. */
+export const environmentsHoldNoSecrets = (template: Template): readonly string[] => {
+  const arns = secretArns(template);
+  return unless(ofType(template, FUNCTION), 'has a variable that looks like a secret', ({ properties }) => {
+    const variables = Object.entries(
+      (at(properties.Environment, 'Variables') ?? {}) as Readonly<Record<string, Value>>,
+    );
+    return variables.every(
+      ([name, value]) =>
+        !/SECRET|PASSWORD|TOKEN|CREDENTIAL|API_?KEY/i.test(name) || arns.some((secret) => same(secret, value)),
+    );
   });
+};
+
+/** What is secret is made in the account, and in no template. */
+export const secretsAreGenerated = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, SECRET),
+    'is not generated, or is short enough to be guessed',
+    ({ properties }) =>
+      properties.SecretString === undefined && Number(at(properties.GenerateSecretString, 'PasswordLength') ?? 0) >= 32,
+  );

@@ -50,40 +50,36 @@ export const bucketsTakeTlsOnly = (template: Template): readonly string[] =>
 
 /** Content and plans are created, never overwritten; parts of uploads create nothing, and are exempt. */
 export const bucketRefusesOverwrites = (template: Template): readonly string[] =>
-  unless(
-    ofType(template, BUCKET).filter(isContent),
+  deniesCreation(
+    template,
     'has no policy that denies creation without If-None-Match under blobs/ and plans/, with parts exempt',
-    (bucket) =>
-      policyStatements(template, bucket).some(
-        (statement) =>
-          deniesEverybody(statement) &&
-          same(statement.Action, 's3:PutObject') &&
-          same(statement.Condition ?? '', {
-            Null: { 's3:if-none-match': 'true' },
-            Bool: { 's3:ObjectCreationOperation': 'true' },
-          }) &&
-          ['/blobs/*', '/plans/*'].every((prefix) =>
-            listOf(statement.Resource).some((resource) => shown(resource).includes(prefix)),
-          ),
-      ),
+    { 's3:if-none-match': 'true' },
+    ['/blobs/*', '/plans/*'],
   );
 
 /** Records are replaced only by somebody who saw what is there. */
 export const bucketComparesRecords = (template: Template): readonly string[] =>
-  unless(
-    ofType(template, BUCKET).filter(isContent),
+  deniesCreation(
+    template,
     'has no policy that denies creation without If-None-Match and If-Match under refs/',
-    (bucket) =>
-      policyStatements(template, bucket).some(
-        (statement) =>
-          deniesEverybody(statement) &&
-          same(statement.Action, 's3:PutObject') &&
-          same(statement.Condition ?? '', {
-            Null: { 's3:if-none-match': 'true', 's3:if-match': 'true' },
-            Bool: { 's3:ObjectCreationOperation': 'true' },
-          }) &&
-          listOf(statement.Resource).some((resource) => shown(resource).includes('/refs/*')),
-      ),
+    { 's3:if-none-match': 'true', 's3:if-match': 'true' },
+    ['/refs/*'],
+  );
+
+const deniesCreation = (
+  template: Template,
+  problem: string,
+  absent: Readonly<Record<string, string>>,
+  prefixes: readonly string[],
+): readonly string[] =>
+  unless(ofType(template, BUCKET).filter(isContent), problem, (bucket) =>
+    policyStatements(template, bucket).some(
+      (statement) =>
+        deniesEverybody(statement) &&
+        same(statement.Action, 's3:PutObject') &&
+        same(statement.Condition ?? '', { Null: absent, Bool: { 's3:ObjectCreationOperation': 'true' } }) &&
+        prefixes.every((prefix) => listOf(statement.Resource).some((resource) => shown(resource).includes(prefix))),
+    ),
   );
 
 export const uploadsAreAborted = (template: Template): readonly string[] =>

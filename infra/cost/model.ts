@@ -41,7 +41,7 @@ const LINES: Readonly<Record<string, readonly PriceName[]>> = {
   'Step Functions': ['stepFunctionsTransition'],
   'EventBridge and Scheduler': ['eventBridgeEvent', 'schedulerInvocation'],
   'Metrics, alarms, dashboard': ['customMetricMonth', 'alarmMetricMonth', 'dashboardMonth'],
-  'One registry secret': ['secretMonth'],
+  'Two secrets: a registry and signing': ['secretMonth'],
   'Logs, kept a month': ['logsGbIngested', 'logsGbMonth'],
   'KMS, with a key of your own': ['kmsKeyMonth', 'kmsRequest'],
   'Point-in-time recovery': ['dynamoDbPitrGbMonth'],
@@ -138,7 +138,7 @@ const idleUsage = (counts: Counts): Usage =>
     customMetricMonth: counts.customMetrics,
     alarmMetricMonth: counts.alarmMetrics,
     dashboardMonth: 1,
-    secretMonth: 1,
+    secretMonth: 2,
     kmsKeyMonth: 1,
     kmsRequest: KMS_REQUESTS_OF_DYNAMODB,
   });

@@ -161,7 +161,7 @@ ${tableOf(
   ],
 )}
 
-A stack that nobody asks costs ${dollars(sumOf(idleBill(table, counts), BASE_LINES))} a month: its metrics, alarms and dashboard, a secret, and a look every five minutes.
+A stack that nobody asks costs ${dollars(sumOf(idleBill(table, counts), BASE_LINES))} a month: its metrics, alarms and dashboard, two secrets, and a look every five minutes.
 
 What the figures do not show:
 

@@ -37,7 +37,7 @@ export async function openLocalStack(home: string, options: OpenStackOptions = {
   const closing = new AbortController();
   const signals = [closing.signal, ...(options.signal === undefined ? [] : [options.signal])];
   let session = await hold(files, options.idleMs, AbortSignal.any(signals));
-  const endpoints = stackAt(session.ports, readCredentials(files));
+  const endpoints = stackAt(session.ports, readCredentials(files), files.signingKey);
 
   const isHeld = (): boolean => !closing.signal.aborted;
   const holdOn = async (): Promise<void> => {

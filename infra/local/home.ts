@@ -10,6 +10,7 @@ import type { StackCredentials } from './local-stack.ts';
  *   starting.lock      held by the one client that starts a supervisor
  *   supervisor.json    SupervisorRecord: pids and ports; a hint, believed only after a look at the processes themselves
  *   credentials.json   keys of the embedded S3, made once
+ *   signing-key        what signs passwords, made by the first use (lib/access/local-signing-keys.ts)
  *   dynamodb.sqlite    the table
  *   s3/                the bucket
  *   logs/              one bounded log for each process
@@ -20,6 +21,7 @@ export interface Home {
   readonly startingLock: string;
   readonly record: string;
   readonly credentials: string;
+  readonly signingKey: string;
   readonly dynamoFile: string;
   readonly s3Root: string;
   readonly logs: string;
@@ -52,6 +54,7 @@ export function homeAt(root: string): Home {
     startingLock: join(root, 'starting.lock'),
     record: join(root, 'supervisor.json'),
     credentials: join(root, 'credentials.json'),
+    signingKey: join(root, 'signing-key'),
     dynamoFile: join(root, 'dynamodb.sqlite'),
     s3Root: join(root, 's3'),
     logs: join(root, 'logs'),

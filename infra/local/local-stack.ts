@@ -14,6 +14,8 @@ export interface StackEndpoints {
   readonly table: string;
   readonly region: string;
   readonly credentials: StackCredentials;
+  /** What signs passwords on this machine. Made by whoever needs it first. */
+  readonly signingKeyFile: string;
 }
 
 /** An embedded S3 and DynamoDB on this machine, with bucket and table ready, for as long as it is held. */
@@ -25,7 +27,11 @@ export interface LocalStack extends StackEndpoints, AsyncDisposable {
 export const LOCAL_REGION = 'us-east-1';
 
 /** The endpoints of a stack on these loopback ports. */
-export function stackAt(ports: { s3: number; dynamodb: number }, credentials: StackCredentials): StackEndpoints {
+export function stackAt(
+  ports: { s3: number; dynamodb: number },
+  credentials: StackCredentials,
+  signingKeyFile: string,
+): StackEndpoints {
   return {
     s3Endpoint: `http://127.0.0.1:${ports.s3}`,
     dynamoEndpoint: `http://127.0.0.1:${ports.dynamodb}`,
@@ -33,6 +39,7 @@ export function stackAt(ports: { s3: number; dynamodb: number }, credentials: St
     table: 'entrepot',
     region: LOCAL_REGION,
     credentials,
+    signingKeyFile,
   };
 }
 
@@ -61,5 +68,6 @@ export function stackEnvironment(stack: StackEndpoints): Readonly<Record<string,
     AWS_SECRET_ACCESS_KEY: stack.credentials.secretAccessKey,
     ENTREPOT_BUCKET: stack.bucket,
     ENTREPOT_TABLE: stack.table,
+    ENTREPOT_SIGNING_KEY_FILE: stack.signingKeyFile,
   };
 }

@@ -141,7 +141,7 @@ function startChildren(
 async function prepare(home: Home, ports: ReadyPorts): Promise<ReadyPorts> {
   // Imported here: the SDK takes longer to load than the children to start, and runs beside them this way.
   const { prepareStack } = await import('./prepare.ts');
-  await prepareStack(stackAt(ports, ensureCredentials(home)), AbortSignal.timeout(PREPARE_WITHIN_MS));
+  await prepareStack(stackAt(ports, ensureCredentials(home), home.signingKey), AbortSignal.timeout(PREPARE_WITHIN_MS));
   return ports;
 }
 

@@ -6,6 +6,7 @@ import { busArn, executionArns, functionArn, stackName, stateMachineArn, type Fu
 import type { StackSettings } from '../settings.ts';
 import { coarsePatterns } from './coarse-patterns.ts';
 import { FAILED_EVENTS } from './queues.ts';
+import { signingSecretArn } from './signing.ts';
 import type { Storage } from './storage.ts';
 
 export type Statement = Readonly<Record<string, Value>>;
@@ -29,6 +30,10 @@ export type Capability =
   | 'startPulls'
   | 'seePulls'
   | 'announce'
+  /** To read the secret that signs passwords, which checks them, too. */
+  | 'signPasswords'
+  /** To read the secret with the users of `serve.auth`, where they are in one. */
+  | 'readUsers'
   /** What is left of an asynchronous invocation that failed. */
   | 'failedEvents';
 
@@ -108,6 +113,11 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
     allow(['states:DescribeExecution'], [executionArns(settings.stage)]),
   ],
   announce: ({ settings }) => [allow(['events:PutEvents'], [busArn(settings.stage)])],
+  signPasswords: () => [allow(['secretsmanager:GetSecretValue'], [signingSecretArn])],
+  readUsers: ({ config }) => {
+    const secretId = usersSecretOf(config);
+    return secretId === undefined ? [] : [allow(['secretsmanager:GetSecretValue'], secretArns(secretId))];
+  },
   failedEvents: () => [allow(['sqs:SendMessage'], [attribute(FAILED_EVENTS, 'Arn')])],
 };
 
@@ -139,6 +149,11 @@ function registryStatements({ config }: Surroundings): readonly Statement[] {
   ];
 }
 
+function usersSecretOf({ serve: { auth } }: CompiledConfig): string | undefined {
+  const users = auth.kind === 'basic' ? auth.users : undefined;
+  return users !== undefined && 'secretId' in users ? users.secretId : undefined;
+}
+
 /** Secrets Manager ends the ARN of a secret with "-" and six characters of its own; a name or a partial ARN lacks them. */
 function secretArns(secretId: string): readonly Value[] {
   if (!secretId.startsWith('arn:')) return [arn('secretsmanager', `secret:${secretId}-??????`)];
@@ -163,8 +178,10 @@ function keyStatements(capabilities: readonly Capability[], { settings, config }
   if (settings.kmsKeyArn === undefined) return [];
   const inBucket = capabilities.some((capability) => /Blobs|Refs|Plans/.test(capability));
   const withSecrets =
-    capabilities.includes('registries') &&
-    [...config.registries.values()].some(({ credentials }) => credentials.kind === 'secret');
+    capabilities.includes('signPasswords') ||
+    (capabilities.includes('readUsers') && usersSecretOf(config) !== undefined) ||
+    (capabilities.includes('registries') &&
+      [...config.registries.values()].some(({ credentials }) => credentials.kind === 'secret'));
   const services = ['dynamodb', ...(inBucket ? ['s3'] : []), ...(withSecrets ? ['secretsmanager'] : [])];
   return [
     allow(['kms:Decrypt', 'kms:DescribeKey', 'kms:Encrypt', 'kms:GenerateDataKey'], [settings.kmsKeyArn], {

@@ -5,8 +5,8 @@ import { allow, statementsOf, type Capability, type Statement, type Surroundings
 import { UNDELIVERED_EVENTS } from './queues.ts';
 
 const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
-  // Answers hits, starts pulls, validates what is there, removes tags; it asks no registry.
-  api: ['table', 'readBlobs', 'removeRefs', 'startPulls'],
+  // Answers hits, starts pulls, validates what is there, removes tags, signs passwords; it asks no registry.
+  api: ['table', 'readBlobs', 'removeRefs', 'startPulls', 'signPasswords'],
   // The whole pull in one process.
   pull: ['table', 'readBlobs', 'writeBlobs', 'writeRefs', 'registries', 'announce', 'failedEvents'],
   // Stores the manifests, and publishes by itself what needs no copying.

@@ -15,12 +15,19 @@ async function readUsers(path: string): Promise<KnownUsers> {
   if (flaw !== undefined) {
     // Its message may quote the file.
     const at = flaw.linePos?.[0];
-    throw new ConfigError(
-      `the users in ${path} are no valid YAML or JSON (${flaw.code}${at === undefined ? '' : `, line ${at.line}`})`,
-    );
+    throw invalid(path, `${flaw.code}${at === undefined ? '' : `, line ${at.line}`}`);
   }
-  return parseUsers(document.toJS({ maxAliasCount: 0 }), path);
+  let users: unknown;
+  try {
+    users = document.toJS({ maxAliasCount: 0 });
+  } catch {
+    throw invalid(path, 'aliases are not taken');
+  }
+  return parseUsers(users, path);
 }
+
+const invalid = (path: string, why: string): ConfigError =>
+  new ConfigError(`the users in ${path} are no valid YAML or JSON: ${why}`);
 
 async function readText(path: string): Promise<string> {
   try {

@@ -2,7 +2,7 @@ import { CacheError } from '../errors/cache-error.ts';
 
 export interface KeptOptions<T> {
   /** Throws CacheErrors. Its signal fires when it takes too long, and not for any one caller. */
-  read(signal: AbortSignal): Promise<T>;
+  readonly read: (signal: AbortSignal) => Promise<T>;
   /** For so long what was read is not read again. */
   readonly freshMs: number;
   /** For so long it is still used while a retryable error keeps it from being read again. */

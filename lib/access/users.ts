@@ -31,16 +31,13 @@ const MOST_GROUPS = 50;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$/;
 const KEYS = ['name', 'password', 'groups'];
 
-/** Users that are read again every few minutes, once for all who ask. `readText` gives the document as `parse` takes it. */
+/** Users that `read` gives, read again every few minutes, once for all who ask. */
 export function usersFrom(
   read: (signal: AbortSignal) => Promise<KnownUsers>,
   now: () => number = () => Date.now(),
 ): Users {
   return { read: kept({ read, freshMs: USERS_KEPT_MS, staleMs: USERS_STALE_MS, now }) };
 }
-
-/** Nobody: minted passwords alone are taken. */
-export const noUsers: Users = { read: () => Promise.resolve(new Map()) };
 
 /**
  * The users of a document: a list of `{name, password, groups}`.
@@ -80,7 +77,8 @@ function userOf(entry: unknown, at: string, problems: string[]): User | undefine
     problems.push(`${at}: has an unknown key; the known ones are ${KEYS.join(', ')}`);
   }
   if (!isName(name)) problems.push(`${at}.name: write letters, digits and ._@+-, at most 128`);
-  else if (name === TOKEN_USER) problems.push(`${at}.name: ${TOKEN_USER} is the name for minted passwords; take another`);
+  else if (name === TOKEN_USER)
+    problems.push(`${at}.name: ${TOKEN_USER} is the name for minted passwords; take another`);
   if (!isNames(groups)) {
     problems.push(`${at}.groups: write a list of at most ${MOST_GROUPS} names of letters, digits and ._@+-`);
   }

@@ -27,6 +27,7 @@ export async function openCache(signal: AbortSignal): Promise<OpenCache> {
   const services = openServices(config, {
     bucket,
     table,
+    signingKeyFile: stack.signingKeyFile,
     s3: { endpoint: stack.s3Endpoint, region, credentials },
     dynamo: { endpoint: stack.dynamoEndpoint, region, credentials },
   });

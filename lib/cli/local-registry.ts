@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { SigningKeys } from '../access/signing-key.ts';
-import type { Doorkeeper } from '../access/puller.ts';
+import { doorkeeper } from '../access/doorkeeper.ts';
+import type { Users } from '../access/users.ts';
 import type { Config } from '../config/config.ts';
 import type { Fills } from '../fill/fills.ts';
 import type { ServeCall, ServeDeps } from '../serve/serve-deps.ts';
@@ -14,30 +15,31 @@ const BODY_BYTES = 32 * 1024 * 1024;
 
 /** What serving on this machine needs of the services. */
 interface LocalServices extends Pick<ServeDeps, 'catalog' | 'records' | 'presigner'> {
-  readonly config: Pick<Config, 'serve' | 'registries'>;
+  readonly config: Pick<Config, 'serve' | 'registries' | 'access'>;
+  readonly deployment: { readonly signingSecret?: string; readonly signingKeyFile?: string };
+  readonly users: Users;
+  readonly keys: SigningKeys;
   readonly pull: Omit<ServeDeps, 'records' | 'presigner' | 'settings' | 'fills'>;
 }
 
-/** The distribution API on this machine: one process, one door, whoever reaches it. */
+/** The distribution API on this machine: one process, one door, for whom `serve.auth` lets in. */
 export function localRegistry(
-  { config, pull, records, presigner }: LocalServices,
+  { config, pull, records, presigner, deployment, users, keys }: LocalServices,
   fills: Fills,
 ): (asked: ServeCall & { readonly request: RegistryRequest }) => Promise<RegistryAnswer> {
+  const isNamed = deployment.signingSecret !== undefined || deployment.signingKeyFile !== undefined;
+  const signing = isNamed ? keys : keysOfThisProcess();
   const api = {
     serving: serving({ ...pull, settings: config.serve, fills, records, presigner }),
-    doorkeeper: OPEN,
+    doorkeeper: doorkeeper({ auth: config.serve.auth, rules: config.access.rules, users, keys: signing }),
     registries: config.registries,
-    hops: hops(keysOfThisProcess()),
+    hops: hops(signing),
     limits: { bodyBytes: BODY_BYTES },
   };
   return ({ request, ...call }) => answerRegistry(api, request, call);
 }
 
-const OPEN: Doorkeeper = {
-  challenge: undefined,
-  admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }),
-};
-
+/** For a cache that names no secret of its own: what is signed need not outlive this process. */
 function keysOfThisProcess(): SigningKeys {
   const secret = randomBytes(32);
   return { key: () => Promise.resolve(secret) };

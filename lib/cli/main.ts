@@ -56,11 +56,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .exitOverride();
 
   const json = ['--json', 'one JSON document per result, one a line'] as const;
-  const platform = [
-    '--platform <os/arch[/variant]>',
-    'a platform of the image; may be repeated',
-    (value: string, earlier: readonly string[] = []): readonly string[] => [...earlier, value],
-  ] as const;
+  const platform = ['--platform <os/arch[/variant]>', 'a platform of the image; may be repeated', repeated] as const;
 
   program
     .command('pull')
@@ -116,6 +112,18 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
       finish(await attempt(output, [], run));
     });
   program
+    .command('hash-password')
+    .description('print the entry of a user for serve.auth.users; the password is read from standard input')
+    .argument('<name>')
+    .option('--group <group>', 'a group of the user; may be repeated', repeated)
+    .option(...json)
+    .action(async (name: string, { group = [], json }: { group?: readonly string[] } & JsonOption) => {
+      const output = processOutput(json === true);
+      const run = async (signal: AbortSignal): Promise<ExitCode> =>
+        (await import('./hash-password.ts')).runHashPassword(name, group, output, signal);
+      finish(await attempt(output, [], run));
+    });
+  program
     .command('local')
     .description('run the embedded S3 and DynamoDB until Ctrl-C, with --all the whole application')
     .option('--all', 'also the HTTP API, functions, workflow, events and schedules')
@@ -144,6 +152,11 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     });
   return program;
 }
+
+const repeated = (value: string, earlier: readonly string[] | undefined): readonly string[] => [
+  ...(earlier ?? []),
+  value,
+];
 
 function parsePort(text: string): number {
   const port = Number(text);

@@ -81,14 +81,23 @@ export function accessOf(section: unknown, registries: ReadonlySet<string>, foun
   return { ...(jwt === undefined ? {} : { jwt }), rules };
 }
 
-/** Without a JWT callers are ARNs; a rule for anything else would never hold. */
+/** Without a JWT callers are ARNs, or users with a password and their groups; a rule for anything else would never hold. */
 function checkPrincipal(caller: string, where: readonly PropertyKey[], found: Problems): void {
+  const named = /^(?:user|group):(?<name>.*)$/.exec(caller)?.groups?.name;
+  if (named !== undefined) {
+    if (named === '' || named.includes('/'))
+      found.add(where, 'names no user or group; write user:<name> or group:<name>');
+    return;
+  }
   if (caller.includes(':assumed-role/')) {
     found.add(where, `names the session of a role; write the role itself: ${ROLE}`);
   } else if (/:role\/[^*?{[(]*\//.test(caller)) {
     found.add(where, `names a role with its path, which callers do not show; write ${ROLE}`);
   } else if (!/^(?:arn:|[*?{[(])/.test(caller)) {
-    found.add(where, `matches no ARN; write for example ${ROLE}, or configure "access.jwt"`);
+    found.add(
+      where,
+      `matches no ARN; write for example ${ROLE}, user:<name> or group:<name>, or configure "access.jwt"`,
+    );
   }
 }
 

@@ -78,7 +78,7 @@ export function loadConfig(
   const access = accessOf(file.access, names, found);
   const warmups = warmupsOf(file.warmups, { checked: registries, named: names }, found);
   const events = eventsOf(file.events, names, found);
-  const serve = serveOf(file.serve, { kind: 'none' }, found);
+  const serve = serveOf(file.serve, { folder: file.folder, onAws: onLambda || target === 'aws' }, found);
   const store = storeOf(variable, cwd, onLambda, found);
   found.throwIfAny(file.path);
 

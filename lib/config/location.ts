@@ -18,6 +18,9 @@ export type StoreLocation =
       readonly stateMachine?: string;
       /** Name of the event bus. */
       readonly bus?: string;
+      /** Name or ARN of the secret in Secrets Manager that signs passwords; or a file for it, on one machine. */
+      readonly signingSecret?: string;
+      readonly signingKeyFile?: string;
     };
 
 /** The location that the environment names: needs no configuration file. What is wrong with it goes to `found`. */
@@ -33,6 +36,8 @@ export function storeOf(
     const s3Endpoint = variable('AWS_ENDPOINT_URL_S3') ?? variable('AWS_ENDPOINT_URL');
     const stateMachine = variable('ENTREPOT_STATE_MACHINE');
     const bus = variable('ENTREPOT_BUS');
+    const signingSecret = variable('ENTREPOT_SIGNING_SECRET');
+    const signingKeyFile = variable('ENTREPOT_SIGNING_KEY_FILE');
     return {
       kind: 'aws',
       bucket,
@@ -41,6 +46,8 @@ export function storeOf(
       ...(s3Endpoint === undefined ? {} : { s3Endpoint }),
       ...(stateMachine === undefined ? {} : { stateMachine }),
       ...(bus === undefined ? {} : { bus }),
+      ...(signingSecret === undefined ? {} : { signingSecret }),
+      ...(signingKeyFile === undefined ? {} : { signingKeyFile: resolve(cwd, signingKeyFile) }),
     };
   }
   if (bucket !== undefined || table !== undefined || onLambda) {

@@ -1,6 +1,6 @@
 import * as z from 'zod';
-import type { InboundAuth } from '../access/puller.ts';
 import type { Freshness, FreshnessRule, ServeSettings } from '../serve/settings.ts';
+import { inboundOf, type InboundTarget } from './inbound.ts';
 import type { Problems } from './problems.ts';
 import { parseOrigin } from './schema.ts';
 import { checkGlob, issuesOf, list, mapOf, parsed, someOf, strictMap, wholeNumber } from './schema-parts.ts';
@@ -55,17 +55,26 @@ const schema = z.strictObject(
 );
 
 /** The section `serve`, checked; what is wrong with it goes to `found`. */
-export function serveOf(section: unknown, auth: InboundAuth, found: Problems): ServeSettings {
+export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, found: Problems): ServeSettings {
   const outcome = schema.safeParse(section ?? {});
   if (!outcome.success) {
     for (const { path, message } of issuesOf(outcome.error, Object.keys(schema.shape))) {
       found.add(['serve', ...path], message);
     }
   }
-  const { front, blobEndpoint, onBlobMiss, waiting, referrersTtlSeconds, freshness = [] } = outcome.data ?? {};
+  const {
+    front = 'httpApi',
+    blobEndpoint,
+    onBlobMiss,
+    waiting,
+    referrersTtlSeconds,
+    freshness = [],
+  } = outcome.data ?? {};
+  const { auth } = (section ?? {}) as { readonly auth?: unknown };
   return {
-    auth,
-    front: front ?? 'httpApi',
+    // Checked even where something else of the section is wrong: all problems are listed at once.
+    auth: inboundOf(auth, { ...target, front }, found),
+    front,
     ...(blobEndpoint === undefined ? {} : { blobEndpoint }),
     onBlobMiss: onBlobMiss ?? 'wait',
     waiting: waiting ?? USUAL_WAITING,

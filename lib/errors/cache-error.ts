@@ -1,24 +1,15 @@
+import type { ErrorCode } from './error-codes.ts';
+
 /**
  * The errors of the domain. Code under lib/ throws these on purpose and nothing else; HTTP is known in lib/http alone.
  *
  * Every message says what was asked, what was found, and what to do about it, and holds no secret (I7).
  */
 
-/** The error codes of the distribution specification: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes */
-export type ErrorCode =
-  | 'BLOB_UNKNOWN'
-  | 'DENIED'
-  | 'DIGEST_INVALID'
-  | 'MANIFEST_INVALID'
-  | 'MANIFEST_UNKNOWN'
-  | 'NAME_INVALID'
-  | 'NAME_UNKNOWN'
-  | 'TOOMANYREQUESTS'
-  | 'UNAUTHORIZED'
-  | 'UNSUPPORTED';
-
 /** Where the cause lies: decides, with the code, what a caller may do about it. */
 export type ErrorOrigin = 'client' | 'upstream' | 'store' | 'catalog' | 'lock';
+
+export type { ErrorCode };
 
 export interface CacheErrorFields {
   /** A code of the distribution specification, where one fits. */

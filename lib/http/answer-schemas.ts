@@ -1,3 +1,4 @@
+import { ERROR_CODES } from '../errors/error-codes.ts';
 import * as z from 'zod/mini';
 import type { PullState } from '../fill/pull-record.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -8,6 +9,7 @@ import type { DeploymentDocument } from './deployment.ts';
 import type { ImagesDocument } from './images.ts';
 import type { Problem } from './problem.ts';
 import type { ProgressCount, PullDocument, PullProblem } from './pull-document.ts';
+import type { TokenDocument } from './post-token.ts';
 import type { Operation } from './routes.ts';
 
 /*
@@ -38,18 +40,7 @@ const described = <S extends z.ZodMiniType>(schema: S, description: string): S =
 const digest = described(z.string().check(z.regex(/^sha256:[0-9a-f]{64}$/)), '`sha256:` and 64 hex digits.');
 const time = described(z.string(), 'ISO 8601, UTC.').check(z.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/));
 const count = z.int().check(z.gte(0));
-const code = z.enum([
-  'BLOB_UNKNOWN',
-  'DENIED',
-  'DIGEST_INVALID',
-  'MANIFEST_INVALID',
-  'MANIFEST_UNKNOWN',
-  'NAME_INVALID',
-  'NAME_UNKNOWN',
-  'TOOMANYREQUESTS',
-  'UNAUTHORIZED',
-  'UNSUPPORTED',
-]);
+const code = z.enum(ERROR_CODES);
 
 const tally = documentOf<BlobTally>()(
   described(
@@ -200,6 +191,15 @@ export const deploymentSchema = documentOf<DeploymentDocument>()(
   }),
 );
 
+/** What a client logs in to the registry endpoint with. */
+export const tokenSchema = documentOf<TokenDocument>()(
+  z.strictObject({
+    username: described(z.string(), 'Always `token`.'),
+    password: described(z.string(), 'A secret, until it expires. Opaque.'),
+    expiresAt: time,
+  }),
+);
+
 /** The document of each answer that is no problem, by operation and status; `undefined` where there is none. */
 export const ANSWERS = {
   pull: { 200: receiptSchema, 202: pullSchema },
@@ -207,5 +207,6 @@ export const ANSWERS = {
   listImages: { 200: z.union([imagesSchema, imageSchema]) },
   removeTag: { 204: undefined },
   validate: { 200: validationSchema },
+  token: { 200: tokenSchema },
   deployment: { 200: deploymentSchema },
 } as const satisfies Record<Operation, Readonly<Record<number, z.ZodMiniType | undefined>>>;

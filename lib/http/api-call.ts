@@ -1,5 +1,6 @@
 import type { APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import type { Access, AccessSettings, Caller } from '../access/access.ts';
+import type { SigningKeys } from '../access/signing-key.ts';
 import type { Fills } from '../fill/fills.ts';
 import type { PullRecords } from '../fill/pull-record.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -21,6 +22,8 @@ export interface ApiDeps extends Omit<PullDeps, 'upstreams' | 'progress'> {
   };
   readonly records: PullRecords;
   readonly fills: Fills;
+  /** Undefined where the deployment has no secret to sign with. */
+  readonly keys?: SigningKeys | undefined;
 }
 
 /** One request of a caller that is known. */

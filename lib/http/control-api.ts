@@ -17,6 +17,7 @@ const OPERATIONS: Readonly<Record<Operation, () => Operate | Promise<Operate>>> 
   listImages: async () => (await import('./images.ts')).listImages,
   removeTag: async () => (await import('./images.ts')).deleteImage,
   validate: async () => (await import('./post-validate.ts')).postValidate,
+  token: async () => (await import('./post-token.ts')).postToken,
   deployment: async () => (await import('./deployment.ts')).getDeployment,
 };
 

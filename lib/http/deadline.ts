@@ -1,5 +1,3 @@
-import { DeadlineError } from '../errors/cache-error.ts';
-
 /** Kept back for the end of a pull: giving up transfers, freeing leases, answering. */
 const MARGIN_MS = 10_000;
 /** Short invocations cannot spare so much. */
@@ -11,27 +9,4 @@ const HTTP_MS = 25_000;
 export function workMsOf(remainingMs: number, isHttp: boolean): number {
   const workMs = Math.max(0, remainingMs - Math.min(MARGIN_MS, remainingMs * MARGIN_SHARE));
   return isHttp ? Math.min(workMs, HTTP_MS) : workMs;
-}
-
-export interface Deadline extends Disposable {
-  /** Aborts with a DeadlineError. */
-  readonly signal: AbortSignal;
-}
-
-/** A deadline `afterMs` from now. Disposal stops its clock: Lambda would freeze a running one and wake it in the next invocation. */
-export function startDeadline(afterMs: number): Deadline {
-  const controller = new AbortController();
-  const timer = setTimeout(() => {
-    controller.abort(
-      new DeadlineError(
-        `the ${Math.round(afterMs / 1000)} s for this call are over; ask again, what was finished is kept`,
-      ),
-    );
-  }, afterMs);
-  return {
-    signal: controller.signal,
-    [Symbol.dispose]() {
-      clearTimeout(timer);
-    },
-  };
 }

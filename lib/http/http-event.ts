@@ -29,6 +29,8 @@ export interface HttpRequest {
   header(name: string): string | undefined;
   /** Each parameter once. @throws InvalidRequestError */
   query(): Readonly<Record<string, string>>;
+  /** Whether anything was sent as body. */
+  readonly hasBody: boolean;
   /** The body as JSON; see {@link readJsonBody}. @throws InvalidRequestError */
   body(): unknown;
 }
@@ -54,6 +56,7 @@ export function httpRequest(event: APIGatewayProxyEventV2): HttpRequest {
       return typeof found?.[1] === 'string' ? found[1] : undefined;
     },
     query: () => readQuery(event),
+    hasBody: ((event as { body?: unknown }).body ?? '') !== '',
     body: () => readJsonBody(event),
   };
 }

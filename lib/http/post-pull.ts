@@ -3,7 +3,7 @@ import type { PullFailure, PullRecord } from '../fill/pull-record.ts';
 import { waitForEnd } from '../fill/wait-for-end.ts';
 import { findHit } from '../pull/hit.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';
-import { startDeadline } from './deadline.ts';
+import { startDeadline } from '../clock/deadline.ts';
 import { jsonAnswer } from './http-event.ts';
 import { preferredWaitSeconds } from './prefer.ts';
 import { problemDocument } from './problem-answer.ts';

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini';
+import { LIFETIME } from '../access/minted.ts';
 import { CacheError, InvalidRequestError } from '../errors/cache-error.ts';
 import { parsePlatform } from '../oci/platform.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
@@ -92,6 +93,25 @@ export const validateSchema = z.strictObject(
   objectLike('a validation has "reference", "platforms" and "deep"', '{"reference": "alpine", "deep": true}'),
 );
 
+const lifetime = `must be a whole number from ${LIFETIME.least} to ${LIFETIME.most}`;
+
+/** How long a password is wanted for. */
+export const tokenSchema = z.strictObject(
+  {
+    lifetimeSeconds: z._default(
+      z
+        .int(lifetime)
+        .check(
+          z.gte(LIFETIME.least, lifetime),
+          z.lte(LIFETIME.most, lifetime),
+          z.describe('How long the password is taken.'),
+        ),
+      LIFETIME.usual,
+    ),
+  },
+  objectLike('it takes "lifetimeSeconds" alone', '{"lifetimeSeconds": 900}'),
+);
+
 /** The query that asks for one image. */
 export const imageQuerySchema = z.strictObject(
   { reference },
@@ -146,6 +166,9 @@ export const parsePullBody = (document: unknown): PullRequest => checked(pullSch
 
 /** What a body of `POST /v1/validate` asks for. @throws InvalidRequestError */
 export const parseValidateBody = (document: unknown): ValidateRequest => checked(validateSchema, asMap(document), '');
+
+/** What a body of `POST /v1/token` asks for. @throws InvalidRequestError */
+export const parseTokenBody = (document: unknown): z.output<typeof tokenSchema> => checked(tokenSchema, document, '');
 
 /** What a query of `/v1/images` names. @throws InvalidRequestError */
 export const parseImageQuery = (query: Readonly<Record<string, string>>): Reference =>

@@ -15,6 +15,7 @@ export const ROUTES = [
   { operation: 'listImages', method: 'GET', path: '/v1/images' },
   { operation: 'removeTag', method: 'DELETE', path: '/v1/images' },
   { operation: 'validate', method: 'POST', path: '/v1/validate' },
+  { operation: 'token', method: 'POST', path: '/v1/token' },
   { operation: 'deployment', method: 'GET', path: '/v1/deployment' },
 ] as const satisfies readonly Route[];
 

@@ -1,6 +1,7 @@
 import middy, { type MiddyfiedHandler } from '@middy/core';
 import type { Context } from 'aws-lambda';
-import { startDeadline, workMsOf } from '../http/deadline.ts';
+import { startDeadline } from '../clock/deadline.ts';
+import { workMsOf } from '../http/deadline.ts';
 import { isHttpEvent } from '../http/http-event.ts';
 import { problemMiddleware } from '../http/problem-middleware.ts';
 import { statusOf } from '../http/problem.ts';

@@ -8,7 +8,7 @@ import { blobsOf, parseManifest } from '../oci/manifest.ts';
 import { mayUse } from '../pull/presence.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
-import { requestFor, startFill } from './fill.ts';
+import { startFillOf } from './fill.ts';
 import type { ServeCall } from './serve-deps.ts';
 import type { Serving } from './serving.ts';
 import { readBytes } from './stored-manifest.ts';
@@ -106,21 +106,27 @@ async function comeIn(
   const { signal } = call;
   let fill: PullRecord | undefined;
   let fills = 0;
+  let mayConfirm = true;
   for (let delayMs = 0; ; delayMs = nextDelayMs(delayMs)) {
     if (delayMs > 0) await sleep(delayMs, signal);
-    const blob = await state.share(`come in ${formatRepository(repository)}@${digest}`, signal, (shared) =>
-      admit(state, { ...call, signal: shared }, repository, digest),
+    const key = `come in ${String(mayConfirm)} ${formatRepository(repository)}@${digest}`;
+    const blob = await state.share(key, signal, (shared) =>
+      admit(state, { ...call, signal: shared }, repository, digest, mayConfirm),
     );
-    if (blob !== undefined) return blob;
-    const seen = fill === undefined ? undefined : await state.deps.records.find(fill.id, signal);
+    if (blob === 'unconfirmed') mayConfirm = false;
+    else if (blob !== undefined) return blob;
+    const seen = fill === undefined ? undefined : await findRecord(state, fill.id, signal);
     if (seen?.failure !== undefined) throw badlyFilled(digest, seen.failure);
     if (seen === undefined || seen.state === 'succeeded') {
       // One that succeeded without it found it present, and it was lost since: once more, and then it is somebody's fault.
       if (++fills > 2) throw badlyFilled(digest, undefined);
-      fill = await startFill(state, await requestFor(state, repository, child.digest, signal), signal);
+      fill = await startFillOf(state, repository, child.digest, signal);
     }
   }
 }
+
+const findRecord = ({ deps, share }: Serving, id: string, signal: AbortSignal): Promise<PullRecord | undefined> =>
+  share(`record ${id}`, signal, (shared) => deps.records.find(id, shared));
 
 const nextDelayMs = (delayMs: number): number =>
   delayMs === 0 ? FIRST_LOOK_MS : Math.min(delayMs * LOOKS_GROW_BY, MOST_BETWEEN_LOOKS_MS);
@@ -131,18 +137,19 @@ async function admit(
   call: ServeCall,
   repository: Repository,
   digest: Digest,
-): Promise<ServedBlob | undefined> {
+  mayConfirm: boolean,
+): Promise<ServedBlob | 'unconfirmed' | undefined> {
   const { catalog } = state.deps;
   const { signal } = call;
   const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
-  if (!isPresent(blob)) return undefined;
+  if (!isPresent(blob) || (link === undefined && !mayConfirm)) return undefined;
   const descriptor = { mediaType: DEFAULT_TYPE, digest, size: blob.size };
   if (link === undefined) {
     const allowed =
       blob.domains.has(PUBLIC) ||
       (await state.ask(call, repository, (upstream) => mayUse(blob, descriptor, upstream, signal)));
-    // The fill fetches it as proof.
-    if (!allowed) return undefined;
+    // The fill fetches it as proof, and its publish links it: the registry is not asked again and again.
+    if (!allowed) return 'unconfirmed';
     await catalog.linkEarly(repository, descriptor, signal);
   }
   return { digest, size: blob.size };

@@ -9,16 +9,19 @@ import { selectEntries } from '../oci/select.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { requestKey } from '../fill/request-key.ts';
+import { landByDigest } from './land-manifest.ts';
 import { readBytes } from './stored-manifest.ts';
 import type { ServeCall } from './serve-deps.ts';
-import type { Serving } from './serving.ts';
+import { contentKey, type Serving } from './serving.ts';
 
 const WHOLE = { platforms: [], alwaysPull: false, attestations: true } as const;
 /** Roots of one manifest that are looked at. */
 const MOST_ROOTS = 20;
+/** Manifests that one request brings beside the one that is asked for. */
+const MOST_LANDED = 10;
 
 /** Starts the pull, or joins it: one call for all who ask at the same moment. */
-export const startFill = (state: Serving, request: PullRequest, signal: AbortSignal): Promise<PullRecord> =>
+const startFill = (state: Serving, request: PullRequest, signal: AbortSignal): Promise<PullRecord> =>
   state.share(`fill ${requestKey(request)}`, signal, (shared) => state.deps.fills.start(request, shared));
 
 /**
@@ -33,13 +36,33 @@ export async function fillOfTag(
 ): Promise<void> {
   const resolvedSinceMs = checkedMs;
   if (!isIndexType(link.mediaType)) {
-    await startQuietly(state, call, { ...WHOLE, reference, resolvedSinceMs });
+    const whole = { ...WHOLE, reference, resolvedSinceMs };
+    await quietly(call, reference, () => startFill(state, whole, call.signal));
     return;
   }
   const configured = state.deps.defaultPlatforms(reference.repository.registry);
-  const { missing } = selectEntries(entriesOf(state, link, bytes), configured);
+  const { selected, missing } = selectEntries(entriesOf(state, link, bytes), configured);
   const platforms = configured.filter((platform) => !missing.includes(platform));
-  if (platforms.length > 0) await startQuietly(state, call, { ...WHOLE, reference, platforms, resolvedSinceMs });
+  if (platforms.length === 0) return;
+  await landQuietly(state, call, reference.repository, selected);
+  const wanted = { ...WHOLE, reference, platforms, resolvedSinceMs };
+  await quietly(call, reference, () => startFill(state, wanted, call.signal));
+}
+
+/**
+ * Brings the manifests that the pull is about to read: a client that has the index asks for one of them at once, and their registry would be asked twice.
+ * What does not come now, the pull brings, or says why.
+ */
+async function landQuietly(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  entries: readonly IndexEntry[],
+): Promise<void> {
+  const digests = [...new Set(entries.filter(({ mediaType }) => !isIndexType(mediaType)).map(({ digest }) => digest))];
+  const links = await state.deps.catalog.findLinks(repository, digests, call.signal);
+  const missing = digests.filter((digest) => !links.has(digest)).slice(0, MOST_LANDED);
+  await Promise.allSettled(missing.map((digest) => landByDigest(state, call, repository, digest)));
 }
 
 /** The same for a manifest that a client asks for by digest. */
@@ -50,17 +73,30 @@ export async function fillOfManifest(
   manifest: Descriptor,
 ): Promise<void> {
   if (isIndexType(manifest.mediaType)) return;
-  await startQuietly(state, call, await requestFor(state, repository, manifest.digest, call.signal));
+  await quietly(call, { repository, digest: manifest.digest }, () =>
+    startFillOf(state, repository, manifest.digest, call.signal),
+  );
 }
 
+/** Starts the pull of {@link requestFor}, or joins it: one look, and one call, for all who ask at the same moment. */
+export const startFillOf = (
+  state: Serving,
+  repository: Repository,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<PullRecord> =>
+  state.share(`fill of ${contentKey(repository, digest)}`, signal, async (shared) =>
+    startFill(state, await requestFor(state, repository, digest, shared), shared),
+  );
+
 /** A client gets its manifest although its blobs cannot be ordered now: whoever asks for one of them tries again. */
-async function startQuietly(state: Serving, call: ServeCall, request: PullRequest): Promise<void> {
+async function quietly(call: ServeCall, reference: Reference, start: () => Promise<unknown>): Promise<void> {
   try {
-    await startFill(state, request, call.signal);
+    await start();
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
     call.logger.warn('a pull could not be started; a blob that is asked for tries again', {
-      reference: formatReference(request.reference),
+      reference: formatReference(reference),
       reason: `${error.name}: ${error.message}`,
     });
   }
@@ -69,7 +105,7 @@ async function startQuietly(state: Serving, call: ServeCall, request: PullReques
 /**
  * The pull that brings the content of a manifest: as its platform of the index that a tag led to, so that the tag is published with it; else by its own digest.
  */
-export async function requestFor(
+async function requestFor(
   state: Serving,
   repository: Repository,
   digest: Digest,

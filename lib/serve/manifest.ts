@@ -1,15 +1,16 @@
-import type { Link } from '../catalog/catalog.ts';
-import { ManifestUnknownError } from '../errors/cache-error.ts';
+import type { Link, Pointer } from '../catalog/catalog.ts';
+import { startDeadline } from '../clock/deadline.ts';
+import { DeadlineError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
-import type { Stale } from './freshness.ts';
+import { staleOf, type Stale } from './freshness.ts';
 import { fillOfManifest, fillOfTag } from './fill.ts';
 import { landByDigest } from './land-manifest.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
 import { readBytes } from './stored-manifest.ts';
-import { meaningOf } from './tag.ts';
+import { findPointer, meaningOf, newMeaningOf } from './tag.ts';
 
 /** A manifest or index, byte for byte as its registry gave it. */
 export interface ServedManifest {
@@ -25,21 +26,54 @@ interface Found {
   readonly bytes: Uint8Array;
 }
 
+/** A client that can be served without its registry does not wait longer for it. */
+const STALE_AFTER_MS = 8_000;
+const TOO_LATE = new DeadlineError('the registry did not answer in time');
+
 /**
  * The manifest of a tag or digest: from the cache, or from its registry at the first time. The content it needs is on its way when this returns, whether or
- * not the client stays.
+ * not the client stays. Where the registry fails, or does not answer in time, a tag is what its policy lets it be instead.
  *
  * @throws ManifestUnknownError; what {@link meaningOf} throws.
  */
 export async function openManifest(state: Serving, call: ServeCall, reference: Reference): Promise<ServedManifest> {
   const { repository, digest } = reference;
   if (digest !== undefined) return await openByDigest(state, call, repository, digest);
-  const meaning = await meaningOf(state, call, reference);
-  if ('warning' in meaning) return await openStale(state, call, reference, meaning);
-  const { checkedMs } = meaning;
-  const found =
-    (await findManifest(state, call, repository, meaning.digest)) ??
-    (await land(state, call, repository, meaning.digest));
+  const pointer = await findPointer(state, reference, false, call.signal);
+  const insteadOf = (failure: unknown): Stale | undefined =>
+    staleOf(pointer, state.freshness(reference), failure, Date.now());
+  try {
+    if (insteadOf(TOO_LATE) === undefined) return await openByTag(state, call, reference, pointer);
+    using soon = startDeadline(STALE_AFTER_MS);
+    const signal = AbortSignal.any([call.signal, soon.signal]);
+    return await openByTag(state, { ...call, signal }, reference, pointer);
+  } catch (failure) {
+    const stale = insteadOf(failure);
+    if (stale === undefined) throw failure;
+    call.logger.warn('a tag is served without its registry', {
+      reference: formatReference(reference),
+      reason: failure instanceof Error ? `${failure.name}: ${failure.message}` : 'unknown',
+    });
+    return await openStale(state, call, repository, stale, failure);
+  }
+}
+
+async function openByTag(
+  state: Serving,
+  call: ServeCall,
+  reference: Reference,
+  pointer: Pointer | undefined,
+): Promise<ServedManifest> {
+  const { repository } = reference;
+  let meaning = await meaningOf(state, call, reference, pointer);
+  let found = await findManifest(state, call, repository, meaning.digest);
+  if (found === undefined) {
+    // Somebody may be about to land what the registry said a moment ago.
+    meaning = await newMeaningOf(state, call, reference);
+    found = await findManifest(state, call, repository, meaning.digest);
+  }
+  const { digest, checkedMs } = meaning;
+  found ??= await land(state, call, repository, digest);
   if (found.link.landed !== true) await fillOfTag(state, call, reference, { ...found, checkedMs });
   return served(found);
 }
@@ -55,20 +89,19 @@ async function openByDigest(
   return served(found);
 }
 
-/** The first of them that is here; nothing is asked of the registry. */
+/** The first of them that is here; nothing is asked of the registry. Where none is, `failure` is the answer: it may not mean that there is none (I6). */
 async function openStale(
   state: Serving,
   call: ServeCall,
-  { repository, ...reference }: Reference,
+  repository: Repository,
   { digests, warning }: Stale,
+  failure: unknown,
 ): Promise<ServedManifest> {
   for (const digest of digests) {
     const found = await findManifest(state, call, repository, digest);
     if (found !== undefined) return { ...served(found), warning };
   }
-  throw new ManifestUnknownError(
-    `${formatReference({ repository, ...reference })}: its registry cannot be asked, and the cache does not hold it`,
-  );
+  throw failure;
 }
 
 const served = ({ link, bytes }: Found): ServedManifest => ({

@@ -34,7 +34,7 @@ export async function openReferrers(
   const reference = nameOf(repository, subject);
   const known = await findKnown(state, call, reference);
   const isFresh = known !== undefined && Date.now() - known.checkedMs < state.deps.settings.referrersTtlMs;
-  const served = isFresh ? { index: known.index } : await refreshed(state, call, reference, subject, known?.index);
+  const served = isFresh ? { index: known.index } : await refreshed(state, call, reference, subject, known);
   if (artifactType === undefined) return served;
   const manifests = served.index.manifests.filter((one) => one.artifactType === artifactType);
   return { ...served, index: { ...served.index, manifests } };
@@ -59,7 +59,7 @@ async function refreshed(
   call: ServeCall,
   reference: Reference,
   subject: Digest,
-  before: ReferrersIndex | undefined,
+  before: Known | undefined,
 ): Promise<ServedReferrers> {
   try {
     const key = `referrers ${formatReference(reference)}`;
@@ -67,10 +67,11 @@ async function refreshed(
       index: await state.share(key, call.signal, (signal) => refresh(state, { ...call, signal }, reference, subject)),
     };
   } catch (error) {
-    const pointer = { resolved: subject, checkedMs: Date.now(), generation: 0 };
-    const stale = before && staleOf(pointer, state.freshness(reference), error, Date.now());
-    if (before === undefined || stale === undefined) throw error;
-    return { index: before, warning: stale.warning };
+    if (before === undefined) throw error;
+    const pointer = { resolved: subject, checkedMs: before.checkedMs, generation: 0 };
+    const stale = staleOf(pointer, state.freshness(reference), error, Date.now());
+    if (stale === undefined) throw error;
+    return { index: before.index, warning: stale.warning };
   }
 }
 

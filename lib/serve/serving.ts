@@ -1,5 +1,5 @@
 import type { Link } from '../catalog/catalog.ts';
-import { RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { DeadlineError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
 import { SharedWork } from '../registry/shared-work.ts';
@@ -13,6 +13,7 @@ import type { Freshness } from './settings.ts';
 /** Manifests in memory, by digest: they never change. */
 const MANIFEST_BYTES = 64 * 1024 * 1024;
 const MOST_LINKS = 50_000;
+const MOST_RESTS = 1_000;
 /** Where a registry that limits us does not say how long it wants to rest. */
 const USUAL_REST_MS = 30_000;
 /** A registry that does not answer is not asked again for every request. */
@@ -44,14 +45,8 @@ export interface Serving {
 
 export function serving(deps: ServeDeps): Serving {
   const running = new Map<string, SharedWork<unknown>>();
-  const resting = new Map<string, { readonly untilMs: number; readonly failure: unknown }>();
-
-  /** Undefined, and forgotten, where the rest is over. */
-  function restOf(registry: string): { readonly failure: unknown } | undefined {
-    const rest = resting.get(registry);
-    if (rest !== undefined && rest.untilMs <= Date.now()) resting.delete(registry);
-    return resting.get(registry);
-  }
+  /** By registry, or by repository where it may be the fault of that alone. */
+  const resting = boundedMap<{ readonly untilMs: number; readonly failure: unknown }>(MOST_RESTS);
 
   return {
     deps,
@@ -74,14 +69,19 @@ export function serving(deps: ServeDeps): Serving {
 
     async ask({ metrics, signal }, repository, question) {
       const { registry } = repository;
-      const rest = restOf(registry);
-      if (rest !== undefined) throw rest.failure;
+      for (const name of [registry, formatRepository(repository)]) {
+        const rest = resting.get(name);
+        if (rest !== undefined && rest.untilMs > Date.now()) throw rest.failure;
+      }
       const upstreams = countedUpstreams(deps.upstreams, metrics);
       try {
         return await question(await upstreams.open(repository, signal));
       } catch (error) {
-        const untilMs = Date.now() + restMsOf(error);
-        if (untilMs > Date.now()) resting.set(registry, { untilMs, failure: error });
+        const rest = restAfter(error);
+        if (rest !== undefined) {
+          const name = rest.of === 'registry' ? registry : formatRepository(repository);
+          resting.set(name, { untilMs: Date.now() + rest.forMs, failure: rest.failure });
+        }
         throw error;
       } finally {
         upstreams.tell();
@@ -90,10 +90,28 @@ export function serving(deps: ServeDeps): Serving {
   };
 }
 
-function restMsOf(error: unknown): number {
-  if (error instanceof RateLimitedError) return error.retryAfterMs ?? USUAL_REST_MS;
-  if (error instanceof UpstreamUnavailableError) return error.retryAfterMs ?? DOWN_REST_MS;
-  return 0;
+interface Rest {
+  readonly of: 'registry' | 'repository';
+  readonly forMs: number;
+  readonly failure: unknown;
+}
+
+/** Who is left alone after a failure, so that nobody waits for it again right away. */
+function restAfter(failure: unknown): Rest | undefined {
+  if (failure instanceof RateLimitedError) {
+    return { of: 'registry', forMs: failure.retryAfterMs ?? USUAL_REST_MS, failure };
+  }
+  if (failure instanceof DeadlineError) {
+    const late = new UpstreamUnavailableError('ask registry', 'the registry did not answer in time a moment ago', {
+      cause: failure,
+      timedOut: true,
+    });
+    return { of: 'registry', forMs: DOWN_REST_MS, failure: late };
+  }
+  if (!(failure instanceof UpstreamUnavailableError)) return undefined;
+  // An answer of 5xx may be about one repository; without an answer it is the registry.
+  const isDown = failure.timedOut || failure.cause !== undefined;
+  return { of: isDown ? 'registry' : 'repository', forMs: failure.retryAfterMs ?? DOWN_REST_MS, failure };
 }
 
 export const contentKey = (repository: Repository, digest: Digest): string =>

@@ -1,51 +1,55 @@
 import type { Pointer } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { sleep } from '../clock/sleep.ts';
-import { ManifestUnknownError } from '../errors/cache-error.ts';
+import { LeaseHeldError, ManifestUnknownError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import { resolveRoot } from '../pull/resolve.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
-import { staleOf, verdictOf, type Stale } from './freshness.ts';
+import { verdictOf } from './freshness.ts';
 import { landManifest } from './land-manifest.ts';
 import type { ServeCall } from './serve-deps.ts';
 import type { Serving } from './serving.ts';
 
 /** What a tag means, as far as its policy wants to know it. */
-export type Meaning =
-  | { readonly digest: Digest; /** Since when the catalogue knows it so. */ readonly checkedMs: number }
-  /** The registry could not say; one of these is served instead. */
-  | Stale;
-
-/**
- * What the tag means: by what the cache knows, where that is fresh enough; else the registry is asked, by HEAD, once for all who ask meanwhile. A manifest
- * that is new has landed when this returns: its content not yet.
- *
- * @throws ManifestUnknownError, DeniedError, RateLimitedError, UpstreamUnavailableError where nothing may be served in their place.
- */
-export async function meaningOf(state: Serving, call: ServeCall, reference: Reference): Promise<Meaning> {
-  const freshness = state.freshness(reference);
-  const pointer = await findPointer(state, reference, false, call.signal);
-  const verdict = verdictOf(pointer, freshness, Date.now());
-  if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
-  if (verdict.kind === 'missing') throw missing(reference);
-  try {
-    return await state.share(`resolve ${formatReference(reference)}`, call.signal, (signal) =>
-      revalidate(state, { ...call, signal }, reference),
-    );
-  } catch (error) {
-    const stale = staleOf(pointer, freshness, error, Date.now());
-    if (stale === undefined) throw error;
-    call.logger.warn('a tag is served without its registry', {
-      reference: formatReference(reference),
-      reason: error instanceof Error ? `${error.name}: ${error.message}` : 'unknown',
-    });
-    return stale;
-  }
+export interface Meaning {
+  readonly digest: Digest;
+  /** Since when the catalogue knows it so. */
+  readonly checkedMs: number;
 }
 
-const findPointer = (
+/** While somebody else holds the lock of a tag, for a pull of it perhaps, what is known of the tag does after this. */
+const LOCK_PATIENCE_MS = 2_000;
+/** Whoever looked a tag up lands its manifest before the lock is free. It may have died. */
+const LANDING_PATIENCE_MS = 5_000;
+
+/**
+ * What the tag means: by `pointer`, what the cache knows of it, where that is fresh enough; else the registry is asked, by HEAD, once for all who ask
+ * meanwhile. A manifest that is new has landed when this returns: its content not yet.
+ *
+ * @throws ManifestUnknownError, DeniedError, RateLimitedError, UpstreamUnavailableError; LeaseHeldError where the cache knows a meaning that will do.
+ */
+export async function meaningOf(
+  state: Serving,
+  call: ServeCall,
+  reference: Reference,
+  pointer: Pointer | undefined,
+): Promise<Meaning> {
+  const verdict = verdictOf(pointer, state.freshness(reference), Date.now());
+  if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
+  if (verdict.kind === 'missing') throw missing(reference);
+  return await newMeaningOf(state, call, reference);
+}
+
+/** The same, as long as whoever asked the registry has not landed what it means: nobody else asks for it meanwhile. */
+export const newMeaningOf = (state: Serving, call: ServeCall, reference: Reference): Promise<Meaning> =>
+  state.share(`resolve ${formatReference(reference)}`, call.signal, (signal) =>
+    revalidate(state, { ...call, signal }, reference),
+  );
+
+/** What the cache knows of the tag: one read for all who ask meanwhile. */
+export const findPointer = (
   { deps, share }: Serving,
   reference: Reference,
   consistent: boolean,
@@ -61,16 +65,36 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference)
   const { signal } = call;
   const freshness = state.freshness(reference);
   const watch = leaseWatch();
+  const startedMs = performance.now();
   for (;;) {
     const outcome = await deps.leases.tryAcquire(pullLeaseName(reference), watch, signal);
     await using lock = isLease(outcome) ? outcome : undefined;
     const pointer = await findPointer(state, reference, true, signal);
     const verdict = verdictOf(pointer, freshness, Date.now());
-    if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
+    const waitedMs = performance.now() - startedMs;
     if (verdict.kind === 'missing') throw missing(reference);
-    if (lock !== undefined) return await resolveUnder(state, call, reference, lock);
+    if (verdict.kind === 'fresh') {
+      const { digest } = verdict;
+      const isSettled = lock !== undefined || waitedMs > LANDING_PATIENCE_MS;
+      if (isSettled || (await isLinked(state, reference, digest, signal))) {
+        return { digest, checkedMs: pointer?.checkedMs ?? 0 };
+      }
+    } else if (lock !== undefined) {
+      return await resolveUnder(state, call, reference, lock);
+    } else if (waitedMs > LOCK_PATIENCE_MS && (pointer?.resolved ?? pointer?.published) !== undefined) {
+      throw pulled(reference);
+    }
     await sleep(watch.nextDelayMs(), signal);
   }
+}
+
+async function isLinked(
+  { deps: { catalog } }: Serving,
+  { repository }: Reference,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<boolean> {
+  return (await catalog.findContent(repository, digest, { consistent: true, signal })).link !== undefined;
 }
 
 async function resolveUnder(state: Serving, call: ServeCall, reference: Reference, lock: Lease): Promise<Meaning> {
@@ -95,4 +119,10 @@ async function resolveUnder(state: Serving, call: ServeCall, reference: Referenc
 const missing = (reference: Reference): ManifestUnknownError =>
   new ManifestUnknownError(
     `${formatReference(reference)} is not there: its registry said so a moment ago; ask again in a minute`,
+  );
+
+const pulled = (reference: Reference): LeaseHeldError =>
+  new LeaseHeldError(
+    'revalidate',
+    `${formatReference(reference)} is being pulled, and its registry cannot be asked meanwhile; ask again in a moment`,
   );

@@ -6,8 +6,8 @@ import {
   LeaseHeldError,
   LeaseLostError,
   RateLimitedError,
-  type ErrorCode,
 } from '../errors/cache-error.ts';
+import { ERROR_CODES } from '../errors/error-codes.ts';
 import { statusOf } from '../errors/status.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import { JsonShapeError, jsonValue, type JsonValue } from './json.ts';
@@ -113,26 +113,13 @@ export function failureFrom(error: string, cause: string): PullFailure {
   }
 }
 
-const CODES: readonly ErrorCode[] = [
-  'BLOB_UNKNOWN',
-  'DENIED',
-  'DIGEST_INVALID',
-  'MANIFEST_INVALID',
-  'MANIFEST_UNKNOWN',
-  'NAME_INVALID',
-  'NAME_UNKNOWN',
-  'TOOMANYREQUESTS',
-  'UNAUTHORIZED',
-  'UNSUPPORTED',
-];
-
 function failureIn(document: JsonValue): PullFailure {
   const code = document.get('code');
   const retryAfterMs = document.get('retryAfterMs');
   return {
     name: bounded(document.get('name').text(), MAX_NAME_CHARACTERS),
     message: bounded(document.get('message').text(), MAX_MESSAGE_CHARACTERS),
-    ...(code.isAbsent ? {} : { code: code.oneOf(...CODES) }),
+    ...(code.isAbsent ? {} : { code: code.oneOf(...ERROR_CODES) }),
     status: document.get('status').count(),
     retryable: document.get('retryable').flag(),
     ...(retryAfterMs.isAbsent ? {} : { retryAfterMs: retryAfterMs.count() }),

@@ -1,7 +1,7 @@
 /*
  * npm run bench [-- SECTION...] [-- --rounds N]
  *
- * Sections: blob, cold-start, layers, memory, requests; all without any. Machines are noisy: only ratios within one run, counts, bytes and peak memory mean
+ * Sections: blob, cold-start, layers, memory, requests, serve; all without any. Machines are noisy: only ratios within one run, counts, bytes and peak memory mean
  * anything, which is why each figure stands beside its floor.
  */
 import { parseArgs } from 'node:util';
@@ -10,6 +10,7 @@ import { coldStartSection } from './cold-start.ts';
 import { copySection, memorySection } from './copy.ts';
 import { startNoiseRegistry } from './processes.ts';
 import { requestsSection } from './requests.ts';
+import { serveSection } from './serve.ts';
 import { startSeparateStack } from './stack.ts';
 
 const RUN_WITHIN_MS = 230_000;
@@ -19,6 +20,7 @@ const LAYER_BYTES = 5_000_000;
 
 const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   requests: requestsSection,
+  serve: serveSection,
   'cold-start': coldStartSection,
   memory: memorySection,
   layers: (bench) =>

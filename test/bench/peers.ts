@@ -31,7 +31,8 @@ export function peers(bench: Bench, image: PeerImage): { name: string; run: () =
   });
 }
 
-function findProgram(name: string): string | undefined {
+/** Where the program is on the PATH. */
+export function findProgram(name: string): string | undefined {
   return (process.env.PATH ?? '')
     .split(delimiter)
     .map((folder) => join(folder, name))

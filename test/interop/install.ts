@@ -17,6 +17,7 @@ const PACKAGES = {
   containerd: 'containerd',
   ctr: 'containerd',
   podman: 'podman',
+  runc: 'runc',
   busybox: 'busybox-static',
   debootstrap: 'debootstrap',
   htpasswd: 'apache2-utils',

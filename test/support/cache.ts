@@ -17,6 +17,8 @@ export interface CacheOptions {
   readonly registries: Record<string, unknown>;
   /** The `limits`; leases are two seconds long unless this says otherwise. */
   readonly limits?: Record<string, unknown>;
+  /** The section `serve`. */
+  readonly serve?: Record<string, unknown>;
   /** Endpoints that stand in front of the stack's own (fault proxies). */
   readonly s3Endpoint?: string;
   readonly dynamoEndpoint?: string;
@@ -42,7 +44,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-config-'));
   const file = join(folder, 'entrepot.yaml');
   const limits = { leaseSeconds: 2, ...options.limits };
-  await writeFile(file, stringify({ registries: options.registries, limits }));
+  await writeFile(file, stringify({ registries: options.registries, limits, serve: options.serve ?? {} }));
   const s3Endpoint = options.s3Endpoint ?? stack.s3Endpoint;
   const dynamoEndpoint = options.dynamoEndpoint ?? stack.dynamoEndpoint;
   const environment = {
@@ -56,6 +58,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
   const services = openServices(loadConfig(environment, folder), {
     bucket,
     table,
+    signingKeyFile: stack.signingKeyFile,
     s3: { endpoint: s3Endpoint, region, credentials },
     dynamo: { endpoint: dynamoEndpoint, region, credentials },
   });

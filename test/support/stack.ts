@@ -36,7 +36,7 @@ export async function startStack(): Promise<TestStack> {
     startS3({ root: join(root, 's3'), region: LOCAL_REGION, ...credentials }),
     startDynamo(join(root, 'dynamodb.sqlite')),
   ]);
-  const endpoints = stackAt({ s3: s3.port, dynamodb: dynamo.port }, credentials);
+  const endpoints = stackAt({ s3: s3.port, dynamodb: dynamo.port }, credentials, join(root, 'signing-key'));
   const stop = async (): Promise<void> => {
     await Promise.all([s3.close(), dynamo.stop()]);
     await rm(root, { recursive: true, force: true });

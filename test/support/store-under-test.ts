@@ -40,7 +40,7 @@ export interface StoreUnderTest extends AsyncDisposable {
   readonly resumable: ContentStore;
   readonly refs: RefRecords;
   /** Signs for the server itself, by keys that are over then. */
-  presigner(expiration?: Date): Presigner;
+  readonly presigner: (expiration?: Date) => Presigner;
   readonly proxy: FaultProxy;
   readonly bucket: string;
   /** Goes past the proxy. */

@@ -91,7 +91,8 @@ function functionSpecs(options: CoreOptions, known: Readonly<Record<string, stri
     if (taskRoot === undefined) {
       throw new Error(`serverless.yml has the function ${name}, and functions/${name}.ts is missing`);
     }
-    const own = { ENTREPOT_CONFIG: join(taskRoot, 'config.json') };
+    // The secret of the template is a file here, which the stack names.
+    const own = { ENTREPOT_CONFIG: join(taskRoot, 'config.json'), ENTREPOT_SIGNING_SECRET: '' };
     return {
       name,
       arn: String(resolved(functionArn(STAGE, name as FunctionName), context)),

@@ -8,7 +8,7 @@ import type { ServeCall } from '../../serve/serve-deps.ts';
 import type { Serving } from '../../serve/serving.ts';
 import { listTags } from '../../serve/tags.ts';
 import { openReferrers } from '../../serve/referrers.ts';
-import { startDeadline } from '../deadline.ts';
+import { startDeadline } from '../../clock/deadline.ts';
 import { statusOf } from '../problem.ts';
 import { MAX_HOPS, type Hops } from './hops.ts';
 import type { DoorLimits, RegistryAnswer, RegistryRequest } from './registry-door.ts';
@@ -53,7 +53,10 @@ export async function answerRegistry(
     answer = registryError(error, api.doorkeeper.challenge);
   }
   const fields = { ...told, status: answer.status, durationMs: Math.round(performance.now() - startedMs) };
-  if (failure === undefined || statusOf(failure) < 500) call.logger.info('pull request', fields);
+  // Whoever has left is told nothing; that is no fault of ours.
+  if (call.signal.aborted && failure === call.signal.reason)
+    call.logger.info('pull request', { ...fields, left: true });
+  else if (failure === undefined || statusOf(failure) < 500) call.logger.info('pull request', fields);
   else if (statusOf(failure) === 500) call.logger.error('pull request', failure, fields);
   else call.logger.warn('pull request', { ...fields, reason: (failure as Error).message });
   return {

@@ -1,6 +1,6 @@
-import { InvalidNameError, UnknownNameError } from '../../errors/cache-error.ts';
+import { InvalidNameError, ManifestUnknownError, UnknownNameError } from '../../errors/cache-error.ts';
 import { parseDigest, type Digest } from '../../oci/digest.ts';
-import { parseReference, parseRegistry, parseTag, type Reference, type Repository } from '../../reference/reference.ts';
+import { isTag, parseReference, parseRegistry, type Reference, type Repository } from '../../reference/reference.ts';
 import { HttpError } from '../http-error.ts';
 
 /** One request of the pull API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints */
@@ -26,7 +26,7 @@ const TAGS = /^\/v2\/(.+)\/tags\/list$/;
  * What is asked for. The registry is a key of the configuration, never an address: that of `?ns=` (containerd) if there is one; else of the first part of
  * the name, where that is a configured registry or an alias; else Docker Hub.
  *
- * @throws InvalidNameError, InvalidDigestError; UnknownNameError for a registry that is not configured; HttpError 404, 405.
+ * @throws InvalidNameError, InvalidDigestError; ManifestUnknownError for what can be no tag; UnknownNameError for a registry that is not configured; HttpError 404, 405.
  */
 export function registryRoute(
   method: string,
@@ -34,7 +34,8 @@ export function registryRoute(
   query: URLSearchParams,
   registries: KnownRegistries,
 ): RegistryRoute {
-  const path = rawPath.slice(0, MAX_PATH_CHARACTERS + 1).replace(COLON, ':');
+  const isLong = rawPath.length > MAX_PATH_CHARACTERS;
+  const path = rawPath.slice(0, MAX_PATH_CHARACTERS).replace(COLON, ':');
   if (path !== '/v2' && !path.startsWith('/v2/')) {
     throw new HttpError(404, 'there is only the distribution API here, below /v2/', { code: 'UNSUPPORTED' });
   }
@@ -45,7 +46,7 @@ export function registryRoute(
     });
   }
   if (path === '/v2' || path === '/v2/') return { kind: 'ping' };
-  if (path.length > MAX_PATH_CHARACTERS || !PATH.test(path)) {
+  if (isLong || !PATH.test(path)) {
     throw new InvalidNameError('the path is too long, or has characters that no name, tag or digest has');
   }
   const [, listed] = TAGS.exec(path) ?? [];
@@ -57,10 +58,15 @@ export function registryRoute(
   const repository = repositoryOf(name, query, registries);
   if (kind === 'blobs') return { kind: 'blob', repository, digest: parseDigest(last) };
   if (kind === 'referrers') return { kind: 'referrers', repository, digest: parseDigest(last) };
-  const reference = last.includes(':')
-    ? { repository, digest: parseDigest(last) }
-    : { repository, tag: parseTag(last) };
+  const reference = last.includes(':') ? { repository, digest: parseDigest(last) } : { repository, tag: tagOf(last) };
   return { kind: 'manifest', reference };
+}
+
+/** What no tag can be called is not there: so the conformance suite of the specification wants it, and registries do it. */
+function tagOf(text: string): string {
+  const named: unknown = text;
+  if (isTag(named)) return named;
+  throw new ManifestUnknownError(`there is no ${JSON.stringify(text.slice(0, 200))}: no tag can be called so`);
 }
 
 function repositoryOf(name: string, query: URLSearchParams, registries: KnownRegistries): Repository {

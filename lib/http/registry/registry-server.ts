@@ -19,6 +19,7 @@ export function registryServer(
       // No request of the pull API has a body worth reading.
       incoming.resume();
       const left = new AbortController();
+      // No DeadlineError: that the client did not wait does not say that a registry is slow, and it must not rest for it.
       outgoing.on('close', () => left.abort(new Error('the client has left')));
       answer(requestOf(incoming), left.signal).then(
         (answered) => send(incoming, outgoing, answered),

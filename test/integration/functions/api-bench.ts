@@ -9,7 +9,7 @@ import type { PullRecords } from '../../../lib/fill/pull-record.ts';
 import { ANSWERS, problemSchema } from '../../../lib/http/answer-schemas.ts';
 import type { ApiDeps } from '../../../lib/http/api-call.ts';
 import { answerRequest } from '../../../lib/http/control-api.ts';
-import { startDeadline } from '../../../lib/http/deadline.ts';
+import { startDeadline } from '../../../lib/clock/deadline.ts';
 import { routeOf } from '../../../lib/http/routes.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import type { Services } from '../../../lib/services.ts';
@@ -112,8 +112,8 @@ export type Ask = (asked: Asked) => Promise<ApiAnswer>;
 
 /** Asks the control API of these services, as API Gateway would. Log and metrics are kept. */
 export function api(services: ApiServices, access: AccessSettings = { rules: [] }): Ask {
-  const { records, fills, deployment } = services;
-  const deps: ApiDeps = { ...services.pull, access, records, fills, deployment };
+  const { records, fills, deployment, keys } = services;
+  const deps: ApiDeps = { ...services.pull, access, records, fills, deployment, keys };
   return async (asked) => {
     const lines: Line[] = [];
     const metrics = new Map<MetricName, number>();
@@ -147,7 +147,7 @@ function checkDocument({ method = 'GET', path, body: sent }: Asked, status: numb
   else schemas[status].parse(body);
 }
 
-export type ApiServices = Pick<Services, 'pull' | 'records' | 'fills' | 'deployment'>;
+export type ApiServices = Pick<Services, 'pull' | 'records' | 'fills' | 'deployment'> & Partial<Pick<Services, 'keys'>>;
 
 export function eventOf(asked: Asked): APIGatewayProxyEventV2 {
   const { path, query = '', body, headers = {}, authorizer = signedBy(ROLE) } = asked;

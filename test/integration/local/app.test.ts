@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from '../../../infra/local/sample/sample-image.ts';
 import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
+import { localSigningKeys } from '../../../lib/access/local-signing-keys.ts';
+import { verifyMinted } from '../../../lib/access/minted.ts';
+import type { TokenDocument } from '../../../lib/http/post-token.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import type { Validation } from '../../../lib/validate/validate.ts';
@@ -97,6 +100,15 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
     assert.deepEqual([answer.status, (answer.document as Receipt).outcome], [200, 'hit']);
     assert.equal(sample.requests.length, asked);
     assert.deepEqual(await application.environments(), before);
+  });
+
+  test('a password is minted for the caller, with the key of this machine', async () => {
+    const answer = await application.curl('/v1/token', '-X', 'POST');
+    assert.equal(answer.status, 200, answer.body);
+    const keys = localSigningKeys(application.environment.ENTREPOT_SIGNING_KEY_FILE ?? '');
+    const { password } = answer.document as TokenDocument;
+    const caller = await verifyMinted(keys, password, { signal: AbortSignal.timeout(5_000) });
+    assert.deepEqual(caller, { kind: 'iam', arn: 'arn:aws:iam::000000000000:user/local' });
   });
 
   test('who does not wait polls; a killed environment costs time alone', async () => {

@@ -94,6 +94,8 @@ describe('access', () => {
     assert.deepEqual(access, { rules });
     assert.ok(isFrozen(access));
     assert.deepEqual(load({ access: { jwt } }).access, { jwt, rules: [] });
+    const callers = ['user:ci', 'user:*', 'group:build-{a,b}', role];
+    assert.deepEqual(load(rule(callers)).access.rules[0]?.callers, callers);
     assert.deepEqual(
       load(rule(['*', '{arn:a,arn:b}'], ['{ghcr.io,docker.io}/**', '*/team/**'])).access.rules.length,
       1,
@@ -130,6 +132,8 @@ describe('access', () => {
     assertProblem(rule([]), /rules\[0\]\.callers: is empty/);
     assertProblem(rule([role], []), /rules\[0\]\.repositories: is empty/);
     assertProblem(rule(['ci']), /callers\[0\]: matches no ARN/);
+    assertProblem(rule(['user:']), /callers\[0\]: names no user or group/);
+    assertProblem(rule(['group:a/b']), /callers\[0\]: names no user or group/);
     assertProblem(rule(['arn:aws:sts::123456789012:assumed-role/ci/x']), /callers\[0\]: names the session of a role/);
     assertProblem(rule(['arn:aws:iam::123456789012:role/team/ci']), /callers\[0\]: names a role with its path/);
     assertProblem(rule([role], ['team']), /repositories\[0\]: "team" can match no repository/);

@@ -48,6 +48,8 @@ const resourcesFor = (of: Application, name: FunctionName, action: string): read
     .filter(({ Effect, Action }) => Effect === 'Allow' && Action.includes(action))
     .flatMap((statement) => statement.Resource);
 
+const isSigningSecret = (named: unknown): boolean => JSON.stringify(named) === '{"Ref":"SigningSecret"}';
+
 describe('the application', () => {
   test('is the same for the same input', async () => {
     assert.deepEqual(await made(EVERYTHING), await made(EVERYTHING));
@@ -79,8 +81,12 @@ describe('the application', () => {
 
   test('lets only the functions that dial registries read their credentials, and only the configured ones', async () => {
     const of = await made(EVERYTHING);
-    const readers = FUNCTIONS.filter((name) => resourcesFor(of, name, 'secretsmanager:GetSecretValue').length > 0);
-    assert.deepEqual(readers, ['pull', 'plan', 'copy', 'warmup']);
+    const credentialsOf = (name: FunctionName): readonly unknown[] =>
+      resourcesFor(of, name, 'secretsmanager:GetSecretValue').filter((secret) => !isSigningSecret(secret));
+    assert.deepEqual(
+      FUNCTIONS.filter((name) => credentialsOf(name).length > 0),
+      ['pull', 'plan', 'copy', 'warmup'],
+    );
     assert.deepEqual(resourcesFor(of, 'plan', 'secretsmanager:GetSecretValue'), [
       {
         'Fn::Sub':
@@ -103,10 +109,26 @@ describe('the application', () => {
   test('gives no right over credentials where none are configured', async () => {
     const of = await made(LITTLE);
     for (const name of FUNCTIONS) {
-      const actions = statements(of, roleId(name)).flatMap(({ Action }) => Action);
+      const actions = statements(of, roleId(name))
+        .filter((statement) => !statement.Resource.every(isSigningSecret))
+        .flatMap(({ Action }) => Action);
       const found = actions.filter((action) => /^(?:secretsmanager|sts|ecr|kms|ec2):/.test(action));
       assert.deepEqual(found, [], name);
     }
+  });
+
+  test('makes the secret that signs passwords, and lets the API read that one alone', async () => {
+    const of = await made(LITTLE, { kmsKeyArn: KEY_ARN });
+    const { Properties, DeletionPolicy } = resource(of, 'SigningSecret');
+    assert.deepEqual([Properties?.KmsKeyId, Properties?.Name, DeletionPolicy], [KEY_ARN, undefined, 'Delete']);
+    assert.equal(resource(await made(LITTLE), 'SigningSecret').Properties?.KmsKeyId, undefined);
+    assert.ok(isSigningSecret(of.environment.ENTREPOT_SIGNING_SECRET));
+    const readers = FUNCTIONS.filter((name) =>
+      resourcesFor(of, name, 'secretsmanager:GetSecretValue').some(isSigningSecret),
+    );
+    assert.deepEqual(readers, ['api']);
+    assert.deepEqual(resourcesFor(of, 'api', 'secretsmanager:GetSecretValue'), [{ Ref: 'SigningSecret' }]);
+    assert.ok(JSON.stringify(statements(of, 'ApiRole')).includes('secretsmanager.${AWS::Region}'));
   });
 
   test('a secret by its ARN is that secret', async () => {

@@ -29,11 +29,12 @@ const SECRETS = ['@aws-sdk/client-ecr', '@aws-sdk/client-secrets-manager', '@aws
 const DYNAMO = '@aws-sdk/client-dynamodb';
 const S3 = '@aws-sdk/client-s3';
 const EVENTS = '@aws-sdk/client-eventbridge';
+const SIGNING = '@aws-sdk/client-secrets-manager';
 const SFN = '@aws-sdk/client-sfn';
 
 /** Written down a second time: what a function may reach is also what its role must allow. */
 const CLIENTS: Readonly<Record<string, readonly string[]>> = {
-  api: [DYNAMO, S3, SFN],
+  api: [DYNAMO, S3, SIGNING, SFN],
   pull: [DYNAMO, S3, EVENTS, ...SECRETS],
   plan: [DYNAMO, S3, EVENTS, ...SECRETS],
   copy: [DYNAMO, S3, ...SECRETS],

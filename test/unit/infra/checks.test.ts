@@ -168,7 +168,16 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     without('BusPolicy111122223333.Properties.Statement.Condition.StringNotEquals'),
     without('BusPolicy111122223333.Properties.Statement.Condition.StringEquals'),
   ],
-  environmentsHoldNoSecrets: [changed('ApiLambdaFunction.Properties.Environment.Variables.REGISTRY_PASSWORD', 'x')],
+  environmentsHoldNoSecrets: [
+    changed('ApiLambdaFunction.Properties.Environment.Variables.REGISTRY_PASSWORD', 'x'),
+    changed('ApiLambdaFunction.Properties.Environment.Variables.ENTREPOT_SIGNING_SECRET', 'x'),
+    changed('ApiLambdaFunction.Properties.Environment.Variables.ENTREPOT_SIGNING_SECRET', { Ref: 'Bucket' }),
+  ],
+  secretsAreGenerated: [
+    without('SigningSecret.Properties.GenerateSecretString'),
+    changed('SigningSecret.Properties.GenerateSecretString', { PasswordLength: 31 }),
+    changed('SigningSecret.Properties.SecretString', 'x'),
+  ],
   functionsRunOnNode24: [
     changed('ApiLambdaFunction.Properties.Runtime', 'nodejs22.x'),
     without('ApiLambdaFunction.Properties.Architectures'),

@@ -68,7 +68,7 @@ describe('what is refused', () => {
     ['/v2/library/../alpine/manifests/v1', '', 400, 'NAME_INVALID'],
     ['/v2/Library/Alpine/manifests/v1', '', 400, 'NAME_INVALID'],
     ['/v2/library/alpine/manifests/v1%00', '', 400, 'NAME_INVALID'],
-    ['/v2/library/alpine/manifests/-v1', '', 400, 'NAME_INVALID'],
+    ['/v2/library/alpine/manifests/-v1', '', 404, 'MANIFEST_UNKNOWN'],
     ['/v2/library/alpine/manifests/v1\r\nx: y', '', 400, 'NAME_INVALID'],
     [`/v2/${'a/'.repeat(600)}manifests/v1`, '', 400, 'NAME_INVALID'],
     ['/v2/library/alpine/blobs/sha256:abc', '', 400, 'DIGEST_INVALID'],

@@ -1,0 +1,26 @@
+import { ref, type Resources, type Value } from '../cloudformation.ts';
+import type { StackSettings } from '../settings.ts';
+
+const SECRET = 'SigningSecret';
+
+/** Its ARN: no secret itself. */
+export const signingSecretArn: Value = ref(SECRET);
+
+/**
+ * What signs passwords for an hour, and hops of the waiting room: made in the account, and known to nobody. It goes with the stack: what it signed is of no use
+ * without it, and a stack that is made anew makes its own. No name: that of a deleted secret stays taken for a while.
+ */
+export function signing({ kmsKeyArn }: StackSettings): Resources {
+  return {
+    [SECRET]: {
+      Type: 'AWS::SecretsManager::Secret',
+      DeletionPolicy: 'Delete',
+      UpdateReplacePolicy: 'Delete',
+      Properties: {
+        Description: 'Signs the short-lived passwords of the cache. To replace it, put 32 or more random characters.',
+        GenerateSecretString: { PasswordLength: 64, ExcludePunctuation: true },
+        ...(kmsKeyArn === undefined ? {} : { KmsKeyId: kmsKeyArn }),
+      },
+    },
+  };
+}

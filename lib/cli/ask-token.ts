@@ -1,0 +1,62 @@
+import { isLoopback, type HelperSettings } from '../config/helper.ts';
+import { regionOf } from '../doctor/target.ts';
+import { requestsIn, sdkRegion, type HttpAnswer } from '../doctor/sigv4-requests.ts';
+import { CacheError } from '../errors/cache-error.ts';
+import type { TokenDocument } from '../http/post-token.ts';
+
+/**
+ * A new password for the registry endpoint, from `POST /v1/token` of the URL of the settings, signed with the credentials that the AWS SDK finds. Nothing is sent
+ * anywhere else: redirects are not followed.
+ *
+ * @throws CacheError that quotes no secret
+ */
+export async function askToken(settings: HelperSettings, signal: AbortSignal): Promise<TokenDocument> {
+  const { url, lifetimeSeconds } = settings;
+  const call = {
+    method: 'POST',
+    url: new URL(`${url.href.replace(/\/$/, '')}/v1/token`),
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ lifetimeSeconds }),
+  };
+  const region = settings.region ?? regionOf(url) ?? (isLoopback(url) ? 'local' : await sdkRegion());
+  const requests = requestsIn(region);
+  // On this machine nobody checks signatures, and there may be no credentials.
+  const answer = isLoopback(url) ? requests.plain(call, signal) : requests.signed('execute-api', call, signal);
+  return tokenOf(await answerOf(answer, url, signal), url);
+}
+
+async function answerOf(asked: Promise<HttpAnswer>, url: URL, signal: AbortSignal): Promise<HttpAnswer> {
+  try {
+    return await asked;
+  } catch (cause) {
+    signal.throwIfAborted();
+    if (cause instanceof CacheError) throw cause;
+    const why = cause instanceof Error ? cause.name : 'unknown error';
+    throw failure(`${url.host} was not asked, or did not answer (${why}); look at AWS credentials and network`, cause);
+  }
+}
+
+function tokenOf({ status, text }: HttpAnswer, url: URL): TokenDocument {
+  const { username, password, expiresAt, detail } = parsed(text);
+  if (status !== 200) {
+    const said = typeof detail === 'string' ? `: ${detail.slice(0, 300)}` : '';
+    throw failure(`POST /v1/token of ${url.host} answered ${status}${said}`);
+  }
+  if (typeof username !== 'string' || typeof password !== 'string' || typeof expiresAt !== 'string') {
+    throw failure(`POST /v1/token of ${url.host} answered something else than a password; look at the URL`);
+  }
+  return { username, password, expiresAt };
+}
+
+/** Nothing of the text reaches an error: it may be the secret. */
+function parsed(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const document: unknown = JSON.parse(text);
+    return typeof document === 'object' && document !== null ? { ...document } : {};
+  } catch {
+    return {};
+  }
+}
+
+const failure = (message: string, cause?: unknown): CacheError =>
+  new CacheError(message, { op: 'mint password', origin: 'upstream', retryable: true, cause });

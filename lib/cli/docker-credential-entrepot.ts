@@ -1,0 +1,72 @@
+import manifest from '../../package.json' with { type: 'json' };
+import { helperSettings, hostOf, type HelperSettings } from '../config/helper.ts';
+import { CacheError } from '../errors/cache-error.ts';
+import { askToken } from './ask-token.ts';
+import { readInput } from './read-input.ts';
+
+/*
+ * docker-credential-entrepot: a credential helper for docker, podman, skopeo, crane and whoever else speaks the protocol of
+ * https://github.com/docker/docker-credential-helpers. It keeps nothing: each `get` mints a password.
+ */
+
+/** By this text clients know that there is nothing, and go on without credentials. */
+const NOT_FOUND = 'credentials not found in native keychain';
+const MAX_INPUT_BYTES = 64 * 1024;
+const ANSWER_MS = 30_000;
+
+export interface HelperAnswer {
+  /** Clients read messages on standard output, too. */
+  readonly output: string;
+  readonly exitCode: 0 | 1;
+}
+
+/** Answers one call of the protocol: `get` with the server on standard input; `store` and `erase` do nothing, `list` knows nothing. */
+export async function answerDocker(
+  action: string | undefined,
+  input: AsyncIterable<Buffer>,
+  settings: () => HelperSettings,
+  ask: typeof askToken = askToken,
+): Promise<HelperAnswer> {
+  switch (action) {
+    case 'get':
+      return await answerGet(await readInput(input, MAX_INPUT_BYTES), settings(), ask);
+    case 'store':
+    case 'erase':
+      // What is written to us must be taken, or the client fails by a broken pipe.
+      await readInput(input, MAX_INPUT_BYTES);
+      return { output: '', exitCode: 0 };
+    case 'list':
+      return { output: '{}', exitCode: 0 };
+    case 'version':
+      return { output: `docker-credential-entrepot (Entrepot) ${manifest.version}`, exitCode: 0 };
+    case undefined:
+    default:
+      return { output: 'usage: docker-credential-entrepot get|store|erase|list|version', exitCode: 1 };
+  }
+}
+
+async function answerGet(text: string, settings: HelperSettings, ask: typeof askToken): Promise<HelperAnswer> {
+  const server = text.trim();
+  // A password of ours is for nobody else (I7), even where somebody made us the helper of every registry.
+  if (!settings.registries.has(hostOf(server))) return { output: NOT_FOUND, exitCode: 1 };
+  const { username, password } = await ask(settings, AbortSignal.timeout(ANSWER_MS));
+  return { output: JSON.stringify({ ServerURL: server, Username: username, Secret: password }), exitCode: 0 };
+}
+
+/** Runs the helper on the streams of this process. */
+export async function main(args: readonly string[]): Promise<void> {
+  let answer: HelperAnswer;
+  try {
+    answer = await answerDocker(args[0], process.stdin, helperSettings);
+  } catch (error) {
+    answer = { output: messageOf(error), exitCode: 1 };
+  }
+  if (answer.output !== '') process.stdout.write(`${answer.output}\n`);
+  process.exitCode = answer.exitCode;
+}
+
+/** Errors of our own hold no secret (I7). */
+const messageOf = (error: unknown): string =>
+  `entrepot: ${error instanceof CacheError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`}`;
+
+if (import.meta.main) await main(process.argv.slice(2));

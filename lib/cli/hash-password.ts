@@ -1,0 +1,74 @@
+import { CONTROL_CHARACTERS, MOST_PASSWORD_CHARACTERS } from '../access/basic.ts';
+import { formatPasswordHash, hashPassword } from '../access/password-hash.ts';
+import { isName, TOKEN_USER } from '../access/users.ts';
+import { InvalidRequestError } from '../errors/cache-error.ts';
+import { EXIT, type ExitCode, type Output } from './output.ts';
+import { readInput } from './read-input.ts';
+
+const MAX_INPUT_BYTES = 4 * MOST_PASSWORD_CHARACTERS;
+const NOTED_CHARACTERS = 12;
+const INTERRUPT = '\u0003';
+const END = '\u0004';
+const BACKSPACES = ['\u007f', '\b'];
+
+/** Prints the entry of a user for the document of `serve.auth.users`: the password comes from standard input, and is not shown. */
+export async function runHashPassword(
+  name: string,
+  groups: readonly string[],
+  output: Output,
+  signal: AbortSignal,
+): Promise<ExitCode> {
+  for (const one of [name, ...groups]) {
+    if (!isName(one)) {
+      throw new InvalidRequestError('name', `${JSON.stringify(one)}: write letters, digits and ._@+-, at most 128`);
+    }
+  }
+  if (name === TOKEN_USER) {
+    throw new InvalidRequestError('name', `${TOKEN_USER} is the name for minted passwords; take another`);
+  }
+  const { stdin } = process;
+  const typed = stdin.isTTY ? await promptFor(stdin, output, signal) : await readInput(stdin, MAX_INPUT_BYTES);
+  const password = typed.replace(/\r?\n$/, '');
+  if (password === '' || password.length > MOST_PASSWORD_CHARACTERS || CONTROL_CHARACTERS.test(password)) {
+    throw new InvalidRequestError(
+      'password',
+      `a password is one line of 1 to ${MOST_PASSWORD_CHARACTERS} characters, none of them a control character`,
+    );
+  }
+  if (password.length < NOTED_CHARACTERS) {
+    output.note(`That is a short password: openssl rand -base64 24 makes a better one for a machine.`);
+  }
+  const entry = { name, password: formatPasswordHash(await hashPassword(password)), groups };
+  const lines = [
+    `- name: ${yaml(name)}`,
+    `  password: ${entry.password}`,
+    `  groups: [${groups.map(yaml).join(', ')}]`,
+  ];
+  output.result(entry, lines);
+  return EXIT.done;
+}
+
+/** Names of letters and digits may be numbers or words to YAML. */
+const yaml = (name: string): string => JSON.stringify(name);
+
+/** One line from the terminal, without echo. Ctrl-C interrupts, as ever. */
+async function promptFor(terminal: NodeJS.ReadStream, output: Output, signal: AbortSignal): Promise<string> {
+  output.note('Password (not shown):');
+  let typed = '';
+  terminal.setRawMode(true).setEncoding('utf8');
+  try {
+    for await (const chunk of terminal as AsyncIterable<string>) {
+      for (const character of chunk) {
+        if (character === '\r' || character === '\n' || character === END) return typed;
+        if (character === INTERRUPT) process.kill(process.pid, 'SIGINT');
+        else if (BACKSPACES.includes(character)) typed = typed.slice(0, -1);
+        else typed += character;
+      }
+      if (chunk.includes(INTERRUPT)) throw new InvalidRequestError('password', 'interrupted');
+      signal.throwIfAborted();
+    }
+    return typed;
+  } finally {
+    terminal.setRawMode(false);
+  }
+}

@@ -1,0 +1,56 @@
+import { helperSettings, hostOf, type HelperSettings } from '../config/helper.ts';
+import { CacheError, InvalidRequestError } from '../errors/cache-error.ts';
+import { askToken } from './ask-token.ts';
+import { readInput } from './read-input.ts';
+
+/*
+ * kubelet-credential-entrepot: an image credential provider of the kubelet,
+ * https://kubernetes.io/docs/reference/config-api/kubelet-credentialprovider.v1/
+ */
+
+const API_VERSION = 'credentialprovider.kubelet.k8s.io/v1';
+const MAX_INPUT_BYTES = 64 * 1024;
+const ANSWER_MS = 30_000;
+/** A pull that begins with a kept password must end before the password does: its clients use it for every blob. */
+const KEPT_BEFORE_END_SECONDS = 900;
+
+/** Answers one CredentialProviderRequest: a password for the image's registry if that is ours, else none. */
+export async function answerKubelet(
+  input: AsyncIterable<Buffer>,
+  settings: HelperSettings,
+  ask: typeof askToken = askToken,
+): Promise<object> {
+  const host = hostOf(imageOf(await readInput(input, MAX_INPUT_BYTES)));
+  const answer = { apiVersion: API_VERSION, kind: 'CredentialProviderResponse', cacheKeyType: 'Registry' };
+  if (!settings.registries.has(host)) return { ...answer, cacheDuration: '0s', auth: {} };
+  const { username, password, expiresAt } = await ask(settings, AbortSignal.timeout(ANSWER_MS));
+  const leftSeconds = Math.floor((Date.parse(expiresAt) - Date.now()) / 1000);
+  const cacheSeconds = Math.max(0, Math.min(leftSeconds - KEPT_BEFORE_END_SECONDS, settings.lifetimeSeconds));
+  return { ...answer, cacheDuration: `${cacheSeconds}s`, auth: { [host]: { username, password } } };
+}
+
+function imageOf(text: string): string {
+  let request: unknown;
+  try {
+    request = JSON.parse(text);
+  } catch {
+    request = undefined;
+  }
+  const { apiVersion, kind, image } = { ...(request as Readonly<Record<string, unknown>> | undefined) };
+  if (apiVersion === API_VERSION && kind === 'CredentialProviderRequest' && typeof image === 'string') return image;
+  throw new InvalidRequestError('stdin', `standard input is no CredentialProviderRequest of ${API_VERSION}`);
+}
+
+/** Runs the provider on the streams of this process. */
+export async function main(): Promise<void> {
+  try {
+    process.stdout.write(`${JSON.stringify(await answerKubelet(process.stdin, helperSettings()))}\n`);
+  } catch (error) {
+    // Errors of our own hold no secret (I7).
+    const known = error instanceof CacheError ? error.message : 'unexpected error';
+    process.stderr.write(`kubelet-credential-entrepot: ${known}\n`);
+    process.exitCode = 1;
+  }
+}
+
+if (import.meta.main) await main();
