@@ -71,7 +71,7 @@ export function serving(deps: ServeDeps): Serving {
       const { registry } = repository;
       for (const name of [registry, formatRepository(repository)]) {
         const rest = resting.get(name);
-        if (rest !== undefined && rest.untilMs > Date.now()) throw rest.failure;
+        if (rest !== undefined && rest.untilMs > Date.now()) throw stillResting(rest);
       }
       const upstreams = countedUpstreams(deps.upstreams, metrics);
       try {
@@ -89,6 +89,12 @@ export function serving(deps: ServeDeps): Serving {
     },
   };
 }
+
+/** Whoever comes later need not wait as long as the first. */
+const stillResting = ({ failure, untilMs }: { readonly failure: unknown; readonly untilMs: number }): unknown =>
+  failure instanceof RateLimitedError
+    ? new RateLimitedError(failure.op, failure.message, untilMs - Date.now())
+    : failure;
 
 interface Rest {
   readonly of: 'registry' | 'repository';

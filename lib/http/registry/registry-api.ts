@@ -56,7 +56,8 @@ export async function answerRegistry(
   // Whoever has left is told nothing; that is no fault of ours.
   if (call.signal.aborted && failure === call.signal.reason)
     call.logger.info('pull request', { ...fields, left: true });
-  else if (failure === undefined || statusOf(failure) < 500) call.logger.info('pull request', fields);
+  else if (failure === undefined) call.logger.info('pull request', fields);
+  else if (statusOf(failure) < 500) call.logger.info('pull request', { ...fields, reason: (failure as Error).message });
   else if (statusOf(failure) === 500) call.logger.error('pull request', failure, fields);
   else call.logger.warn('pull request', { ...fields, reason: (failure as Error).message });
   return {
@@ -197,7 +198,8 @@ async function blobAnswer(
   const blob = await waitForBlob(serving, call, repository, digest);
   if (blob !== undefined) return await blobRedirect(api, digest);
   if (hop >= MAX_HOPS) {
-    return errorAnswer(503, 'BLOB_UNKNOWN', `blob ${digest} is still on its way; ask again in a moment`, {
+    // 503 ends a pull of skopeo, podman and containerd at once; for 429 every client comes back, docker only where the code is not TOOMANYREQUESTS.
+    return errorAnswer(429, 'BLOB_UNKNOWN', `blob ${digest} is still on its way; ask again in a moment`, {
       'retry-after': String(RETRY_BLOB_SECONDS),
     });
   }

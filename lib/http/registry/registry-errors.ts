@@ -14,11 +14,33 @@ export function registryError(error: unknown, challenge: string | undefined): Re
   const status = statusOf(error);
   const told = status !== 500 && error instanceof CacheError ? error : undefined;
   const retryAfter = retryAfterSecondsOf(status, told?.retryAfterMs);
-  return errorAnswer(status, told?.code, told?.message ?? 'an internal error, see the log of the cache', {
-    ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
-    ...(status === 401 && challenge !== undefined ? { 'www-authenticate': challenge } : {}),
-    ...(error instanceof HttpError ? error.headers : {}),
-  });
+  return errorAnswer(
+    status,
+    told?.code,
+    told === undefined ? 'an internal error, see the log of the cache' : wordsOf(told),
+    {
+      ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
+      ...(status === 401 && challenge !== undefined ? { 'www-authenticate': challenge } : {}),
+      ...(error instanceof HttpError ? error.headers : {}),
+    },
+  );
+}
+
+/** What an upstream said names hosts and paths of the configuration: that is for the log. */
+function wordsOf({ origin, code, message }: CacheError): string {
+  if (origin !== 'upstream') return message;
+  switch (code) {
+    case 'MANIFEST_UNKNOWN':
+      return 'its registry has no such manifest, or platform';
+    case 'DENIED':
+      return 'its registry does not let the cache read it, or has none of that name';
+    case 'TOOMANYREQUESTS':
+      return 'its registry limits the requests of the cache';
+    case 'BLOB_UNKNOWN':
+      return message;
+    default:
+      return 'its registry cannot be asked now, or sent what the cache does not take';
+  }
 }
 
 export function errorAnswer(
