@@ -22,7 +22,7 @@ const USUAL = {
 /** Docker Hub counts pulls: a fleet that starts a thousand containers asks it once an hour. */
 const HUB = { ...USUAL, ttlSeconds: 3_600 };
 const USUAL_REFERRERS_SECONDS = 300;
-const USUAL_WAITING = 256;
+const USUAL_WAITING = 1_000;
 
 const rule = mapOf({
   repositories: someOf(

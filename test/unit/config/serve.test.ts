@@ -28,7 +28,7 @@ describe('the section serve', () => {
     const settings = load('');
     assert.deepEqual(
       [settings.front, settings.onBlobMiss, settings.waiting, settings.referrersTtlMs, settings.blobEndpoint],
-      ['httpApi', 'wait', 256, 300_000, undefined],
+      ['httpApi', 'wait', 1_000, 300_000, undefined],
     );
     const of = freshnessOf(settings.freshness);
     assert.equal(of(parseReference('alpine')).ttlMs, 3_600_000);
