@@ -1,5 +1,4 @@
 import type { Use } from '../catalog/catalog.ts';
-import { ManifestUnknownError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease } from '../lock/lease.ts';
 import { sleep } from '../clock/sleep.ts';
@@ -62,18 +61,13 @@ export function landByDigest(
     const reference: Reference = { repository, digest };
     await using _lock = await lockSoon(state, reference, signal);
     const { link } = await deps.catalog.findContent(repository, digest, { consistent: true, signal });
-    const held = await state.ask({ ...call, signal }, repository, async (upstream) => {
-      const found = await readManifest(deps, upstream, { digest, linked: link }, signal);
-      await landManifest(state, upstream, found, undefined, signal);
-      return found;
+    return await state.ask({ ...call, signal }, repository, async (upstream) => {
+      const held = await readManifest(deps, upstream, { digest, linked: link }, signal);
+      await landManifest(state, upstream, held, undefined, signal);
+      return held;
     });
-    return held.descriptor.digest === digest ? held : unknown(digest);
   });
 }
-
-const unknown = (digest: Digest): never => {
-  throw new ManifestUnknownError(`manifest ${digest} is not there`);
-};
 
 /** The lock of the reference, or nothing if somebody holds it for long: a pull holds it until all has landed. */
 async function lockSoon(
