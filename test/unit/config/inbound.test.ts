@@ -75,12 +75,12 @@ describe('serve.auth', () => {
 test('the environment names the secret, or the file, that signs passwords', () => {
   const place = (more: Readonly<Record<string, string>>) => {
     const variables: Readonly<Record<string, string>> = { ENTREPOT_BUCKET: 'b', ENTREPOT_TABLE: 't', ...more };
-    return storeOf((name) => variables[name], '/work', false, problems());
+    return storeOf((name) => variables[name], '/srv', false, problems());
   };
   const known = { kind: 'aws', bucket: 'b', table: 't', s3PathStyle: false };
   assert.deepEqual(place({}), known);
   assert.deepEqual(place({ ENTREPOT_SIGNING_SECRET: 'arn' }), { ...known, signingSecret: 'arn' });
-  assert.deepEqual(place({ ENTREPOT_SIGNING_KEY_FILE: 'key' }), { ...known, signingKeyFile: '/work/key' });
+  assert.deepEqual(place({ ENTREPOT_SIGNING_KEY_FILE: 'key' }), { ...known, signingKeyFile: '/srv/key' });
 });
 
 describe('the settings of a credential helper', () => {
