@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Fills } from '../fill/fills.ts';
-import { localRegistry } from './local-registry.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
 import type { Services } from '../services.ts';
 import { localFills } from '../workflow/local-fills.ts';
 import type { WorkflowDeps } from '../workflow/workflow-deps.ts';
 import { openCache } from './cache.ts';
+import { localRegistry } from './local-registry.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
 import { outputLogger } from './output-logger.ts';
 
@@ -62,10 +62,11 @@ function workflowDepsOf(services: Services): WorkflowDeps {
 function hints(origin: string, { config }: Services): readonly string[] {
   const host = origin.replace('http://', '');
   const [registry = 'docker.io'] = config.registries.keys();
+  const image = registry === 'docker.io' ? 'library/alpine:3.20' : 'team/app:v1';
   return [
     '',
     'Try:',
-    `  docker pull ${host}/${registry}/library/alpine:3.20        # any registry of the configuration, by its name`,
+    `  docker pull ${host}/${registry}/${image}        # any registry of the configuration, by its name`,
     `  entrepot mirror-config docker --url ${origin}       # or containerd, podman: the same names as ever, through the cache`,
   ];
 }

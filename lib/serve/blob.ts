@@ -10,7 +10,7 @@ import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { startFillOf } from './fill.ts';
 import type { ServeCall } from './serve-deps.ts';
-import type { Serving } from './serving.ts';
+import { contentKey, type Serving } from './serving.ts';
 import { readBytes } from './stored-manifest.ts';
 
 /** A blob that is there, and that the repository may serve. */
@@ -33,7 +33,7 @@ export async function findBlob(
   repository: Repository,
   digest: Digest,
 ): Promise<ServedBlob | undefined> {
-  const { link, blob } = await share(`blob ${formatRepository(repository)}@${digest}`, signal, (shared) =>
+  const { link, blob } = await share(`blob ${contentKey(repository, digest)}`, signal, (shared) =>
     deps.catalog.findContent(repository, digest, { consistent: false, signal: shared }),
   );
   return link !== undefined && isPresent(blob) ? { digest, size: blob.size } : undefined;
@@ -109,7 +109,7 @@ async function comeIn(
   let mayConfirm = true;
   for (let delayMs = 0; ; delayMs = nextDelayMs(delayMs)) {
     if (delayMs > 0) await sleep(delayMs, signal);
-    const key = `come in ${String(mayConfirm)} ${formatRepository(repository)}@${digest}`;
+    const key = `come in ${String(mayConfirm)} ${contentKey(repository, digest)}`;
     const blob = await state.share(key, signal, (shared) =>
       admit(state, { ...call, signal: shared }, repository, digest, mayConfirm),
     );
@@ -162,7 +162,7 @@ async function childrenOf(
   repository: Repository,
   digest: Digest,
 ): Promise<readonly Descriptor[]> {
-  return await share(`children ${formatRepository(repository)}@${digest}`, signal, async (shared) => {
+  return await share(`children ${contentKey(repository, digest)}`, signal, async (shared) => {
     const uses: readonly Use[] = await catalog.findUses(digest, shared);
     const children = [...new Set(uses.map(({ child }) => child))].filter((child) => child !== digest);
     if (children.length === 0) return [];

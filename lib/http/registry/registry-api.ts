@@ -6,6 +6,7 @@ import { describeBlob, findBlob, waitForBlob, type ServedBlob } from '../../serv
 import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
 import type { ServeCall } from '../../serve/serve-deps.ts';
 import type { Serving } from '../../serve/serving.ts';
+import type { LogFields } from '../../telemetry/logger.ts';
 import { listTags } from '../../serve/tags.ts';
 import { openReferrers } from '../../serve/referrers.ts';
 import { startDeadline } from '../../clock/deadline.ts';
@@ -52,18 +53,24 @@ export async function answerRegistry(
     failure = error;
     answer = registryError(error, api.doorkeeper.challenge);
   }
-  const fields = { ...told, status: answer.status, durationMs: Math.round(performance.now() - startedMs) };
-  // Whoever has left is told nothing; that is no fault of ours.
-  if (call.signal.aborted && failure === call.signal.reason)
-    call.logger.info('pull request', { ...fields, left: true });
-  else if (failure === undefined) call.logger.info('pull request', fields);
-  else if (statusOf(failure) < 500) call.logger.info('pull request', { ...fields, reason: (failure as Error).message });
-  else if (statusOf(failure) === 500) call.logger.error('pull request', failure, fields);
-  else call.logger.warn('pull request', { ...fields, reason: (failure as Error).message });
+  const durationMs = Math.round(performance.now() - startedMs);
+  logAnswered(call, failure, { ...told, status: answer.status, durationMs });
   return {
     ...answer,
     headers: { 'docker-distribution-api-version': 'registry/2.0', ...answer.headers },
   };
+}
+
+function logAnswered({ signal, logger }: ServeCall, failure: unknown, fields: LogFields): void {
+  const line = 'pull request';
+  const reason = failure instanceof Error ? failure.message : undefined;
+  const status = statusOf(failure);
+  if (failure === undefined) logger.info(line, fields);
+  // Whoever has left is told nothing; that is no fault of ours.
+  else if (signal.aborted && failure === signal.reason) logger.info(line, { ...fields, left: true });
+  else if (status < 500) logger.info(line, { ...fields, reason });
+  else if (status === 500) logger.error(line, failure, fields);
+  else logger.warn(line, { ...fields, reason });
 }
 
 async function admitAndAnswer(
