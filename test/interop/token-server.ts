@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { closeServer } from '../../infra/local/close-server.ts';
 
 /** Distribution takes a token for so much longer than it says (registry/auth/token/token.go, `Leeway`). */
 const LEEWAY_SECONDS = 60;
@@ -76,13 +77,7 @@ export async function startTokenServer(options: TokenServerOptions): Promise<Tok
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const close = async (): Promise<void> => {
-    if (!server.listening) return;
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  };
+  const close = (): Promise<void> => closeServer(server);
   const realm = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
   const { service } = options;
   return { realm, issuer: ISSUER, service, certificateFile, requests, lifetime, close, [Symbol.asyncDispose]: close };

@@ -15,6 +15,7 @@ import { gatewayEvent, splitUrl, type LocalCaller } from './gateway-event.ts';
 import { readBounded, TooLongError } from './read-bounded.ts';
 import { findRoute, type Route } from './routes.ts';
 import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
+import { closeServer } from '../close-server.ts';
 
 /** What the door answers itself, beside the API: looking at, and poking, the application. */
 export type Control = (method: string, path: string) => GatewayAnswer | undefined;
@@ -67,13 +68,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
       cause: error,
     });
   }
-  const close = async (): Promise<void> => {
-    if (!server.listening) return;
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  };
+  const close = (): Promise<void> => closeServer(server);
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return { origin, close, [Symbol.asyncDispose]: close };
 }

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import type { Deliveries } from './deliveries.ts';
 import { matchesPattern, type EventPattern } from './event-pattern.ts';
 import { readBounded } from './read-bounded.ts';
+import { closeServer } from '../close-server.ts';
 
 /** An event as rules and functions see it. */
 export interface BusEvent {
@@ -94,13 +95,7 @@ export async function startEventBus(options: EventBusOptions): Promise<EventBus>
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const close = async (): Promise<void> => {
-    if (!server.listening) return;
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  };
+  const close = (): Promise<void> => closeServer(server);
   return {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     put,

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { readBounded, TooLongError } from './read-bounded.ts';
+import { closeServer } from '../close-server.ts';
 
 /*
  * The Runtime API of one execution environment: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
@@ -145,13 +146,7 @@ export async function startRuntimeApi(): Promise<RuntimeApi> {
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const close = async (): Promise<void> => {
-    if (!server.listening) return;
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  };
+  const close = (): Promise<void> => closeServer(server);
   return {
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     initialised: initialised.promise,

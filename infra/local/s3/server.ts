@@ -18,6 +18,7 @@ import { authenticate } from './signature.ts';
 import { parseTarget } from './target.ts';
 import { UploadRows } from './upload-rows.ts';
 import { leaf } from './xml.ts';
+import { closeServer } from '../close-server.ts';
 
 /** Where an endpoint keeps its state, where it listens, and the one account it knows. */
 export interface S3Options {
@@ -73,10 +74,7 @@ export async function startS3(options: S3Options): Promise<S3Endpoint> {
     endpoint: `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
     port: address.port,
     close: async () => {
-      const closed = once(server, 'close');
-      server.close();
-      server.closeAllConnections();
-      await closed;
+      await closeServer(server);
       await Promise.all(running);
       store.database[Symbol.dispose]();
     },

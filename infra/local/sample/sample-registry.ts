@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import type { Image, ManifestContent } from './image-builder.ts';
+import { closeServer } from '../close-server.ts';
 
 export type RequestKind = 'ping' | 'manifest' | 'blob' | 'other';
 
@@ -69,13 +70,7 @@ export async function startSampleRegistry({ port = 0 }: { port?: number } = {}):
     for (const [digest, bytes] of image.blobs) repository.blobs.set(digest, bytes);
     if (tag !== undefined) repository.tags.set(tag, image.root.digest);
   };
-  const close = async (): Promise<void> => {
-    if (!server.listening) return;
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  };
+  const close = (): Promise<void> => closeServer(server);
   return { host, origin: `http://${host}`, requests, publish, close, [Symbol.asyncDispose]: close };
 }
 

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { openExecutions, type Execution, type Executions, type ExecutionsOptions } from './executions.ts';
 import { perform } from './operations.ts';
 import { StatesError } from './states-error.ts';
+import { closeServer } from '../close-server.ts';
 
 export type { Execution } from './executions.ts';
 export type { Haste, Invoke, Invoked } from './machine.ts';
@@ -56,10 +57,7 @@ export async function startStates({ port = 0, ...options }: StatesOptions): Prom
   };
 
   async function end(): Promise<void> {
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await Promise.all([closed, executions.close()]);
+    await Promise.all([closeServer(server), executions.close()]);
   }
 }
 
