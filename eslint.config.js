@@ -7,7 +7,8 @@ import tseslint from 'typescript-eslint';
  */
 const awsClients = {
   group: ['@aws-sdk/*', '@smithy/*'],
-  message: 'AWS clients appear only in files named for them (s3-*, dynamo-*, secrets-*, ecr-*, sfn-*, events-*).',
+  message:
+    'AWS clients appear only in files named for them (s3-*, dynamo-*, secrets-*, ecr-*, sfn-*, events-*, lambda-*).',
 };
 const undici = { group: ['undici', 'undici/*'], message: 'undici lives in lib/registry alone.' };
 const middy = {
@@ -61,7 +62,19 @@ const BELOW = {
   ],
   rebuild: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
   config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup', 'serve'],
-  events: ['errors', 'reference', 'registry', 'pull', 'fill', 'config', 'http', 'telemetry'],
+  events: [
+    'errors',
+    'oci',
+    'reference',
+    'store',
+    'registry',
+    'pull',
+    'validate',
+    'fill',
+    'config',
+    'http',
+    'telemetry',
+  ],
   lambda: ['errors', 'clock', 'config', 'http', 'telemetry', 'workflow'],
   doctor: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'fill', 'telemetry', 'access', 'config', 'http'],
   http: ['errors', 'clock', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate', 'serve'],
@@ -70,7 +83,7 @@ const ALL = [...Object.keys(BELOW), 'cli'];
 /** Files of a backend: known to lib/services.ts, and to one another, alone. */
 const backends = {
   regex:
-    '(^|/)(s3|dynamo|secrets|ecr|docker|sfn|events)-[^/]*$|/registry/(client|transport|session|auth|tokens|connector)\\.ts$',
+    '(^|/)(s3|dynamo|secrets|ecr|docker|sfn|events|lambda)-[^/]*$|/registry/(client|transport|session|auth|tokens|connector)\\.ts$',
   message: 'Above the backends only interfaces are known.',
 };
 const direction = (folder, ...patterns) => {
@@ -139,10 +152,12 @@ export default tseslint.config(
   ),
   direction('registry', awsClients, middy),
   ...['http', 'lambda'].map((folder) => direction(folder, awsClients, undici)),
-  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry', 'warmup', 'doctor', 'access'].map((folder) => ({
-    ...direction(folder, undici, middy),
-    files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events,sigv4}-*.ts`],
-  })),
+  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry', 'warmup', 'doctor', 'access', 'serve'].map(
+    (folder) => ({
+      ...direction(folder, undici, middy),
+      files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events,lambda,sigv4}-*.ts`],
+    }),
+  ),
   { files: ['functions/**'], rules: restrict(awsClients, undici) },
   {
     files: ['lib/config/**', 'infra/**', 'test/**', 'lib/cli/entrepot.js'],

@@ -1,10 +1,12 @@
 import type { CompiledConfig } from '../lib/config/compiled.ts';
+import { BASIC_CHALLENGE } from '../lib/access/basic.ts';
 import { ConfigError } from '../lib/errors/cache-error.ts';
 import type { Output, Resource, Resources, Value } from './cloudformation.ts';
 import { attribute, ref } from './cloudformation.ts';
-import { busName, metricsService, stateMachineArn } from './names.ts';
+import { busName, functionName, metricsService, stateMachineArn } from './names.ts';
 import { alarms, NAMESPACE } from './resources/alarms.ts';
 import { dashboard } from './resources/dashboard.ts';
+import { loadBalancer } from './resources/load-balancer.ts';
 import { queues } from './resources/queues.ts';
 import { roles } from './resources/roles.ts';
 import { rules } from './resources/rules.ts';
@@ -22,7 +24,7 @@ export interface Application {
     readonly Resources: Resources;
     readonly Outputs: Readonly<Record<string, Output>>;
     /** What osls makes, and has no words for. */
-    readonly extensions: Readonly<Record<string, Pick<Resource, 'Properties'>>>;
+    readonly extensions: Readonly<Record<string, Pick<Resource, 'Properties' | 'DependsOn'>>>;
   };
   readonly environment: Readonly<Record<string, Value>>;
   /** `provider.vpc`; null outside any VPC. */
@@ -33,6 +35,8 @@ export interface Application {
   readonly authorizers: Readonly<Record<string, Value>>;
   /** Of every route. */
   readonly authorizer: Readonly<Record<string, string>>;
+  /** Of the function `registry`: the default route of the HTTP API, which no authoriser guards; none where a load balancer is its door. */
+  readonly registryEvents: readonly Value[];
   /** Memory of the functions that copy, in MiB. */
   readonly copyMemory: number;
   /** Null: nothing is reserved. */
@@ -50,8 +54,10 @@ const MAX_MEMORY = 10_240;
 export function application(settings: StackSettings, config: CompiledConfig): Application {
   const { stage, vpc, tags, logRetentionDays, copyConcurrency } = settings;
   const store = storage(settings);
-  const events = rules(stage, config);
+  const events = rules(stage, config, store);
   const { jwt } = config.access;
+  requireDoor(settings, config);
+  const isHttpApi = config.serve.front === 'httpApi';
   return {
     resources: {
       Resources: {
@@ -60,6 +66,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
         ...queues(events.ruleIds),
         ...events.resources,
         ...schedules(stage, config.warmups),
+        ...loadBalancer(settings),
         ...roles({ settings, config, storage: store }),
         ...workflowResources(settings, workflowDefinition()),
         ...alarms(settings),
@@ -75,6 +82,14 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
           Description: 'Events that reached no function',
           Value: ref('UndeliveredEvents'),
         },
+        ...(isHttpApi
+          ? {}
+          : {
+              LoadBalancerName: {
+                Description: 'What the name that clients pull from must be an alias of',
+                Value: attribute('LoadBalancer', 'DNSName'),
+              },
+            }),
         PullFunctionArn: {
           Description: 'For direct invocations',
           Value: attribute('PullLambdaFunction', 'Arn'),
@@ -83,12 +98,13 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
       extensions: {
         HttpApiStage: {
           Properties: {
-            DefaultRouteSettings: {
-              ThrottlingRateLimit: settings.apiRequestsPerSecond,
-              ThrottlingBurstLimit: 2 * settings.apiRequestsPerSecond,
-            },
+            DefaultRouteSettings: throttling(settings.apiRequestsPerSecond),
+            ...(isHttpApi ? { RouteSettings: { $default: throttling(settings.registryRequestsPerSecond) } } : {}),
           },
+          // Settings of a route that is not there yet are refused.
+          ...(isHttpApi ? { DependsOn: ['HttpApiRouteDefault'] } : {}),
         },
+        ...(isHttpApi ? { HttpApiIntegrationRegistry: { Properties: { ResponseParameters: CHALLENGE } } } : {}),
       },
     },
     environment: {
@@ -96,6 +112,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
       ENTREPOT_TABLE: store.tableName,
       ENTREPOT_STATE_MACHINE: stateMachineArn(stage),
       ENTREPOT_BUS: busName(stage),
+      ENTREPOT_LAND_FUNCTION: functionName(stage, 'land'),
       ENTREPOT_SIGNING_SECRET: signingSecretArn,
       POWERTOOLS_SERVICE_NAME: metricsService(stage),
       POWERTOOLS_METRICS_NAMESPACE: NAMESPACE,
@@ -115,9 +132,37 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
             },
           },
     authorizer: jwt === undefined ? { type: 'aws_iam' } : { name: 'callers' },
+    registryEvents: isHttpApi ? [{ httpApi: '*' }] : [],
     copyMemory: copyMemory(config),
     copyConcurrency: copyConcurrency ?? null,
   };
+}
+
+const throttling = (requestsPerSecond: number): Readonly<Record<string, number>> => ({
+  ThrottlingRateLimit: requestsPerSecond,
+  ThrottlingBurstLimit: 2 * requestsPerSecond,
+});
+
+/**
+ * API Gateway may carry the challenge of a function under another name (`x-amzn-remapped-www-authenticate`†), by which no client signs in. So the integration
+ * says it itself: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-parameter-mapping.html
+ */
+const CHALLENGE: Value = {
+  '401': { ResponseParameters: [{ Destination: 'overwrite:header.www-authenticate', Source: BASIC_CHALLENGE }] },
+};
+
+/** @throws ConfigError unless the stack has the door that the configuration wants. */
+function requireDoor({ loadBalancer: place }: StackSettings, { serve: { front } }: CompiledConfig): void {
+  if (front === 'alb' && place === undefined) {
+    throw new ConfigError(
+      'serve.front is alb: give the parameters albSubnetIds, albSecurityGroupIds and albCertificateArn, which say where the load balancer is',
+    );
+  }
+  if (front !== 'alb' && place !== undefined) {
+    throw new ConfigError(
+      'the parameters albSubnetIds, albSecurityGroupIds and albCertificateArn are of a load balancer: set serve.front to alb in the configuration, or leave them out',
+    );
+  }
 }
 
 /**

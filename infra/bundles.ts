@@ -28,6 +28,7 @@ const DOORS = {
     modules: ['lib/access/secrets-users.ts', 'lib/access/file-users.ts'],
     clients: ['@aws-sdk/client-secrets-manager'],
   },
+  landing: { modules: ['lib/serve/lambda-landing.ts'], clients: ['@aws-sdk/client-lambda'] },
   announcements: { modules: ['lib/telemetry/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
 } as const;
 type Door = keyof typeof DOORS;
@@ -36,6 +37,8 @@ const ALL_DOORS = Object.keys(DOORS) as Door[];
 /** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
 const FUNCTION_DOORS: Readonly<Record<string, readonly Door[]>> = {
   api: ['store', 'workflow', 'signing'],
+  registry: ['store', 'workflow', 'landing', 'signing', 'users'],
+  land: ['store', 'registries'],
   pull: ['store', 'registries', 'announcements'],
   plan: ['store', 'registries', 'announcements'],
   copy: ['store', 'registries'],
@@ -43,7 +46,7 @@ const FUNCTION_DOORS: Readonly<Record<string, readonly Door[]>> = {
   fail: ['announcements'],
   oversee: ['workflow', 'announcements'],
   warmup: ['registries', 'workflow', 'announcements'],
-  events: ['workflow'],
+  events: ['store', 'workflow'],
 };
 
 /** In every function, and from the start. */

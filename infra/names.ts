@@ -9,14 +9,27 @@ import { arn, type Value } from './cloudformation.ts';
 export const SERVICE = 'entrepot';
 
 /** The functions of serverless.yml; each is a file in functions/. */
-export const FUNCTIONS = ['api', 'pull', 'plan', 'copy', 'publish', 'fail', 'oversee', 'warmup', 'events'] as const;
+export const FUNCTIONS = [
+  'api',
+  'registry',
+  'land',
+  'pull',
+  'plan',
+  'copy',
+  'publish',
+  'fail',
+  'oversee',
+  'warmup',
+  'events',
+] as const;
 export type FunctionName = (typeof FUNCTIONS)[number];
 
 /** Of everything that has a stage's name in it. */
 export const stackName = (stage: string): string => `${SERVICE}-${stage}`;
 
+export const functionName = (stage: string, name: FunctionName): string => `${stackName(stage)}-${name}`;
 export const functionArn = (stage: string, name: FunctionName): Value =>
-  arn('lambda', `function:${stackName(stage)}-${name}`);
+  arn('lambda', `function:${functionName(stage, name)}`);
 
 export const stateMachineName = (stage: string): string => `${stackName(stage)}-pull`;
 export const stateMachineArn = (stage: string): Value => arn('states', `stateMachine:${stateMachineName(stage)}`);

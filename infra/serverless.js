@@ -24,5 +24,6 @@ export const stackTags = part('stackTags');
 export const logRetentionDays = part('logRetentionDays');
 export const authorizers = part('authorizers');
 export const authorizer = part('authorizer');
+export const registryEvents = part('registryEvents');
 export const copyMemory = part('copyMemory');
 export const copyConcurrency = part('copyConcurrency');

@@ -21,6 +21,14 @@ export interface StackSettings {
   /** SNS topic that alarms tell. */
   readonly alarmTopicArn?: string;
   readonly apiRequestsPerSecond: number;
+  /** Of the registry endpoint, where the HTTP API is its door. */
+  readonly registryRequestsPerSecond: number;
+  /** Where the load balancer is that `serve.front: alb` puts before the registry endpoint. */
+  readonly loadBalancer?: {
+    readonly subnetIds: readonly string[];
+    readonly securityGroupIds: readonly string[];
+    readonly certificateArn: string;
+  };
 }
 
 /** The parameters by name, as osls gives them: strings, or whatever YAML made of them. An empty one is not set. */
@@ -37,6 +45,10 @@ export const PARAMETERS = [
   'copyConcurrency',
   'alarmTopicArn',
   'apiRequestsPerSecond',
+  'registryRequestsPerSecond',
+  'albSubnetIds',
+  'albSecurityGroupIds',
+  'albCertificateArn',
 ] as const;
 export type ParameterName = (typeof PARAMETERS)[number];
 
@@ -54,6 +66,7 @@ const ROLE_PATH = /^\/(?:[\u0021-\u007e]{1,510}\/)?$/;
 const SUBNET = /^subnet-[0-9a-f]{8,17}$/;
 const SECURITY_GROUP = /^sg-[0-9a-f]{8,17}$/;
 const TOPIC_ARN = /^arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}(?:\.fifo)?$/;
+const CERTIFICATE_ARN = /^arn:aws[\w-]*:acm:[a-z0-9-]+:\d{12}:certificate\/[\w-]+$/;
 const TAG_KEY = /^(?!aws:)[\w .:/=+@-]{1,128}$/;
 
 /**
@@ -119,6 +132,23 @@ export function stackSettings(
   const reserves = text('copyConcurrency') !== 'none';
   const copyConcurrency = reserves ? whole('copyConcurrency', 40, 1, 10_000) : undefined;
   const apiRequestsPerSecond = whole('apiRequestsPerSecond', 100, 1, 10_000);
+  const registryRequestsPerSecond = whole('registryRequestsPerSecond', 1_000, 1, 100_000);
+  const alb = {
+    subnetIds: list('albSubnetIds', SUBNET, 'ids such as subnet-0123456789abcdef0, separated by ","'),
+    securityGroupIds: list('albSecurityGroupIds', SECURITY_GROUP, 'ids such as sg-0123456789abcdef0'),
+    certificateArn: matching(
+      'albCertificateArn',
+      CERTIFICATE_ARN,
+      'arn:aws:acm:<region>:<account>:certificate/<id> of the name that clients pull from',
+    ),
+  };
+  const { certificateArn } = alb;
+  const hasAlb = alb.subnetIds.length > 0 || alb.securityGroupIds.length > 0 || certificateArn !== undefined;
+  if (hasAlb && (alb.subnetIds.length < 2 || alb.securityGroupIds.length === 0 || certificateArn === undefined)) {
+    problems.push(
+      'albSubnetIds, albSecurityGroupIds and albCertificateArn: give all three, with subnets of two availability zones, or none',
+    );
+  }
   const tags = tagsOf(text('tags'), problems);
   if (problems.length > 0) {
     const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
@@ -137,6 +167,8 @@ export function stackSettings(
     rolePath,
     tags,
     apiRequestsPerSecond,
+    registryRequestsPerSecond,
+    ...(certificateArn === undefined ? {} : { loadBalancer: { ...alb, certificateArn } }),
   };
 }
 

@@ -31,6 +31,12 @@ export function lazy<T>(open: () => Promise<T>, close: (opened: T) => Promise<vo
   };
 }
 
+/** Made by the first call, from its argument; later calls get the same, whatever they bring. */
+export function once<A, T>(make: (argument: A) => T): (argument: A) => T {
+  let made: { readonly value: T } | undefined;
+  return (argument) => (made ??= { value: make(argument) }).value;
+}
+
 /**
  * The interface of something that is loaded by the first call of one of its methods: a cold start does not pay for what it does not use.
  *

@@ -16,6 +16,8 @@ import type { Platform } from './oci/platform.ts';
 import type { PullDeps, PullLimits } from './pull/pull-request.ts';
 import { allowRule } from './registry/allow.ts';
 import type { Upstreams } from './registry/upstream.ts';
+import type { Landing } from './serve/landing.ts';
+import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { ContentStore, Plans, Presigner, RefRecords } from './store/content-store.ts';
 import type { S3ClientOptions } from './store/s3-client.ts';
 import { s3Presigner } from './store/s3-presign.ts';
@@ -33,6 +35,8 @@ export interface StoreConnection {
   readonly stateMachine?: string;
   /** Name of the event bus. */
   readonly bus?: string;
+  /** Name of the function that asks registries for the one that serves. */
+  readonly landFunction?: string;
   /** Name or ARN of the secret that signs passwords; or a file that holds it, and is made if it is not there. */
   readonly signingSecret?: string;
   readonly signingKeyFile?: string;
@@ -71,6 +75,10 @@ export interface Services extends AsyncDisposable {
   readonly fills: Fills;
   /** The same for the executions themselves. */
   readonly executions: Executions;
+  /** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
+  readonly landing: Landing;
+  /** Of all processes on the table. */
+  readonly waitingRoom: WaitingRoom;
   /** Locks that outlive the gaps between the tasks of a workflow. */
   readonly workflowLeases: Leases;
   /** What runs of warm-ups did. */
@@ -133,6 +141,14 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     presigner: presignerOf(config, connection, client),
     workflowLeases,
     ...openWorkflow(connection, { records, leases: workflowLeases }, opened),
+    landing: openLanding(connection, opened),
+    waitingRoom: lazily<WaitingRoom>(
+      async () => {
+        const { dynamoWaitingRoom } = await import('./serve/dynamo-waiting-room.ts');
+        return dynamoWaitingRoom({ client, table, seats: config.serve.waiting });
+      },
+      { enter: true },
+    ),
     warmupRuns: lazily<WarmupRuns>(
       async () => {
         const { dynamoWarmupRuns } = await import('./warmup/dynamo-warmup-runs.ts');
@@ -253,6 +269,19 @@ function openWorkflow(
       { start: true, look: true, oldestStartMs: true },
     ),
   };
+}
+
+function openLanding({ landFunction }: StoreConnection, opened: AsyncDisposableStack): Landing {
+  const landing = lazy(
+    async () => {
+      if (landFunction === undefined) throw notSet('ENTREPOT_LAND_FUNCTION', 'the function that asks registries');
+      const { lambdaLanding } = await import('./serve/lambda-landing.ts');
+      return lambdaLanding(landFunction);
+    },
+    (remote) => remote.close(),
+  );
+  opened.defer(() => landing.close());
+  return lazily<Landing>(() => landing.get(), { resolve: true, land: true, landReferrers: true, confirm: true });
 }
 
 function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposableStack): Announcer {

@@ -1,6 +1,17 @@
 import type { Template, Value } from '../cloudformation.ts';
 import { SERVICE } from '../names.ts';
-import { at, listOf, ofType, same, shown, statementsOfRole, statementsIn, textsOf, unless } from './check.ts';
+import {
+  at,
+  listOf,
+  ofType,
+  same,
+  shown,
+  statementsOfRole,
+  statementsIn,
+  textsOf,
+  unless,
+  type Found,
+} from './check.ts';
 
 const ROLE = 'AWS::IAM::Role';
 const FUNCTION = 'AWS::Lambda::Function';
@@ -112,13 +123,14 @@ export const invokersAreNamed = (template: Template): readonly string[] =>
     );
   });
 
-/** Every route asks who calls: IAM, or a JWT whose issuer and audience are checked. */
+/** Every route of the control API asks who calls: IAM, or a JWT whose issuer and audience are checked. */
 export const routesAskWhoCalls = (template: Template): readonly string[] => {
   const routes = ofType(template, 'AWS::ApiGatewayV2::Route');
   const authorizers = new Map(
     ofType(template, 'AWS::ApiGatewayV2::Authorizer').map(({ id, properties }) => [id, properties]),
   );
-  const open = unless(routes, 'is open to everybody', ({ properties }) => {
+  const guarded = routes.filter((route) => !isRegistryRoute(route));
+  const open = unless(guarded, 'is open to everybody', ({ properties }) => {
     if (properties.AuthorizationType === 'AWS_IAM') return true;
     const by = at(properties.AuthorizerId, 'Ref');
     const jwt = typeof by === 'string' ? authorizers.get(by)?.JwtConfiguration : undefined;
@@ -128,12 +140,38 @@ export const routesAskWhoCalls = (template: Template): readonly string[] => {
     );
   });
   const anything = unless(
-    routes,
+    guarded,
     'takes whatever no other route takes',
     ({ properties }) => properties.RouteKey !== '$default',
   );
   return [...open, ...anything];
 };
+
+/** What no other route takes is the registry endpoint's, which asks for a password itself: by Basic, as clients understand it. */
+const isRegistryRoute = ({ properties }: Found): boolean =>
+  properties.RouteKey === '$default' && shown(properties.Target).includes('"HttpApiIntegrationRegistry"');
+
+/** From inside the network alone, by TLS, for whom a security group lets in. */
+export const loadBalancersAreInside = (template: Template): readonly string[] => [
+  ...unless(
+    ofType(template, 'AWS::ElasticLoadBalancingV2::LoadBalancer'),
+    'faces the internet, or anybody, or takes headers that are none',
+    ({ properties }) =>
+      properties.Scheme === 'internal' &&
+      listOf(properties.SecurityGroups).length > 0 &&
+      listOf(properties.LoadBalancerAttributes).some(
+        (one) => at(one, 'Key') === 'routing.http.drop_invalid_header_fields.enabled' && at(one, 'Value') === 'true',
+      ),
+  ),
+  ...unless(
+    ofType(template, 'AWS::ElasticLoadBalancingV2::Listener'),
+    'listens without TLS, or with an old one',
+    ({ properties }) =>
+      properties.Protocol === 'HTTPS' &&
+      shown(properties.SslPolicy).includes('TLS13') &&
+      listOf(properties.Certificates).length > 0,
+  ),
+];
 
 /** Other accounts only by their number, for the one detail type, and never in our name. */
 export const busKnowsItsSenders = (template: Template): readonly string[] =>

@@ -146,5 +146,8 @@ export const failuresAreWatched = (template: Template): readonly string[] => {
     ...ofType(template, QUEUE)
       .filter(({ id }) => !watches('ApproximateNumberOfMessagesVisible', id))
       .map(({ id }) => `no alarm watches the depth of ${id}`),
+    ...ofType(template, 'AWS::ElasticLoadBalancingV2::LoadBalancer')
+      .filter(({ id }) => !watches('HTTPCode_ELB_5XX_Count', id))
+      .map(({ id }) => `no alarm watches the failures of ${id}`),
   ];
 };

@@ -8,6 +8,25 @@ const TABLE = 'AWS::DynamoDB::Table';
 const isContent = ({ id }: Found): boolean => !id.startsWith('ServerlessDeployment');
 const UPLOAD_DAYS = 7;
 
+/** A bucket of ours tells of every deletion, and a rule listens: whoever took content away. */
+export const deletionsAreHeard = (template: Template): readonly string[] => {
+  const heard = ofType(template, 'AWS::Events::Rule').some(
+    ({ properties }) =>
+      same(at(properties.EventPattern, 'source'), ['aws.s3']) &&
+      same(at(properties.EventPattern, 'detail-type'), ['Object Deleted']) &&
+      properties.State !== 'DISABLED',
+  );
+  return [
+    ...(heard ? [] : ['no rule hears of deleted content']),
+    ...unless(
+      ofType(template, 'AWS::S3::Bucket').filter(({ id }) => id === 'Bucket'),
+      'does not tell of deletions',
+      ({ properties }) =>
+        at(properties.NotificationConfiguration, 'EventBridgeConfiguration', 'EventBridgeEnabled') === true,
+    ),
+  ];
+};
+
 export const bucketsAreEncrypted = (template: Template): readonly string[] =>
   unless(
     ofType(template, BUCKET),

@@ -50,6 +50,12 @@ export const ofApi = (name: string, statistic = 'Sum'): Metric => ({
   dimensions: { ApiId: ref('HttpApi'), Stage: '$default' },
   statistic,
 });
+export const ofLoadBalancer = (name: string, statistic = 'Sum'): Metric => ({
+  namespace: 'AWS/ApplicationELB',
+  name,
+  dimensions: { LoadBalancer: { 'Fn::GetAtt': ['LoadBalancer', 'LoadBalancerFullName'] } },
+  statistic,
+});
 export const ofQueue = (id: string): Metric => ({
   namespace: 'AWS/SQS',
   name: 'ApproximateNumberOfMessagesVisible',
@@ -58,7 +64,7 @@ export const ofQueue = (id: string): Metric => ({
 });
 
 /** What somebody must look at; docs/operations.md says for each what to do. */
-export function alarms({ stage, alarmTopicArn }: StackSettings): Resources {
+export function alarms({ stage, alarmTopicArn, loadBalancer }: StackSettings): Resources {
   const all: Record<string, Alarm> = {
     ...Object.fromEntries(FUNCTIONS.map((name) => [`${capitalised(name)}ErrorsAlarm`, errorsOf(name)])),
     ThrottlesAlarm: {
@@ -112,10 +118,19 @@ export function alarms({ stage, alarmTopicArn }: StackSettings): Resources {
       threshold: 1,
     },
     ApiFailuresAlarm: {
-      description: 'The control API answers 5xx',
+      description: 'The HTTP API answers 5xx',
       metrics: [ofApi('5xx')],
       threshold: 5,
     },
+    ...(loadBalancer === undefined
+      ? {}
+      : {
+          LoadBalancerFailuresAlarm: {
+            description: 'The registry endpoint answers 5xx',
+            metrics: [ofLoadBalancer('HTTPCode_ELB_5XX_Count'), ofLoadBalancer('HTTPCode_Target_5XX_Count')],
+            threshold: 5,
+          },
+        }),
   };
   return Object.fromEntries(Object.entries(all).map(([id, alarm]) => [id, alarmResource(alarm, alarmTopicArn)]));
 }

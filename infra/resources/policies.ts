@@ -29,6 +29,8 @@ export type Capability =
   /** To start executions of the state machine, and to see whether they run. */
   | 'startPulls'
   | 'seePulls'
+  /** To have the function `land` ask a registry. */
+  | 'land'
   | 'announce'
   /** To read the secret that signs passwords, which checks them, too. */
   | 'signPasswords'
@@ -112,6 +114,7 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
     allow(['states:ListExecutions'], [stateMachineArn(settings.stage)]),
     allow(['states:DescribeExecution'], [executionArns(settings.stage)]),
   ],
+  land: ({ settings }) => [allow(['lambda:InvokeFunction'], [functionArn(settings.stage, 'land')])],
   announce: ({ settings }) => [allow(['events:PutEvents'], [busArn(settings.stage)])],
   signPasswords: () => [allow(['secretsmanager:GetSecretValue'], [signingSecretArn])],
   readUsers: ({ config }) => {

@@ -7,6 +7,10 @@ import { UNDELIVERED_EVENTS } from './queues.ts';
 const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   // Answers hits, starts pulls, validates what is there, removes tags, signs passwords; it asks no registry.
   api: ['table', 'readBlobs', 'removeRefs', 'startPulls', 'signPasswords'],
+  // Serves what is there, starts pulls, and has `land` ask the registries: whoever gets in from the internet finds no credentials, and no right to write content.
+  registry: ['table', 'readBlobs', 'startPulls', 'land', 'signPasswords', 'readUsers'],
+  // Asks the registries what a tag means, and stores the manifests that they answer.
+  land: ['table', 'readBlobs', 'writeBlobs', 'registries'],
   // The whole pull in one process.
   pull: ['table', 'readBlobs', 'writeBlobs', 'writeRefs', 'registries', 'announce', 'failedEvents'],
   // Stores the manifests, and publishes by itself what needs no copying.
@@ -16,7 +20,8 @@ const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   fail: ['table', 'announce'],
   oversee: ['table', 'seePulls', 'announce', 'failedEvents'],
   warmup: ['table', 'registries', 'startPulls', 'announce', 'failedEvents'],
-  events: ['table', 'startPulls', 'failedEvents'],
+  // Looks at content that is said to be gone.
+  events: ['table', 'readBlobs', 'startPulls', 'failedEvents'],
 };
 
 /** Functions that the state machine calls. */

@@ -3,6 +3,7 @@ import type { CompiledConfig } from '../../lib/config/compiled.ts';
 import { busArn, busName, functionId, SERVICE, stateMachineArn, type FunctionName } from '../names.ts';
 import { coarsePatterns } from './coarse-patterns.ts';
 import { UNDELIVERED_EVENTS } from './queues.ts';
+import type { Storage } from './storage.ts';
 
 /** EventBridge's own tries before an event goes to the dead-letter queue. */
 const RETRY_POLICY = { MaximumEventAgeInSeconds: 3600, MaximumRetryAttempts: 20 };
@@ -20,7 +21,11 @@ interface Rule {
 }
 
 /** The bus with its policy, and the rules by which events start functions. */
-export function rules(stage: string, config: CompiledConfig): { resources: Resources; ruleIds: readonly string[] } {
+export function rules(
+  stage: string,
+  config: CompiledConfig,
+  { bucketName }: Pick<Storage, 'bucketName'>,
+): { resources: Resources; ruleIds: readonly string[] } {
   const { ecrPushes, senders } = config.events;
   const all: Record<string, Rule> = {
     PullRequestRule: {
@@ -41,6 +46,15 @@ export function rules(stage: string, config: CompiledConfig): { resources: Resou
         source: ['aws.states'],
         'detail-type': ['Step Functions Execution Status Change'],
         detail: { stateMachineArn: [stateMachineArn(stage)], status: ['FAILED', 'TIMED_OUT', 'ABORTED'] },
+      },
+    },
+    ContentDeletedRule: {
+      target: 'events',
+      description: 'Hears of content that is gone from the bucket, whoever took it away',
+      pattern: {
+        source: ['aws.s3'],
+        'detail-type': ['Object Deleted'],
+        detail: { bucket: { name: [bucketName] }, object: { key: [{ prefix: 'blobs/' }] } },
       },
     },
     OverseeRule: {

@@ -109,6 +109,8 @@ function bucketResource(kmsKeyArn: string | undefined): Resource {
         IgnorePublicAcls: true,
         RestrictPublicBuckets: true,
       },
+      // Deletions of content: see ContentDeletedRule.
+      NotificationConfiguration: { EventBridgeConfiguration: { EventBridgeEnabled: true } },
       OwnershipControls: { Rules: [{ ObjectOwnership: 'BucketOwnerEnforced' }] },
       LifecycleConfiguration: {
         Rules: [

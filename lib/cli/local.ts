@@ -64,6 +64,7 @@ function examples(origin: string, { registries, warmups }: Config): readonly str
     '',
     'Try:',
     `  curl -i ${origin}/v1/pull -H 'content-type: application/json' -d '{"reference":"${image}","platforms":["linux/amd64"]}'`,
+    `  docker pull ${new URL(origin).host}/${registry}/${registry === 'docker.io' ? 'library/alpine:3.20' : 'team/app:v1'}`,
     `  curl -s ${origin}/v1/images`,
     `  curl -s ${origin}/_local/functions`,
     ...(warmup === undefined ? [] : [`  curl -s -X POST ${origin}/_local/schedules/${warmup.name}`]),

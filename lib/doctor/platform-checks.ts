@@ -26,6 +26,8 @@ export function openPlatformScene(target: Target): PlatformScene | SkipError {
 /** As serverless.yml names them. */
 export const DEPLOYED_FUNCTIONS = [
   'api',
+  'registry',
+  'land',
   'pull',
   'plan',
   'copy',

@@ -214,15 +214,15 @@ export class BusyError extends CacheError {
   }
 }
 
-/** The pull that should bring a blob ended without it: for what the upstream said, or for a fault that may pass. */
-export class FillFailedError extends CacheError {
+/** What another process of the cache tried for us failed there: for what the upstream said, or for a fault that may pass. */
+export class FailedElsewhereError extends CacheError {
   /** What whoever asked is told. */
   readonly status: number;
 
-  constructor(message: string, failure?: FilledBadly) {
+  constructor(op: string, message: string, failure?: FailureElsewhere) {
     super(message, {
       ...(failure?.code === undefined ? {} : { code: failure.code }),
-      op: 'wait for blob',
+      op,
       origin: 'upstream',
       retryable: failure?.retryable ?? true,
       ...(failure?.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
@@ -231,8 +231,8 @@ export class FillFailedError extends CacheError {
   }
 }
 
-/** What is known of a pull that failed. */
-interface FilledBadly {
+/** What that process said of it. */
+interface FailureElsewhere {
   readonly message: string;
   readonly code?: ErrorCode;
   readonly status: number;

@@ -1,4 +1,10 @@
-import { CacheError, ConfigError, FillFailedError, UpstreamUnavailableError, type ErrorCode } from './cache-error.ts';
+import {
+  CacheError,
+  ConfigError,
+  FailedElsewhereError,
+  UpstreamUnavailableError,
+  type ErrorCode,
+} from './cache-error.ts';
 
 const STATUS_OF_CODE: Readonly<Record<ErrorCode, number>> = {
   NAME_INVALID: 400,
@@ -21,7 +27,7 @@ const STATUS_OF_CODE: Readonly<Record<ErrorCode, number>> = {
 export function statusOf(error: unknown): number {
   // A wrong configuration is a client's fault to the domain, but not the fault of whoever calls over HTTP.
   if (!(error instanceof CacheError) || error instanceof ConfigError) return 500;
-  if (error instanceof FillFailedError) return error.status;
+  if (error instanceof FailedElsewhereError) return error.status;
   if (error.code !== undefined) return STATUS_OF_CODE[error.code];
   if (error.origin === 'upstream') return error instanceof UpstreamUnavailableError && error.timedOut ? 504 : 502;
   if (error.origin === 'client') return error.retryable ? 503 : 400;

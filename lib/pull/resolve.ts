@@ -1,6 +1,6 @@
 import type { Link, Pointer, Root } from '../catalog/catalog.ts';
 import { ManifestUnknownError } from '../errors/cache-error.ts';
-import type { Lease } from '../lock/lease.ts';
+import type { Fence } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Resolution, Upstream } from '../registry/upstream.ts';
 import { coverage, type Coverage, type Wanted } from './coverage.ts';
@@ -34,7 +34,7 @@ export async function resolveRoot(
   request: PullRequest,
   pointer: Pointer | undefined,
   wanted: Wanted,
-  lock: Lease,
+  lock: Fence,
   signal: AbortSignal,
 ): Promise<Resolved> {
   const { reference } = request;

@@ -1,11 +1,10 @@
 import type { BlobRow, Use } from '../catalog/catalog.ts';
 import { sleep } from '../clock/sleep.ts';
-import { BlobUnknownError, BusyError, DeadlineError, FillFailedError } from '../errors/cache-error.ts';
+import { BlobUnknownError, DeadlineError, FailedElsewhereError } from '../errors/cache-error.ts';
 import type { PullFailure, PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
-import { mayUse } from '../pull/presence.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { startFillOf } from './fill.ts';
@@ -24,7 +23,8 @@ const LOOKS_GROW_BY = 1.5;
 const MOST_BETWEEN_LOOKS_MS = 1_000;
 /** Manifests of the repository that are looked at for one blob. */
 const MOST_CHILDREN = 20;
-const DEFAULT_TYPE = 'application/octet-stream';
+/** Of a blob that was linked without a manifest that names it: nobody reads it. */
+export const BLOB_TYPE = 'application/octet-stream';
 
 /** The blob, if it is there and this repository may serve it: one read of the catalogue. */
 export async function findBlob(
@@ -73,7 +73,7 @@ async function blobIn(
  * The waiting room: the blob as soon as it has landed; undefined when the time of this call is over and it is still on its way. One fill brings it for all
  * who wait, and goes on when one of them leaves.
  *
- * @throws BlobUnknownError if no manifest of this repository names it; BusyError if too many wait already; FillFailedError if it does not come.
+ * @throws BlobUnknownError if no manifest of this repository names it; BusyError if too many wait already; FailedElsewhereError if it does not come.
  */
 export async function waitForBlob(
   state: Serving,
@@ -84,15 +84,12 @@ export async function waitForBlob(
   const children = await childrenOf(state, call, repository, digest);
   const [child] = children;
   if (child === undefined) throw unknownBlob(repository, digest);
-  if (state.waiting >= state.deps.settings.waiting) throw tooMany(state.waiting);
-  state.waiting += 1;
   try {
+    await using _seat = await state.deps.waitingRoom.enter(call);
     return await comeIn(state, call, repository, digest, child);
   } catch (error) {
     if (call.signal.aborted && call.signal.reason instanceof DeadlineError) return undefined;
     throw error;
-  } finally {
-    state.waiting -= 1;
   }
 }
 
@@ -143,16 +140,15 @@ async function admit(
   const { signal } = call;
   const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
   if (!isPresent(blob) || (link === undefined && !mayConfirm)) return undefined;
-  const descriptor = { mediaType: DEFAULT_TYPE, digest, size: blob.size };
-  if (link === undefined) {
-    const allowed =
-      blob.domains.has(PUBLIC) ||
-      (await state.ask(call, repository, (upstream) => mayUse(blob, descriptor, upstream, signal)));
+  const { size } = blob;
+  if (link === undefined && blob.domains.has(PUBLIC)) {
+    await catalog.linkEarly(repository, { mediaType: BLOB_TYPE, digest, size }, signal);
+  } else if (link === undefined) {
+    const confirmed = await state.ask(repository, (landing) => landing.confirm(call, repository, digest));
     // The fill fetches it as proof, and its publish links it: the registry is not asked again and again.
-    if (!allowed) return 'unconfirmed';
-    await catalog.linkEarly(repository, descriptor, signal);
+    if (!confirmed) return 'unconfirmed';
   }
-  return { digest, size: blob.size };
+  return { digest, size };
 }
 
 /** Manifests of this repository that need the blob. */
@@ -176,11 +172,9 @@ const unknownBlob = (repository: Repository, digest: Digest): BlobUnknownError =
     `no manifest that ${formatRepository(repository)} serves names blob ${digest}; ask for the manifest first`,
   );
 
-const badlyFilled = (digest: Digest, failure: PullFailure | undefined): FillFailedError =>
-  new FillFailedError(
+const badlyFilled = (digest: Digest, failure: PullFailure | undefined): FailedElsewhereError =>
+  new FailedElsewhereError(
+    'wait for blob',
     `the pull that should bring blob ${digest} ended without it: ${failure?.message ?? 'it was lost again meanwhile'}`,
     failure,
   );
-
-const tooMany = (waiting: number): BusyError =>
-  new BusyError('wait for blob', `${waiting} callers wait for blobs already; ask again in a moment`);

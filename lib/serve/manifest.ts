@@ -1,6 +1,6 @@
 import type { Link, Pointer } from '../catalog/catalog.ts';
 import { startDeadline } from '../clock/deadline.ts';
-import { DeadlineError } from '../errors/cache-error.ts';
+import { ContentLostError, DeadlineError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
@@ -138,5 +138,7 @@ const findLink = (
 
 async function land(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Found> {
   const { descriptor, bytes } = await landByDigest(state, call, repository, digest);
-  return { link: descriptor, bytes };
+  const stored = bytes ?? (await readBytes(state, descriptor, call.signal));
+  if (stored !== undefined) return { link: descriptor, bytes: stored };
+  throw new ContentLostError('read manifest', `manifest ${digest} landed and is gone again; ask again in a moment`);
 }

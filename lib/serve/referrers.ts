@@ -1,8 +1,8 @@
+import { ContentLostError } from '../errors/cache-error.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { acquire } from '../lock/acquire.ts';
-import { digestOf, type Digest } from '../oci/digest.ts';
-import { OCI_INDEX } from '../oci/media-type.ts';
-import { NO_REFERRERS, parseReferrers, type ReferrersIndex } from '../oci/referrers.ts';
+import type { Digest } from '../oci/digest.ts';
+import { parseReferrers, type ReferrersIndex } from '../oci/referrers.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf } from './freshness.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -15,7 +15,10 @@ export interface ServedReferrers {
 }
 
 /** No tag is called so: what refers to a manifest has a row beside the tags of its repository. */
-const nameOf = (repository: Repository, subject: Digest): Reference => ({ repository, tag: `referrers:${subject}` });
+export const referrersOf = (repository: Repository, subject: Digest): Reference => ({
+  repository,
+  tag: `referrers:${subject}`,
+});
 
 /**
  * What refers to a manifest: by what the cache knows, where that is fresh enough (`referrersTtl`: a signature may come later than its image), else by the
@@ -31,7 +34,7 @@ export async function openReferrers(
   subject: Digest,
   artifactType: string | undefined,
 ): Promise<ServedReferrers> {
-  const reference = nameOf(repository, subject);
+  const reference = referrersOf(repository, subject);
   const known = await findKnown(state, call, reference);
   const isFresh = known !== undefined && Date.now() - known.checkedMs < state.deps.settings.referrersTtlMs;
   const served = isFresh ? { index: known.index } : await refreshed(state, call, reference, subject, known);
@@ -82,21 +85,17 @@ async function refresh(
   reference: Reference,
   subject: Digest,
 ): Promise<ReferrersIndex> {
+  const { repository } = reference;
   const { deps } = state;
   await using lock = await acquire(deps.leases, pullLeaseName(reference), call.signal);
   const signal = AbortSignal.any([call.signal, lock.signal]);
   const now = await findKnown(state, { ...call, signal }, reference);
   if (now !== undefined && Date.now() - now.checkedMs < deps.settings.referrersTtlMs) return now.index;
-  return await state.ask({ ...call, signal }, reference.repository, async (upstream) => {
-    const checkedMs = Date.now();
-    const received = await upstream.readReferrers(subject, signal);
-    const index = received === undefined ? NO_REFERRERS : parseReferrers(received, deps.limits);
-    const bytes = Buffer.from(JSON.stringify(index));
-    const descriptor = { mediaType: OCI_INDEX, digest: digestOf(bytes), size: bytes.byteLength };
-    const stored = await deps.store.put(descriptor, bytes, upstream.domain, signal);
-    await deps.catalog.recordBlob(descriptor, stored, [upstream.domain], signal);
-    await deps.catalog.linkEarly(reference.repository, descriptor, signal);
-    await deps.catalog.recordResolution(reference, descriptor.digest, checkedMs, lock, signal);
-    return index;
-  });
+  await state.ask(repository, (landing) => landing.landReferrers({ ...call, signal }, repository, subject, lock));
+  const landed = await findKnown(state, { ...call, signal }, reference);
+  if (landed !== undefined) return landed.index;
+  throw new ContentLostError(
+    'read referrers',
+    `what refers to ${subject} landed and is gone again; ask again in a moment`,
+  );
 }

@@ -1,13 +1,21 @@
 import type { Fills } from '../fill/fills.ts';
 import type { PullRecords } from '../fill/pull-record.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
-import type { Presigner } from '../store/content-store.ts';
+import type { ContentStore, Presigner } from '../store/content-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
+import type { Landing } from './landing.ts';
 import type { ServeSettings } from './settings.ts';
+import type { WaitingRoom } from './waiting-room.ts';
 
 /** What serving works with. What a hit does not need is loaded by its first use. */
-export interface ServeDeps extends Omit<PullDeps, 'progress'> {
+export interface ServeDeps extends Pick<
+  PullDeps,
+  'catalog' | 'leases' | 'limits' | 'defaultPlatforms' | 'requireAllowed'
+> {
+  readonly store: Pick<ContentStore, 'find' | 'read'>;
+  readonly landing: Landing;
+  readonly waitingRoom: WaitingRoom;
   readonly settings: Omit<ServeSettings, 'auth' | 'front'>;
   readonly fills: Fills;
   readonly records: Pick<PullRecords, 'find'>;

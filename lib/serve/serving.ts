@@ -3,11 +3,10 @@ import { DeadlineError, RateLimitedError, UpstreamUnavailableError } from '../er
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
 import { SharedWork } from '../registry/shared-work.ts';
-import type { Upstream } from '../registry/upstream.ts';
-import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import { boundedMap, type BoundedMap } from './bounded-map.ts';
 import { freshnessOf } from './freshness.ts';
-import type { ServeCall, ServeDeps } from './serve-deps.ts';
+import type { Landed, Landing } from './landing.ts';
+import type { ServeDeps } from './serve-deps.ts';
 import type { Freshness } from './settings.ts';
 
 /** Manifests in memory, by digest: they never change. */
@@ -30,30 +29,26 @@ export interface Serving {
   /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
   readonly share: <T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
   /**
-   * Asks the registry of the repository, and counts what that took.
+   * Asks the registry of the repository.
    *
    * @throws RateLimitedError, UpstreamUnavailableError at once where it rests: because it said so, or did not answer a moment ago.
    */
-  readonly ask: <T>(
-    call: ServeCall,
-    repository: Repository,
-    question: (upstream: Upstream) => Promise<T>,
-  ) => Promise<T>;
-  /** Callers that wait for a blob. */
-  waiting: number;
+  readonly ask: <T>(repository: Repository, question: (landing: Landing) => Promise<T>) => Promise<T>;
+  /** Keeps the bytes of what landed, where it landed here. */
+  readonly remember: (landed: Landed) => void;
 }
 
 export function serving(deps: ServeDeps): Serving {
   const running = new Map<string, SharedWork<unknown>>();
   /** By registry, or by repository where it may be the fault of that alone. */
   const resting = boundedMap<{ readonly untilMs: number; readonly failure: unknown }>(MOST_RESTS);
+  const manifests = boundedMap<Uint8Array>(MANIFEST_BYTES, (bytes) => bytes.byteLength);
 
   return {
     deps,
     freshness: freshnessOf(deps.settings.freshness),
-    manifests: boundedMap(MANIFEST_BYTES, (bytes) => bytes.byteLength),
+    manifests,
     links: boundedMap(MOST_LINKS),
-    waiting: 0,
 
     async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
       const shared = (running.get(key) ?? new SharedWork<unknown>()) as SharedWork<T>;
@@ -67,15 +62,14 @@ export function serving(deps: ServeDeps): Serving {
       });
     },
 
-    async ask({ metrics, signal }, repository, question) {
+    async ask(repository, question) {
       const { registry } = repository;
       for (const name of [registry, formatRepository(repository)]) {
         const rest = resting.get(name);
         if (rest !== undefined && rest.untilMs > Date.now()) throw stillResting(rest);
       }
-      const upstreams = countedUpstreams(deps.upstreams, metrics);
       try {
-        return await question(await upstreams.open(repository, signal));
+        return await question(deps.landing);
       } catch (error) {
         const rest = restAfter(error);
         if (rest !== undefined) {
@@ -83,9 +77,11 @@ export function serving(deps: ServeDeps): Serving {
           resting.set(name, { untilMs: Date.now() + rest.forMs, failure: rest.failure });
         }
         throw error;
-      } finally {
-        upstreams.tell();
       }
+    },
+
+    remember({ descriptor: { digest }, bytes }) {
+      if (bytes !== undefined) manifests.set(digest, bytes);
     },
   };
 }

@@ -1,6 +1,6 @@
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { loseContent } from './lose-content.ts';
+import { loseContent } from '../validate/lose-content.ts';
 import type { Serving } from './serving.ts';
 
 /** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it: that is recorded. */

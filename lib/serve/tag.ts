@@ -5,19 +5,11 @@ import { LeaseHeldError, ManifestUnknownError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
-import { resolveRoot } from '../pull/resolve.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import { verdictOf } from './freshness.ts';
-import { landManifest } from './land-manifest.ts';
+import type { Meaning } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
 import type { Serving } from './serving.ts';
-
-/** What a tag means, as far as its policy wants to know it. */
-export interface Meaning {
-  readonly digest: Digest;
-  /** Since when the catalogue knows it so. */
-  readonly checkedMs: number;
-}
 
 /** While somebody else holds the lock of a tag, for a pull of it perhaps, what is known of the tag does after this. */
 const LOCK_PATIENCE_MS = 2_000;
@@ -98,20 +90,17 @@ async function isLinked(
 }
 
 async function resolveUnder(state: Serving, call: ServeCall, reference: Reference, lock: Lease): Promise<Meaning> {
-  const { deps } = state;
   const signal = AbortSignal.any([call.signal, lock.signal]);
-  const everything = { platforms: [], explicit: false, attestations: true };
-  const request = { reference, platforms: [], alwaysPull: true, attestations: true };
   try {
-    return await state.ask({ ...call, signal }, reference.repository, async (upstream) => {
-      const resolved = await resolveRoot(deps, upstream, request, undefined, everything, lock, signal);
-      const { checkedMs, known, manifest } = resolved;
-      if (known !== undefined) return { digest: known.root.digest, checkedMs };
-      await landManifest(state, upstream, manifest, reference.tag, signal);
-      return { digest: manifest.descriptor.digest, checkedMs };
-    });
+    const { landed, ...meaning } = await state.ask(reference.repository, (landing) =>
+      landing.resolve({ ...call, signal }, reference, lock),
+    );
+    if (landed !== undefined) state.remember(landed);
+    return meaning;
   } catch (error) {
-    if (error instanceof ManifestUnknownError) await deps.catalog.recordMissing(reference, Date.now(), lock, signal);
+    if (error instanceof ManifestUnknownError) {
+      await state.deps.catalog.recordMissing(reference, Date.now(), lock, signal);
+    }
     throw error;
   }
 }

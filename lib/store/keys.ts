@@ -1,4 +1,4 @@
-import { hexOf, type Digest } from '../oci/digest.ts';
+import { hexOf, isDigest, type Digest } from '../oci/digest.ts';
 
 /*
  * The keys of the bucket (docs/design.md, section 3):
@@ -17,6 +17,12 @@ import { hexOf, type Digest } from '../oci/digest.ts';
 /** Where the content with this digest is, and nothing else ever. */
 export function blobKey(digest: Digest): string {
   return `blobs/sha256/${hexOf(digest)}`;
+}
+
+/** The digest of the content at this key; undefined where none is. */
+export function digestOfKey(key: string): Digest | undefined {
+  const digest = key.replace(/^blobs\/sha256\//, 'sha256:');
+  return isDigest(digest) ? digest : undefined;
 }
 
 /** What the keys of all records begin with. */

@@ -11,7 +11,15 @@ export async function takeBack(
   signal: AbortSignal,
 ): Promise<void> {
   const gone = row ?? { digest, state: 'absent' as const, domains: new Set<never>() };
-  if (!(await catalog.markBlobLost(gone, stored?.etag, signal))) return;
+  if (await catalog.markBlobLost(gone, stored?.etag, signal)) await uncompleteUses(catalog, digest, signal);
+}
+
+/** Whatever needs the content is complete no more. Idempotent. */
+export async function uncompleteUses(
+  catalog: Pick<Catalog, 'findUses' | 'uncomplete'>,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<void> {
   const children = new Map<Digest, Digest[]>();
   for (const use of await catalog.findUses(digest, signal)) {
     children.set(use.root, [...(children.get(use.root) ?? []), use.child]);

@@ -7,7 +7,7 @@ import type { Platform } from '../oci/platform.ts';
 import type { PlannedContent } from '../pull/plan.ts';
 import type { Receipt } from '../pull/receipt.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
-import { JsonShapeError, jsonValue, type JsonValue } from './json.ts';
+import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
 import { receiptFrom } from './receipt-document.ts';
 
 /** A thousand manifests and ten thousand blobs take 3 MB. */

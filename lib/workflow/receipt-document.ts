@@ -1,6 +1,6 @@
 import type { BlobTally, Receipt } from '../pull/receipt.ts';
 import type { RequestCounts } from '../registry/upstream.ts';
-import type { JsonValue } from './json.ts';
+import type { JsonValue } from '../fill/json.ts';
 
 /** What of a tally adds up over tasks. */
 export type Moved = Omit<BlobTally, 'total'>;

@@ -1,3 +1,4 @@
+import { failureFromDocument, failureOf } from '../fill/failure.ts';
 import type { PullFailure } from '../fill/pull-record.ts';
 import {
   CacheError,
@@ -7,10 +8,8 @@ import {
   LeaseLostError,
   RateLimitedError,
 } from '../errors/cache-error.ts';
-import { ERROR_CODES } from '../errors/error-codes.ts';
-import { statusOf } from '../errors/status.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
-import { JsonShapeError, jsonValue, type JsonValue } from './json.ts';
+import { JsonShapeError, jsonValue } from '../fill/json.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** What the state machine does about an error. Every other name is final. */
@@ -20,10 +19,6 @@ export const RETRYABLE = 'Retryable';
 
 /** Between two tries of a task that throws {@link RETRYABLE}: infra/workflow.ts. */
 export const LONGEST_RETRY_MS = 60_000;
-
-/** Step Functions keeps 32 KB of a cause, and Lambda writes the message into it twice. */
-const MAX_MESSAGE_CHARACTERS = 4_000;
-const MAX_NAME_CHARACTERS = 100;
 
 /**
  * What a task throws. Its name is what the state machine decides by; its message is the failure as JSON, so that the fail task knows the error itself:
@@ -83,22 +78,6 @@ export class NoProgressError extends CacheError {
   }
 }
 
-/** What a caller may be told about `error`: the whole message of a CacheError, which holds no secret (I7); nothing of any other. */
-export function failureOf(error: unknown): PullFailure {
-  const status = statusOf(error);
-  if (!(error instanceof CacheError) || status === 500) {
-    return { name: 'InternalError', message: 'an internal error, see the log', status: 500, retryable: false };
-  }
-  return {
-    name: error.name,
-    message: bounded(error.message, MAX_MESSAGE_CHARACTERS),
-    ...(error.code === undefined ? {} : { code: error.code }),
-    status,
-    retryable: error.retryable,
-    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
-  };
-}
-
 /**
  * The failure that a task threw, from what Step Functions says of it: `error` is the name, `cause` the JSON that Lambda wrote, cut off where it was long. What
  * no task of ours threw (a time-out, a process that died, a fault of Lambda) becomes a plain sentence.
@@ -106,24 +85,11 @@ export function failureOf(error: unknown): PullFailure {
 export function failureFrom(error: string, cause: string): PullFailure {
   try {
     const message = jsonValue(JSON.parse(cause), 'cause').get('errorMessage').text();
-    return failureIn(jsonValue(JSON.parse(message), 'failure'));
+    return failureFromDocument(jsonValue(JSON.parse(message), 'failure'));
   } catch (unreadable) {
     if (!(unreadable instanceof JsonShapeError || unreadable instanceof SyntaxError)) throw unreadable;
     return foreignFailure(error);
   }
-}
-
-function failureIn(document: JsonValue): PullFailure {
-  const code = document.get('code');
-  const retryAfterMs = document.get('retryAfterMs');
-  return {
-    name: bounded(document.get('name').text(), MAX_NAME_CHARACTERS),
-    message: bounded(document.get('message').text(), MAX_MESSAGE_CHARACTERS),
-    ...(code.isAbsent ? {} : { code: code.oneOf(...ERROR_CODES) }),
-    status: document.get('status').count(),
-    retryable: document.get('retryable').flag(),
-    ...(retryAfterMs.isAbsent ? {} : { retryAfterMs: retryAfterMs.count() }),
-  };
 }
 
 function foreignFailure(error: string): PullFailure {
@@ -141,6 +107,3 @@ function sentenceOf(name: string): string {
   if (name.startsWith('Lambda.')) return `a function of the workflow could not be invoked (${name})`;
   return `a task of the workflow failed (${name}), see the log`;
 }
-
-const bounded = (text: string, characters: number): string =>
-  text.length > characters ? `${text.slice(0, characters)}…` : text;

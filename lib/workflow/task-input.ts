@@ -1,6 +1,6 @@
 import { CacheError } from '../errors/cache-error.ts';
 import type { PullRecord } from '../fill/pull-record.ts';
-import { JsonShapeError, jsonValue, type JsonValue } from './json.ts';
+import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
 import { movedFrom, NO_REQUESTS, NOTHING_MOVED, requestsFrom } from './receipt-document.ts';
 import { finalError } from './task-error.ts';
 import type { CopyAnswer, CopyTask, FailTask, PublishTask, PullTask } from './tasks.ts';

@@ -7,7 +7,7 @@ import type { Template } from '../../infra/cloudformation.ts';
 import { FUNCTIONS } from '../../infra/names.ts';
 import { plainTemplate } from '../../infra/packaging/plain-template.ts';
 import { compiledTemplate } from '../support/compiled-template.ts';
-import { EVERYTHING, EVERY_PARAMETER, LITTLE } from '../support/packaged-config.ts';
+import { ALB_PARAMETERS, BEHIND_ALB, EVERYTHING, EVERY_PARAMETER, LITTLE } from '../support/packaged-config.ts';
 import { lint } from './cfn-lint.ts';
 
 /** osls writes `DependsOn` also where a reference says the same; the plain template is without. */
@@ -29,6 +29,7 @@ describe('cfn-lint', { timeout: 400_000 }, () => {
   for (const [name, config, parameters] of [
     ['a small configuration and no parameter', LITTLE, []],
     ['a configuration with everything and every parameter', EVERYTHING, EVERY_PARAMETER],
+    ['a load balancer before the registry endpoint', BEHIND_ALB, ALB_PARAMETERS],
     ['an existing bucket and table', LITTLE, ['bucket=existing-bucket', 'table=existing-table']],
   ] as const) {
     test(`has nothing to say of the templates for ${name}`, async () => {

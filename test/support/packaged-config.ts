@@ -25,6 +25,16 @@ access:
   jwt: { issuer: 'https://issuer.example.test', audience: [entrepot], claim: { name: groups, anyOf: [builders] } }
 `;
 
+/** A door inside the network, where nobody has to say who they are. */
+export const BEHIND_ALB = `${EVERYTHING}
+serve: { front: alb, auth: none }
+`;
+export const ALB_PARAMETERS = [
+  'albSubnetIds=subnet-0123456789abcdef0,subnet-0123456789abcdef1',
+  'albSecurityGroupIds=sg-0123456789abcdef0',
+  'albCertificateArn=arn:aws:acm:eu-central-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef',
+];
+
 export const KEY_ARN = 'arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef';
 
 /** Each parameter of serverless.yml, except those for what exists already. */
@@ -39,4 +49,5 @@ export const EVERY_PARAMETER = [
   'copyConcurrency=none',
   'alarmTopicArn=arn:aws:sns:eu-central-1:123456789012:alarms',
   'apiRequestsPerSecond=10',
+  'registryRequestsPerSecond=5000',
 ];

@@ -1,9 +1,10 @@
 import { join } from 'node:path';
-import { functionArn, type FunctionName } from '../../names.ts';
+import { functionArn, functionName, FUNCTIONS, type FunctionName } from '../../names.ts';
 import { stackEnvironment, type StackEndpoints } from '../local-stack.ts';
 import { startStates, statusChangeEvent, type Invoke } from '../states/states.ts';
 import { startDeliveries, type Deliveries } from './deliveries.ts';
 import { ACCOUNT_ID, functionNameOf, STAGE, type Deployment } from './deployment.ts';
+import { startLambdaEndpoint } from './lambda-endpoint.ts';
 import { startEventBus, type EventBus } from './event-bus.ts';
 import { FunctionFailedError, startFunctions, ThrottledError, type Functions, type FunctionSpec } from './functions.ts';
 import { busNames, busRules, resolved, schedulesOf, type TemplateContext } from './template.ts';
@@ -50,7 +51,11 @@ export async function startCore(options: CoreOptions): Promise<Core> {
       onEnded: (execution) => late.events?.put('default', statusChangeEvent(execution)),
     }),
   );
-  const context = { ...deployment.context, arns: new Map([[deployment.machineArn, states.stateMachineArn]]) };
+  const context = {
+    ...deployment.context,
+    arns: new Map([[deployment.machineArn, states.stateMachineArn]]),
+    refs: new Map([['Bucket', stack.bucket]]),
+  };
   const events = resources.use(
     await startEventBus({
       region: context.region,
@@ -61,12 +66,16 @@ export async function startCore(options: CoreOptions): Promise<Core> {
     }),
   );
   late.events = events;
+  const lambda = resources.use(
+    await startLambdaEndpoint(functions, (called) => FUNCTIONS.find((name) => functionName(STAGE, name) === called)),
+  );
   // Ended before the state machine and the deliveries, which wait for functions under way.
   resources.use(functions);
   const environment = {
     ...stackEnvironment(stack),
     AWS_ENDPOINT_URL_SFN: states.endpoint,
     AWS_ENDPOINT_URL_EVENTBRIDGE: events.endpoint,
+    AWS_ENDPOINT_URL_LAMBDA: lambda.endpoint,
     ENTREPOT_STATE_MACHINE: states.stateMachineArn,
     ENTREPOT_BUS: deployment.bus,
   };

@@ -30,7 +30,7 @@ export const ACCOUNT_ID = '000000000000';
 export async function readDeployment(config: Config, region: string): Promise<Deployment> {
   const deployed = application(stackSettings(STAGE, {}), config);
   const resources = deployed.resources.Resources;
-  const context: TemplateContext = { region, accountId: ACCOUNT_ID, arns: new Map() };
+  const context: TemplateContext = { region, accountId: ACCOUNT_ID, arns: new Map(), refs: new Map() };
   const [bus] = busNames(resources);
   if (bus === undefined) throw new Error('the template has no event bus');
   return {

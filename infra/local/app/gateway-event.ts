@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { APIGatewayProxyEventV2WithRequestContext, APIGatewayEventRequestContextV2 } from 'aws-lambda';
-import type { RouteMatch } from './routes.ts';
+import { decoded, DEFAULT_PATH, type RouteMatch } from './routes.ts';
 
 /** Who the door says that its callers are: the IAM part of an authorised request. */
 export interface LocalCaller {
@@ -23,14 +23,14 @@ interface IamAuthorizer {
 }
 
 export type GatewayEvent = APIGatewayProxyEventV2WithRequestContext<
-  APIGatewayEventRequestContextV2 & { readonly authorizer: IamAuthorizer }
+  APIGatewayEventRequestContextV2 & { readonly authorizer?: IamAuthorizer }
 >;
 
 /** What goes to a function as text; API Gateway encodes every other body. */
 const TEXT = /^(?:text\/|application\/(?:json|xml|javascript)\b|[^;]+\+(?:json|xml)\b)/i;
 
 /**
- * The event of an API Gateway HTTP API, payload format 2.0, for a request that its IAM authoriser let in.
+ * The event of an API Gateway HTTP API, payload format 2.0, for a request that its IAM authoriser let in; or one of the default route, which has none.
  * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
  */
 export function gatewayEvent(
@@ -39,10 +39,13 @@ export function gatewayEvent(
   { route, pathParameters }: RouteMatch,
   caller: LocalCaller,
 ): GatewayEvent {
-  const [rawPath, rawQueryString] = splitUrl(request.url ?? '/');
+  const [path, rawQueryString] = splitUrl(request.url ?? '/');
+  // API Gateway hands the path on decoded.
+  const rawPath = decoded(path);
+  const isDefault = route.path === DEFAULT_PATH;
   const { cookie, ...headers } = joinedHeaders(request);
   const isText = TEXT.test(headers['content-type'] ?? '');
-  const routeKey = `${route.method} ${route.path}`;
+  const routeKey = isDefault ? DEFAULT_PATH : `${route.method} ${route.path}`;
   const now = new Date();
   return {
     version: '2.0',
@@ -56,7 +59,7 @@ export function gatewayEvent(
     requestContext: {
       accountId: caller.accountId,
       apiId: 'local',
-      authorizer: { iam: iamOf(caller) },
+      ...(isDefault ? {} : { authorizer: { iam: iamOf(caller) } }),
       domainName: headers.host ?? '',
       domainPrefix: 'local',
       http: {

@@ -2,10 +2,13 @@
 export interface Route {
   /** `ANY` is every method. */
   readonly method: string;
-  /** Parts may be `{name}`, and the last one `{name+}`. */
+  /** Parts may be `{name}`, and the last one `{name+}`; {@link DEFAULT_PATH} is whatever no other route takes. */
   readonly path: string;
   readonly functionName: string;
 }
+
+/** https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html#http-api-develop-routes.default */
+export const DEFAULT_PATH = '$default';
 
 export interface RouteMatch {
   readonly route: Route;
@@ -20,11 +23,13 @@ export interface RouteMatch {
 export function findRoute(routes: readonly Route[], method: string, path: string): RouteMatch | undefined {
   const matches: { match: RouteMatch; rank: string }[] = [];
   for (const route of routes) {
-    if (route.method !== method && route.method !== 'ANY') continue;
+    if (route.path === DEFAULT_PATH || (route.method !== method && route.method !== 'ANY')) continue;
     const pathParameters = parametersOf(route.path, path);
     if (pathParameters !== undefined) matches.push({ match: { route, pathParameters }, rank: rankOf(route) });
   }
-  return matches.sort((a, b) => (a.rank < b.rank ? -1 : 1))[0]?.match;
+  const byDefault = routes.find(({ path: pattern }) => pattern === DEFAULT_PATH);
+  const rest = byDefault === undefined ? undefined : { route: byDefault, pathParameters: {} };
+  return matches.sort((a, b) => (a.rank < b.rank ? -1 : 1))[0]?.match ?? rest;
 }
 
 function parametersOf(pattern: string, path: string): Record<string, string> | undefined {
@@ -49,7 +54,7 @@ function rankOf({ path, method }: Route): string {
 const partsOf = (path: string): string[] => path.split('/').slice(1);
 
 /** What is no valid escape stays as it came. */
-function decoded(text: string): string {
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

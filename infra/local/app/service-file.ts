@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { Application } from '../../application.ts';
 import { ROOT } from '../../bundles.ts';
-import type { Route } from './routes.ts';
+import { DEFAULT_PATH, type Route } from './routes.ts';
 
 /** A function of serverless.yml, as far as it matters to whoever runs it. */
 export interface ServiceFunction {
@@ -49,7 +49,7 @@ export async function readServiceFile(application: Application): Promise<Service
       memoryMiB: numberOf(value(section.memorySize) ?? DEFAULT_MEMORY_MIB, `functions.${name}.memorySize`),
       reservedConcurrency: reservedOf(value(section.reservedConcurrency), name),
     })),
-    routes: entries.flatMap(([name, section]) => routesOf(name, section)),
+    routes: entries.flatMap(([name, section]) => routesOf(name, value(section.events))),
     environment: Object.fromEntries(
       Object.entries(sectionOf(provider.environment, 'provider.environment')).map(([key, given]) => [
         key,
@@ -59,8 +59,8 @@ export async function readServiceFile(application: Application): Promise<Service
   };
 }
 
-function routesOf(functionName: string, section: Section): readonly Route[] {
-  const events = Array.isArray(section.events) ? (section.events as readonly unknown[]) : [];
+function routesOf(functionName: string, section: unknown): readonly Route[] {
+  const events = Array.isArray(section) ? (section as readonly unknown[]) : [];
   return events.map((event) => {
     const { httpApi, ...others } = sectionOf(event, `functions.${functionName}.events`);
     if (httpApi === undefined || Object.keys(others).length > 0) {
@@ -69,6 +69,7 @@ function routesOf(functionName: string, section: Section): readonly Route[] {
         'has an event that is no httpApi; rules and schedules are in infra/resources',
       );
     }
+    if (httpApi === '*') return { method: 'ANY', path: DEFAULT_PATH, functionName };
     const { method, path } = sectionOf(httpApi, `functions.${functionName}.events.httpApi`);
     if (typeof method !== 'string' || typeof path !== 'string' || !path.startsWith('/')) {
       throw cannot(`functions.${functionName}.events.httpApi`, 'has no method and path');

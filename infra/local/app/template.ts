@@ -12,6 +12,8 @@ export interface TemplateContext {
   readonly accountId: string;
   /** ARNs that are other ones here than in an account, by those. */
   readonly arns: ReadonlyMap<string, string>;
+  /** What `Ref` of a resource is, where it is known here. */
+  readonly refs: ReadonlyMap<string, string>;
 }
 
 /** The rules of the template that match events. */
@@ -86,7 +88,9 @@ export function resolved(value: Value, context: TemplateContext): unknown {
     'AWS::Region': context.region,
     'AWS::AccountId': context.accountId,
   };
-  if (name === 'Ref' && typeof argument === 'string' && pseudo[argument] !== undefined) return pseudo[argument];
+  const known =
+    name === 'Ref' && typeof argument === 'string' ? (pseudo[argument] ?? context.refs.get(argument)) : undefined;
+  if (known !== undefined) return known;
   if (name === 'Fn::Sub') {
     const text = substituted(argument, pseudo, context);
     return context.arns.get(text) ?? text;

@@ -12,7 +12,7 @@ import { openReferrers } from '../../serve/referrers.ts';
 import { startDeadline } from '../../clock/deadline.ts';
 import { statusOf } from '../problem.ts';
 import { MAX_HOPS, type Hops } from './hops.ts';
-import type { DoorLimits, RegistryAnswer, RegistryRequest } from './registry-door.ts';
+import type { RegistryAnswer, RegistryDoor, RegistryRequest } from './registry-door.ts';
 import { errorAnswer, registryError } from './registry-errors.ts';
 import { registryRoute, type KnownRegistries, type RegistryRoute } from './registry-route.ts';
 
@@ -28,7 +28,6 @@ export interface RegistryApi {
   readonly doorkeeper: Doorkeeper;
   readonly registries: KnownRegistries;
   readonly hops: Hops;
-  readonly limits: DoorLimits;
 }
 
 /**
@@ -36,11 +35,7 @@ export interface RegistryApi {
  *
  * In this order: who asks (401), what for (400, 404, 405), whether that may be seen at all (404), then the content itself.
  */
-export async function answerRegistry(
-  api: RegistryApi,
-  request: RegistryRequest,
-  call: ServeCall,
-): Promise<RegistryAnswer> {
+export async function answerRegistry(api: RegistryApi, door: RegistryDoor, call: ServeCall): Promise<RegistryAnswer> {
   const startedMs = performance.now();
   using deadline = startDeadline(MOST_SECONDS * 1_000);
   const timed = { ...call, signal: AbortSignal.any([call.signal, deadline.signal]) };
@@ -48,7 +43,7 @@ export async function answerRegistry(
   let answer: RegistryAnswer;
   let failure: unknown;
   try {
-    answer = await admitAndAnswer(api, request, timed, told);
+    answer = await admitAndAnswer(api, door, timed, told);
   } catch (error) {
     failure = error;
     answer = registryError(error, api.doorkeeper.challenge);
@@ -75,7 +70,7 @@ function logAnswered({ signal, logger }: ServeCall, failure: unknown, fields: Lo
 
 async function admitAndAnswer(
   api: RegistryApi,
-  request: RegistryRequest,
+  { request, limits }: RegistryDoor,
   call: ServeCall,
   told: { puller?: string; route?: string; repository?: string },
 ): Promise<RegistryAnswer> {
@@ -89,7 +84,7 @@ async function admitAndAnswer(
   const repository = route.kind === 'manifest' ? route.reference.repository : route.repository;
   told.repository = formatRepository(repository);
   requireVisible(api, puller, repository);
-  return await answerRoute(api, request, query, route, call);
+  return await answerRoute(api, { request, limits }, query, route, call);
 }
 
 /** What the caller may not see looks like what is not there, whether or not it is. */
@@ -106,7 +101,7 @@ function requireVisible({ serving }: RegistryApi, puller: Puller, repository: Re
 
 async function answerRoute(
   api: RegistryApi,
-  request: RegistryRequest,
+  { request, limits }: RegistryDoor,
   query: URLSearchParams,
   route: Exclude<RegistryRoute, { kind: 'ping' }>,
   call: ServeCall,
@@ -115,7 +110,7 @@ async function answerRoute(
     case 'manifest':
       return await manifestAnswer(
         api,
-        request,
+        { request, limits },
         await openManifest(api.serving, call, route.reference),
         route.reference,
       );
@@ -131,8 +126,8 @@ async function answerRoute(
 }
 
 async function manifestAnswer(
-  { serving, limits }: RegistryApi,
-  request: RegistryRequest,
+  { serving }: RegistryApi,
+  { request, limits }: RegistryDoor,
   { descriptor, bytes, warning }: ServedManifest,
   reference: Reference,
 ): Promise<RegistryAnswer> {

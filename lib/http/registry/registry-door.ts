@@ -21,3 +21,9 @@ export interface DoorLimits {
   /** Bytes of a body. Larger manifests go by redirect. */
   readonly bodyBytes: number;
 }
+
+/** One request at the door that it came by. */
+export interface RegistryDoor {
+  readonly request: RegistryRequest;
+  readonly limits: DoorLimits;
+}

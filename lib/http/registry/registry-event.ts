@@ -2,12 +2,10 @@ import type { ALBEvent, ALBResult, APIGatewayProxyEventV2, APIGatewayProxyStruct
 import { STATUS_CODES } from 'node:http';
 import { InvalidRequestError } from '../../errors/cache-error.ts';
 import { isHttpEvent } from '../http-event.ts';
-import type { DoorLimits, RegistryAnswer, RegistryRequest } from './registry-door.ts';
+import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
 
 /** A door of AWS: how it hands a request on, and what it carries back. */
-export interface EventDoor {
-  readonly request: RegistryRequest;
-  readonly limits: DoorLimits;
+export interface EventDoor extends RegistryDoor {
   answer(answered: RegistryAnswer): APIGatewayProxyStructuredResultV2 | ALBResult;
 }
 

@@ -27,6 +27,7 @@ const CLIENTS: Readonly<Record<string, RegExp>> = {
   '@aws-sdk/client-eventbridge': /^events:/,
   '@aws-sdk/client-secrets-manager': /^secretsmanager:/,
   '@aws-sdk/client-ecr': /^ecr:/,
+  '@aws-sdk/client-lambda': /^lambda:/,
 };
 
 describe('npm run package', { timeout: 180_000 }, () => {

@@ -3,6 +3,8 @@ import { after, before, beforeEach, test } from 'node:test';
 import { hops } from '../../../lib/http/registry/hops.ts';
 import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
 import { serving } from '../../../lib/serve/serving.ts';
+import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
+import { processWaitingRoom } from '../../../lib/serve/waiting-room.ts';
 import { multiArchImage, noiseImage, type Image } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { refusalOf, startServeBench, type ServeBench } from './serve-bench.ts';
@@ -173,16 +175,26 @@ test('one name in three ways: as a prefix, by "ns", and without either of Docker
 test('a manifest that is too large for its door goes by S3, with its type; HEAD does not', async () => {
   const { config, records, presigner, pull } = bench.services;
   const api: RegistryApi = {
-    serving: serving({ ...pull, settings: config.serve, fills: bench.fills, records, presigner }),
+    serving: serving({
+      ...pull,
+      landing: upstreamLanding(pull),
+      waitingRoom: processWaitingRoom(1),
+      settings: config.serve,
+      fills: bench.fills,
+      records,
+      presigner,
+    }),
     doorkeeper: { challenge: undefined, admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }) },
     registries: config.registries,
     hops: hops({ key: () => Promise.resolve(Buffer.alloc(32)) }),
-    limits: { bodyBytes: image.root.size - 1 },
   };
   const ask = (method: string) =>
     answerRegistry(
       api,
-      { method, path: `${app}/manifests/v1`, query: '', header: () => undefined },
+      {
+        request: { method, path: `${app}/manifests/v1`, query: '', header: () => undefined },
+        limits: { bodyBytes: image.root.size - 1 },
+      },
       { signal: forever, logger: quiet, metrics: { add: () => undefined } },
     );
   const { status, headers, body } = await ask('GET');

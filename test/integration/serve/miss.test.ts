@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Digest } from '../../../lib/oci/digest.ts';
-import { loseContent } from '../../../lib/serve/lose-content.ts';
+import { loseContent } from '../../../lib/validate/lose-content.ts';
 import { multiArchImage, noiseImage, noiseLayer, type Image } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';

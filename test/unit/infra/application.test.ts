@@ -10,7 +10,7 @@ import { FUNCTIONS, roleId, type FunctionName } from '../../../infra/names.ts';
 import { packageConfig } from '../../../infra/packaging/package-config.ts';
 import { stackSettings, type ParameterName } from '../../../infra/settings.ts';
 import { tableDefinition } from '../../../infra/table.ts';
-import { EVERYTHING, KEY_ARN, LITTLE } from '../../support/packaged-config.ts';
+import { ALB_PARAMETERS, BEHIND_ALB, EVERYTHING, KEY_ARN, LITTLE } from '../../support/packaged-config.ts';
 
 let folder: string;
 before(async () => {
@@ -22,6 +22,8 @@ async function made(yaml: string, parameters: Partial<Record<ParameterName, stri
   await writeFile(join(folder, 'entrepot.yaml'), yaml);
   return application(stackSettings('dev', parameters), packageConfig(folder, undefined));
 }
+
+const ALB = Object.fromEntries(ALB_PARAMETERS.map((one) => one.split('=') as [ParameterName, string]));
 
 const resource = (of: Application, id: string): Resource => {
   const found = of.resources.Resources[id];
@@ -85,7 +87,7 @@ describe('the application', () => {
       resourcesFor(of, name, 'secretsmanager:GetSecretValue').filter((secret) => !isSigningSecret(secret));
     assert.deepEqual(
       FUNCTIONS.filter((name) => credentialsOf(name).length > 0),
-      ['pull', 'plan', 'copy', 'warmup'],
+      ['land', 'pull', 'plan', 'copy', 'warmup'],
     );
     assert.deepEqual(resourcesFor(of, 'plan', 'secretsmanager:GetSecretValue'), [
       {
@@ -117,7 +119,7 @@ describe('the application', () => {
     }
   });
 
-  test('makes the secret that signs passwords, and lets the API read that one alone', async () => {
+  test('makes the secret that signs passwords, and lets only those who sign and check read it', async () => {
     const of = await made(LITTLE, { kmsKeyArn: KEY_ARN });
     const { Properties, DeletionPolicy } = resource(of, 'SigningSecret');
     assert.deepEqual([Properties?.KmsKeyId, Properties?.Name, DeletionPolicy], [KEY_ARN, undefined, 'Delete']);
@@ -126,7 +128,7 @@ describe('the application', () => {
     const readers = FUNCTIONS.filter((name) =>
       resourcesFor(of, name, 'secretsmanager:GetSecretValue').some(isSigningSecret),
     );
-    assert.deepEqual(readers, ['api']);
+    assert.deepEqual(readers, ['api', 'registry']);
     assert.deepEqual(resourcesFor(of, 'api', 'secretsmanager:GetSecretValue'), [{ Ref: 'SigningSecret' }]);
     assert.ok(JSON.stringify(statements(of, 'ApiRole')).includes('secretsmanager.${AWS::Region}'));
   });
@@ -221,6 +223,44 @@ describe('the application', () => {
     });
   });
 
+  test('puts the registry endpoint behind the door that the configuration names, and no other', async () => {
+    const open = await made(LITTLE);
+    assert.deepEqual(open.registryEvents, [{ httpApi: '*' }]);
+    assert.equal(open.resources.Resources.LoadBalancer, undefined);
+    const { HttpApiStage, HttpApiIntegrationRegistry } = open.resources.extensions;
+    assert.deepEqual(HttpApiStage?.DependsOn, ['HttpApiRouteDefault']);
+    assert.deepEqual(HttpApiStage?.Properties?.RouteSettings, {
+      $default: { ThrottlingRateLimit: 1_000, ThrottlingBurstLimit: 2_000 },
+    });
+    assert.match(JSON.stringify(HttpApiIntegrationRegistry), /"overwrite:header\.www-authenticate","Source":"Basic /);
+
+    const inside = await made(BEHIND_ALB, ALB);
+    assert.deepEqual(inside.registryEvents, []);
+    const { Properties } = resource(inside, 'LoadBalancerTargets');
+    assert.deepEqual(Properties?.Targets, [{ Id: { 'Fn::GetAtt': ['RegistryLambdaFunction', 'Arn'] } }]);
+    assert.deepEqual(Object.keys(inside.resources.extensions), ['HttpApiStage']);
+    assert.equal(inside.resources.extensions.HttpApiStage?.Properties?.RouteSettings, undefined);
+    await assert.rejects(made(BEHIND_ALB), /serve\.front is alb: give the parameters albSubnetIds/);
+    await assert.rejects(made(LITTLE, ALB), /set serve\.front to alb/);
+  });
+
+  test('lets the registry endpoint read content, ask the function that asks registries, and nothing more of either', async () => {
+    const of = await made(EVERYTHING);
+    const actions = statements(of, 'RegistryRole').flatMap(({ Action }) => Action);
+    const other = actions.filter((action) => !/^(?:dynamodb|logs|states):/.test(action));
+    assert.deepEqual(other.sort(), [
+      'lambda:InvokeFunction',
+      's3:GetObject',
+      's3:ListBucket',
+      'secretsmanager:GetSecretValue',
+    ]);
+    assert.deepEqual(resourcesFor(of, 'registry', 's3:GetObject'), [{ 'Fn::Sub': '${Bucket.Arn}/blobs/*' }]);
+    assert.deepEqual(resourcesFor(of, 'registry', 'lambda:InvokeFunction'), [
+      { 'Fn::Sub': 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:entrepot-dev-land' },
+    ]);
+    assert.deepEqual(resourcesFor(of, 'registry', 'secretsmanager:GetSecretValue'), [{ Ref: 'SigningSecret' }]);
+  });
+
   test('gives copying the memory that the limits need, and refuses limits that no function can hold', async () => {
     assert.equal((await made(LITTLE)).copyMemory, 1769);
     const wide = `${LITTLE}limits: { parallelBlobs: 16, windowParts: 8, partBytes: 33554432 }\n`;
@@ -232,7 +272,7 @@ describe('the application', () => {
 
 test('docs/operations.md says for every alarm what to do', async () => {
   const page = await readFile(join(ROOT, 'docs', 'operations.md'), 'utf8');
-  const { Resources } = (await made(LITTLE)).resources;
+  const { Resources } = (await made(BEHIND_ALB, ALB)).resources;
   const alarms = Object.keys(Resources).filter((id) => Resources[id]?.Type === 'AWS::CloudWatch::Alarm');
   assert.deepEqual(
     alarms.filter((id) => !page.includes(`**${id}**`)),

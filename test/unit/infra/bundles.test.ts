@@ -30,11 +30,14 @@ const DYNAMO = '@aws-sdk/client-dynamodb';
 const S3 = '@aws-sdk/client-s3';
 const EVENTS = '@aws-sdk/client-eventbridge';
 const SIGNING = '@aws-sdk/client-secrets-manager';
+const LAMBDA = '@aws-sdk/client-lambda';
 const SFN = '@aws-sdk/client-sfn';
 
 /** Written down a second time: what a function may reach is also what its role must allow. */
 const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   api: [DYNAMO, S3, SIGNING, SFN],
+  registry: [DYNAMO, LAMBDA, S3, SIGNING, SFN],
+  land: [DYNAMO, S3, ...SECRETS],
   pull: [DYNAMO, S3, EVENTS, ...SECRETS],
   plan: [DYNAMO, S3, EVENTS, ...SECRETS],
   copy: [DYNAMO, S3, ...SECRETS],
@@ -42,7 +45,7 @@ const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   fail: [DYNAMO, EVENTS],
   oversee: [DYNAMO, EVENTS, SFN],
   warmup: [DYNAMO, EVENTS, SFN, ...SECRETS],
-  events: [DYNAMO, SFN],
+  events: [DYNAMO, S3, SFN],
 };
 
 describe('the bundles', () => {

@@ -6,9 +6,10 @@ import { FUNCTIONS } from '../../../infra/names.ts';
 import { plainTemplate } from '../../../infra/packaging/plain-template.ts';
 import { ROUTES } from '../../../lib/http/routes.ts';
 import { compiledTemplate } from '../../support/compiled-template.ts';
-import { EVERY_PARAMETER, EVERYTHING, KEY_ARN } from '../../support/packaged-config.ts';
+import { ALB_PARAMETERS, BEHIND_ALB, EVERY_PARAMETER, EVERYTHING, KEY_ARN } from '../../support/packaged-config.ts';
 
 const iam = await compiledTemplate(EVERYTHING.slice(0, EVERYTHING.indexOf('access:')));
+const alb = await compiledTemplate(BEHIND_ALB, { parameters: ALB_PARAMETERS });
 const jwt = await compiledTemplate(EVERYTHING, { stage: 'prod', parameters: EVERY_PARAMETER });
 
 /** One way to lose a property. */
@@ -108,6 +109,11 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     changed('Bucket.Properties.LifecycleConfiguration.Rules.0.ExpirationInDays', 30),
     changed('Bucket.Properties.LifecycleConfiguration.Rules.1.Prefix', 'blobs/'),
   ],
+  deletionsAreHeard: [
+    without('Bucket.Properties.NotificationConfiguration'),
+    without('ContentDeletedRule'),
+    changed('ContentDeletedRule.Properties.State', 'DISABLED'),
+  ],
   dataIsRetained: [without('Bucket.DeletionPolicy'), changed('Table.UpdateReplacePolicy', 'Delete')],
   tableCanBeRestored: [without('Table.Properties.PointInTimeRecoverySpecification')],
   tableIsProtected: [changed('Table.Properties.DeletionProtectionEnabled', false)],
@@ -161,6 +167,8 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     changed('HttpApiRoutePostV1Pull.Properties.AuthorizationType', 'NONE'),
     changed('HttpApiRoutePostV1Pull.Properties.AuthorizationType', 'JWT'),
     changed('HttpApiRoutePostV1Pull.Properties.RouteKey', '$default'),
+    changed('HttpApiRouteDefault.Properties.Target', 'integrations/another'),
+    changed('HttpApiRouteDefault.Properties.RouteKey', 'ANY /v1/{proxy+}'),
   ],
   busKnowsItsSenders: [
     changed('BusPolicy111122223333.Properties.Statement.Principal', '*'),
@@ -219,25 +227,48 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
   ],
 };
 
+/** The same for what is there behind a load balancer alone. */
+const LOSSES_BEHIND_ALB: Readonly<Record<string, readonly Loss[]>> = {
+  loadBalancersAreInside: [
+    changed('LoadBalancer.Properties.Scheme', 'internet-facing'),
+    without('LoadBalancer.Properties.SecurityGroups'),
+    changed('LoadBalancer.Properties.LoadBalancerAttributes.0.Value', 'false'),
+    changed('LoadBalancerListener.Properties.Protocol', 'HTTP'),
+    changed('LoadBalancerListener.Properties.SslPolicy', 'ELBSecurityPolicy-2016-08'),
+    without('LoadBalancerListener.Properties.Certificates'),
+  ],
+  invokersAreNamed: [without('LoadBalancerPermission.Properties.SourceArn')],
+  failuresAreWatched: [without('LoadBalancerFailuresAlarm')],
+};
+
 describe('the security properties of the templates', () => {
   test('hold, with every parameter and without any', () => {
     assert.deepEqual(violations(iam), []);
     assert.deepEqual(violations(jwt), []);
+    assert.deepEqual(violations(alb), []);
   });
 
   test('hold for the plain template', () => {
     const zips = FUNCTIONS.map((name) => ({ name, path: name, bytes: 1, sha256: '0'.repeat(64) }));
     assert.deepEqual(violations(plainTemplate(iam, zips)), []);
     assert.deepEqual(violations(plainTemplate(jwt, zips)), []);
+    assert.deepEqual(violations(plainTemplate(alb, zips)), []);
   });
 
   test('each has ways to lose it', () => {
-    assert.deepEqual(Object.keys(LOSSES).sort(), Object.keys(CHECKS).sort());
+    const losses = new Set([...Object.keys(LOSSES), ...Object.keys(LOSSES_BEHIND_ALB)]);
+    assert.deepEqual([...losses].sort(), Object.keys(CHECKS).sort());
   });
 
   for (const [name, losses] of Object.entries(LOSSES)) {
     test(`${name}: sees each of ${losses.length} ways to lose it`, () => {
       for (const loss of losses) assert.notDeepEqual(CHECKS[name]!(mutated(iam, loss)), [], `not seen: ${loss.what}`);
+    });
+  }
+
+  for (const [name, losses] of Object.entries(LOSSES_BEHIND_ALB)) {
+    test(`${name}, behind a load balancer: sees each of ${losses.length} ways to lose it`, () => {
+      for (const loss of losses) assert.notDeepEqual(CHECKS[name]!(mutated(alb, loss)), [], `not seen: ${loss.what}`);
     });
   }
 

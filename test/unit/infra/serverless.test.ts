@@ -21,7 +21,8 @@ interface Serverless {
         readonly role: string;
         readonly timeout: number;
         readonly package: { readonly artifact: string };
-        readonly events?: readonly { readonly httpApi: { method: string; path: string; authorizer: string } }[];
+        readonly events?:
+          string | readonly { readonly httpApi: { method: string; path: string; authorizer: string } }[];
         readonly maximumEventAge?: number;
         readonly destinations?: unknown;
       }
@@ -33,14 +34,22 @@ const serverless = parse(readFileSync(join(ROOT, 'serverless.yml'), 'utf8')) as 
 
 describe('serverless.yml', () => {
   test('routes what the control API answers, and asks who calls on every route', () => {
-    const routed = (serverless.functions.api?.events ?? []).map(({ httpApi }) => httpApi);
+    const { events } = serverless.functions.api ?? {};
+    assert.ok(Array.isArray(events));
+    const routed = (events as readonly { httpApi: { method: string; path: string; authorizer: string } }[]).map(
+      ({ httpApi }) => httpApi,
+    );
     assert.deepEqual(
       routed.map(({ method, path }) => `${method} ${path}`),
       ROUTES.map(({ method, path }) => `${method} ${path}`),
     );
     for (const { authorizer } of routed) assert.equal(authorizer, '${self:custom.authorizer}');
-    const others = Object.entries(serverless.functions).filter(([name]) => name !== 'api');
+    const others = Object.entries(serverless.functions).filter(([name]) => name !== 'api' && name !== 'registry');
     for (const [name, { events }] of others) assert.equal(events, undefined, name);
+  });
+
+  test('leaves the door of the registry endpoint to the configuration', () => {
+    assert.equal(serverless.functions.registry?.events, '${file(./infra/serverless.js):registryEvents}');
   });
 
   test('has every function, with a role and a zip of its own', () => {
@@ -53,7 +62,7 @@ describe('serverless.yml', () => {
   });
 
   test('keeps the events of every function that is invoked asynchronously', () => {
-    const synchronous: readonly string[] = ['api', ...TASKS];
+    const synchronous: readonly string[] = ['api', 'registry', 'land', ...TASKS];
     for (const [name, { destinations, maximumEventAge }] of Object.entries(serverless.functions)) {
       const kept = destinations !== undefined && maximumEventAge !== undefined;
       assert.equal(kept, !synchronous.includes(name), name);
@@ -62,6 +71,11 @@ describe('serverless.yml', () => {
 
   test('answers before the API gives up', () => {
     assert.ok(serverless.functions.api!.timeout < 30);
+    assert.ok(serverless.functions.registry!.timeout < 30);
+  });
+
+  test('a registry is asked for less time than a client of the registry endpoint waits', () => {
+    assert.ok(serverless.functions.land!.timeout < serverless.functions.registry!.timeout);
   });
 
   test('names every parameter once, with the default of infra/settings.ts', () => {

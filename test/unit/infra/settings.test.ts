@@ -15,6 +15,7 @@ describe('the parameters of the stack', () => {
       tags: {},
       copyConcurrency: 40,
       apiRequestsPerSecond: 100,
+      registryRequestsPerSecond: 1_000,
     });
   });
 
@@ -25,6 +26,25 @@ describe('the parameters of the stack', () => {
       copyConcurrency: '5',
     });
     assert.deepEqual([logRetentionDays, bucket, copyConcurrency], [14, undefined, 5]);
+  });
+
+  test('say where a load balancer is only as a whole', () => {
+    const certificate = 'arn:aws:acm:eu-central-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef';
+    const whole = {
+      albSubnetIds: 'subnet-0123456789abcdef0,subnet-0123456789abcdef1',
+      albSecurityGroupIds: 'sg-0123456789abcdef0',
+      albCertificateArn: certificate,
+    };
+    assert.deepEqual(settings(whole).loadBalancer, {
+      subnetIds: ['subnet-0123456789abcdef0', 'subnet-0123456789abcdef1'],
+      securityGroupIds: ['sg-0123456789abcdef0'],
+      certificateArn: certificate,
+    });
+    for (const name of ['albSubnetIds', 'albSecurityGroupIds', 'albCertificateArn']) {
+      assert.throws(() => settings({ ...whole, [name]: '' }), /give all three/, name);
+    }
+    assert.throws(() => settings({ ...whole, albSubnetIds: 'subnet-0123456789abcdef0' }), /two availability zones/);
+    assert.throws(() => settings({ ...whole, albCertificateArn: 'my-certificate' }), /albCertificateArn/);
   });
 
   test('reserve nothing for copying only by a word', () => {

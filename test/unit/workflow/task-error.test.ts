@@ -14,7 +14,8 @@ import {
   StoreError,
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
-import { failureFrom, failureOf, finalError, taskErrorOf } from '../../../lib/workflow/task-error.ts';
+import { failureOf } from '../../../lib/fill/failure.ts';
+import { failureFrom, finalError, taskErrorOf } from '../../../lib/workflow/task-error.ts';
 
 /** As Lambda writes an error down for Step Functions. */
 const causeOf = (error: Error): string =>

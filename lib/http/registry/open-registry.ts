@@ -1,0 +1,37 @@
+import { doorkeeper } from '../../access/doorkeeper.ts';
+import type { AccessSettings } from '../../access/access.ts';
+import type { SigningKeys } from '../../access/signing-key.ts';
+import type { Users } from '../../access/users.ts';
+import type { ServeCall, ServeDeps } from '../../serve/serve-deps.ts';
+import { serving } from '../../serve/serving.ts';
+import type { ServeSettings } from '../../serve/settings.ts';
+import { hops } from './hops.ts';
+import { answerRegistry } from './registry-api.ts';
+import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
+import type { KnownRegistries } from './registry-route.ts';
+
+/** What the distribution API is made of, whatever door is before it. */
+export interface RegistryServices extends Omit<ServeDeps, 'settings'> {
+  readonly config: {
+    readonly serve: ServeSettings;
+    readonly registries: KnownRegistries;
+    readonly access: Pick<AccessSettings, 'rules'>;
+  };
+  readonly users: Users;
+  /** Sign passwords, and the hops of the waiting room. */
+  readonly keys: SigningKeys;
+}
+
+export type OpenRegistry = (door: RegistryDoor, call: ServeCall) => Promise<RegistryAnswer>;
+
+/** The distribution API for whom `serve.auth` lets in: made once for the life of a process, which remembers what it served. */
+export function openRegistry({ config, users, keys, ...deps }: RegistryServices): OpenRegistry {
+  const { serve, registries, access } = config;
+  const api = {
+    serving: serving({ ...deps, settings: serve }),
+    doorkeeper: doorkeeper({ auth: serve.auth, rules: access.rules, users, keys }),
+    registries,
+    hops: hops(keys),
+  };
+  return (door, call) => answerRegistry(api, door, call);
+}

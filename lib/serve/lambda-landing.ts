@@ -1,0 +1,69 @@
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { UpstreamUnavailableError } from '../errors/cache-error.ts';
+import type { Landing } from './landing.ts';
+import { remoteLanding } from './landing-document.ts';
+
+const OP = 'ask registry';
+/** Longer than the function takes: whoever waits has a shorter patience of its own. */
+const ANSWER_MS = 25_000;
+
+export interface LambdaConnection {
+  /** Where Lambda is, if not where the SDK's own variables say. */
+  readonly endpoint?: string;
+  readonly region?: string;
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+}
+
+export interface LambdaLanding extends Landing {
+  close(): void;
+}
+
+/**
+ * The function that asks registries (functions/land.ts), invoked and waited for. That it cannot be invoked is as good as a registry that does not answer:
+ * what may be stale is served stale.
+ */
+export function lambdaLanding(functionName: string, connection: LambdaConnection = {}): LambdaLanding {
+  const client = new LambdaClient({
+    ...connection,
+    maxAttempts: 3,
+    requestHandler: new NodeHttpHandler({
+      connectionTimeout: 2_000,
+      requestTimeout: ANSWER_MS,
+      throwOnRequestTimeout: true,
+    }),
+  });
+  const landing = remoteLanding(async (question, signal) => {
+    signal.throwIfAborted();
+    const command = new InvokeCommand({ FunctionName: functionName, Payload: Buffer.from(JSON.stringify(question)) });
+    let answer;
+    try {
+      answer = await client.send(command, { abortSignal: signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new UpstreamUnavailableError(
+        OP,
+        `the function that asks registries could not be invoked: ${nameOf(error)}`,
+        {
+          cause: error,
+        },
+      );
+    }
+    const payload = Buffer.from(answer.Payload ?? []).toString('utf8');
+    if (answer.FunctionError === undefined) return parsed(payload);
+    throw new UpstreamUnavailableError(OP, 'the function that asks registries failed; its log says why', {
+      cause: new Error(`${answer.FunctionError}: ${payload.slice(0, 1_000)}`),
+    });
+  });
+  return { ...landing, close: () => client.destroy() };
+}
+
+function parsed(payload: string): unknown {
+  try {
+    return JSON.parse(payload) as unknown;
+  } catch (cause) {
+    throw new UpstreamUnavailableError(OP, 'the function that asks registries answered no JSON', { cause });
+  }
+}
+
+const nameOf = (error: unknown): string => (error instanceof Error ? error.name : 'unknown');

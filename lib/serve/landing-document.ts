@@ -1,0 +1,190 @@
+import {
+  CacheError,
+  DeniedError,
+  FailedElsewhereError,
+  InvalidRequestError,
+  LeaseLostError,
+  ManifestUnknownError,
+  RateLimitedError,
+  UpstreamUnavailableError,
+} from '../errors/cache-error.ts';
+import { failureFromDocument, failureOf } from '../fill/failure.ts';
+import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
+import type { PullFailure } from '../fill/pull-record.ts';
+import type { Fence } from '../lock/lease.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
+import type { Landing } from './landing.ts';
+import type { ServeCall } from './serve-deps.ts';
+
+/*
+ * How a function asks another for a Landing: one method and its arguments as JSON, and its result, or its failure, as JSON. A failure is an answer, so that
+ * neither Lambda's retries nor its alarms take it for a fault.
+ */
+
+/** What the functions say to each other. */
+export type LandingQuestion =
+  | { readonly ask: 'resolve'; readonly repository: string; readonly tag: string; readonly lock: Fence }
+  | { readonly ask: 'land' | 'confirm'; readonly repository: string; readonly digest: Digest }
+  | { readonly ask: 'landReferrers'; readonly repository: string; readonly digest: Digest; readonly lock: Fence };
+
+const OP = 'ask registry';
+
+/** The document of a lease: what a fence has, and nothing else of it. */
+export const fenceDocument = ({ name, holder, generation }: Fence): Fence => ({ name, holder, generation });
+
+/**
+ * Asks `landing` what the document asks for; whatever goes wrong is in the answer.
+ *
+ * @param failed is told of what is no fault of the caller or of a registry.
+ * @throws InvalidRequestError where the document is none: only functions of the same deployment ask.
+ */
+export async function answerLanding(
+  landing: Landing,
+  document: unknown,
+  call: ServeCall,
+  requireAllowed: (repository: Repository) => void,
+): Promise<unknown> {
+  const question = questionFrom(document);
+  try {
+    requireAllowed(question.repository);
+    return await answerTo(landing, question, call);
+  } catch (error) {
+    const failure = failureOf(error);
+    if (failure.status >= 500) call.logger.warn('a registry could not be asked', { reason: failure.message });
+    if (!(error instanceof CacheError)) call.logger.error('a registry could not be asked', error);
+    return { failure };
+  }
+}
+
+type Question =
+  | { readonly ask: 'resolve'; readonly repository: Repository; readonly tag: string; readonly lock: Fence }
+  | { readonly ask: 'land' | 'confirm'; readonly repository: Repository; readonly digest: Digest }
+  | { readonly ask: 'landReferrers'; readonly repository: Repository; readonly digest: Digest; readonly lock: Fence };
+
+async function answerTo(landing: Landing, question: Question, call: ServeCall): Promise<unknown> {
+  const { ask, repository } = question;
+  switch (ask) {
+    case 'resolve': {
+      const { tag, lock } = question;
+      const { digest, checkedMs, landed } = await landing.resolve(call, { repository, tag }, lock);
+      return { digest, checkedMs, ...(landed === undefined ? {} : { landed: landed.descriptor }) };
+    }
+    case 'land':
+      return { landed: (await landing.land(call, repository, question.digest)).descriptor };
+    case 'confirm':
+      return { confirmed: await landing.confirm(call, repository, question.digest) };
+    case 'landReferrers':
+      await landing.landReferrers(call, repository, question.digest, question.lock);
+      return {};
+  }
+}
+
+function questionFrom(document: unknown): Question {
+  try {
+    const value = jsonValue(document, 'event');
+    const ask = value.get('ask').oneOf('resolve', 'land', 'confirm', 'landReferrers');
+    const { repository } = parseReference(`${value.get('repository').text()}:any`);
+    if (ask === 'resolve') {
+      return { ask, repository, tag: parseTag(value.get('tag').text()), lock: fenceFrom(value.get('lock')) };
+    }
+    const digest = value.get('digest').digest();
+    if (ask === 'landReferrers') return { ask, repository, digest, lock: fenceFrom(value.get('lock')) };
+    return { ask, repository, digest };
+  } catch (error) {
+    if (!(error instanceof JsonShapeError || error instanceof CacheError)) throw error;
+    throw new InvalidRequestError(
+      'event',
+      `${error.message}; only the registry endpoint of the cache asks here`,
+      error,
+    );
+  }
+}
+
+const fenceFrom = (value: JsonValue): Fence => ({
+  name: value.get('name').text(),
+  holder: value.get('holder').text(),
+  generation: value.get('generation').count(),
+});
+
+/**
+ * A Landing that is somewhere else: `send` carries the question there and the answer back.
+ *
+ * @throws the failure of the answer, as what it was.
+ */
+export function remoteLanding(send: (question: LandingQuestion, signal: AbortSignal) => Promise<unknown>): Landing {
+  const ask = async <T>(
+    { signal }: ServeCall,
+    question: LandingQuestion,
+    read: (answer: JsonValue) => T,
+  ): Promise<T> => {
+    const answer = jsonValue(await send(question, signal), 'answer');
+    try {
+      const failure = answer.get('failure');
+      if (failure.isAbsent) return read(answer);
+      throw errorOf(failureFromDocument(failure));
+    } catch (error) {
+      if (!(error instanceof JsonShapeError)) throw error;
+      throw new UpstreamUnavailableError(OP, `${error.message}: the functions are of different versions`, {
+        cause: error,
+      });
+    }
+  };
+  return {
+    resolve: (call, { repository, tag = '' }, lock) =>
+      ask(
+        call,
+        { ask: 'resolve', repository: formatRepository(repository), tag, lock: fenceDocument(lock) },
+        (answer) => {
+          const landed = answer.get('landed');
+          return {
+            digest: answer.get('digest').digest(),
+            checkedMs: answer.get('checkedMs').count(),
+            ...(landed.isAbsent ? {} : { landed: { descriptor: descriptorFrom(landed) } }),
+          };
+        },
+      ),
+    land: (call, repository, digest) =>
+      ask(call, { ask: 'land', repository: formatRepository(repository), digest }, (answer) => ({
+        descriptor: descriptorFrom(answer.get('landed')),
+      })),
+    landReferrers: (call, repository, digest, lock) =>
+      ask(
+        call,
+        { ask: 'landReferrers', repository: formatRepository(repository), digest, lock: fenceDocument(lock) },
+        () => undefined,
+      ),
+    confirm: (call, repository, digest) =>
+      ask(call, { ask: 'confirm', repository: formatRepository(repository), digest }, (answer) =>
+        answer.get('confirmed').flag(),
+      ),
+  };
+}
+
+const descriptorFrom = (value: JsonValue): Descriptor => ({
+  mediaType: value.get('mediaType').text(),
+  digest: value.get('digest').digest(),
+  size: value.get('size').count(),
+});
+
+/** What serving acts upon is what it was; of everything else the status and the words are enough. */
+function errorOf(failure: PullFailure): CacheError {
+  const { name, message, status, retryAfterMs } = failure;
+  switch (name) {
+    case 'ManifestUnknownError':
+      return new ManifestUnknownError(message);
+    case 'DeniedError':
+      return new DeniedError(OP, message);
+    case 'RateLimitedError':
+      return new RateLimitedError(OP, message, retryAfterMs);
+    case 'UpstreamUnavailableError':
+      return new UpstreamUnavailableError(OP, message, { timedOut: status === 504, retryAfterMs });
+    case 'DeadlineError':
+      return new UpstreamUnavailableError(OP, 'the registry did not answer in time', { timedOut: true });
+    case 'LeaseLostError':
+      return new LeaseLostError(OP, message);
+    default:
+      return new FailedElsewhereError(OP, message, failure);
+  }
+}

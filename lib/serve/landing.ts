@@ -1,0 +1,41 @@
+import type { Fence } from '../lock/lease.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Reference, Repository } from '../reference/reference.ts';
+import type { ServeCall } from './serve-deps.ts';
+
+/** A manifest or index that is in the store now, and that its repository may serve; its content need not be. */
+export interface Landed {
+  readonly descriptor: Descriptor;
+  /** Where it landed in this process. */
+  readonly bytes?: Uint8Array;
+}
+
+/** What a tag means, as far as its policy wants to know it. */
+export interface Meaning {
+  readonly digest: Digest;
+  /** Since when the catalogue knows it so. */
+  readonly checkedMs: number;
+}
+
+/**
+ * What serving asks of registries, and lands of their answers. In this process ({@link upstreamLanding}), or in a function that holds the credentials and may
+ * write the bucket (`lambdaLanding`): the one that the internet reaches holds and may neither.
+ *
+ * Everything here is idempotent, and throws what the registry's answer means: ManifestUnknownError on 404 and only then, DeniedError, RateLimitedError,
+ * UpstreamUnavailableError.
+ */
+export interface Landing {
+  /**
+   * What the tag means at its registry now, recorded under `lock`, which stays the caller's. `landed` is its manifest, unless the repository had it whole before.
+   *
+   * @throws LeaseLostError
+   */
+  resolve(call: ServeCall, reference: Reference, lock: Fence): Promise<Meaning & { readonly landed?: Landed }>;
+  /** Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
+  land(call: ServeCall, repository: Repository, digest: Digest): Promise<Landed>;
+  /** Asks what refers to the manifest, and records it, also where nothing does, under `lock`. @throws LeaseLostError */
+  landReferrers(call: ServeCall, repository: Repository, subject: Digest, lock: Fence): Promise<void>;
+  /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
+  confirm(call: ServeCall, repository: Repository, digest: Digest): Promise<boolean>;
+}

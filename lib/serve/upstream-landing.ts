@@ -1,0 +1,118 @@
+import type { Use } from '../catalog/catalog.ts';
+import type { Fence } from '../lock/lease.ts';
+import { digestOf, type Digest } from '../oci/digest.ts';
+import { blobsOf } from '../oci/manifest.ts';
+import { isIndexType, isManifestType, OCI_INDEX } from '../oci/media-type.ts';
+import { NO_REFERRERS, parseReferrers } from '../oci/referrers.ts';
+import { mayUse } from '../pull/presence.ts';
+import { storeManifests } from '../pull/publish.ts';
+import type { PullDeps } from '../pull/pull-request.ts';
+import { readManifest, type HeldManifest } from '../pull/read-manifest.ts';
+import { resolveRoot } from '../pull/resolve.ts';
+import type { Repository } from '../reference/reference.ts';
+import type { Upstream } from '../registry/upstream.ts';
+import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
+import type { Landed, Landing } from './landing.ts';
+import { referrersOf } from './referrers.ts';
+import { BLOB_TYPE } from './blob.ts';
+import type { ServeCall } from './serve-deps.ts';
+
+const EVERYTHING = { platforms: [], explicit: false, attestations: true };
+
+/** Asks the registries from this process, and counts what that took. */
+export function upstreamLanding(deps: PullDeps): Landing {
+  const ask = async <T>(
+    { metrics, signal }: ServeCall,
+    repository: Repository,
+    question: (upstream: Upstream) => Promise<T>,
+  ): Promise<T> => {
+    const upstreams = countedUpstreams(deps.upstreams, metrics);
+    try {
+      return await question(await upstreams.open(repository, signal));
+    } finally {
+      upstreams.tell();
+    }
+  };
+  return {
+    resolve: (call, reference, lock) =>
+      ask(call, reference.repository, async (upstream) => {
+        const { signal } = call;
+        const request = { reference, platforms: [], alwaysPull: true, attestations: true };
+        const resolved = await resolveRoot(deps, upstream, request, undefined, EVERYTHING, lock, signal);
+        const { checkedMs, known, manifest } = resolved;
+        if (known !== undefined) return { digest: known.root.digest, checkedMs };
+        const landed = await landManifest(deps, upstream, manifest, reference.tag, signal);
+        return { digest: landed.descriptor.digest, checkedMs, landed };
+      }),
+
+    async land(call, repository, digest) {
+      const { signal } = call;
+      const { link } = await deps.catalog.findContent(repository, digest, { consistent: true, signal });
+      return await ask(call, repository, async (upstream) => {
+        const held = await readManifest(deps, upstream, { digest, linked: link }, signal);
+        return await landManifest(deps, upstream, held, undefined, signal);
+      });
+    },
+
+    landReferrers: (call, repository, subject, lock) =>
+      ask(call, repository, (upstream) => landReferrers(deps, upstream, subject, lock, call.signal)),
+
+    async confirm(call, repository, digest) {
+      const { signal } = call;
+      const blob = (await deps.catalog.findBlobs([digest], signal)).get(digest);
+      if (blob?.state !== 'present' || blob.size === undefined) return false;
+      const descriptor = { mediaType: BLOB_TYPE, digest, size: blob.size };
+      const allowed = await ask(call, repository, (upstream) => mayUse(blob, descriptor, upstream, signal));
+      if (allowed) await deps.catalog.linkEarly(repository, descriptor, signal);
+      return allowed;
+    },
+  };
+}
+
+/**
+ * Stores a manifest or index that was read from the repository, lets the repository serve it, and says which content it needs: so that a blob that is asked
+ * for later leads back to it. Its content has not landed yet. Idempotent.
+ */
+async function landManifest(
+  deps: PullDeps,
+  upstream: Upstream,
+  held: HeldManifest,
+  via: string | undefined,
+  signal: AbortSignal,
+): Promise<Landed> {
+  const { descriptor, bytes, content } = held;
+  await storeManifests(deps, upstream, [held], signal);
+  await deps.catalog.writeUses(usesOf(held), signal);
+  const named = content.kind === 'index' && via !== undefined ? { via } : {};
+  await deps.catalog.linkEarly(upstream.repository, { ...descriptor, ...named }, signal);
+  return { descriptor, bytes };
+}
+
+function usesOf({ descriptor: { digest: root }, content }: HeldManifest): Use[] {
+  if (content.kind === 'manifest') {
+    const blobs = blobsOf(content).map((blob): Use => ({ digest: blob.digest, root, child: root }));
+    return [{ digest: root, root, child: root }, ...blobs];
+  }
+  const children = content.entries.filter(({ mediaType }) => isManifestType(mediaType) || isIndexType(mediaType));
+  return [root, ...children.map(({ digest }) => digest)].map((digest): Use => ({ digest, root, child: digest }));
+}
+
+/** The list is content like any other: an index of our own making, that holds what the specification has of each. */
+async function landReferrers(
+  deps: PullDeps,
+  upstream: Upstream,
+  subject: Digest,
+  lock: Fence,
+  signal: AbortSignal,
+): Promise<void> {
+  const { repository, domain } = upstream;
+  const checkedMs = Date.now();
+  const received = await upstream.readReferrers(subject, signal);
+  const index = received === undefined ? NO_REFERRERS : parseReferrers(received, deps.limits);
+  const bytes = Buffer.from(JSON.stringify(index));
+  const descriptor = { mediaType: OCI_INDEX, digest: digestOf(bytes), size: bytes.byteLength };
+  const stored = await deps.store.put(descriptor, bytes, domain, signal);
+  await deps.catalog.recordBlob(descriptor, stored, [domain], signal);
+  await deps.catalog.linkEarly(repository, descriptor, signal);
+  await deps.catalog.recordResolution(referrersOf(repository, subject), descriptor.digest, checkedMs, lock, signal);
+}
