@@ -80,7 +80,7 @@ describe('docs/deploy.md', { timeout: 600_000 }, () => {
   });
 
   test('no command that could run here is left unmarked', () => {
-    const unmarked = blocks('sh').filter((code) => !/\b(?:aws|npm ci|npm run deploy|npx osls)\b/.test(code));
+    const unmarked = blocks('sh').filter((code) => !/\b(?:aws|docker|npm ci|npm run deploy|npx osls)\b/.test(code));
     assert.deepEqual(unmarked, []);
   });
 

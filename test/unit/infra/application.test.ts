@@ -229,7 +229,7 @@ describe('the application', () => {
     assert.equal(open.resources.Resources.LoadBalancer, undefined);
     const { HttpApiStage, HttpApiIntegrationRegistry } = open.resources.extensions;
     assert.deepEqual(HttpApiStage?.DependsOn, ['HttpApiRouteDefault']);
-    assert.deepEqual(HttpApiStage?.Properties?.RouteSettings, {
+    assert.deepEqual(HttpApiStage.Properties?.RouteSettings, {
       $default: { ThrottlingRateLimit: 1_000, ThrottlingBurstLimit: 2_000 },
     });
     assert.match(JSON.stringify(HttpApiIntegrationRegistry), /"overwrite:header\.www-authenticate","Source":"Basic /);

@@ -4,7 +4,12 @@ import { arn, attribute, ref, type Resources } from '../../../infra/cloudformati
 import { busNames, busRules, resolved, schedulesOf } from '../../../infra/local/app/template.ts';
 
 const MACHINE = 'arn:aws:states:us-east-1:000000000000:stateMachine:mine';
-const context = { region: 'us-east-1', accountId: '000000000000', arns: new Map([[MACHINE, 'arn:here']]), refs: new Map() };
+const context = {
+  region: 'us-east-1',
+  accountId: '000000000000',
+  arns: new Map([[MACHINE, 'arn:here']]),
+  refs: new Map(),
+};
 const target = (id: string) => [{ Id: 'target', Arn: attribute(id, 'Arn') }];
 
 const RESOURCES: Resources = {
