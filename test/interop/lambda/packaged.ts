@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { bundleFunctions } from '../../../infra/bundles.ts';
 import { startCore, type Core } from '../../../infra/local/app/core.ts';
+import type { Route } from '../../../infra/local/app/routes.ts';
 import { readDeployment } from '../../../infra/local/app/deployment.ts';
 import type { StackEndpoints } from '../../../infra/local/local-stack.ts';
 import { packageConfig } from '../../../infra/packaging/package-config.ts';
@@ -14,6 +15,8 @@ import { runtimeClient } from './runtime-client.ts';
 
 /** The application from its zips, under AWS's runtime interface client. */
 export interface PackagedApplication extends Core {
+  /** Of its HTTP API. */
+  readonly routes: readonly Route[];
   /** Of each function: what it wrote. */
   logOf(functionName: string): Promise<string>;
 }
@@ -70,6 +73,7 @@ export async function startPackaged({
   const running = resources.move();
   return {
     ...core,
+    routes: deployment.service.routes,
     logOf: (name) => readFile(join(logs, `function-${name}.log`), 'utf8'),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
