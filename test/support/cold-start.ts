@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { isClient, type Bundle } from '../../infra/bundles.ts';
 import { childEnvironment } from '../../infra/local/processes.ts';
+import { apiEvent } from './api-event.ts';
 import { httpEvent } from './http-event.ts';
 
 const CHILD = fileURLToPath(new URL('cold-start-child.js', import.meta.url));
@@ -20,7 +21,11 @@ interface Moment {
 export interface ColdStart {
   readonly imported: Moment;
   readonly answered: Moment;
-  readonly answer: { readonly statusCode: number; readonly body?: string };
+  readonly answer: {
+    readonly statusCode: number;
+    readonly headers?: Readonly<Record<string, string>>;
+    readonly body?: string;
+  };
   /** URLs of modules, where they were traced. */
   readonly loaded: readonly string[];
   /** What the function wrote, where it was traced. */
@@ -30,8 +35,8 @@ export interface ColdStart {
 export interface ColdStartOptions {
   /** Holds an `index.mjs`. */
   readonly folder: string;
-  /** What is asked for with `POST /v1/pull`. */
-  readonly reference: string;
+  /** What its handler gets. */
+  readonly event: object;
   readonly environment: NodeJS.ProcessEnv;
   readonly trace?: boolean;
   readonly signal?: AbortSignal;
@@ -48,15 +53,21 @@ export const lambdaEnvironment = (stack: Readonly<Record<string, string>>, confi
   POWERTOOLS_METRICS_NAMESPACE: 'Entrepot',
 });
 
-/** Starts a process with the bundle, and gives it one request of the control API. */
+/** `POST /v1/pull` for the reference. */
+export const pullEvent = (reference: string): object => apiEvent('POST', '/v1/pull', { reference });
+
+/** `GET` of a path of the registry endpoint. */
+export function registryEvent(rawPath: string): object {
+  const { requestContext, ...event } = httpEvent('', { rawPath, routeKey: '$default' }, 'GET');
+  return { ...event, requestContext: { ...requestContext, http: { ...requestContext.http, path: rawPath } } };
+}
+
+/** Starts a process with the bundle, and gives it one event. */
 export async function coldStart(options: ColdStartOptions): Promise<ColdStart> {
-  const { folder, reference, environment, trace = false, signal } = options;
-  const event = httpEvent(JSON.stringify({ reference }));
-  const authorizer = { iam: { userArn: 'arn:aws:iam::123456789012:user/tester' } };
-  const signed = { ...event, requestContext: { ...event.requestContext, authorizer } };
+  const { folder, event, environment, trace = false, signal } = options;
   const bundle = pathToFileURL(join(folder, 'index.mjs')).href;
   const timeout = AbortSignal.timeout(CHILD_WITHIN_MS);
-  const child = spawn(process.execPath, [CHILD, bundle, JSON.stringify(signed), ...(trace ? ['trace'] : [])], {
+  const child = spawn(process.execPath, [CHILD, bundle, JSON.stringify(event), ...(trace ? ['trace'] : [])], {
     env: environment,
     stdio: ['ignore', trace ? 'pipe' : 'ignore', 'inherit', 'pipe'],
     signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),

@@ -2,40 +2,81 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { bundleFunction } from '../../../infra/bundles.ts';
+import { after, before, describe, test } from 'node:test';
+import { bundleFunction, type Bundle } from '../../../infra/bundles.ts';
 import { sampleImage, SAMPLE_REPOSITORY, SAMPLE_TAG } from '../../../infra/local/sample/sample-image.ts';
 import { startSampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
 import { compileConfig } from '../../../lib/config/compiled.ts';
-import { openCache, startBench } from '../../support/cache.ts';
-import { clientsLoaded, coldStart, lambdaEnvironment } from '../../support/cold-start.ts';
+import { openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
+import {
+  clientsLoaded,
+  coldStart,
+  lambdaEnvironment,
+  pullEvent,
+  registryEvent,
+  type ColdStart,
+} from '../../support/cold-start.ts';
 
-test('a hit of the API in a fresh process loads DynamoDB alone', { timeout: 60_000 }, async () => {
-  await using bench = await startBench();
-  const folder = await mkdtemp(join(tmpdir(), 'entrepot-cold-'));
-  await using cleanup = new AsyncDisposableStack();
-  cleanup.defer(() => rm(folder, { recursive: true, force: true }));
-  const registry = await bench.use(startSampleRegistry());
-  registry.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage());
-  const registries = { 'registry.example.test': { endpoint: registry.origin, credentials: 'none' } };
-  const cache = await bench.use(openCache(bench.stack, { registries }));
-  const reference = `registry.example.test/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
-  await cache.pull(reference);
-  const config = join(folder, 'config.json');
-  await writeFile(config, compileConfig(cache.services.config));
+const REGISTRY = 'registry.example.test';
+const DYNAMO = '@aws-sdk/client-dynamodb';
 
-  const bundle = await bundleFunction('api', join(folder, 'api'));
-  const environment = lambdaEnvironment(cache.environment, config);
-  const start = await coldStart({ folder: bundle.folder, reference, environment, trace: true });
-  assert.equal(start.answer.statusCode, 200, start.answer.body);
-  assert.equal((JSON.parse(start.answer.body ?? '') as { outcome: string }).outcome, 'hit');
-  assert.deepEqual(clientsLoaded(bundle, start), ['@aws-sdk/client-dynamodb']);
-  // Neither is the part of Node that an `import` of node:http brings along (infra/bundles.ts).
-  assert.ok(!start.loaded.includes('node:http'));
+describe('in a fresh process', { timeout: 60_000 }, () => {
+  const image = sampleImage();
+  let bench: Bench;
+  let cache: TestCache;
+  let folder: string;
+  let config: string;
+  before(async () => {
+    bench = await startBench();
+    folder = await mkdtemp(join(tmpdir(), 'entrepot-cold-'));
+    const registry = await bench.use(startSampleRegistry());
+    registry.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, image);
+    const registries = { [REGISTRY]: { endpoint: registry.origin, credentials: 'none' } };
+    cache = await bench.use(openCache(bench.stack, { registries }));
+    await cache.pull(`${REGISTRY}/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`);
+    config = join(folder, 'config.json');
+    await writeFile(config, compileConfig(cache.services.config));
+  });
+  after(async () => {
+    await bench[Symbol.asyncDispose]();
+    await rm(folder, { recursive: true, force: true });
+  });
 
-  const lines = start.written
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
-  assert.equal(lines.filter((line) => '_aws' in line && line.Hits === 1).length, 1);
+  async function start(name: string, event: object): Promise<readonly [Bundle, ColdStart]> {
+    const bundle = await bundleFunction(name, join(folder, name));
+    const environment = lambdaEnvironment(cache.environment, config);
+    const started = await coldStart({ folder: bundle.folder, event, environment, trace: true });
+    // Neither is the part of Node that an `import` of node:http brings along (infra/bundles.ts).
+    assert.ok(!started.loaded.includes('node:http'));
+    return [bundle, started];
+  }
+
+  test('a hit of the API loads DynamoDB alone', async () => {
+    const [bundle, started] = await start('api', pullEvent(`${REGISTRY}/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`));
+    assert.equal(started.answer.statusCode, 200, started.answer.body);
+    assert.equal((JSON.parse(started.answer.body ?? '') as { outcome: string }).outcome, 'hit');
+    assert.deepEqual(clientsLoaded(bundle, started), [DYNAMO]);
+    const lines = started.written
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.equal(lines.filter((line) => '_aws' in line && line.Hits === 1).length, 1);
+  });
+
+  const base = `/v2/${REGISTRY}/${SAMPLE_REPOSITORY}`;
+
+  test('a blob of the registry endpoint loads DynamoDB alone: its URL is signed without the client of S3', async () => {
+    const [blob] = image.blobs.keys();
+    const [bundle, started] = await start('registry', registryEvent(`${base}/blobs/${blob}`));
+    assert.equal(started.answer.statusCode, 307, started.answer.body);
+    assert.match(started.answer.headers?.location ?? '', /X-Amz-Signature=/);
+    assert.deepEqual(clientsLoaded(bundle, started), [DYNAMO]);
+  });
+
+  test('a manifest of the registry endpoint loads DynamoDB, and S3 to read it: nothing that dials registries or starts pulls', async () => {
+    const [bundle, started] = await start('registry', registryEvent(`${base}/manifests/${SAMPLE_TAG}`));
+    assert.equal(started.answer.statusCode, 200);
+    assert.deepEqual(Buffer.from(started.answer.body ?? '', 'base64'), Buffer.from(image.root.bytes));
+    assert.deepEqual(clientsLoaded(bundle, started).toSorted(), [DYNAMO, '@aws-sdk/client-s3']);
+  });
 });
