@@ -4,7 +4,17 @@
 
 export const HOURS_PER_MONTH = 730;
 /** Memory as serverless.yml gives it to the functions; copy has what its windows of parts need. */
-export const MEMORY_GB = { api: 1, plan: 1, copy: 1769 / 1024, publish: 1, warmup: 1, oversee: 0.5 } as const;
+export const MEMORY_GB = {
+  api: 1,
+  registry: 1,
+  land: 1,
+  events: 0.5,
+  plan: 1,
+  copy: 1769 / 1024,
+  publish: 1,
+  warmup: 1,
+  oversee: 0.5,
+} as const;
 /** Billed for an answer from a warm function; a cold start adds some 200 ms to few of them. */
 export const HIT_SECONDS = 0.04;
 export const PLAN_SECONDS = 2;
@@ -32,11 +42,16 @@ export const TABLE_BYTES_PER_IMAGE = 30_000;
 /** A usual image: one platform. */
 export const IMAGE = { megabytes: 500, blobs: 12, parts: 63 } as const;
 
+/** Requests of a client that pulls an image of one platform by tag, beside its blobs: `/v2/`, the index, the manifest. */
+export const PULL_REQUESTS = { pings: 1, tags: 1, manifests: 1 } as const;
+
 /** One team's month. */
 export interface Team {
   readonly name: string;
   readonly people: string;
   readonly hits: number;
+  /** Of usual images, all of their blobs, by the registry endpoint. */
+  readonly served: number;
   /** Of usual images. */
   readonly misses: number;
   readonly warmupRuns: number;
@@ -52,6 +67,7 @@ export const TEAMS: readonly Team[] = [
     name: 'small',
     people: '20 developers, one cluster',
     hits: 10_000,
+    served: 5_000,
     misses: 300,
     warmupRuns: 30,
     warmupEntries: 30,
@@ -62,6 +78,7 @@ export const TEAMS: readonly Team[] = [
     name: 'medium',
     people: '200 developers, CI all day',
     hits: 150_000,
+    served: 100_000,
     misses: 3_000,
     warmupRuns: HOURS_PER_MONTH,
     warmupEntries: 100,
@@ -72,6 +89,7 @@ export const TEAMS: readonly Team[] = [
     name: 'large',
     people: '2,000 developers, two regions',
     hits: 3_000_000,
+    served: 1_000_000,
     misses: 30_000,
     warmupRuns: HOURS_PER_MONTH,
     warmupEntries: 500,

@@ -27,6 +27,15 @@ export interface Counts {
   };
   /** A cached image, asked for by `POST /v1/pull`. */
   readonly hit: Requests;
+  /** What one request of the registry endpoint takes for a cached image, in a process that has nothing in memory. */
+  readonly served: {
+    /** Of a tag that is fresh. */
+    readonly tag: Requests;
+    /** By digest. */
+    readonly manifest: Requests;
+    /** The redirect; what the client then reads from S3 is not in it. */
+    readonly blob: Requests;
+  };
   /** The sample image (two platforms with attestations) through the workflow, from `POST /v1/pull` to the receipt. */
   readonly miss: Requests;
   /** What one blob more takes, of one part. */

@@ -12,6 +12,7 @@ import {
   OVERSEE_RUNS_PER_MONTH,
   OVERSEE_SECONDS,
   PLAN_SECONDS,
+  PULL_REQUESTS,
   PUBLISH_SECONDS,
   S3_REQUESTS_PER_KMS_REQUEST,
   TABLE_BYTES_PER_IMAGE,
@@ -96,6 +97,19 @@ const invocation = (name: keyof typeof MEMORY_GB, seconds: number, invocations =
 export const hitUsage = ({ hit }: Counts): Usage =>
   added(requestsUsage(hit), invocation('api', HIT_SECONDS), { httpApiRequest: 1 });
 
+/** A container runtime pulls {@link IMAGE}, which is cached, through the HTTP API, and reads its blobs from S3. */
+export function servedUsage({ served: { tag, manifest, blob } }: Counts): Usage {
+  const { pings, tags, manifests } = PULL_REQUESTS;
+  const requests = pings + tags + manifests + IMAGE.blobs;
+  return added(
+    times(tags, requestsUsage(tag)),
+    times(manifests, requestsUsage(manifest)),
+    times(IMAGE.blobs, added(requestsUsage(blob), { s3Read: 1, cloudTrailDataEvent: 1 })),
+    invocation('registry', requests * HIT_SECONDS, requests),
+    { httpApiRequest: requests },
+  );
+}
+
 /** A miss of so many megabytes, by `POST /v1/pull`, that waits for the end. */
 function missUsage(requests: Requests, megabytes: number): Usage {
   const { plan = 0, copy = 0, publish = 0 } = requests.invocations;
@@ -153,6 +167,7 @@ export function monthlyBill(table: PriceTable, counts: Counts, team: Team): Bill
     added(
       idleUsage(counts),
       times(team.hits, hitUsage(counts)),
+      times(team.served, servedUsage(counts)),
       times(team.misses, usualMissUsage(counts)),
       times(team.warmupRuns, warmupUsage(counts, team.warmupEntries)),
       { s3GbMonth: team.storedGb, dynamoDbGbMonth: tableGb, dynamoDbPitrGbMonth: tableGb },

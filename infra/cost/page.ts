@@ -6,6 +6,7 @@ import {
   LOG_BYTES,
   MOST_WAITED_SECONDS,
   PLAN_SECONDS,
+  PULL_REQUESTS,
   PUBLISH_SECONDS,
   TEAMS,
 } from './assumptions.ts';
@@ -19,6 +20,7 @@ import {
   idleBill,
   monthlyBill,
   sampleMissUsage,
+  servedUsage,
   serverMonth,
   sumOf,
   times,
@@ -67,6 +69,7 @@ US dollars, without tax, free tiers and discounts. The free tiers cover most of 
 function perThousand(table: PriceTable, counts: Counts): string {
   const columns: readonly (readonly [string, Usage])[] = [
     ['hits', hitUsage(counts)],
+    ['pulls of a usual image by a client', servedUsage(counts)],
     ['misses of the sample image', sampleMissUsage(counts)],
     [`misses of a usual image`, usualMissUsage(counts)],
     ['warm-ups of one unchanged entry', warmupUsage(counts, 1)],
@@ -89,12 +92,15 @@ ${tableOf(
 )}
 
 One of them is a thousandth. A usual image is one platform of ${IMAGE.megabytes} MB in ${IMAGE.blobs} blobs, together ${IMAGE.parts} parts; the sample image has two platforms with attestations, ${counts.sample.blobs} blobs and ${grouped(counts.sample.bytes / 1_000_000)} MB. What a miss costs grows with its parts (one PUT each) and its time: that of the functions that copy, and
-of the one that waits for them (a caller that sends \`Prefer: wait=0\` saves that). A warm-up is one run of a schedule; an entry that did change costs a miss besides. Traffic from registries into AWS is free.`;
+of the one that waits for them (a caller that sends \`Prefer: wait=0\` saves that). Of the pull by a client every request is counted as one to a process that has nothing in its memory. A warm-up is one run of a schedule; an entry that did change costs a miss besides. Traffic from registries into AWS is free.`;
 }
 
 function requestCounts(counts: Counts): string {
   const rows: readonly (readonly [string, Requests])[] = [
     ['hit', counts.hit],
+    ['registry endpoint: manifest by tag', counts.served.tag],
+    ['… by digest', counts.served.manifest],
+    ['… blob, the redirect', counts.served.blob],
     ['miss of the sample image', counts.miss],
     ['… each further blob', counts.missBlob],
     ['… each further part', counts.missPart],
@@ -142,6 +148,7 @@ ${tableOf(
   [
     given('who', ({ people }) => people),
     given('hits', ({ hits }) => grouped(hits)),
+    given('pulls of usual images by clients', ({ served }) => grouped(served)),
     given('misses of usual images', ({ misses }) => grouped(misses)),
     given('warm-up runs × entries', (team) => `${grouped(team.warmupRuns)} × ${grouped(team.warmupEntries)}`),
     given('stored', ({ storedGb }) => `${grouped(storedGb)} GB`),
@@ -167,13 +174,13 @@ What the figures do not show:
 
 - **ECR pull-through** is there already, and its requests cost nothing. It knows a list of upstreams, asks them again at most once a day, and stores at ${(table.prices.ecrGbMonth.usd / table.prices.s3GbMonth.usd).toFixed(1)} times the price.
 - **The server** is one machine in one zone with two burstable cores and a disk that is as large as its content: when it is down, nothing is pulled. Somebody updates and watches it; that is not in its price.
-- **Entrepot** stores each blob once for all repositories. Clients in the region read from the bucket at ${small(table.prices.s3Read.usd * PER)} dollars per 1,000 reads; that is not in the table, because serving is not part of this application yet. Functions are in no VPC, so there is no NAT gateway to pay.`;
+- **Entrepot** stores each blob once for all repositories. A client that pulls a cached image makes ${PULL_REQUESTS.pings + PULL_REQUESTS.tags + PULL_REQUESTS.manifests} requests and one for each blob, which it then reads from the bucket; one that has most layers already makes few. With a load balancer as the door its hours and capacity units take the place of the HTTP API's requests; they are not in the table. Functions are in no VPC, so there is no NAT gateway to pay.`;
 }
 
 function assumed(counts: Counts): string {
   return `## What is assumed
 
-No request tells how long functions run on AWS. Until a deployed stack shows it: a hit ${HIT_SECONDS * 1000} ms, plan ${PLAN_SECONDS} s, publish ${PUBLISH_SECONDS} s, a copying function ${COPY_MEGABYTES_PER_SECOND} MB/s, all in one batch; \`POST /v1/pull\` waits for the end, up to ${MOST_WAITED_SECONDS} s; ${grouped(LOG_BYTES)} bytes of logs
+No request tells how long functions run on AWS. Until a deployed stack shows it: a hit and a request of the registry endpoint ${HIT_SECONDS * 1000} ms, plan ${PLAN_SECONDS} s, publish ${PUBLISH_SECONDS} s, a copying function ${COPY_MEGABYTES_PER_SECOND} MB/s, all in one batch; \`POST /v1/pull\` waits for the end, up to ${MOST_WAITED_SECONDS} s; ${grouped(LOG_BYTES)} bytes of logs
 for each invocation; ${HOURS_PER_MONTH} hours a month. There are ${counts.customMetrics} metrics of our own, and alarms watch ${counts.alarmMetrics}. KMS is asked by S3 for one request in a hundred (bucket key), and by DynamoDB every five minutes for each function. CloudTrail counts each request to S3 and DynamoDB, if both are recorded.`;
 }
 

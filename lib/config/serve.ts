@@ -23,6 +23,8 @@ const USUAL = {
 const HUB = { ...USUAL, ttlSeconds: 3_600 };
 const USUAL_REFERRERS_SECONDS = 300;
 const USUAL_WAITING = 1_000;
+/** Each takes one of the 1,000 invocations that an account may have at once. */
+const USUAL_WAITING_ON_AWS = 300;
 
 const rule = mapOf({
   repositories: someOf(
@@ -47,7 +49,7 @@ const schema = z.strictObject(
     front: oneOf(['httpApi', 'alb']).optional(),
     blobEndpoint: parsed('an origin', parseOrigin).optional(),
     onBlobMiss: oneOf(['wait']).optional(),
-    waiting: wholeNumber(1, 10_000, ` (without the key: ${USUAL_WAITING})`).optional(),
+    waiting: wholeNumber(1, 10_000, ` (without the key: ${USUAL_WAITING}, on AWS ${USUAL_WAITING_ON_AWS})`).optional(),
     referrersTtlSeconds: seconds(USUAL_REFERRERS_SECONDS),
     freshness: list(rule, '[{repositories: ["docker.io/library/*"], ttlSeconds: 600}]').optional(),
   },
@@ -77,7 +79,7 @@ export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, 
     front,
     ...(blobEndpoint === undefined ? {} : { blobEndpoint }),
     onBlobMiss: onBlobMiss ?? 'wait',
-    waiting: waiting ?? USUAL_WAITING,
+    waiting: waiting ?? (target.onAws ? USUAL_WAITING_ON_AWS : USUAL_WAITING),
     referrersTtlMs: (referrersTtlSeconds ?? USUAL_REFERRERS_SECONDS) * 1_000,
     freshness: [
       ...freshness.map(({ repositories, tags = [], ...said }): FreshnessRule => ({

@@ -30,7 +30,7 @@ export interface ServeSettings {
   /** Scheme, host and port for which URLs of blobs are signed; without it S3's own for the bucket. */
   readonly blobEndpoint?: URL;
   readonly onBlobMiss: 'wait' | 'redirect';
-  /** Callers of one process that may wait for blobs at the same time. */
+  /** Callers that may wait for blobs at the same time: of one process, on AWS of all together. */
   readonly waiting: number;
   /** How long what a signature or an SBOM refers to is believed to be all there is. */
   readonly referrersTtlMs: number;

@@ -9,6 +9,8 @@ import { pull } from '../../lib/pull/pull.ts';
 import type { PullRequest } from '../../lib/pull/pull-request.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import type { Announcer } from '../../lib/telemetry/telemetry.ts';
+import type { Logger } from '../../lib/telemetry/logger.ts';
+import { localRegistry } from '../../lib/cli/local-registry.ts';
 import { runWarmup } from '../../lib/warmup/run-warmup.ts';
 import { copyTask } from '../../lib/workflow/copy-task.ts';
 import { planTask } from '../../lib/workflow/plan-task.ts';
@@ -29,10 +31,20 @@ export interface CostBench extends AsyncDisposable {
   /** What a pull through the workflow takes, from the request to the receipt. */
   miss(reference: string, signal: AbortSignal): Promise<Requests>;
   hit(reference: string, signal: AbortSignal): Promise<Requests>;
+  /** What a request of the registry endpoint takes, in a process that has nothing in memory: `manifests/v1` of the image that was offered as `name`. */
+  serve(name: string, rest: string): Promise<Requests>;
   /** One run over references that are all cached and unchanged. */
   warmUp(references: readonly string[], signal: AbortSignal): Promise<Requests>;
 }
 
+const forever = new AbortController().signal;
+const SILENT: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  keep: () => undefined,
+};
 const S3_WRITES = /^(PutObject|UploadPart|CreateMultipartUpload|CompleteMultipartUpload|LIST)/;
 const S3_READS = /^(GetObject|HeadObject)/;
 
@@ -125,6 +137,19 @@ export async function startCostBench(): Promise<CostBench> {
       invocations.api = 1;
       const { outcome } = await pull(pulls, requestOf(reference), signal);
       if (outcome !== 'hit') throw new Error(`the pull of ${reference} was to be a hit, but is a ${outcome}`);
+      return take(0);
+    },
+    async serve(name, rest) {
+      take(0);
+      invocations.registry = 1;
+      const request = {
+        method: 'GET',
+        path: `/v2/${REGISTRY}/cost/${name}/${rest}`,
+        query: '',
+        header: () => undefined,
+      };
+      const { status } = await localRegistry(services, fills)({ request, signal: forever, logger: SILENT, metrics });
+      if (status !== 200 && status !== 307) throw new Error(`${request.path} was to be a hit, but is ${status}`);
       return take(0);
     },
     async warmUp(references, signal) {

@@ -63,6 +63,12 @@ const sample = sampleImage();
 const reference = bench.offer('sample', sample);
 const miss = await bench.miss(reference, signal);
 const hit = await bench.hit(reference, signal);
+const [blob] = sample.blobs.keys();
+const served = {
+  tag: await bench.serve('sample', 'manifests/v1'),
+  manifest: await bench.serve('sample', `manifests/${sample.root.digest}`),
+  blob: await bench.serve('sample', `blobs/${blob}`),
+};
 const few = await missOf(bench, 'few', noiseImage({ name: 'few', layerBytes: layers(FEW, MIB) }));
 const many = await missOf(bench, 'many', noiseImage({ name: 'many', layerBytes: layers(MANY, MIB) }));
 const short = await missOf(bench, 'short', noiseImage({ name: 'short', layerBytes: [FEW * PARTS] }));
@@ -87,6 +93,7 @@ const counts: Counts = {
     bytes: [...sample.blobs.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
   },
   hit,
+  served,
   miss,
   missBlob: difference(many, few, MANY - FEW),
   missPart: difference(long, short, MANY - FEW),

@@ -1,3 +1,4 @@
+import type { S3Client } from '@aws-sdk/client-s3';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -7,6 +8,7 @@ import type { PullRecord } from '../../../lib/fill/pull-record.ts';
 import { waitForEnd } from '../../../lib/fill/wait-for-end.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import { openServices, type Services } from '../../../lib/services.ts';
+import { rawS3 } from '../../support/cache.ts';
 import { startFaultProxy } from '../../support/http-fault-proxy.ts';
 import { startStack } from '../../support/stack.ts';
 import { oneTask } from '../../support/state-machine.ts';
@@ -16,6 +18,8 @@ const forever = new AbortController().signal;
 /** What functions have around them that are told by events: a stack, a state machine whose one task is the whole pull, and a bus that keeps what it is told. */
 export interface EventBench extends AsyncDisposable {
   readonly services: Services;
+  readonly s3: S3Client;
+  readonly bucket: string;
   /** Ids of the executions, in the order in which they began. */
   readonly executions: string[];
   /** Detail types and details. */
@@ -77,8 +81,12 @@ export async function startEventBench(configuration: object): Promise<EventBench
   if (config.store.kind !== 'aws') throw new Error('the stack names a bucket and a table');
   const services = openServices(config, config.store);
   resources.defer(() => services.close());
+  const s3 = rawS3(stack);
+  resources.defer(() => s3.destroy());
   return {
     services,
+    s3,
+    bucket: stack.bucket,
     executions,
     announced,
     cutOff() {

@@ -1,3 +1,4 @@
+import { DeleteObjectCommand } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type * as EventsFunction from '../../../functions/events.ts';
@@ -8,6 +9,9 @@ import {
   UnknownNameError,
 } from '../../../lib/errors/cache-error.ts';
 import type { EventAnswer, StartedPull } from '../../../lib/events/start-pulls.ts';
+import type { Digest } from '../../../lib/oci/digest.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
+import { objectDeleted } from '../../support/s3-event.ts';
 import { lambdaContext } from '../../support/http-event.ts';
 import { noiseImage, upstreamImage } from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
@@ -200,5 +204,70 @@ describe('a push to ECR', () => {
     await assert.rejects(handle(pushed('team/app', 'v1', {}, { 'image-tag': 5 })), InvalidRequestError);
     await assert.rejects(handle(pushed('team/app', '../x')), CacheError);
     await assert.rejects(handle(pushed('team/app', 'v1', { account: undefined })), InvalidRequestError);
+  });
+});
+
+describe('content that is gone from the bucket', () => {
+  const remove = (digest: string): Promise<unknown> =>
+    bench.s3.send(new DeleteObjectCommand({ Bucket: bench.bucket, Key: keyOf(digest) }));
+  const keyOf = (digest: string): string => digest.replace('sha256:', 'blobs/sha256/');
+  const deleted = (digest: string): unknown => objectDeleted(bench.bucket, keyOf(digest));
+
+  async function cached(repository: string): Promise<readonly [reference: string, layer: Digest]> {
+    const image = noiseImage({ name: repository });
+    upstream.addImage(repository, upstreamImage(image, 'v1'));
+    const reference = `${REGISTRY}/${repository}:v1`;
+    const [started] = await pullsOf(onBus({ reference }));
+    assert.equal((await bench.ended(started!.id!)).state, 'succeeded');
+    return [reference, [...image.blobs.keys()].at(-1)!];
+  }
+
+  test('is taken back once, and the next pull brings it again', async () => {
+    const [reference, layer] = await cached('team/lost');
+    await remove(layer);
+    assert.deepEqual(await handle(deleted(layer)), { lost: layer });
+    // The same event again, and one that was late.
+    assert.deepEqual(await handle(deleted(layer)), { lost: layer });
+    const gets = upstream.count({ kind: 'blob', method: 'GET', reference: layer });
+    const [again] = await pullsOf(onBus({ reference }));
+    assert.equal((await bench.ended(again!.id!)).state, 'succeeded');
+    assert.equal(upstream.count({ kind: 'blob', method: 'GET', reference: layer }), gets + 1);
+    assert.deepEqual(await handle(deleted(layer)), { ignored: `${layer} is there, or never was` });
+    const [hit] = await pullsOf(onBus({ reference }));
+    assert.equal(hit?.id, undefined);
+  });
+
+  test('whoever wrote it down and died before the rest: the event comes again, and the rest is done', async () => {
+    const [reference, layer] = await cached('team/half-lost');
+    await remove(layer);
+    const { catalog } = bench.services;
+    const signal = new AbortController().signal;
+    const row = (await catalog.findBlobs([layer], signal)).get(layer);
+    await catalog.markBlobLost(row!, undefined, signal);
+    const found = async () => (await catalog.find(parseReference(reference), { consistent: true, signal })).root;
+    const before = (await found())!.complete.size;
+    assert.deepEqual(await handle(deleted(layer)), { lost: layer });
+    assert.ok((await found())!.complete.size < before);
+  });
+
+  test('what is still there, never was, is no content, or elsewhere changes nothing', async () => {
+    const [, layer] = await cached('team/kept');
+    const unknown = `sha256:${'0'.repeat(64)}`;
+    for (const [event, why] of [
+      [deleted(layer), /is there, or never was/],
+      [deleted(unknown), /is there, or never was/],
+      [objectDeleted(bench.bucket, 'plans/1/1.json'), /no content/],
+      [objectDeleted(bench.bucket, 'blobs/sha256/../x'), /no content/],
+      [objectDeleted('another-bucket', keyOf(layer)), /another-bucket is not the bucket/],
+    ] as const) {
+      const answer = await handle(event);
+      assert.ok('ignored' in answer);
+      assert.match(answer.ignored, why);
+    }
+  });
+
+  test('an event that is not as S3 writes it fails', async () => {
+    await assert.rejects(handle(objectDeleted(bench.bucket, 5)), InvalidRequestError);
+    await assert.rejects(handle(objectDeleted(undefined, 'blobs/x')), InvalidRequestError);
   });
 });

@@ -14,6 +14,7 @@ import { apiEvent } from '../../support/api-event.ts';
 import { rawS3, startBench, type Bench } from '../../support/cache.ts';
 import { httpEvent } from '../../support/http-event.ts';
 import { upstreamImage, type Image } from '../../support/images.ts';
+import { objectDeleted } from '../../support/s3-event.ts';
 import { until } from '../../support/until.ts';
 import { startUpstream, when, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { AMD64, ARM64, childOf, lastLayerOf, twoPlatforms } from '../clients/support/images.ts';
@@ -194,7 +195,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     const key = layer.replace('sha256:', 'blobs/sha256/');
     await s3.send(new DeleteObjectCommand({ Bucket: bench.stack.bucket, Key: key }));
     s3.destroy();
-    application.events.put('default', deletion(bench.stack.bucket, key));
+    application.events.put('default', objectDeleted(bench.stack.bucket, key));
     await until(() => pidsOf('events').length > 0, 30_000);
     await until(async () => (await application.logOf('events')).includes('content is gone from the bucket'), 30_000);
     assert.equal(digestOf(await blob('lost', layer)), layer);
@@ -222,26 +223,4 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     ]);
     assert.equal(digestOf(await readFile(join(folder, 'copy', 'manifest.json'))), childOf(image, AMD64));
   });
-});
-
-/** As S3 sends it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html */
-const deletion = (bucket: string, key: string): object => ({
-  version: '0',
-  id: '2ee9cc15-d022-99ea-1fb8-1b1bac4850f9',
-  'detail-type': 'Object Deleted',
-  source: 'aws.s3',
-  account: '000000000000',
-  time: '2026-03-01T03:00:00Z',
-  region: 'us-east-1',
-  resources: [`arn:aws:s3:::${bucket}`],
-  detail: {
-    version: '0',
-    bucket: { name: bucket },
-    object: { key, sequencer: '617f08299329d189' },
-    'request-id': 'N4N7GDK58NMKJ12R',
-    requester: '000000000000',
-    'source-ip-address': '192.0.2.1',
-    reason: 'DeleteObject',
-    'deletion-type': 'Permanently Deleted',
-  },
 });

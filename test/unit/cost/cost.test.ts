@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { TEAMS } from '../../../infra/cost/assumptions.ts';
+import { IMAGE, TEAMS } from '../../../infra/cost/assumptions.ts';
 import type { Counts } from '../../../infra/cost/counts.ts';
-import { billOf, hitUsage, monthlyBill, sampleMissUsage, sumOf, usualMissUsage } from '../../../infra/cost/model.ts';
+import {
+  billOf,
+  hitUsage,
+  monthlyBill,
+  sampleMissUsage,
+  servedUsage,
+  sumOf,
+  usualMissUsage,
+} from '../../../infra/cost/model.ts';
 import { PRICE_NAMES, type PriceTable } from '../../../infra/cost/prices.ts';
 import { COST_PAGE, renderCostPage } from '../../../infra/cost/render.ts';
 import { workflowDefinition } from '../../../infra/workflow.ts';
@@ -47,6 +55,17 @@ test('a hit is two requests to DynamoDB, one to the API and one invocation, and 
   assert.equal(bill.get('Step Functions'), 0);
 });
 
+test('a pull by a client is one invocation and one request for each of its questions, and a read of S3 for each blob', () => {
+  const { tag, manifest, blob } = counts.served;
+  for (const one of [tag, manifest, blob])
+    assert.deepEqual([one.writeUnits, one.registryRequests, one.s3Writes], [0, 0, 0]);
+  assert.deepEqual([blob.dynamoDbRequests, blob.s3Reads], [1, 0]);
+  const usage = servedUsage(counts);
+  assert.equal(usage.httpApiRequest, 3 + IMAGE.blobs);
+  assert.equal(usage.lambdaRequest, 3 + IMAGE.blobs);
+  assert.equal(usage.s3Read, tag.s3Reads + manifest.s3Reads + IMAGE.blobs);
+});
+
 test('a month is the sum of its parts, and more of anything costs more', () => {
   const [small] = TEAMS;
   assert.ok(small !== undefined);
@@ -57,6 +76,7 @@ test('a month is the sum of its parts, and more of anything costs more', () => {
   close(costs({ misses: small.misses + 10 }) - costs({}), 10 * perMiss);
   assert.ok(perMiss > sumOf(billOf(table, sampleMissUsage(counts))));
   close(costs({ crossRegionGb: 100 }) - costs({}), 2);
+  close(costs({ served: small.served + 1_000 }) - costs({}), 1_000 * sumOf(billOf(table, servedUsage(counts))));
   assert.ok(costs({ storedGb: small.storedGb + 1 }) > costs({}));
   assert.ok(costs({ warmupEntries: small.warmupEntries + 1 }) > costs({}));
 });

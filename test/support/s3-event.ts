@@ -1,0 +1,21 @@
+/** As S3 tells EventBridge of an object that is gone: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html */
+export const objectDeleted = (bucket: unknown, key: unknown): object => ({
+  version: '0',
+  id: '2ee9cc15-d022-99ea-1fb8-1b1bac4850f9',
+  'detail-type': 'Object Deleted',
+  source: 'aws.s3',
+  account: '000000000000',
+  time: '2026-03-01T03:00:00Z',
+  region: 'us-east-1',
+  resources: [`arn:aws:s3:::${String(bucket)}`],
+  detail: {
+    version: '0',
+    bucket: { name: bucket },
+    object: { key, sequencer: '617f08299329d189' },
+    'request-id': 'N4N7GDK58NMKJ12R',
+    requester: '000000000000',
+    'source-ip-address': '192.0.2.1',
+    reason: 'DeleteObject',
+    'deletion-type': 'Permanently Deleted',
+  },
+});

@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  CacheError,
+  CatalogError,
+  DeadlineError,
+  DeniedError,
+  FailedElsewhereError,
+  InvalidManifestError,
+  InvalidRequestError,
+  LeaseLostError,
+  ManifestUnknownError,
+  RateLimitedError,
+  UnknownNameError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+} from '../../../lib/errors/cache-error.ts';
+import { statusOf } from '../../../lib/errors/status.ts';
+import type { Fence } from '../../../lib/lock/lease.ts';
+import { digestOf } from '../../../lib/oci/digest.ts';
+import { answerLanding, remoteLanding } from '../../../lib/serve/landing-document.ts';
+import type { Landing } from '../../../lib/serve/landing.ts';
+import type { ServeCall } from '../../../lib/serve/serve-deps.ts';
+import type { LogFields } from '../../../lib/telemetry/logger.ts';
+
+const repository = { registry: 'registry.example.test:5000', path: 'team/app' };
+const digest = digestOf(Buffer.from('content'));
+const lock: Fence = { name: 'pull:registry.example.test:5000/team/app:v1', holder: 'somebody', generation: 3 };
+const descriptor = { mediaType: 'application/vnd.oci.image.index.v1+json', digest, size: 7 };
+
+const logged: (readonly [string, LogFields | undefined])[] = [];
+const call: ServeCall = {
+  signal: new AbortController().signal,
+  metrics: { add: () => undefined },
+  logger: {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: (message, fields) => void logged.push([message, fields]),
+    error: (message) => void logged.push([message, undefined]),
+    keep: () => undefined,
+  },
+};
+const unasked = (): never => assert.fail('not asked for');
+const landingOf = (some: Partial<Landing>): Landing => ({
+  resolve: unasked,
+  land: unasked,
+  landReferrers: unasked,
+  confirm: unasked,
+  ...some,
+});
+/** A landing behind two documents, as between two functions. */
+const remote = (some: Partial<Landing>, requireAllowed: () => void = () => undefined): Landing =>
+  remoteLanding(async (question) => {
+    const answer = await answerLanding(landingOf(some), JSON.parse(JSON.stringify(question)), call, requireAllowed);
+    return JSON.parse(JSON.stringify(answer)) as unknown;
+  });
+
+describe('a question and its answer come through as they are', () => {
+  test('what a tag means, under a lock of which only the fence is told', async () => {
+    const asked: unknown[] = [];
+    const lease = { ...lock, signal: call.signal, secret: 'not told' };
+    const landing = remote({
+      resolve: (_call, ...given) => {
+        asked.push(given);
+        return Promise.resolve({ digest, checkedMs: 12, landed: { descriptor, bytes: Buffer.from('content') } });
+      },
+    });
+    const meaning = await landing.resolve(call, { repository, tag: 'v1' }, lease);
+    assert.deepEqual(meaning, { digest, checkedMs: 12, landed: { descriptor } });
+    assert.deepEqual(asked, [[{ repository, tag: 'v1' }, lock]]);
+    const known = remote({ resolve: () => Promise.resolve({ digest, checkedMs: 12 }) });
+    assert.deepEqual(await known.resolve(call, { repository, tag: 'v1' }, lock), { digest, checkedMs: 12 });
+  });
+
+  test('a manifest, a confirmation', async () => {
+    const asked: unknown[] = [];
+    const landing = remote({
+      land: (_call, ...given) => {
+        asked.push(given);
+        return Promise.resolve({ descriptor });
+      },
+      confirm: (_call, ...given) => {
+        asked.push(given);
+        return Promise.resolve(false);
+      },
+    });
+    assert.deepEqual(await landing.land(call, repository, digest), { descriptor });
+    assert.equal(await landing.confirm(call, repository, digest), false);
+    assert.deepEqual(asked, [
+      [repository, digest],
+      [repository, digest],
+    ]);
+  });
+});
+
+describe('a failure is what it was', () => {
+  const cases: readonly (readonly [CacheError, abstract new (...given: never[]) => CacheError])[] = [
+    [new ManifestUnknownError('none'), ManifestUnknownError],
+    [new DeniedError('read', 'no'), DeniedError],
+    [new RateLimitedError('read', 'later', 5_000), RateLimitedError],
+    [new UpstreamUnavailableError('read', 'down'), UpstreamUnavailableError],
+    [new UpstreamUnavailableError('read', 'slow', { timedOut: true, retryAfterMs: 1_000 }), UpstreamUnavailableError],
+    [new LeaseLostError('record', 'lost'), LeaseLostError],
+    [new CatalogError('read', 'throttled'), FailedElsewhereError],
+    [new InvalidManifestError('broken'), FailedElsewhereError],
+    [new UpstreamRefusedError('read', 'private'), FailedElsewhereError],
+  ];
+  for (const [thrown, kind] of cases) {
+    test(`${thrown.name}: ${thrown.message}`, async () => {
+      const landing = remote({ land: () => Promise.reject(thrown) });
+      const failure: unknown = await landing.land(call, repository, digest).catch((error: unknown) => error);
+      assert.ok(failure instanceof kind, String(failure));
+      assert.deepEqual(
+        [failure.message, failure.code, failure.retryable, failure.retryAfterMs, statusOf(failure)],
+        [thrown.message, thrown.code, thrown.retryable, thrown.retryAfterMs, statusOf(thrown)],
+      );
+    });
+  }
+
+  test('time that was over there is a registry that did not answer', async () => {
+    const landing = remote({ confirm: () => Promise.reject(new DeadlineError('over')) });
+    const failure: unknown = await landing.confirm(call, repository, digest).catch((error: unknown) => error);
+    assert.ok(failure instanceof UpstreamUnavailableError && failure.timedOut);
+  });
+
+  test('a fault tells nothing but that, and is in the log', async () => {
+    logged.length = 0;
+    const landing = remote({ land: () => Promise.reject(new TypeError('password=hunter2')) });
+    const failure: unknown = await landing.land(call, repository, digest).catch((error: unknown) => error);
+    assert.ok(failure instanceof FailedElsewhereError);
+    assert.ok(!failure.message.includes('hunter2'));
+    assert.equal(failure.status, 500);
+    assert.ok(logged.length > 0);
+  });
+
+  test('a repository that is not allowed is not asked for', async () => {
+    const landing = remote({}, () => {
+      throw new UnknownNameError('not allowed');
+    });
+    await assert.rejects(landing.land(call, repository, digest), { code: 'NAME_UNKNOWN' });
+  });
+});
+
+describe('documents that are none', () => {
+  for (const [what, document] of Object.entries({
+    'no object': 'resolve',
+    'an unknown question': { ask: 'delete', repository: 'a.test/b', digest },
+    'no repository': { ask: 'land', digest },
+    'a repository that is none': { ask: 'land', repository: 'a.test/../b', digest },
+    'no digest': { ask: 'land', repository: 'a.test/b', digest: 'sha256:1' },
+    'a tag that is none': { ask: 'resolve', repository: 'a.test/b', tag: '-', lock },
+    'no lock': { ask: 'landReferrers', repository: 'a.test/b', digest },
+    'a lock without holder': { ask: 'resolve', repository: 'a.test/b', tag: 'v1', lock: { ...lock, holder: 1 } },
+  })) {
+    test(`a question: ${what}`, async () => {
+      await assert.rejects(
+        answerLanding(landingOf({}), document, call, () => undefined),
+        InvalidRequestError,
+      );
+    });
+  }
+  for (const [what, answer] of Object.entries({
+    nothing: null,
+    'another answer': {},
+    'a descriptor that is none': { landed: { ...descriptor, size: -1 } },
+    'a failure that is none': { failure: { name: 'X' } },
+  })) {
+    test(`an answer: ${what}`, async () => {
+      const landing = remoteLanding(() => Promise.resolve(answer));
+      await assert.rejects(landing.land(call, repository, digest), UpstreamUnavailableError);
+    });
+  }
+});
