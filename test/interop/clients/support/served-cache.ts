@@ -71,7 +71,8 @@ export async function startServedCache({
   };
 }
 
-function doorOf(proxy: FaultProxy): Door {
+/** The cache at the other end of the proxy, as a client sees it. */
+export function doorOf(proxy: FaultProxy): Door {
   return {
     host: new URL(proxy.endpoint).host,
     proxy,
