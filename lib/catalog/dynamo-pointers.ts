@@ -11,7 +11,11 @@ import { leaseKey, rootKey, rootLinkKey, tagKey } from './keys.ts';
 /** The row is as it was read under the lock; only a holder of that lock writes it. */
 const POINTER_UNCHANGED = 'attribute_not_exists(generation) OR generation = :seen';
 
+/** Nobody ever knew the name to mean anything: then a row that says so is not kept for ever. */
+const MEANT_NOTHING = 'attribute_not_exists(resolved) AND attribute_not_exists(published)';
+
 const DAY_MS = 86_400_000;
+const MISSING_ROW_SECONDS = 86_400;
 
 /** What references mean. Every write holds only under the lock of the reference. */
 export function pointerWrites(table: Table) {
@@ -19,7 +23,7 @@ export function pointerWrites(table: Table) {
     async recordResolution(reference, resolved, checkedMs, lock, signal) {
       const moved: Update = {
         key: tagKey(reference),
-        update: 'SET resolved = :resolved, checkedMs = :checkedMs REMOVE missingMs',
+        update: 'SET resolved = :resolved, checkedMs = :checkedMs REMOVE missingMs, expiresSeconds',
         values: { ':resolved': resolved, ':checkedMs': checkedMs },
       };
       const failed = await table.transact([stillHeld(lock), moved], 'record a resolution', signal);
@@ -27,13 +31,19 @@ export function pointerWrites(table: Table) {
     },
 
     async recordMissing(reference, missingMs, lock, signal) {
-      const missing: Update = {
-        key: tagKey(reference),
-        update: 'SET missingMs = :missingMs',
-        values: { ':missingMs': missingMs },
+      const op = 'record a missing name';
+      const key = tagKey(reference);
+      const missing: Update = { key, update: 'SET missingMs = :missingMs', values: { ':missingMs': missingMs } };
+      const passing: Update = {
+        key,
+        update: `${missing.update}, expiresSeconds = :expiresSeconds`,
+        condition: MEANT_NOTHING,
+        values: { ...missing.values, ':expiresSeconds': Math.ceil(missingMs / 1000) + MISSING_ROW_SECONDS },
       };
-      const failed = await table.transact([stillHeld(lock), missing], 'record a missing name', signal);
-      if (failed !== undefined) throw lost(lock, 'record a missing name');
+      const [lockFailed, meansSomething] = (await table.transact([stillHeld(lock), passing], op, signal)) ?? [];
+      if (lockFailed === true) throw lost(lock, op);
+      if (meansSomething !== true) return;
+      if ((await table.transact([stillHeld(lock), missing], op, signal)) !== undefined) throw lost(lock, op);
     },
 
     async removeTag(reference, lock, signal) {
@@ -100,7 +110,7 @@ const pointerUpdate = ({ reference, pointer: seen }: Publication, pointer: Point
   update:
     'SET resolved = :published, published = :published, publishedMs = :publishedMs, checkedMs = :checkedMs, generation = :next' +
     (pointer.previous === undefined ? '' : ', previous = :previous') +
-    ' REMOVE missingMs',
+    ' REMOVE missingMs, expiresSeconds',
   condition: POINTER_UNCHANGED,
   values: {
     ':published': pointer.published,

@@ -6,13 +6,15 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *
  *   kind   pk                           sk                     attributes
  *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
- *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, missingMs, generation
+ *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, missingMs, generation,
+ *                                                             expiresSeconds where there is missingMs alone
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), complete{}, contents{}, foreign{}, usedDay
  *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via
  *          LINK#<registry>/<repository> root:<digest>          complete{}: entries of that root that this repository may serve
  *   BLOB   BLOB#<digest>                BLOB                   size, state, domains{}, etag, crc32, distrustedEtag, checkpoint, committedBy, + lease
  *   USE    USE#<digest>                 <root>#<child>
- *   LOCK   LOCK#<reference>             LOCK                   + lease
+ *   LOCK   LOCK#<reference>             LOCK                   + lease, expiresSeconds while it is free
+ *          LOCK#land:<reg>/<repo>@<d>   LOCK                   the same, of whoever lands that manifest
  *   REPO   REPO                         <registry>/<repository>
  *   SWEEP  SWEEP                        SWEEP                  epoch
  *   PULL   PULL#<id>                    PULL                   request, state, createdMs, updatedMs, startedMs, plannedMs, endedMs, plans, lock, planned,
@@ -70,16 +72,25 @@ export const SWEEP_KEY: Key = { pk: 'SWEEP', sk: 'SWEEP' };
 const PULL = 'pull:';
 const BLOB = 'blob:';
 const WARMUP = 'warmup:';
+const LAND = 'land:';
+const LOCK = 'LOCK';
 
 /** The name of the lease that one pull of the reference holds. */
 export const pullLeaseName = (reference: Reference): string =>
   `${PULL}${formatRepository(reference.repository)}:${pointerOf(reference)}`;
+
+/** The name of the lease that whoever lands one manifest by digest holds. */
+export const landLeaseName = (repository: Repository, digest: Digest): string =>
+  `${LAND}${formatRepository(repository)}@${digest}`;
 
 /** The name of the claim that one copier of the blob holds. */
 export const blobLeaseName = (digest: Digest): string => `${BLOB}${digest}`;
 
 /** The name of the lease that one delivery of a run of a warm-up holds. */
 export const warmupLeaseName = (name: string, scheduledTime: string): string => `${WARMUP}${name}/${scheduledTime}`;
+
+/** A row that is nothing but a lease. */
+export const isLockRow = ({ sk }: Key): boolean => sk === LOCK;
 
 /** The row that a lease lives on. */
 export function leaseKey(name: string): Key {
@@ -88,5 +99,5 @@ export function leaseKey(name: string): Key {
     return warmupKey(name.slice(WARMUP.length, slash), name.slice(slash + 1));
   }
   if (name.startsWith(BLOB)) return { pk: `BLOB#${name.slice(BLOB.length)}`, sk: 'BLOB' };
-  return { pk: `LOCK#${name.startsWith(PULL) ? name.slice(PULL.length) : name}`, sk: 'LOCK' };
+  return { pk: `LOCK#${name.startsWith(PULL) ? name.slice(PULL.length) : name}`, sk: LOCK };
 }

@@ -1,6 +1,6 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
-import { leaseKey, NOBODY } from '../catalog/keys.ts';
+import { isLockRow, leaseKey, NOBODY } from '../catalog/keys.ts';
 import { dynamoTable, isRefused, type Item, type Table } from '../catalog/dynamo-table.ts';
 import { CacheError, CatalogError, LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from './dynamo-fence.ts';
@@ -10,6 +10,8 @@ import type { Fence, HeldLease, Lease, Leases } from './lease.ts';
 /** Clocks of two machines are trusted to this much, and only to get past a holder that died long ago. */
 const SKEW_MS = 60_000;
 const RELEASE_TIMEOUT_MS = 5_000;
+/** So long a free lock keeps its row. Without it the next generation is the first again, which harms nobody: a fence names its holder, too. */
+const FREE_ROW_SECONDS = 86_400;
 
 /** Free, or not renewed for a whole lease duration by the waiter's own clock, or dead for longer than any clock skew. Each success is one generation further on. */
 const FREE_OR_UNRENEWED =
@@ -67,11 +69,13 @@ async function take(
 ): Promise<Item | undefined> {
   const { name, holder, durationMs, unrenewed } = wanted;
   const nowMs = Date.now();
+  const key = leaseKey(name);
   const outcome = await table.update(
     {
-      key: leaseKey(name),
+      key,
       update:
-        'SET holder = :holder, version = :version, durationMs = :durationMs, leaseUntilMs = :untilMs, generation = if_not_exists(generation, :zero) + :one',
+        'SET holder = :holder, version = :version, durationMs = :durationMs, leaseUntilMs = :untilMs, generation = if_not_exists(generation, :zero) + :one' +
+        (isLockRow(key) ? ' REMOVE expiresSeconds' : ''),
       condition: FREE_OR_UNRENEWED,
       values: {
         ':holder': holder,
@@ -161,13 +165,15 @@ async function renew(table: Table, lease: Fence, durationMs: number, signal: Abo
 async function free(table: Table, lease: Fence): Promise<void> {
   const op = `release lease ${lease.name}`;
   const timeout = AbortSignal.timeout(RELEASE_TIMEOUT_MS);
+  const key = leaseKey(lease.name);
+  const expiry = isLockRow(key) ? { ':expiresSeconds': Math.ceil(Date.now() / 1000) + FREE_ROW_SECONDS } : {};
   try {
     await table.update(
       {
-        key: leaseKey(lease.name),
-        update: 'SET holder = :nobody',
+        key,
+        update: `SET holder = :nobody${isLockRow(key) ? ', expiresSeconds = :expiresSeconds' : ''}`,
         condition: STILL_HELD,
-        values: { ':nobody': NOBODY, ...fenceValues(lease) },
+        values: { ':nobody': NOBODY, ...expiry, ...fenceValues(lease) },
       },
       op,
       timeout,

@@ -2,11 +2,10 @@ import picomatch from 'picomatch';
 import type { Pointer } from '../catalog/catalog.ts';
 import {
   CacheError,
+  CredentialsError,
   DeadlineError,
   DeniedError,
   ManifestUnknownError,
-  RateLimitedError,
-  UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Reference } from '../reference/reference.ts';
@@ -31,7 +30,7 @@ export function freshnessOf(rules: readonly FreshnessRule[]): (reference: Refere
 export type Verdict =
   /** Served without asking. */
   | { readonly kind: 'fresh'; readonly digest: Digest }
-  /** The registry said a moment ago that there is none, and it is not kept. */
+  /** The registry said a moment ago that there is none: what may be served all the same is for {@link staleOf} to say. */
   | { readonly kind: 'missing' }
   /** The registry must be asked. */
   | { readonly kind: 'unknown' };
@@ -39,9 +38,7 @@ export type Verdict =
 export function verdictOf(pointer: Pointer | undefined, freshness: Freshness, nowMs: number): Verdict {
   const { resolved, published, checkedMs = 0, missingMs } = pointer ?? {};
   const digest = resolved ?? published;
-  if (missingMs !== undefined && nowMs < missingMs + freshness.notFoundMs) {
-    return digest === undefined || !freshness.keepOnNotFound ? { kind: 'missing' } : { kind: 'fresh', digest };
-  }
+  if (missingMs !== undefined && nowMs < missingMs + freshness.notFoundMs) return { kind: 'missing' };
   // A clock that is ahead of ours must not make a tag fresh for ever.
   if (digest !== undefined && Math.abs(nowMs - checkedMs) < freshness.ttlMs) return { kind: 'fresh', digest };
   return { kind: 'unknown' };
@@ -76,11 +73,12 @@ export function staleOf(
       ? { digests, warning: '111 entrepot "Revalidation Failed"' }
       : undefined;
   }
+  // Whatever else a registry, or the way to it, does wrong: an answer that is broken, credentials that are gone, a lock that is held.
   const passes =
-    failure instanceof RateLimitedError ||
-    failure instanceof UpstreamUnavailableError ||
+    failure.origin === 'upstream' ||
+    failure.origin === 'lock' ||
     failure instanceof DeadlineError ||
-    failure.origin === 'lock';
+    failure instanceof CredentialsError;
   return passes && ageMs < freshness.staleIfErrorMs
     ? { digests, warning: '111 entrepot "Revalidation Failed"' }
     : undefined;

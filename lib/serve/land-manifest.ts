@@ -1,43 +1,55 @@
-import { pullLeaseName } from '../catalog/keys.ts';
+import { landLeaseName } from '../catalog/keys.ts';
 import { sleep } from '../clock/sleep.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Reference, Repository } from '../reference/reference.ts';
+import type { Repository } from '../reference/reference.ts';
 import type { Landed } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
-
-/** How long a manifest waits for another process that may be about to bring it. It may be asked for twice: that is only a request more. */
-const PATIENCE_MS = 5_000;
+import { isManifest } from './stored-manifest.ts';
 
 /**
- * Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9); once, however many processes ask.
+ * Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9); once, however many processes ask: they
+ * wait for the one that asks, and find what it landed.
  *
  * @throws ManifestUnknownError if the repository has none.
  */
 export function landByDigest(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Landed> {
   return state.share(`land ${contentKey(repository, digest)}`, call.signal, async (signal) => {
-    await using _lock = await lockSoon(state, { repository, digest }, signal);
-    const landed = await state.ask(repository, (landing) => landing.land({ ...call, signal }, repository, digest));
-    state.remember(landed);
-    return landed;
+    const watch = leaseWatch();
+    for (;;) {
+      state.requireAwake(repository);
+      // A lease of its own: whoever pulls the digest holds its lock for as long as all of its content takes.
+      const outcome = await state.deps.leases.tryAcquire(landLeaseName(repository, digest), watch, signal);
+      await using lock = isLease(outcome) ? outcome : undefined;
+      const there = await findLanded(state, repository, digest, signal);
+      if (there !== undefined) return there;
+      if (lock !== undefined) return await landUnder(state, { ...call, signal }, repository, digest, lock.signal);
+      await sleep(watch.nextDelayMs(), signal);
+    }
   });
 }
 
-/** The lock of the reference, or nothing if somebody holds it for long: a pull holds it until all has landed. */
-async function lockSoon(
-  { deps }: Serving,
-  reference: Reference,
+async function landUnder(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+  held: AbortSignal,
+): Promise<Landed> {
+  const signal = AbortSignal.any([call.signal, held]);
+  const landed = await state.ask(repository, (landing) => landing.land({ ...call, signal }, repository, digest));
+  state.remember(landed);
+  return landed;
+}
+
+async function findLanded(
+  { deps: { catalog } }: Serving,
+  repository: Repository,
+  digest: Digest,
   signal: AbortSignal,
-): Promise<AsyncDisposable | undefined> {
-  const watch = leaseWatch();
-  const startedMs = performance.now();
-  for (;;) {
-    const outcome = await deps.leases.tryAcquire(pullLeaseName(reference), watch, signal);
-    if (isLease(outcome)) return outcome;
-    const delayMs = watch.nextDelayMs();
-    if (performance.now() - startedMs + delayMs > PATIENCE_MS) return undefined;
-    await sleep(delayMs, signal);
-  }
+): Promise<Landed | undefined> {
+  const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
+  return link !== undefined && isManifest(link) && blob?.state === 'present' ? { descriptor: link } : undefined;
 }

@@ -1,15 +1,23 @@
 import type { Link, Pointer } from '../catalog/catalog.ts';
 import { startDeadline } from '../clock/deadline.ts';
-import { ContentLostError, DeadlineError } from '../errors/cache-error.ts';
+import {
+  ContentLostError,
+  ContentMismatchError,
+  DeadlineError,
+  FailedElsewhereError,
+  InvalidManifestError,
+  ManifestUnknownError,
+} from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf, type Stale } from './freshness.ts';
 import { fillOfManifest, fillOfTag } from './fill.ts';
 import { landByDigest } from './land-manifest.ts';
+import type { Meaning } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
-import { readBytes } from './stored-manifest.ts';
+import { isManifest, readBytes } from './stored-manifest.ts';
 import { findPointer, meaningOf, newMeaningOf } from './tag.ts';
 
 /** A manifest or index, byte for byte as its registry gave it. */
@@ -64,19 +72,45 @@ async function openByTag(
   reference: Reference,
   pointer: Pointer | undefined,
 ): Promise<ServedManifest> {
-  const { repository } = reference;
-  let meaning = await meaningOf(state, call, reference, pointer);
-  let found = await findManifest(state, call, repository, meaning.digest);
-  if (found === undefined) {
-    // Somebody may be about to land what the registry said a moment ago.
-    meaning = await newMeaningOf(state, call, reference);
-    found = await findManifest(state, call, repository, meaning.digest);
-  }
-  const { digest, checkedMs } = meaning;
-  found ??= await land(state, call, repository, digest);
-  if (found.link.landed !== true) await fillOfTag(state, call, reference, { ...found, checkedMs });
+  const { meaning, found } = await findByTag(state, call, reference, pointer);
+  // What landed under another name of the same digest is not published under this one yet.
+  const isPublished = found.link.landed === true && pointer?.published === meaning.digest;
+  if (!isPublished) await fillOfTag(state, call, reference, { ...found, checkedMs: meaning.checkedMs });
   return served(found);
 }
+
+async function findByTag(
+  state: Serving,
+  call: ServeCall,
+  reference: Reference,
+  pointer: Pointer | undefined,
+): Promise<{ readonly meaning: Meaning; readonly found: Found }> {
+  const { repository } = reference;
+  const startedMs = Date.now();
+  let meaning = await meaningOf(state, call, reference, pointer);
+  let found = await findManifest(state, call, repository, meaning.digest);
+  if (found !== undefined) return { meaning, found };
+  // Somebody may be about to land what the registry said a moment ago.
+  meaning = await newMeaningOf(state, call, reference, 0);
+  found = await findManifest(state, call, repository, meaning.digest);
+  if (found !== undefined) return { meaning, found };
+  try {
+    return { meaning, found: await land(state, call, repository, meaning.digest) };
+  } catch (error) {
+    if (!isOutdated(error)) throw error;
+    // It said so, but does not have it (any more): then what it said is not believed for its time.
+    meaning = await newMeaningOf(state, call, reference, startedMs);
+    found = await findManifest(state, call, repository, meaning.digest);
+    if (found === undefined) throw error;
+    return { meaning, found };
+  }
+}
+
+const isOutdated = (error: unknown): boolean =>
+  error instanceof ManifestUnknownError ||
+  error instanceof ContentMismatchError ||
+  error instanceof InvalidManifestError ||
+  (error instanceof FailedElsewhereError && !error.retryable);
 
 async function openByDigest(
   state: Serving,
@@ -118,7 +152,7 @@ async function findManifest(
 ): Promise<Found | undefined> {
   const key = contentKey(repository, digest);
   const link = state.links.get(key) ?? (await findLink(state, key, repository, digest, signal));
-  if (link === undefined) return undefined;
+  if (link === undefined || !isManifest(link)) return undefined;
   const bytes = await readBytes(state, link, signal);
   return bytes && { link, bytes };
 }

@@ -34,6 +34,8 @@ export interface Serving {
    * @throws RateLimitedError, UpstreamUnavailableError at once where it rests: because it said so, or did not answer a moment ago.
    */
   readonly ask: <T>(repository: Repository, question: (landing: Landing) => Promise<T>) => Promise<T>;
+  /** Throws what {@link ask} would, without asking: nobody need wait for a lock only to hear it. */
+  readonly requireAwake: (repository: Repository) => void;
   /** Keeps the bytes of what landed, where it landed here. */
   readonly remember: (landed: Landed) => void;
 }
@@ -44,6 +46,13 @@ export function serving(deps: ServeDeps): Serving {
   const resting = boundedMap<{ readonly untilMs: number; readonly failure: unknown }>(MOST_RESTS);
   const manifests = boundedMap<Uint8Array>(MANIFEST_BYTES, (bytes) => bytes.byteLength);
 
+  const requireAwake = (repository: Repository): void => {
+    for (const name of [repository.registry, formatRepository(repository)]) {
+      const rest = resting.get(name);
+      if (rest !== undefined && rest.untilMs > Date.now()) throw stillResting(rest);
+    }
+  };
+
   return {
     deps,
     freshness: freshnessOf(deps.settings.freshness),
@@ -51,6 +60,7 @@ export function serving(deps: ServeDeps): Serving {
     links: boundedMap(MOST_LINKS),
 
     async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+      signal.throwIfAborted();
       const shared = (running.get(key) ?? new SharedWork<unknown>()) as SharedWork<T>;
       running.set(key, shared);
       return await shared.run(signal, async (stop) => {
@@ -62,18 +72,16 @@ export function serving(deps: ServeDeps): Serving {
       });
     },
 
+    requireAwake,
+
     async ask(repository, question) {
-      const { registry } = repository;
-      for (const name of [registry, formatRepository(repository)]) {
-        const rest = resting.get(name);
-        if (rest !== undefined && rest.untilMs > Date.now()) throw stillResting(rest);
-      }
+      requireAwake(repository);
       try {
         return await question(deps.landing);
       } catch (error) {
         const rest = restAfter(error);
         if (rest !== undefined) {
-          const name = rest.of === 'registry' ? registry : formatRepository(repository);
+          const name = rest.of === 'registry' ? repository.registry : formatRepository(repository);
           resting.set(name, { untilMs: Date.now() + rest.forMs, failure: rest.failure });
         }
         throw error;

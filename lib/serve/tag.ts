@@ -31,13 +31,22 @@ export async function meaningOf(
   const verdict = verdictOf(pointer, state.freshness(reference), Date.now());
   if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
   if (verdict.kind === 'missing') throw missing(reference);
-  return await newMeaningOf(state, call, reference);
+  return await newMeaningOf(state, call, reference, 0);
 }
 
-/** The same, as long as whoever asked the registry has not landed what it means: nobody else asks for it meanwhile. */
-export const newMeaningOf = (state: Serving, call: ServeCall, reference: Reference): Promise<Meaning> =>
-  state.share(`resolve ${formatReference(reference)}`, call.signal, (signal) =>
-    revalidate(state, { ...call, signal }, reference),
+/**
+ * The same, as long as whoever asked the registry has not landed what it means: nobody else asks for it meanwhile.
+ *
+ * @param sinceMs what was found out before is not believed, fresh or not; epoch milliseconds.
+ */
+export const newMeaningOf = (
+  state: Serving,
+  call: ServeCall,
+  reference: Reference,
+  sinceMs: number,
+): Promise<Meaning> =>
+  state.share(`resolve ${String(sinceMs > 0)} ${formatReference(reference)}`, call.signal, (signal) =>
+    revalidate(state, { ...call, signal }, reference, sinceMs),
   );
 
 /** What the cache knows of the tag: one read for all who ask meanwhile. */
@@ -52,20 +61,21 @@ export const findPointer = (
   );
 
 /** Asks the registry under the lock of the reference, unless somebody else just did. */
-async function revalidate(state: Serving, call: ServeCall, reference: Reference): Promise<Meaning> {
+async function revalidate(state: Serving, call: ServeCall, reference: Reference, sinceMs: number): Promise<Meaning> {
   const { deps } = state;
   const { signal } = call;
   const freshness = state.freshness(reference);
   const watch = leaseWatch();
   const startedMs = performance.now();
   for (;;) {
+    state.requireAwake(reference.repository);
     const outcome = await deps.leases.tryAcquire(pullLeaseName(reference), watch, signal);
     await using lock = isLease(outcome) ? outcome : undefined;
     const pointer = await findPointer(state, reference, true, signal);
     const verdict = verdictOf(pointer, freshness, Date.now());
     const waitedMs = performance.now() - startedMs;
     if (verdict.kind === 'missing') throw missing(reference);
-    if (verdict.kind === 'fresh') {
+    if (verdict.kind === 'fresh' && (pointer?.checkedMs ?? 0) >= sinceMs) {
       const { digest } = verdict;
       const isSettled = lock !== undefined || waitedMs > LANDING_PATIENCE_MS;
       if (isSettled || (await isLinked(state, reference, digest, signal))) {

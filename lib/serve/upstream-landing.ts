@@ -16,6 +16,7 @@ import type { Landed, Landing } from './landing.ts';
 import { referrersOf } from './referrers.ts';
 import { BLOB_TYPE } from './blob.ts';
 import type { ServeCall } from './serve-deps.ts';
+import { isManifest } from './stored-manifest.ts';
 
 const EVERYTHING = { platforms: [], explicit: false, attestations: true };
 
@@ -49,7 +50,8 @@ export function upstreamLanding(deps: PullDeps): Landing {
       const { signal } = call;
       const { link } = await deps.catalog.findContent(repository, digest, { consistent: true, signal });
       return await ask(call, repository, async (upstream) => {
-        const held = await readManifest(deps, upstream, { digest, linked: link }, signal);
+        const linked = link !== undefined && isManifest(link) ? link : undefined;
+        const held = await readManifest(deps, upstream, { digest, linked }, signal);
         return await landManifest(deps, upstream, held, undefined, signal);
       });
     },

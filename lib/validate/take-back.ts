@@ -1,6 +1,9 @@
 import type { BlobRow, Catalog } from '../catalog/catalog.ts';
 import type { Digest } from '../oci/digest.ts';
+import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { StoredContent } from '../store/content-store.ts';
+
+const PARALLEL_ROOTS = 16;
 
 /** Records that content is gone or wrong (`stored`). The row first: if somebody wrote the object anew meanwhile, nothing is taken back. */
 export async function takeBack(
@@ -24,5 +27,9 @@ export async function uncompleteUses(
   for (const use of await catalog.findUses(digest, signal)) {
     children.set(use.root, [...(children.get(use.root) ?? []), use.child]);
   }
-  for (const [root, some] of children) await catalog.uncomplete(root, some, signal);
+  // A layer that thousands of images share must get to its end within one invocation.
+  const places = limiter(PARALLEL_ROOTS);
+  await allOrFirstFailure([...children], signal, ([root, some], stop) =>
+    places.run(() => catalog.uncomplete(root, some, stop)),
+  );
 }

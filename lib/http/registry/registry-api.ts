@@ -14,7 +14,7 @@ import { statusOf } from '../problem.ts';
 import { MAX_HOPS, type Hops } from './hops.ts';
 import type { RegistryAnswer, RegistryDoor, RegistryRequest } from './registry-door.ts';
 import { errorAnswer, registryError } from './registry-errors.ts';
-import { registryRoute, type KnownRegistries, type RegistryRoute } from './registry-route.ts';
+import { registryRoute, unknownName, type KnownRegistries, type RegistryRoute } from './registry-route.ts';
 
 /** From the arrival of a request to its answer, whatever is slow: containerd drops a registry that sends no headers for 30 s. */
 const MOST_SECONDS = 20;
@@ -89,12 +89,11 @@ async function admitAndAnswer(
 
 /** What the caller may not see looks like what is not there, whether or not it is. */
 function requireVisible({ serving }: RegistryApi, puller: Puller, repository: Repository): void {
-  const hidden = new UnknownNameError(`repository ${formatRepository(repository)} is not known to this cache`);
-  if (!puller.mayUse(repository)) throw hidden;
+  if (!puller.mayUse(repository)) throw unknownName();
   try {
     serving.deps.requireAllowed(repository);
   } catch (error) {
-    if (error instanceof UnknownNameError) throw hidden;
+    if (error instanceof UnknownNameError) throw unknownName();
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { CacheError, type ErrorCode } from '../../errors/cache-error.ts';
+import { BlobUnknownError, CacheError, type ErrorCode } from '../../errors/cache-error.ts';
 import { retryAfterSecondsOf, statusOf } from '../problem.ts';
 import { HttpError } from '../http-error.ts';
 import type { RegistryAnswer } from './registry-door.ts';
@@ -11,7 +11,7 @@ const MAX_MESSAGE_CHARACTERS = 1_000;
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
 export function registryError(error: unknown, challenge: string | undefined): RegistryAnswer {
-  const status = statusOf(error);
+  const status = statusIn(error);
   const told = status !== 500 && error instanceof CacheError ? error : undefined;
   const retryAfter = retryAfterSecondsOf(status, told?.retryAfterMs);
   return errorAnswer(
@@ -26,9 +26,17 @@ export function registryError(error: unknown, challenge: string | undefined): Re
   );
 }
 
+/** A manifest that makes no sense is no fault of the client here: it only asked for it. */
+function statusIn(error: unknown): number {
+  const isBroken = error instanceof CacheError && error.origin === 'upstream' && error.code === 'MANIFEST_INVALID';
+  return isBroken ? 502 : statusOf(error);
+}
+
 /** What an upstream said names hosts and paths of the configuration: that is for the log. */
-function wordsOf({ origin, code, message }: CacheError): string {
-  if (origin !== 'upstream') return message;
+function wordsOf(error: CacheError): string {
+  const { origin, code, message } = error;
+  // What no manifest of ours names is for us to say.
+  if (origin !== 'upstream' || error instanceof BlobUnknownError) return message;
   switch (code) {
     case 'MANIFEST_UNKNOWN':
       return 'its registry has no such manifest, or platform';
@@ -37,7 +45,7 @@ function wordsOf({ origin, code, message }: CacheError): string {
     case 'TOOMANYREQUESTS':
       return 'its registry limits the requests of the cache';
     case 'BLOB_UNKNOWN':
-      return message;
+      return 'its registry has no such blob';
     default:
       return 'its registry cannot be asked now, or sent what the cache does not take';
   }

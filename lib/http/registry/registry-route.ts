@@ -79,7 +79,7 @@ function repositoryOf(name: string, query: URLSearchParams, registries: KnownReg
   const prefixed = first === '' ? undefined : find(first, registries);
   if (prefixed !== undefined) return inRegistry(prefixed, name.slice(slash + 1));
   // What looks like a registry is none of ours: it must not become a repository of Docker Hub.
-  if (/[.:[\]]/.test(first) || first === 'localhost') throw unknownRegistry();
+  if (/[.:[\]]/.test(first) || first === 'localhost') throw unknownName();
   return inRegistry(known('docker.io', registries), name);
 }
 
@@ -93,10 +93,11 @@ function find(first: string, registries: KnownRegistries): string | undefined {
 
 function known(name: string, registries: KnownRegistries): string {
   if (registries.has(name)) return name;
-  throw unknownRegistry();
+  throw unknownName();
 }
 
-const unknownRegistry = (): UnknownNameError => new UnknownNameError('this registry is not known to the cache');
+/** The same words whether there is no such registry here, or the caller may not see it. */
+export const unknownName = (): UnknownNameError => new UnknownNameError('this repository is not known to the cache');
 
 /** Normalised as every other reference: `alpine` of Docker Hub is `library/alpine`. */
 const inRegistry = (registry: string, path: string): Repository => parseReference(`${registry}/${path}:any`).repository;

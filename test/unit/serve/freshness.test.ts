@@ -3,11 +3,16 @@ import { describe, test } from 'node:test';
 import type { Pointer } from '../../../lib/catalog/catalog.ts';
 import {
   CatalogError,
+  ConfigError,
+  ContentMismatchError,
+  CredentialsError,
   DeadlineError,
   DeniedError,
+  FailedElsewhereError,
   InvalidManifestError,
   ManifestUnknownError,
   RateLimitedError,
+  UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
@@ -51,7 +56,7 @@ describe('the verdict on a tag', () => {
     ['asked too long ago', pointer({ checkedMs: NOW - 60_000 }), {}, { kind: 'unknown' }],
     ['a clock far ahead makes nothing fresh', pointer({ checkedMs: NOW + 60_000 }), {}, { kind: 'unknown' }],
     ['a ttl of 0 is always asked', pointer({}), { ttlMs: 0 }, { kind: 'unknown' }],
-    ['gone a moment ago, and kept', pointer({ missingMs: NOW - 1 }), {}, { kind: 'fresh', digest: NEW }],
+    ['gone a moment ago, kept or not', pointer({ missingMs: NOW - 1 }), {}, { kind: 'missing' }],
     ['gone, and not kept', pointer({ missingMs: NOW - 1 }), { keepOnNotFound: false }, { kind: 'missing' }],
     ['never there', { generation: 0, missingMs: NOW - 9_999 }, {}, { kind: 'missing' }],
     ['not found too long ago', { generation: 0, missingMs: NOW - 10_000 }, {}, { kind: 'unknown' }],
@@ -72,6 +77,11 @@ describe('what is served in place of an answer', () => {
       new UpstreamUnavailableError('x', 'down'),
       new RateLimitedError('x', 'later'),
       new DeadlineError('too slow'),
+      new InvalidManifestError('makes no sense'),
+      new ContentMismatchError('x', 'another digest'),
+      new UpstreamRefusedError('x', 'a private address'),
+      new CredentialsError('the secret is gone'),
+      new FailedElsewhereError('x', 'what asks registries for us failed'),
     ]) {
       assert.deepEqual(served(failure), digests, failure.name);
       assert.equal(served(failure, { staleIfErrorMs: 500_000 }), undefined, failure.name);
@@ -83,8 +93,8 @@ describe('what is served in place of an answer', () => {
     assert.deepEqual(served(new DeniedError('x', 'no')), digests);
     assert.equal(served(new DeniedError('x', 'no'), { maxStaleOnDeniedMs: 500_000 }), undefined);
   });
-  test('nothing, for what is wrong with the content, with ourselves, or where nothing is known', () => {
-    assert.equal(served(new InvalidManifestError('x')), undefined);
+  test('nothing, for what is wrong with ourselves, or where nothing is known', () => {
+    assert.equal(served(new ConfigError('x')), undefined);
     assert.equal(served(new CatalogError('x', 'throttled')), undefined);
     assert.equal(served(new TypeError('a fault')), undefined);
     assert.equal(served(new UpstreamUnavailableError('x', 'down'), {}, { generation: 0 }), undefined);
