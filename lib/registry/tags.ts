@@ -1,7 +1,7 @@
 import { CacheError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { isTag } from '../reference/reference.ts';
-import { readBounded } from './body.ts';
-import { connectionFailure, registryWords, single } from './failure.ts';
+import { registryWords } from './failure.ts';
+import { nextQuery, pagesOf, readPage, refusedList, type Page, type PagedList } from './pages.ts';
 import type { Session } from './session.ts';
 import { shown, type Answer, type Caller } from './transport.ts';
 
@@ -13,35 +13,31 @@ const MAX_PAGES = 500;
 const MAX_TAGS = 50_000;
 /** Some registries put more into the list than tags. */
 const MAX_PAGE_BYTES = 16 * 1024 * 1024;
-const MAX_QUERY_CHARACTERS = 4096;
-
-interface Page {
-  readonly tags: readonly string[];
-  /** The query of the next page. */
-  readonly next: string | undefined;
-}
 
 /** Every tag of the repository, each once, in the registry's order: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags */
 export async function listTags(session: Session, path: string, caller: Caller): Promise<readonly string[]> {
+  const list: PagedList = {
+    op: OP,
+    name: `the list of tags of ${path}`,
+    advice: 'name the references that you want instead',
+    mostPages: MAX_PAGES,
+  };
   const tags = new Set<string>();
-  const asked = new Set<string>();
-  let search: string | undefined = `?n=${PAGE_TAGS}`;
-  while (search !== undefined) {
-    if (asked.has(search)) throw refused(path, 'leads from page to page in a circle');
-    asked.add(search);
-    if (asked.size > MAX_PAGES) throw refused(path, `has more than ${MAX_PAGES} pages`);
-    const page: Page = await readPage(session, path, search, caller);
-    for (const tag of page.tags) tags.add(tag);
-    if (tags.size > MAX_TAGS) throw refused(path, `has more than ${MAX_TAGS} tags`);
-    search = page.next;
+  const pages = pagesOf(list, `?n=${PAGE_TAGS}`, (query) => askForPage(session, list, path, query, caller));
+  for await (const page of pages) {
+    for (const tag of page) tags.add(tag);
+    if (tags.size > MAX_TAGS) throw refusedList(list, `has more than ${MAX_TAGS} tags`);
   }
   return [...tags];
 }
 
-const refused = (path: string, what: string): UpstreamRefusedError =>
-  new UpstreamRefusedError(OP, `the list of tags of ${path} ${what}; name the references that you want instead`);
-
-async function readPage(session: Session, path: string, search: string, caller: Caller): Promise<Page> {
+async function askForPage(
+  session: Session,
+  list: PagedList,
+  path: string,
+  search: string,
+  caller: Caller,
+): Promise<Page<readonly string[]>> {
   const request = {
     op: OP,
     kind: 'tags',
@@ -56,20 +52,18 @@ async function readPage(session: Session, path: string, search: string, caller: 
   return await session.ask(request, caller, async (answer) => {
     if (answer.status === 404) throw await unknownRepository(path, answer);
     try {
-      const next = nextQuery(single(answer.headers.link), answer.url, path);
-      return { tags: await readTags(answer, path, caller.signal), next };
+      const next = nextQuery(list, answer);
+      // Some registries write a next page that is none.
+      return { content: await readTags(list, answer, caller.signal), next: next === '' ? undefined : next };
     } finally {
       answer.body.destroy();
     }
   });
 }
 
-async function readTags(answer: Answer, path: string, signal: AbortSignal): Promise<readonly string[]> {
-  const { bytes, truncated } = await readBounded(answer.body, MAX_PAGE_BYTES).catch((error: unknown) => {
-    signal.throwIfAborted();
-    throw connectionFailure(OP, shown(answer.url), error);
-  });
-  if (truncated) throw refused(path, `comes in a page of more than ${MAX_PAGE_BYTES} bytes`);
+async function readTags(list: PagedList, answer: Answer, signal: AbortSignal): Promise<readonly string[]> {
+  const { bytes, truncated } = await readPage(list, answer, MAX_PAGE_BYTES, signal);
+  if (truncated) throw refusedList(list, `comes in a page of more than ${MAX_PAGE_BYTES} bytes`);
   let page: unknown;
   try {
     page = JSON.parse(bytes.toString('utf8'));
@@ -81,27 +75,11 @@ async function readTags(answer: Answer, path: string, signal: AbortSignal): Prom
   if (tags === null) return [];
   if (Array.isArray(tags)) {
     // Before anything looks at each of them.
-    if (tags.length > MAX_TAGS) throw refused(path, `has more than ${MAX_TAGS} tags in one page`);
+    if (tags.length > MAX_TAGS) throw refusedList(list, `has more than ${MAX_TAGS} tags in one page`);
     // What is outside the grammar cannot be pulled by that name either.
     return tags.filter(isTag);
   }
   throw new UpstreamRefusedError(OP, `${shown(answer.url)} did not answer with a list of tags, {"tags": […]}`);
-}
-
-/**
- * The query of `Link: <…>; rel="next"` (RFC 8288). Nothing else of the address is taken: registries behind a proxy write hosts and paths that lead
- * nowhere, and a list must not lead us, with our credentials, to another host or repository.
- */
-function nextQuery(link: string | undefined, asked: URL, path: string): string | undefined {
-  const next = (link ?? '')
-    .slice(0, 4 * MAX_QUERY_CHARACTERS)
-    .split(/,\s*(?=<)/)
-    .find((one) => /;\s*rel="?next"?\s*(?:;|$)/i.test(one));
-  const [, target] = /^\s*<([^>]*)>/.exec(next ?? '') ?? [];
-  if (target === undefined || !URL.canParse(target, asked.href)) return undefined;
-  const { search } = new URL(target, asked);
-  if (search.length > MAX_QUERY_CHARACTERS) throw refused(path, 'names a next page in too many words');
-  return search === '' ? undefined : search;
 }
 
 async function unknownRepository(path: string, answer: Answer): Promise<CacheError> {
