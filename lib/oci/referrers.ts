@@ -1,7 +1,6 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor } from './descriptor.ts';
-import { isDigest } from './digest.ts';
-import type { ManifestLimits } from './manifest.ts';
+import { isDigest, type Digest } from './digest.ts';
 import { OCI_INDEX } from './media-type.ts';
 
 /** A manifest that refers to another: a signature, an SBOM, an attestation. */
@@ -14,36 +13,50 @@ export interface Referrer extends Descriptor {
 export interface ReferrersIndex {
   readonly schemaVersion: 2;
   readonly mediaType: typeof OCI_INDEX;
+  /** Each once, in the order of their digests. */
   readonly manifests: readonly Referrer[];
 }
+
+/** Of one manifest. */
+export const MOST_REFERRERS = 10_000;
 
 export const NO_REFERRERS: ReferrersIndex = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [] };
 
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const MAX_TEXT_CHARACTERS = 4_096;
+/** Of the annotations of one referrer: an entry fits into every answer, however it is escaped there. */
+const MAX_ANNOTATION_CHARACTERS = 32_768;
 const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_TEXT_CHARACTERS;
 
+/** The list of these referrers: each once, in the order of their digests. */
+export function referrersIndex(referrers: readonly Referrer[]): ReferrersIndex {
+  const byDigest = new Map<Digest, Referrer>();
+  for (const one of referrers) if (!byDigest.has(one.digest)) byDigest.set(one.digest, one);
+  const manifests = [...byDigest.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1));
+  return { ...NO_REFERRERS, manifests };
+}
+
 /**
- * The referrers in `bytes`: what the specification has of each, and nothing else of what the registry sent.
+ * The referrers in `bytes`, in their order there: what the specification has of each, and nothing else of what the registry sent.
  *
  * @throws InvalidManifestError
  */
-export function parseReferrers(bytes: Uint8Array, { fanOut }: ManifestLimits): ReferrersIndex {
+export function parseReferrers(bytes: Uint8Array): readonly Referrer[] {
   let document: unknown;
   try {
-    document = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new InvalidManifestError('the list of referrers is not JSON', cause);
+    throw new InvalidManifestError('the list of referrers is not JSON in UTF-8', cause);
   }
   const manifests = isMap(document) ? document.manifests : undefined;
   if (!Array.isArray(manifests)) throw new InvalidManifestError('the list of referrers has no "manifests"');
-  if (manifests.length > fanOut) {
+  if (manifests.length > MOST_REFERRERS) {
     throw new InvalidManifestError(
-      `the list of referrers has ${manifests.length} entries, the limit is ${fanOut} (limits.fanOut in the configuration)`,
+      `the list of referrers has ${manifests.length} entries, the limit is ${MOST_REFERRERS}`,
     );
   }
-  return { ...NO_REFERRERS, manifests: manifests.map(referrerFrom) };
+  return manifests.map(referrerFrom);
 }
 
 function referrerFrom(entry: unknown, at: number): Referrer {
@@ -52,12 +65,25 @@ function referrerFrom(entry: unknown, at: number): Referrer {
   if (!isText(mediaType) || typeof digest !== 'string' || !isDigest(digest) || !hasSize) {
     throw new InvalidManifestError(`entry ${at} of the list of referrers is no descriptor`);
   }
-  const texts = isMap(annotations) ? Object.entries(annotations).filter(([, value]) => isText(value)) : [];
+  const texts = isMap(annotations) ? annotationsFrom(annotations) : [];
   return {
     mediaType,
     digest,
     size,
     ...(isText(artifactType) && artifactType !== '' ? { artifactType } : {}),
-    ...(texts.length === 0 ? {} : { annotations: Object.fromEntries(texts) as Record<string, string> }),
+    ...(texts.length === 0 ? {} : { annotations: Object.fromEntries(texts) }),
   };
+}
+
+/** As many as are bounded together; what is no text is left out. */
+function annotationsFrom(annotations: Readonly<Record<string, unknown>>): (readonly [string, string])[] {
+  let left = MAX_ANNOTATION_CHARACTERS;
+  const texts: (readonly [string, string])[] = [];
+  for (const [name, value] of Object.entries(annotations)) {
+    if (!isText(name) || !isText(value)) continue;
+    left -= name.length + value.length;
+    if (left < 0) break;
+    texts.push([name, value]);
+  }
+  return texts;
 }

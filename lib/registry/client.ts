@@ -2,6 +2,7 @@ import type { LookupFunction } from 'node:net';
 import { InvalidNameError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { ReferrersIndex } from '../oci/referrers.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
 import { PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
 import { allowRule } from './allow.ts';
@@ -10,7 +11,7 @@ import { RegistryCredentials } from './credentials.ts';
 import { readManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './mirrors.ts';
 import { Session, type Sources } from './session.ts';
-import { readReferrers } from './referrers.ts';
+import { listReferrers } from './referrers.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { listTags } from './tags.ts';
 import { noRefusals, noRequests, Transport, type Caller } from './transport.ts';
@@ -116,8 +117,8 @@ class HttpUpstream implements Upstream {
     return await listTags(this.#sources.endpoint, this.repository.path, this.#caller(signal));
   }
 
-  async readReferrers(digest: Digest, signal: AbortSignal): Promise<Uint8Array | undefined> {
-    return await readReferrers(this.#sources.endpoint, this.repository.path, digest, this.#caller(signal));
+  async listReferrers(subject: Digest, signal: AbortSignal): Promise<ReferrersIndex> {
+    return await listReferrers(this.#sources.endpoint, this.repository.path, subject, this.#caller(signal));
   }
 
   async readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {

@@ -1,67 +1,114 @@
-import { ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import { ManifestUnknownError } from '../errors/cache-error.ts';
 import { hexOf, type Digest } from '../oci/digest.ts';
 import { OCI_INDEX } from '../oci/media-type.ts';
-import { discard, readBounded } from './body.ts';
-import { connectionFailure, single } from './failure.ts';
+import {
+  MOST_REFERRERS,
+  parseReferrers,
+  referrersIndex,
+  type Referrer,
+  type ReferrersIndex,
+} from '../oci/referrers.ts';
+import { discard } from './body.ts';
+import { single } from './failure.ts';
 import { readManifest, resolveTag } from './manifests.ts';
+import { nextQuery, pagesOf, readPage, refusedList, type Page, type PagedList } from './pages.ts';
 import type { Session } from './session.ts';
-import { shown, type Caller } from './transport.ts';
+import type { Answer, Caller } from './transport.ts';
 
-const OP = 'read referrers';
+const OP = 'list referrers';
+/** As many as can be asked for before a client gives up. */
+const MAX_PAGES = 100;
+const FIRST_PAGE = '';
+
+/** The list of one manifest at one registry. */
+interface Asked {
+  readonly session: Session;
+  readonly path: string;
+  readonly subject: Digest;
+  readonly list: PagedList;
+}
 
 /**
- * What refers to the manifest, as an image index: by the referrers API, or where the registry has none by the tag schema.
+ * What refers to the manifest, all pages of it: by the referrers API, or where the registry has none by the tag schema. Empty where nothing does.
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
  *
- * Undefined where nothing does. One page: registries that split the list into pages give the rest to whoever asks them.
+ * @throws UpstreamRefusedError where the list has no end, or is not whole: a signature that is left out must not look like one that was never made.
  */
-export async function readReferrers(
+export async function listReferrers(
   session: Session,
   path: string,
-  digest: Digest,
+  subject: Digest,
   caller: Caller,
-): Promise<Uint8Array | undefined> {
+): Promise<ReferrersIndex> {
+  const list: PagedList = {
+    op: OP,
+    name: `the list of what refers to ${subject} in ${path}`,
+    advice: 'nothing of it is served, because half of it could pass for all',
+    mostPages: MAX_PAGES,
+  };
+  const asked = { session, path, subject, list };
+  const mostBytes = session.limits.manifestBytes;
+  const found: Referrer[] = [];
+  let bytes = 0;
+  for await (const page of pagesOf(list, FIRST_PAGE, (query) => askForPage(asked, query, mostBytes - bytes, caller))) {
+    const content = page ?? (await readByTagSchema(asked, caller));
+    if (content === undefined) break;
+    bytes += content.byteLength;
+    found.push(...parseReferrers(content));
+    if (found.length > MOST_REFERRERS) throw refusedList(list, `has more than ${MOST_REFERRERS} entries`);
+  }
+  return referrersIndex(found);
+}
+
+/** One page; undefined in place of the first where the registry has no such API. */
+async function askForPage(
+  { session, path, subject, list }: Asked,
+  search: string,
+  mostBytes: number,
+  caller: Caller,
+): Promise<Page<Uint8Array | undefined>> {
+  const isFirst = search === FIRST_PAGE;
   const request = {
     op: OP,
     kind: 'referrers',
     method: 'GET',
     path,
-    reference: digest,
+    reference: subject,
+    search,
     headers: { accept: OCI_INDEX },
-    accepts: [200, 400, 404, 405],
+    accepts: isFirst ? [200, 400, 404, 405] : [200],
     follow: true,
   } as const;
-  const listed = await session.ask(request, caller, async (answer) => {
-    const type = single(answer.headers['content-type'])?.split(';')[0]?.trim().toLowerCase();
-    if (answer.status !== 200 || type !== OCI_INDEX) {
+  return await session.ask(request, caller, async (answer) => {
+    if (!isReferrersAnswer(answer)) {
       await discard(answer.body);
-      return undefined;
+      if (isFirst) return { content: undefined, next: undefined };
+      throw refusedList(list, 'goes on with a page that is no image index');
     }
-    const { bytes, truncated } = await readBounded(answer.body, session.limits.manifestBytes).catch(
-      (error: unknown) => {
-        caller.signal.throwIfAborted();
-        throw connectionFailure(OP, shown(answer.url), error);
-      },
-    );
-    if (!truncated) return bytes;
-    throw new UpstreamRefusedError(
-      OP,
-      `the referrers of ${digest} in ${path} are more than ${session.limits.manifestBytes} bytes ("manifestBytes" of "limits")`,
-    );
+    try {
+      // We asked for all of it.
+      if ((single(answer.headers['oci-filters-applied']) ?? '') !== '') throw refusedList(list, 'came filtered');
+      const next = nextQuery(list, answer);
+      if (next === '') throw refusedList(list, 'names a next page that cannot be asked for');
+      const { bytes, truncated } = await readPage(list, answer, mostBytes, caller.signal);
+      if (!truncated) return { content: bytes, next };
+      throw refusedList(list, `has more than ${session.limits.manifestBytes} bytes ("manifestBytes" of "limits")`);
+    } finally {
+      answer.body.destroy();
+    }
   });
-  return listed ?? (await readByTagSchema(session, path, digest, caller));
 }
 
-/** `sha256-<hex>`: an index that clients of registries without the API keep. */
-async function readByTagSchema(
-  session: Session,
-  path: string,
-  digest: Digest,
-  caller: Caller,
-): Promise<Uint8Array | undefined> {
+function isReferrersAnswer({ status, headers }: Answer): boolean {
+  const type = single(headers['content-type'])?.split(';')[0]?.trim().toLowerCase();
+  return status === 200 && type === OCI_INDEX;
+}
+
+/** `sha256-<hex>`: an index that clients of registries without the API keep. Undefined where there is none. */
+async function readByTagSchema({ session, path, subject }: Asked, caller: Caller): Promise<Uint8Array | undefined> {
   try {
-    const { digest: index, manifest } = await resolveTag(session, path, `sha256-${hexOf(digest)}`, caller);
-    return (manifest ?? (await readManifest(session, path, index, caller))).bytes;
+    const { digest, manifest } = await resolveTag(session, path, `sha256-${hexOf(subject)}`, caller);
+    return (manifest ?? (await readManifest(session, path, digest, caller))).bytes;
   } catch (error) {
     if (error instanceof ManifestUnknownError) return undefined;
     throw error;

@@ -1,5 +1,6 @@
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { ReferrersIndex } from '../oci/referrers.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 
@@ -63,12 +64,12 @@ export interface Upstream {
   listTags(signal: AbortSignal): Promise<readonly string[]>;
 
   /**
-   * What refers to a manifest of the repository: an image index, as the registry gave it, unverified because nobody named its digest. Undefined where nothing does.
-   * The endpoint alone is asked: a mirror may know only what it was asked for.
+   * What refers to a manifest of the repository, all pages of it; empty where nothing does. Unverified, because nobody named the list's digest. The endpoint
+   * alone is asked: a mirror may know only what it was asked for. Bounded in pages, number, and bytes (`limits.manifestBytes`).
    *
-   * @throws as {@link resolve}; UpstreamRefusedError where it is too long.
+   * @throws InvalidManifestError where it is no list; UpstreamRefusedError where it is too long or not whole; as {@link resolve} else.
    */
-  readReferrers(digest: Digest, signal: AbortSignal): Promise<Uint8Array | undefined>;
+  listReferrers(subject: Digest, signal: AbortSignal): Promise<ReferrersIndex>;
 
   /**
    * The manifest or index by digest. The hash of the body decides, never a header; bounded by `limits.manifestBytes`.

@@ -2,7 +2,7 @@ import { ContentLostError } from '../errors/cache-error.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Digest } from '../oci/digest.ts';
-import { parseReferrers, type ReferrersIndex } from '../oci/referrers.ts';
+import { parseReferrers, referrersIndex, type ReferrersIndex } from '../oci/referrers.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf } from './freshness.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -49,12 +49,12 @@ interface Known {
 }
 
 async function findKnown(state: Serving, { signal }: ServeCall, reference: Reference): Promise<Known | undefined> {
-  const { catalog, limits } = state.deps;
+  const { catalog } = state.deps;
   const pointer = await catalog.findPointer(reference, { consistent: true, signal });
   if (pointer?.resolved === undefined || pointer.checkedMs === undefined) return undefined;
   const { link } = await catalog.findContent(reference.repository, pointer.resolved, { consistent: true, signal });
   const bytes = link && (await readBytes(state, link, signal));
-  return bytes && { index: parseReferrers(bytes, limits), checkedMs: pointer.checkedMs };
+  return bytes && { index: referrersIndex(parseReferrers(bytes)), checkedMs: pointer.checkedMs };
 }
 
 async function refreshed(

@@ -3,7 +3,6 @@ import type { Fence } from '../lock/lease.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';
 import { isIndexType, isManifestType, OCI_INDEX } from '../oci/media-type.ts';
-import { NO_REFERRERS, parseReferrers } from '../oci/referrers.ts';
 import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -109,8 +108,7 @@ async function landReferrers(
 ): Promise<void> {
   const { repository, domain } = upstream;
   const checkedMs = Date.now();
-  const received = await upstream.readReferrers(subject, signal);
-  const index = received === undefined ? NO_REFERRERS : parseReferrers(received, deps.limits);
+  const index = await upstream.listReferrers(subject, signal);
   const bytes = Buffer.from(JSON.stringify(index));
   const descriptor = { mediaType: OCI_INDEX, digest: digestOf(bytes), size: bytes.byteLength };
   const stored = await deps.store.put(descriptor, bytes, domain, signal);

@@ -4,9 +4,11 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { authorise, issueToken, TokenBook, type UpstreamAuth } from './auth.ts';
 import { sendAnswer, type Action, type Answer } from './answer.ts';
+import { blobAnswer, referrersAnswer, tagsAnswer } from './content.ts';
 
 export type { UpstreamAuth } from './auth.ts';
 export type { Action, Answer } from './answer.ts';
+export { blobAnswer } from './content.ts';
 
 /** What a request is for; `other` is whatever the distribution API does not know (the target of a redirect, for example). */
 export type RequestKind = 'ping' | 'token' | 'manifest' | 'blob' | 'tags' | 'referrers' | 'other';
@@ -73,6 +75,8 @@ export interface TestUpstream extends AsyncDisposable {
   /** Stores a blob under its digest, or under `digest` if given. Returns the digest. */
   putBlob(repository: string, bytes: Uint8Array, digest?: string): string;
   deleteBlob(repository: string, digest: string): void;
+  /** What refers to a manifest, by the referrers API, which the upstream has for no other manifest; at most `pageSize` with each answer. */
+  putReferrers(repository: string, subject: string, referrers: readonly object[], pageSize?: number): void;
   /** Adds a fault; the returned function takes it away. */
   fault(fault: Fault): () => void;
   clearFaults(): void;
@@ -118,6 +122,8 @@ interface RepositoryContent {
   /** By tag and by digest. */
   readonly manifests: Map<string, { bytes: Uint8Array; mediaType: string }>;
   readonly blobs: Map<string, Uint8Array>;
+  /** By the manifest that is referred to. */
+  readonly referrers: Map<string, { readonly pages: readonly (readonly object[])[] }>;
 }
 
 /** Starts an upstream on 127.0.0.1, on a free port. */
@@ -154,7 +160,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Test
   origin = `${options.tls === undefined ? 'http' : 'https'}://${host}`;
 
   const repositoryOf = (name: string): RepositoryContent => {
-    const known = content.get(name) ?? { manifests: new Map(), blobs: new Map() };
+    const known = content.get(name) ?? { manifests: new Map(), blobs: new Map(), referrers: new Map() };
     content.set(name, known);
     return known;
   };
@@ -189,6 +195,12 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Test
       return digest;
     },
     deleteBlob: (repository, digest) => void repositoryOf(repository).blobs.delete(digest),
+    putReferrers: (repository, subject, referrers, pageSize = Infinity) => {
+      const size = Math.min(pageSize, Math.max(referrers.length, 1));
+      const count = Math.max(Math.ceil(referrers.length / size), 1);
+      const pages = Array.from({ length: count }, (_, page) => referrers.slice(page * size, (page + 1) * size));
+      repositoryOf(repository).referrers.set(subject, { pages });
+    },
     fault: (fault) => {
       faults.push(fault);
       return () => {
@@ -271,42 +283,9 @@ function answerTo(
     if (repository === undefined) return errorAnswer(404, 'NAME_UNKNOWN', 'repository name not known to registry');
     return tagsAnswer(request, [...repository.manifests.keys()]);
   }
+  const referrers = request.kind === 'referrers' ? repository?.referrers.get(request.reference ?? '') : undefined;
+  if (referrers !== undefined) return referrersAnswer(request, referrers.pages);
   const blob = request.kind === 'blob' ? repository?.blobs.get(request.reference ?? '') : undefined;
   if (blob === undefined) return errorAnswer(404, 'BLOB_UNKNOWN', 'blob unknown to registry');
   return blobAnswer(blob, request, options.ranges !== false);
-}
-
-/** A page of the tags, in the order of their names, as `n` and `last` ask for. */
-function tagsAnswer(request: UpstreamRequest, references: readonly string[]): Answer {
-  const all = references.filter((reference) => !reference.includes(':')).sort();
-  const last = request.query.get('last');
-  const rest = last === null ? all : all.filter((tag) => tag > last);
-  const tags = rest.slice(0, Number(request.query.get('n') ?? rest.length));
-  const more = tags.length > 0 && tags.length < rest.length;
-  const next = new URLSearchParams({ n: String(tags.length), last: tags.at(-1) ?? '' });
-  return {
-    status: 200,
-    headers: {
-      'content-type': 'application/json',
-      ...(more ? { link: `<${request.path}?${next.toString()}>; rel="next"` } : {}),
-    },
-    body: Buffer.from(JSON.stringify({ name: request.repository, tags })),
-  };
-}
-
-/** A blob, or the part of it that `Range` asks for. Also serves as the content behind a redirect. */
-export function blobAnswer(blob: Uint8Array, request: UpstreamRequest, ranges = true): Answer {
-  const headers = { 'content-type': 'application/octet-stream', ...(ranges ? { 'accept-ranges': 'bytes' } : {}) };
-  const range = ranges ? /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') : null;
-  if (range === null) return { status: 200, headers, body: blob };
-  const start = Number(range[1]);
-  const end = range[2] === '' ? blob.byteLength - 1 : Math.min(Number(range[2]), blob.byteLength - 1);
-  if (start > end) {
-    return { status: 416, headers: { 'content-range': `bytes */${blob.byteLength}` }, body: new Uint8Array() };
-  }
-  return {
-    status: 206,
-    headers: { ...headers, 'content-range': `bytes ${start}-${end}/${blob.byteLength}` },
-    body: blob.subarray(start, end + 1),
-  };
 }
