@@ -12,6 +12,7 @@ import { openReferrers } from '../../serve/referrers.ts';
 import { startDeadline } from '../../clock/deadline.ts';
 import { statusOf } from '../problem.ts';
 import { MAX_HOPS, type Hops } from './hops.ts';
+import { referrersAnswer } from './referrers-answer.ts';
 import type { RegistryAnswer, RegistryDoor, RegistryRequest } from './registry-door.ts';
 import { errorAnswer, registryError } from './registry-errors.ts';
 import { registryRoute, unknownName, type KnownRegistries, type RegistryRoute } from './registry-route.ts';
@@ -119,8 +120,11 @@ async function answerRoute(
         : await blobAnswer(api, request, query, route.repository, route.digest, call);
     case 'tags':
       return await tagsAnswer(api, request, query, route.repository, call);
-    case 'referrers':
-      return await referrersAnswer(api, query, route.repository, route.digest, call);
+    case 'referrers': {
+      const artifactType = query.get('artifactType') ?? undefined;
+      const served = await openReferrers(api.serving, call, route.repository, route.digest, artifactType);
+      return referrersAnswer({ request, limits }, query, served);
+    }
   }
 }
 
@@ -238,25 +242,5 @@ async function tagsAnswer(
       ...(page.next === undefined ? {} : { link: `<${request.path}?${following.toString()}>; rel="next"` }),
     },
     body: Buffer.from(JSON.stringify({ name, tags: page.tags })),
-  };
-}
-
-async function referrersAnswer(
-  { serving }: RegistryApi,
-  query: URLSearchParams,
-  repository: Repository,
-  digest: Digest,
-  call: ServeCall,
-): Promise<RegistryAnswer> {
-  const wanted = query.get('artifactType') ?? undefined;
-  const { index, warning } = await openReferrers(serving, call, repository, digest, wanted);
-  return {
-    status: 200,
-    headers: {
-      'content-type': index.mediaType,
-      ...(wanted === undefined ? {} : { 'oci-filters-applied': 'artifactType' }),
-      ...(warning === undefined ? {} : { warning }),
-    },
-    body: Buffer.from(JSON.stringify(index)),
   };
 }

@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { hops } from '../../../lib/http/registry/hops.ts';
-import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
-import { serving } from '../../../lib/serve/serving.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
-import { processWaitingRoom } from '../../../lib/serve/waiting-room.ts';
 import { multiArchImage, noiseImage, type Image } from '../../support/images.ts';
-import { forever } from '../../support/table-under-test.ts';
+import { doorOf } from './door-under-test.ts';
 import { refusalOf, startServeBench, type ServeBench } from './serve-bench.ts';
 
 const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
@@ -173,43 +168,17 @@ test('one name in three ways: as a prefix, by "ns", and without either of Docker
 });
 
 test('a manifest that is too large for its door goes by S3, with its type; HEAD does not', async () => {
-  const { config, records, presigner, pull } = bench.services;
-  const api: RegistryApi = {
-    serving: serving({
-      ...pull,
-      landing: upstreamLanding(pull),
-      waitingRoom: processWaitingRoom(1),
-      settings: config.serve,
-      fills: bench.fills,
-      records,
-      presigner,
-    }),
-    doorkeeper: { challenge: undefined, admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }) },
-    registries: config.registries,
-    hops: hops({ key: () => Promise.resolve(Buffer.alloc(32)) }),
-  };
-  const ask = (method: string) =>
-    answerRegistry(
-      api,
-      {
-        request: { method, path: `${app}/manifests/v1`, query: '', header: () => undefined },
-        limits: { bodyBytes: image.root.size - 1 },
-      },
-      { signal: forever, logger: quiet, metrics: { add: () => undefined } },
-    );
-  const { status, headers, body } = await ask('GET');
+  const door = doorOf(bench, { bodyBytes: image.root.size - 1 });
+  const { status, headers, body } = await door('GET', `${app}/manifests/v1`);
   assert.deepEqual([status, headers['cache-control'], body], [307, 'no-store', undefined]);
   assert.equal(headers['docker-content-digest'], image.root.digest);
   const told = await bench.get(headers.location!);
   assert.equal(told.headers['content-type'], OCI_INDEX);
   assert.deepEqual(told.body, bytesOf(image, image.root.digest));
-  const head = await ask('HEAD');
+  const head = await door('HEAD', `${app}/manifests/v1`);
   assert.deepEqual([head.status, head.headers.location], [200, undefined]);
   assert.equal(head.headers['content-length'], String(image.root.size));
 });
-
-const nothing = (): undefined => undefined;
-const quiet = { debug: nothing, info: nothing, warn: nothing, error: nothing, keep: nothing };
 
 function noiseManifest() {
   const tool = noiseImage({ name: 'tool' });

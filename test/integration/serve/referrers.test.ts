@@ -143,6 +143,24 @@ describe('referrers', { concurrency: false }, () => {
     }
   });
 
+  test('all pages of the registry are one list', async () => {
+    const many = noiseImage({ name: 'many' });
+    const base = await bench.warm(many, 'team/many');
+    const names = Array.from({ length: 25 }, (_, i) => `many ${i}`);
+    const referrers = names.map((name) => referrer(name, COSIGN));
+    bench.upstream.putReferrers('team/many', many.root.digest, referrers, 10);
+    assert.deepEqual(digestsIn(await bench.get(`${base}/referrers/${many.root.digest}`)), sorted(...names));
+    assert.deepEqual(asked(), ['GET referrers', 'GET referrers', 'GET referrers']);
+    // One that goes on without an end is no list.
+    const { upstream } = bench;
+    let page = 0;
+    const endless = shaOf('endless');
+    upstream.putReferrers('team/many', endless, referrers);
+    upstream.fault(when({ reference: endless }, () => ({ headers: { link: `<?page=${++page}>; rel="next"` } })));
+    const told = await bench.get(`${base}/referrers/${endless}`);
+    assert.deepEqual([told.status, errorOf(told).code], [502, 'UNKNOWN']);
+  });
+
   test('what refers is pulled like any other manifest', async () => {
     const signature = noiseImage({ name: 'signature', layerBytes: [100] });
     const base = bench.offer(signature, 'team/app', 'sig');

@@ -1,0 +1,52 @@
+import { hops } from '../../../lib/http/registry/hops.ts';
+import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
+import type { RegistryAnswer } from '../../../lib/http/registry/registry-door.ts';
+import type { Landing } from '../../../lib/serve/landing.ts';
+import type { ServeCall } from '../../../lib/serve/serve-deps.ts';
+import { serving } from '../../../lib/serve/serving.ts';
+import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
+import { processWaitingRoom } from '../../../lib/serve/waiting-room.ts';
+import { forever } from '../../support/table-under-test.ts';
+import type { ServeBench } from './serve-bench.ts';
+
+export interface DoorOptions {
+  /** What the door carries. */
+  readonly bodyBytes?: number;
+  /** Who asks the registries; without it this process. */
+  readonly landing?: Landing;
+}
+
+/** One more process that serves, behind a door of a test's own: a request, whose path may have a query, and its answer. */
+export function doorOf(
+  { services: { config, records, presigner, pull }, fills }: ServeBench,
+  { bodyBytes = Infinity, landing = upstreamLanding(pull) }: DoorOptions,
+): (method: string, path: string) => Promise<RegistryAnswer> {
+  const api: RegistryApi = {
+    serving: serving({
+      ...pull,
+      landing,
+      waitingRoom: processWaitingRoom(1),
+      settings: config.serve,
+      fills,
+      records,
+      presigner,
+    }),
+    doorkeeper: { challenge: undefined, admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }) },
+    registries: config.registries,
+    hops: hops({ key: () => Promise.resolve(Buffer.alloc(32)) }),
+  };
+  return (method, target) => {
+    const [path = '', query = ''] = target.split('?');
+    const request = { method, path, query, header: () => undefined };
+    return answerRegistry(api, { request, limits: { bodyBytes } }, quietCall);
+  };
+}
+
+const nothing = (): undefined => undefined;
+
+/** A call that nobody ends, and that tells nobody. */
+export const quietCall: ServeCall = {
+  signal: forever,
+  logger: { debug: nothing, info: nothing, warn: nothing, error: nothing, keep: nothing },
+  metrics: { add: nothing },
+};
