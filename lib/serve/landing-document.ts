@@ -26,8 +26,7 @@ import type { ServeCall } from './serve-deps.ts';
 /** What the functions say to each other. */
 export type LandingQuestion =
   | { readonly ask: 'resolve'; readonly repository: string; readonly tag: string; readonly lock: Fence }
-  | { readonly ask: 'land' | 'confirm'; readonly repository: string; readonly digest: Digest }
-  | { readonly ask: 'landReferrers'; readonly repository: string; readonly digest: Digest; readonly lock: Fence };
+  | { readonly ask: 'land' | 'landReferrers' | 'confirm'; readonly repository: string; readonly digest: Digest };
 
 const OP = 'ask registry';
 
@@ -60,8 +59,7 @@ export async function answerLanding(
 
 type Question =
   | { readonly ask: 'resolve'; readonly repository: Repository; readonly tag: string; readonly lock: Fence }
-  | { readonly ask: 'land' | 'confirm'; readonly repository: Repository; readonly digest: Digest }
-  | { readonly ask: 'landReferrers'; readonly repository: Repository; readonly digest: Digest; readonly lock: Fence };
+  | { readonly ask: 'land' | 'landReferrers' | 'confirm'; readonly repository: Repository; readonly digest: Digest };
 
 async function answerTo(landing: Landing, question: Question, call: ServeCall): Promise<unknown> {
   const { ask, repository } = question;
@@ -75,9 +73,10 @@ async function answerTo(landing: Landing, question: Question, call: ServeCall): 
       return { landed: (await landing.land(call, repository, question.digest)).descriptor };
     case 'confirm':
       return { confirmed: await landing.confirm(call, repository, question.digest) };
-    case 'landReferrers':
-      await landing.landReferrers(call, repository, question.digest, question.lock);
-      return {};
+    case 'landReferrers': {
+      const { checkedMs, list } = await landing.landReferrers(call, repository, question.digest);
+      return { checkedMs, ...(list === undefined ? {} : { landed: list.descriptor }) };
+    }
   }
 }
 
@@ -89,9 +88,7 @@ function questionFrom(document: unknown): Question {
     if (ask === 'resolve') {
       return { ask, repository, tag: parseTag(value.get('tag').text()), lock: fenceFrom(value.get('lock')) };
     }
-    const digest = value.get('digest').digest();
-    if (ask === 'landReferrers') return { ask, repository, digest, lock: fenceFrom(value.get('lock')) };
-    return { ask, repository, digest };
+    return { ask, repository, digest: value.get('digest').digest() };
   } catch (error) {
     if (!(error instanceof JsonShapeError || error instanceof CacheError)) throw error;
     throw new InvalidRequestError(
@@ -149,12 +146,14 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
       ask(call, { ask: 'land', repository: formatRepository(repository), digest }, (answer) => ({
         descriptor: descriptorFrom(answer.get('landed')),
       })),
-    landReferrers: (call, repository, digest, lock) =>
-      ask(
-        call,
-        { ask: 'landReferrers', repository: formatRepository(repository), digest, lock: fenceDocument(lock) },
-        () => undefined,
-      ),
+    landReferrers: (call, repository, digest) =>
+      ask(call, { ask: 'landReferrers', repository: formatRepository(repository), digest }, (answer) => {
+        const landed = answer.get('landed');
+        return {
+          checkedMs: answer.get('checkedMs').count(),
+          ...(landed.isAbsent ? {} : { list: { descriptor: descriptorFrom(landed) } }),
+        };
+      }),
     confirm: (call, repository, digest) =>
       ask(call, { ask: 'confirm', repository: formatRepository(repository), digest }, (answer) =>
         answer.get('confirmed').flag(),

@@ -18,6 +18,14 @@ export interface Meaning {
   readonly checkedMs: number;
 }
 
+/** What a registry says that refers to a manifest. */
+export interface LandedReferrers {
+  /** When it was asked, epoch milliseconds. */
+  readonly checkedMs: number;
+  /** An image index of them; absent where there is none. */
+  readonly list?: Landed;
+}
+
 /**
  * What serving asks of registries, and lands of their answers. In this process ({@link upstreamLanding}), or in a function that holds the credentials and may
  * write the bucket (`lambdaLanding`): the one that the internet reaches holds and may neither.
@@ -34,8 +42,8 @@ export interface Landing {
   resolve(call: ServeCall, reference: Reference, lock: Fence): Promise<Meaning & { readonly landed?: Landed }>;
   /** Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
   land(call: ServeCall, repository: Repository, digest: Digest): Promise<Landed>;
-  /** Asks what refers to the manifest, and records it, also where nothing does, under `lock`. @throws LeaseLostError */
-  landReferrers(call: ServeCall, repository: Repository, subject: Digest, lock: Fence): Promise<void>;
+  /** Asks what refers to the manifest, and lands the list: nothing leads to it yet. Where nothing refers to the manifest, nothing is written. */
+  landReferrers(call: ServeCall, repository: Repository, subject: Digest): Promise<LandedReferrers>;
   /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
   confirm(call: ServeCall, repository: Repository, digest: Digest): Promise<boolean>;
 }

@@ -1,12 +1,14 @@
-import { ContentLostError } from '../errors/cache-error.ts';
+import { BusyError, ContentLostError } from '../errors/cache-error.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { acquire } from '../lock/acquire.ts';
-import type { Digest } from '../oci/digest.ts';
-import { parseReferrers, referrersIndex, type ReferrersIndex } from '../oci/referrers.ts';
+import type { Fence, Lease } from '../lock/lease.ts';
+import { digestOf, type Digest } from '../oci/digest.ts';
+import { NO_REFERRERS, parseReferrers, referrersIndex, type ReferrersIndex } from '../oci/referrers.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf } from './freshness.ts';
+import type { LandedReferrers } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
-import type { Serving } from './serving.ts';
+import { contentKey, type Serving } from './serving.ts';
 import { readBytes } from './stored-manifest.ts';
 
 export interface ServedReferrers {
@@ -14,33 +16,57 @@ export interface ServedReferrers {
   readonly warning?: string;
 }
 
-/** No tag is called so: what refers to a manifest has a row beside the tags of its repository. */
-export const referrersOf = (repository: Repository, subject: Digest): Reference => ({
-  repository,
-  tag: `referrers:${subject}`,
-});
+/** What a row means where nothing refers to a manifest: no content is stored for it. */
+const NONE = digestOf(Buffer.from(JSON.stringify(NO_REFERRERS)));
+
+/** A manifest, and where the list of what refers to it is known. */
+interface Subject {
+  readonly repository: Repository;
+  readonly digest: Digest;
+  /** No tag is called so: the list has a row beside the tags of its repository. */
+  readonly reference: Reference;
+}
 
 /**
  * What refers to a manifest: by what the cache knows, where that is fresh enough (`referrersTtl`: a signature may come later than its image), else by the
- * registry. What it names is pulled like any other manifest.
+ * registry. What it names is pulled like any other manifest. Nothing is written about a manifest that nobody pulled here and that nothing refers to.
  *
  * @param artifactType leaves only referrers of this type.
- * @throws CacheError where the registry could not say, and nothing is known.
+ * @throws CacheError where the registry could not say, and nothing is known; BusyError where too many ask about manifests that nobody pulled here.
  */
 export async function openReferrers(
   state: Serving,
   call: ServeCall,
   repository: Repository,
-  subject: Digest,
+  digest: Digest,
   artifactType: string | undefined,
 ): Promise<ServedReferrers> {
-  const reference = referrersOf(repository, subject);
-  const known = await findKnown(state, call, reference);
-  const isFresh = known !== undefined && Date.now() - known.checkedMs < state.deps.settings.referrersTtlMs;
-  const served = isFresh ? { index: known.index } : await refreshed(state, call, reference, subject, known);
+  const subject = { repository, digest, reference: { repository, tag: `referrers:${digest}` } };
+  const served = await openAll(state, call, subject);
   if (artifactType === undefined) return served;
   const manifests = served.index.manifests.filter((one) => one.artifactType === artifactType);
   return { ...served, index: { ...served.index, manifests } };
+}
+
+async function openAll(state: Serving, call: ServeCall, subject: Subject): Promise<ServedReferrers> {
+  const { reference } = subject;
+  if ((state.unreferred.get(keyOf(subject)) ?? 0) > Date.now()) return { index: NO_REFERRERS };
+  const known = await findKnown(state, call, reference);
+  if (known !== undefined && isFresh(state, known)) return { index: known.index };
+  try {
+    const index = await state.share(`referrers ${formatReference(reference)}`, call.signal, (signal) =>
+      known === undefined
+        ? askFirst(state, { ...call, signal }, subject)
+        : askAgain(state, { ...call, signal }, subject),
+    );
+    return { index };
+  } catch (error) {
+    if (known === undefined) throw error;
+    const pointer = { resolved: subject.digest, checkedMs: known.checkedMs, generation: 0 };
+    const stale = staleOf(pointer, state.freshness(reference), error, Date.now());
+    if (stale === undefined) throw error;
+    return { index: known.index, warning: stale.warning };
+  }
 }
 
 interface Known {
@@ -48,54 +74,83 @@ interface Known {
   readonly checkedMs: number;
 }
 
+const keyOf = ({ repository, digest }: Subject): string => contentKey(repository, digest);
+
+const isFresh = ({ deps }: Serving, { checkedMs }: Known): boolean =>
+  Date.now() - checkedMs < deps.settings.referrersTtlMs;
+
 async function findKnown(state: Serving, { signal }: ServeCall, reference: Reference): Promise<Known | undefined> {
   const { catalog } = state.deps;
   const pointer = await catalog.findPointer(reference, { consistent: true, signal });
   if (pointer?.resolved === undefined || pointer.checkedMs === undefined) return undefined;
+  if (pointer.resolved === NONE) return { index: NO_REFERRERS, checkedMs: pointer.checkedMs };
   const { link } = await catalog.findContent(reference.repository, pointer.resolved, { consistent: true, signal });
   const bytes = link && (await readBytes(state, link, signal));
   return bytes && { index: referrersIndex(parseReferrers(bytes)), checkedMs: pointer.checkedMs };
 }
 
-async function refreshed(
-  state: Serving,
-  call: ServeCall,
-  reference: Reference,
-  subject: Digest,
-  before: Known | undefined,
-): Promise<ServedReferrers> {
-  try {
-    const key = `referrers ${formatReference(reference)}`;
-    return {
-      index: await state.share(key, call.signal, (signal) => refresh(state, { ...call, signal }, reference, subject)),
-    };
-  } catch (error) {
-    if (before === undefined) throw error;
-    const pointer = { resolved: subject, checkedMs: before.checkedMs, generation: 0 };
-    const stale = staleOf(pointer, state.freshness(reference), error, Date.now());
-    if (stale === undefined) throw error;
-    return { index: before.index, warning: stale.warning };
+/** Of a manifest that nobody pulled here anybody can ask: without the lock, so that no row stays where there is nothing to record. */
+async function askFirst(state: Serving, call: ServeCall, subject: Subject): Promise<ReferrersIndex> {
+  const { catalog, settings, leases } = state.deps;
+  const { repository, digest, reference } = subject;
+  const { link } = await catalog.findContent(repository, digest, { consistent: true, signal: call.signal });
+  if (link !== undefined) return await askAgain(state, call, subject);
+  const askedMs = Date.now();
+  const said = await askStrangely(state, call, subject);
+  if (said.list === undefined) {
+    state.unreferred.set(keyOf(subject), askedMs + settings.referrersTtlMs);
+    return NO_REFERRERS;
   }
+  await using lock = await acquire(leases, pullLeaseName(reference), call.signal);
+  const locked = underLock(call, lock);
+  const now = await findKnown(state, locked, reference);
+  if (now !== undefined && now.checkedMs >= said.checkedMs) return now.index;
+  return await record(state, locked, reference, said, lock);
+}
+
+async function askStrangely(state: Serving, call: ServeCall, subject: Subject): Promise<LandedReferrers> {
+  const { strangeQuestions: seats } = state;
+  using seat = seats.take();
+  if (seat !== undefined) return await askRegistry(state, call, subject);
+  throw new BusyError(
+    'list referrers',
+    `registries are asked about ${seats.most} manifests already that nobody pulled here; ask again in a moment`,
+  );
 }
 
 /** Once for all who ask, in whichever process. */
-async function refresh(
+async function askAgain(state: Serving, call: ServeCall, subject: Subject): Promise<ReferrersIndex> {
+  const { reference } = subject;
+  await using lock = await acquire(state.deps.leases, pullLeaseName(reference), call.signal);
+  const locked = underLock(call, lock);
+  const now = await findKnown(state, locked, reference);
+  if (now !== undefined && isFresh(state, now)) return now.index;
+  return await record(state, locked, reference, await askRegistry(state, locked, subject), lock);
+}
+
+const underLock = (call: ServeCall, lock: Lease): ServeCall => ({
+  ...call,
+  signal: AbortSignal.any([call.signal, lock.signal]),
+});
+
+const askRegistry = (state: Serving, call: ServeCall, { repository, digest }: Subject): Promise<LandedReferrers> =>
+  state.ask(repository, (landing) => landing.landReferrers(call, repository, digest));
+
+async function record(
   state: Serving,
-  call: ServeCall,
+  { signal }: ServeCall,
   reference: Reference,
-  subject: Digest,
+  { list, checkedMs }: LandedReferrers,
+  lock: Fence,
 ): Promise<ReferrersIndex> {
-  const { repository } = reference;
-  const { deps } = state;
-  await using lock = await acquire(deps.leases, pullLeaseName(reference), call.signal);
-  const signal = AbortSignal.any([call.signal, lock.signal]);
-  const now = await findKnown(state, { ...call, signal }, reference);
-  if (now !== undefined && Date.now() - now.checkedMs < deps.settings.referrersTtlMs) return now.index;
-  await state.ask(repository, (landing) => landing.landReferrers({ ...call, signal }, repository, subject, lock));
-  const landed = await findKnown(state, { ...call, signal }, reference);
-  if (landed !== undefined) return landed.index;
+  const means = list?.descriptor.digest ?? NONE;
+  await state.deps.catalog.recordResolution(reference, means, checkedMs, lock, signal);
+  if (list === undefined) return NO_REFERRERS;
+  state.remember(list);
+  const bytes = list.bytes ?? (await readBytes(state, list.descriptor, signal));
+  if (bytes !== undefined) return referrersIndex(parseReferrers(bytes));
   throw new ContentLostError(
-    'read referrers',
-    `what refers to ${subject} landed and is gone again; ask again in a moment`,
+    'list referrers',
+    `${formatReference(reference)}: the list landed and is gone again; ask again in a moment`,
   );
 }

@@ -6,6 +6,7 @@ import { SharedWork } from '../registry/shared-work.ts';
 import { boundedMap, type BoundedMap } from './bounded-map.ts';
 import { freshnessOf } from './freshness.ts';
 import type { Landed, Landing } from './landing.ts';
+import { processSeats, type Seats } from './seats.ts';
 import type { ServeDeps } from './serve-deps.ts';
 import type { Freshness } from './settings.ts';
 
@@ -13,6 +14,9 @@ import type { Freshness } from './settings.ts';
 const MANIFEST_BYTES = 64 * 1024 * 1024;
 const MOST_LINKS = 50_000;
 const MOST_RESTS = 1_000;
+const MOST_UNREFERRED = 10_000;
+/** Anybody can make digests up, and each of them is a question to a registry. */
+const MOST_STRANGE_QUESTIONS = 8;
 /** Where a registry that limits us does not say how long it wants to rest. */
 const USUAL_REST_MS = 30_000;
 /** A registry that does not answer is not asked again for every request. */
@@ -26,6 +30,13 @@ export interface Serving {
   readonly manifests: BoundedMap<Uint8Array>;
   /** Links of manifests that have landed, by repository and digest: they are never taken back. */
   readonly links: BoundedMap<Link>;
+  /**
+   * Manifests that nobody pulled here and that nothing refers to, by repository and digest: until when that is believed, epoch milliseconds. No row says it,
+   * because there is no end to the digests that can be made up.
+   */
+  readonly unreferred: BoundedMap<number>;
+  /** For whoever asks a registry about a manifest that nobody pulled here. */
+  readonly strangeQuestions: Seats;
   /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
   readonly share: <T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
   /**
@@ -58,6 +69,8 @@ export function serving(deps: ServeDeps): Serving {
     freshness: freshnessOf(deps.settings.freshness),
     manifests,
     links: boundedMap(MOST_LINKS),
+    unreferred: boundedMap(MOST_UNREFERRED),
+    strangeQuestions: processSeats(MOST_STRANGE_QUESTIONS),
 
     async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
       signal.throwIfAborted();

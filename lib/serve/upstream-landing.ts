@@ -1,5 +1,5 @@
 import type { Use } from '../catalog/catalog.ts';
-import type { Fence } from '../lock/lease.ts';
+import { InvalidManifestError } from '../errors/cache-error.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';
 import { isIndexType, isManifestType, OCI_INDEX } from '../oci/media-type.ts';
@@ -11,8 +11,7 @@ import { resolveRoot } from '../pull/resolve.ts';
 import type { Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
-import type { Landed, Landing } from './landing.ts';
-import { referrersOf } from './referrers.ts';
+import type { Landed, LandedReferrers, Landing } from './landing.ts';
 import { BLOB_TYPE } from './blob.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { isManifest } from './stored-manifest.ts';
@@ -55,8 +54,8 @@ export function upstreamLanding(deps: PullDeps): Landing {
       });
     },
 
-    landReferrers: (call, repository, subject, lock) =>
-      ask(call, repository, (upstream) => landReferrers(deps, upstream, subject, lock, call.signal)),
+    landReferrers: (call, repository, subject) =>
+      ask(call, repository, (upstream) => landReferrers(deps, upstream, subject, call.signal)),
 
     async confirm(call, repository, digest) {
       const { signal } = call;
@@ -103,16 +102,22 @@ async function landReferrers(
   deps: PullDeps,
   upstream: Upstream,
   subject: Digest,
-  lock: Fence,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<LandedReferrers> {
   const { repository, domain } = upstream;
   const checkedMs = Date.now();
   const index = await upstream.listReferrers(subject, signal);
+  if (index.manifests.length === 0) return { checkedMs };
   const bytes = Buffer.from(JSON.stringify(index));
+  if (bytes.byteLength > deps.limits.manifestBytes) {
+    // Whoever reads it is bounded, too.
+    throw new InvalidManifestError(
+      `what refers to ${subject} has ${bytes.byteLength} bytes as we write it, the limit is ${deps.limits.manifestBytes} (limits.manifestBytes in the configuration)`,
+    );
+  }
   const descriptor = { mediaType: OCI_INDEX, digest: digestOf(bytes), size: bytes.byteLength };
   const stored = await deps.store.put(descriptor, bytes, domain, signal);
   await deps.catalog.recordBlob(descriptor, stored, [domain], signal);
   await deps.catalog.linkEarly(repository, descriptor, signal);
-  await deps.catalog.recordResolution(referrersOf(repository, subject), descriptor.digest, checkedMs, lock, signal);
+  return { checkedMs, list: { descriptor, bytes } };
 }

@@ -1,4 +1,5 @@
 import { BusyError } from '../errors/cache-error.ts';
+import { processSeats } from './seats.ts';
 import type { ServeCall } from './serve-deps.ts';
 
 /** Where callers wait for a blob that is on its way: so many, and no more. */
@@ -12,18 +13,17 @@ export interface WaitingRoom {
 }
 
 /** The room of one process. */
-export function processWaitingRoom(seats: number): WaitingRoom {
-  let taken = 0;
+export function processWaitingRoom(most: number): WaitingRoom {
+  const seats = processSeats(most);
   return {
     enter() {
-      if (taken >= seats) return Promise.reject(tooMany(seats));
-      taken += 1;
-      return Promise.resolve({
-        [Symbol.asyncDispose]: () => {
-          taken -= 1;
-          return Promise.resolve();
-        },
-      });
+      const seat = seats.take();
+      if (seat === undefined) return Promise.reject(tooMany(most));
+      const leave = (): Promise<void> => {
+        seat[Symbol.dispose]();
+        return Promise.resolve();
+      };
+      return Promise.resolve({ [Symbol.asyncDispose]: leave });
     },
   };
 }

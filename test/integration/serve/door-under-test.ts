@@ -4,6 +4,7 @@ import type { RegistryAnswer } from '../../../lib/http/registry/registry-door.ts
 import type { Landing } from '../../../lib/serve/landing.ts';
 import type { ServeCall } from '../../../lib/serve/serve-deps.ts';
 import { serving } from '../../../lib/serve/serving.ts';
+import type { ServeSettings } from '../../../lib/serve/settings.ts';
 import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
 import { processWaitingRoom } from '../../../lib/serve/waiting-room.ts';
 import { forever } from '../../support/table-under-test.ts';
@@ -14,19 +15,21 @@ export interface DoorOptions {
   readonly bodyBytes?: number;
   /** Who asks the registries; without it this process. */
   readonly landing?: Landing;
+  /** Of the section `serve`: what is another than the bench's. */
+  readonly serve?: Partial<ServeSettings>;
 }
 
 /** One more process that serves, behind a door of a test's own: a request, whose path may have a query, and its answer. */
 export function doorOf(
   { services: { config, records, presigner, pull }, fills }: ServeBench,
-  { bodyBytes = Infinity, landing = upstreamLanding(pull) }: DoorOptions,
+  { bodyBytes = Infinity, landing = upstreamLanding(pull), serve = {} }: DoorOptions,
 ): (method: string, path: string) => Promise<RegistryAnswer> {
   const api: RegistryApi = {
     serving: serving({
       ...pull,
       landing,
       waitingRoom: processWaitingRoom(1),
-      settings: config.serve,
+      settings: { ...config.serve, ...serve },
       fills,
       records,
       presigner,

@@ -91,6 +91,21 @@ describe('a question and its answer come through as they are', () => {
       [repository, digest],
     ]);
   });
+
+  test('what refers to a manifest: of the list its descriptor, or that there is none', async () => {
+    const asked: unknown[] = [];
+    const list = { descriptor, bytes: Buffer.from('content') };
+    const landing = remote({
+      landReferrers: (_call, ...given) => {
+        asked.push(given);
+        return Promise.resolve({ checkedMs: 12, list });
+      },
+    });
+    assert.deepEqual(await landing.landReferrers(call, repository, digest), { checkedMs: 12, list: { descriptor } });
+    assert.deepEqual(asked, [[repository, digest]]);
+    const none = remote({ landReferrers: () => Promise.resolve({ checkedMs: 0 }) });
+    assert.deepEqual(await none.landReferrers(call, repository, digest), { checkedMs: 0 });
+  });
 });
 
 describe('a failure is what it was', () => {
@@ -149,7 +164,8 @@ describe('documents that are none', () => {
     'a repository that is none': { ask: 'land', repository: 'a.test/../b', digest },
     'no digest': { ask: 'land', repository: 'a.test/b', digest: 'sha256:1' },
     'a tag that is none': { ask: 'resolve', repository: 'a.test/b', tag: '-', lock },
-    'no lock': { ask: 'landReferrers', repository: 'a.test/b', digest },
+    'no lock': { ask: 'resolve', repository: 'a.test/b', tag: 'v1' },
+    'referrers of no digest': { ask: 'landReferrers', repository: 'a.test/b', digest: 'sha256:1' },
     'a lock without holder': { ask: 'resolve', repository: 'a.test/b', tag: 'v1', lock: { ...lock, holder: 1 } },
   })) {
     test(`a question: ${what}`, async () => {
@@ -168,6 +184,7 @@ describe('documents that are none', () => {
     test(`an answer: ${what}`, async () => {
       const landing = remoteLanding(() => Promise.resolve(answer));
       await assert.rejects(landing.land(call, repository, digest), UpstreamUnavailableError);
+      await assert.rejects(landing.landReferrers(call, repository, digest), UpstreamUnavailableError);
     });
   }
 });
