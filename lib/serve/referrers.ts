@@ -50,7 +50,7 @@ export async function openReferrers(
 
 async function openAll(state: Serving, call: ServeCall, subject: Subject): Promise<ServedReferrers> {
   const { reference } = subject;
-  if ((state.unreferred.get(keyOf(subject)) ?? 0) > Date.now()) return { index: NO_REFERRERS };
+  if (isUnreferred(state, subject)) return { index: NO_REFERRERS };
   const known = await findKnown(state, call, reference);
   if (known !== undefined && isFresh(state, known)) return { index: known.index };
   try {
@@ -76,6 +76,9 @@ interface Known {
 
 const keyOf = ({ repository, digest }: Subject): string => contentKey(repository, digest);
 
+const isUnreferred = ({ unreferred }: Serving, subject: Subject): boolean =>
+  (unreferred.get(keyOf(subject)) ?? 0) > Date.now();
+
 const isFresh = ({ deps }: Serving, { checkedMs }: Known): boolean =>
   Date.now() - checkedMs < deps.settings.referrersTtlMs;
 
@@ -93,6 +96,8 @@ async function findKnown(state: Serving, { signal }: ServeCall, reference: Refer
 async function askFirst(state: Serving, call: ServeCall, subject: Subject): Promise<ReferrersIndex> {
   const { catalog, settings, leases } = state.deps;
   const { repository, digest, reference } = subject;
+  // Somebody may have asked between our look and our turn.
+  if (isUnreferred(state, subject)) return NO_REFERRERS;
   const { link } = await catalog.findContent(repository, digest, { consistent: true, signal: call.signal });
   if (link !== undefined) return await askAgain(state, call, subject);
   const askedMs = Date.now();

@@ -21,7 +21,7 @@ export interface DoorOptions {
 
 /** One more process that serves, behind a door of a test's own: a request, whose path may have a query, and its answer. */
 export function doorOf(
-  { services: { config, records, presigner, pull }, fills }: ServeBench,
+  { services: { config, records, presigner, pull }, fills }: Pick<ServeBench, 'services' | 'fills'>,
   { bodyBytes = Infinity, landing = upstreamLanding(pull), serve = {} }: DoorOptions,
 ): (method: string, path: string) => Promise<RegistryAnswer> {
   const api: RegistryApi = {

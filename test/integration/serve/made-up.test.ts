@@ -6,12 +6,15 @@ import type { RegistryAnswer } from '../../../lib/http/registry/registry-door.ts
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { answerLanding, remoteLanding } from '../../../lib/serve/landing-document.ts';
 import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
+import { openCache } from '../../support/cache.ts';
+import { startFaultProxy } from '../../support/http-fault-proxy.ts';
 import { noiseImage } from '../../support/images.ts';
 import { rowsOf } from '../../support/table-rows.ts';
+import { operationsOf } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';
 import { when } from '../../support/upstream/upstream.ts';
 import { doorOf, quietCall, type DoorOptions } from './door-under-test.ts';
-import { startServeBench, type ServeBench } from './serve-bench.ts';
+import { REGISTRY, startServeBench, type ServeBench } from './serve-bench.ts';
 
 const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 /** Questions about manifests that nobody pulled, at the same time. */
@@ -78,6 +81,17 @@ describe('who asks what refers to digests that are made up', { concurrency: fals
     }
   });
 
+  test('costs two reads of the table, and a second time none', async () => {
+    const proxy = await bench.use(startFaultProxy(bench.stack.dynamoEndpoint));
+    const registries = { [REGISTRY]: { endpoint: bench.upstream.origin, credentials: 'none' } };
+    const { services } = await bench.use(openCache(bench.stack, { registries, dynamoEndpoint: proxy.endpoint }));
+    const ask = doorOf({ services, fills: bench.fills }, {});
+    assert.deepEqual(listed(await asking(ask, madeUp('counted'))), []);
+    assert.deepEqual(operationsOf(proxy), ['GetItem', 'BatchGetItem']);
+    assert.deepEqual(listed(await asking(ask, madeUp('counted'))), []);
+    assert.equal(proxy.log.length, 2);
+  });
+
   test('at the same moment is one question', async () => {
     bench.upstream.fault(when({ kind: 'referrers' }, { delayMs: 100 }));
     const ask = doorOf(bench, {});
@@ -135,7 +149,7 @@ describe('what is recorded for every process', { concurrency: false }, () => {
       const before = await kept();
       assert.deepEqual(listed(await asking(doorOf(bench, options), digest)), []);
       const now = await kept();
-      const name = `registry.example.test/team/app`;
+      const name = `${REGISTRY}/team/app`;
       assert.deepEqual(
         now.rows.filter((row) => !before.rows.includes(row)),
         [`LOCK#${name}:referrers:${digest} LOCK`, `TAG#${name} referrers:${digest}`],
