@@ -59,6 +59,8 @@ export interface Link extends Descriptor {
   readonly landed?: boolean;
   /** Of an index that was linked before its content landed: the tag that led to it. */
   readonly via?: string;
+  /** The last manifest or index of the repository that landed and needs it; absent for roots, and where an older version wrote the row. */
+  readonly neededBy?: Digest;
 }
 
 /** BLOB: one digest, whoever has it. */
@@ -166,10 +168,16 @@ export interface Catalog {
   /** Idempotent, in batches. */
   writeLinks(repository: Repository, links: readonly Link[], signal: AbortSignal): Promise<void>;
   /** Links content before a publish does: that of a manifest that is about to land, or of a blob. What a publish said of it stays. */
-  linkEarly(repository: Repository, link: Omit<Link, 'landed'>, signal: AbortSignal): Promise<void>;
+  linkEarly(repository: Repository, link: Omit<Link, 'landed' | 'neededBy'>, signal: AbortSignal): Promise<void>;
+  /** Says that `neededBy`, a manifest or index that is about to be linked, needs the digests, whether or not the repository may serve them. Idempotent, in batches. */
+  writeNeeds(repository: Repository, digests: readonly Digest[], neededBy: Digest, signal: AbortSignal): Promise<void>;
+  /** What landed in the repository and needs the digest, as far as its rows say: one read, at most two of them. Consistent. */
+  findNeededBy(repository: Repository, digest: Digest, signal: AbortSignal): Promise<readonly Digest[]>;
   /** Idempotent, in batches. */
   writeUses(uses: readonly Use[], signal: AbortSignal): Promise<void>;
-  /** Every use of the digest. */
+  /** Every use of the digest, by whichever repository, in pages of as many rows as one read gives, at most `pageSize`: thousands of images share some blobs. */
+  usesOf(digest: Digest, options: { pageSize?: number; signal: AbortSignal }): AsyncIterable<readonly Use[]>;
+  /** All of them. */
   findUses(digest: Digest, signal: AbortSignal): Promise<readonly Use[]>;
   /** Takes `children` out of the root's complete set. */
   uncomplete(root: Digest, children: readonly Digest[], signal: AbortSignal): Promise<void>;

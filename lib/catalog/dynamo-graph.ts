@@ -1,18 +1,19 @@
 import type { Catalog } from './catalog.ts';
 import { epochUnchanged } from './dynamo-epoch.ts';
 import type { Table, Update } from './dynamo-table.ts';
-import { linkKey, repoKey, rootKey, useKey } from './keys.ts';
+import { linkKey, needKey, repoKey, rootKey, useKey } from './keys.ts';
 
 /** Who may serve what, who needs what, and what is all there no more. */
 export function graphWrites(table: Table) {
   return {
     async writeLinks(repository, links, signal) {
-      const rows = links.map(({ digest, mediaType, size, landed, via }) => ({
+      const rows = links.map(({ digest, mediaType, size, landed, via, neededBy }) => ({
         ...linkKey(repository, digest),
         mediaType,
         size,
         landed,
         via,
+        neededBy,
       }));
       await table.putAll([...rows, { ...repoKey(repository) }], 'write links', signal);
     },
@@ -27,6 +28,10 @@ export function graphWrites(table: Table) {
         'link content',
         signal,
       );
+    },
+    async writeNeeds(repository, needed, neededBy, signal) {
+      const rows = needed.map((digest) => ({ ...needKey(repository, digest), neededBy }));
+      await table.putAll(rows, 'write needs', signal);
     },
     async writeUses(uses, signal) {
       const rows = uses.map((use) => ({ ...useKey(use.digest, use.root, use.child) }));

@@ -1,11 +1,12 @@
 import { isDigest, type Digest } from '../oci/digest.ts';
 import { isTag, type Reference, type Repository } from '../reference/reference.ts';
-import type { CachedReference, Catalog, Found } from './catalog.ts';
+import type { CachedReference, Catalog, Found, Use } from './catalog.ts';
 import type { Table } from './dynamo-table.ts';
 import { blobFrom, digests, linkFrom, pointerFrom, rootFrom, useFrom } from './items.ts';
 import {
   blobKey,
   linkKey,
+  needKey,
   REPO_PARTITION,
   repoKey,
   repositoryOf,
@@ -52,6 +53,13 @@ export function reads(table: Table) {
       yield { reference: referenceTo(repository, row.sk as string), pointer, ...root };
     }
   }
+  async function* usesOf(
+    digest: Digest,
+    { pageSize, signal }: { pageSize?: number; signal: AbortSignal },
+  ): AsyncGenerator<readonly Use[]> {
+    const pages = table.pages(usePartition(digest), 'find uses', signal, { pageSize });
+    for await (const page of pages) yield page.map(useFrom);
+  }
   return {
     async find(reference, { consistent, signal }) {
       const row = await table.get(tagKey(reference), consistent, 'find a reference', signal);
@@ -95,10 +103,15 @@ export function reads(table: Table) {
       const row = await table.get(SWEEP_KEY, true, 'read the sweep epoch', signal);
       return (row?.epoch as number | undefined) ?? 0;
     },
+    async findNeededBy(repository, digest, signal) {
+      const keys = [linkKey(repository, digest), needKey(repository, digest)];
+      const rows = await table.getAll(keys, true, 'find what needs content', signal);
+      const needers = rows.map((row) => row.neededBy as Digest | undefined).filter((needer) => needer !== undefined);
+      return [...new Set(needers)];
+    },
+    usesOf,
     async findUses(digest, signal) {
-      const uses = [];
-      for await (const row of table.query(usePartition(digest), 'find uses', signal)) uses.push(useFrom(row));
-      return uses;
+      return (await Array.fromAsync(usesOf(digest, { signal }))).flat();
     },
     async *images(signal) {
       for await (const repository of repositories(undefined, signal)) yield* imagesOf(repository, undefined, signal);

@@ -52,6 +52,11 @@ export interface Removal {
   readonly remove: Key;
 }
 
+export interface PageOptions {
+  readonly after?: string | undefined;
+  readonly pageSize?: number | undefined;
+}
+
 export const isRefused = (outcome: Item | Refused): outcome is Refused => outcome.refused === true;
 
 /** The few calls that the catalogue and the leases need of one table; every failure is a CatalogError, an abort is the signal's reason. */
@@ -65,6 +70,8 @@ export interface Table {
   putAll(rows: readonly (Key & Item)[], op: string, signal: AbortSignal): Promise<void>;
   /** The rows of a partition in the order of their `sk`; those after `after`. Consistent. */
   query(pk: string, op: string, signal: AbortSignal, after?: string): AsyncGenerator<Item>;
+  /** The same in pages, each of one read, of at most `pageSize` rows. The last may be empty. */
+  pages(pk: string, op: string, signal: AbortSignal, from: PageOptions): AsyncGenerator<Item[]>;
   /**
    * All or nothing. Conflicts with other writers are tried again, and a lost answer is not executed twice. Says what stood in the way: for each write
    * whether its own condition failed. Undefined when all happened.
@@ -105,6 +112,27 @@ function transactItem(table: string, write: Check | Update | Removal): TransactW
 }
 
 export function dynamoTable(client: DynamoDBClient, table: string): Table {
+  async function* pages(
+    pk: string,
+    op: string,
+    signal: AbortSignal,
+    { after, pageSize }: PageOptions,
+  ): AsyncGenerator<Item[]> {
+    let from: Record<string, AttributeValue> | undefined;
+    do {
+      const query = new QueryCommand({
+        TableName: table,
+        KeyConditionExpression: after === undefined ? 'pk = :pk' : 'pk = :pk AND sk > :after',
+        ExpressionAttributeValues: toAttributes({ ':pk': pk, ':after': after }),
+        ConsistentRead: true,
+        Limit: pageSize,
+        ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+      });
+      const answer = await attempt(op, signal, () => client.send(query, { abortSignal: signal }));
+      yield (answer.Items ?? []).map((item) => unmarshall(item));
+      from = answer.LastEvaluatedKey;
+    } while (from !== undefined);
+  }
   return {
     async get(key, consistent, op, signal) {
       const answer = await attempt(op, signal, () =>
@@ -155,24 +183,10 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
     },
 
     async *query(pk, op, signal, after) {
-      let from: Record<string, AttributeValue> | undefined;
-      do {
-        const answer = await attempt(op, signal, () =>
-          client.send(
-            new QueryCommand({
-              TableName: table,
-              KeyConditionExpression: after === undefined ? 'pk = :pk' : 'pk = :pk AND sk > :after',
-              ExpressionAttributeValues: toAttributes({ ':pk': pk, ':after': after }),
-              ConsistentRead: true,
-              ...(from === undefined ? {} : { ExclusiveStartKey: from }),
-            }),
-            { abortSignal: signal },
-          ),
-        );
-        for (const item of answer.Items ?? []) yield unmarshall(item);
-        from = answer.LastEvaluatedKey;
-      } while (from !== undefined);
+      for await (const page of pages(pk, op, signal, { after })) yield* page;
     },
+
+    pages,
 
     async transact(writes, op, signal) {
       for (let round = 1; ; round++) {

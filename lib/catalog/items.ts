@@ -124,6 +124,7 @@ export const linkFrom = (item: Item): Link =>
     size: item.size as number,
     landed: item.landed as boolean | undefined,
     via: item.via as string | undefined,
+    neededBy: item.neededBy as Digest | undefined,
   });
 
 export function blobFrom(item: Item): BlobRow {

@@ -8,9 +8,11 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
  *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, missingMs, generation,
  *                                                             expiresSeconds where there is missingMs alone
+ *          TAG#<registry>/<repository>  referrers:<digest>     resolved (the list of what refers to that manifest), checkedMs
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), complete{}, contents{}, foreign{}, usedDay
- *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via
+ *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via, neededBy
  *          LINK#<registry>/<repository> root:<digest>          complete{}: entries of that root that this repository may serve
+ *          LINK#<registry>/<repository> need:<digest>          neededBy: a manifest or index of the repository; the digest itself need not be linked
  *   BLOB   BLOB#<digest>                BLOB                   size, state, domains{}, etag, crc32, distrustedEtag, checkpoint, committedBy, + lease
  *   USE    USE#<digest>                 <root>#<child>
  *   LOCK   LOCK#<reference>             LOCK                   + lease, expiresSeconds while it is free
@@ -48,6 +50,10 @@ export const linkKey = (repository: Repository, digest: Digest): Key => ({
 export const rootLinkKey = (repository: Repository, root: Digest): Key => ({
   pk: `LINK#${formatRepository(repository)}`,
   sk: `root:${root}`,
+});
+export const needKey = (repository: Repository, digest: Digest): Key => ({
+  pk: `LINK#${formatRepository(repository)}`,
+  sk: `need:${digest}`,
 });
 export const blobKey = (digest: Digest): Key => ({ pk: `BLOB#${digest}`, sk: 'BLOB' });
 export const usePartition = (digest: Digest): string => `USE#${digest}`;

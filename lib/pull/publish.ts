@@ -1,4 +1,5 @@
 import type { Pointer, Root, Use } from '../catalog/catalog.ts';
+import { withNeeders } from '../catalog/needs.ts';
 import type { Fence } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import { pointerOf, type Reference, type Repository } from '../reference/reference.ts';
@@ -44,8 +45,9 @@ export async function linkContent(
   signal: AbortSignal,
 ): Promise<void> {
   const landed = [...content.manifests, content.root].map((manifest) => ({ ...manifest, landed: true }));
-  await deps.catalog.writeLinks(repository, [...content.blobs, ...landed], signal);
-  await deps.catalog.writeUses(usesOf(content), signal);
+  const uses = usesOf(content);
+  await deps.catalog.writeLinks(repository, withNeeders([...content.blobs, ...landed], uses), signal);
+  await deps.catalog.writeUses(uses, signal);
 }
 
 function usesOf({ root, manifests, contents }: PlannedContent): Use[] {

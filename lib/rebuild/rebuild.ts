@@ -1,5 +1,6 @@
 import type { Catalog, Pointer, Publication } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
+import { withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Leases } from '../lock/lease.ts';
@@ -89,14 +90,11 @@ async function rebuildReference(
       return deps.catalog.recordBlob(descriptor, stored, domains, stop);
     }),
   );
-  await deps.catalog.writeLinks(
-    reference.repository,
-    tree.content.map(({ descriptor }) => ({
-      ...descriptor,
-      ...(tree.complete.includes(descriptor.digest) ? { landed: true } : {}),
-    })),
-    held,
-  );
+  const links = tree.content.map(({ descriptor }) => ({
+    ...descriptor,
+    ...(tree.complete.includes(descriptor.digest) ? { landed: true } : {}),
+  }));
+  await deps.catalog.writeLinks(reference.repository, withNeeders(links, tree.uses), held);
   await deps.catalog.writeUses(tree.uses, held);
   await deps.catalog.publish(publication(reference, record, tree, pointer, epoch), lock, held);
   return { outcome: tree.lost === 0 ? 'rebuilt' : 'partly', reference: name, lost: tree.lost };

@@ -1,13 +1,15 @@
-import type { BlobRow, Use } from '../catalog/catalog.ts';
+import type { BlobRow } from '../catalog/catalog.ts';
 import { sleep } from '../clock/sleep.ts';
 import { BlobUnknownError, DeadlineError, FailedElsewhereError } from '../errors/cache-error.ts';
 import type { PullFailure, PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
+import { isIndexType } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { startFillOf } from './fill.ts';
+import { linksThatNeed } from './needed-by.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
 import { readBytes } from './stored-manifest.ts';
@@ -158,13 +160,10 @@ async function childrenOf(
   repository: Repository,
   digest: Digest,
 ): Promise<readonly Descriptor[]> {
-  return await share(`children ${contentKey(repository, digest)}`, signal, async (shared) => {
-    const uses: readonly Use[] = await catalog.findUses(digest, shared);
-    const children = [...new Set(uses.map(({ child }) => child))].filter((child) => child !== digest);
-    if (children.length === 0) return [];
-    const links = await catalog.findLinks(repository, children, shared);
-    return [...links.values()].slice(0, MOST_CHILDREN);
-  });
+  const links = await share(`children ${contentKey(repository, digest)}`, signal, (shared) =>
+    linksThatNeed(catalog, repository, digest, shared),
+  );
+  return links.filter(({ mediaType }) => !isIndexType(mediaType)).slice(0, MOST_CHILDREN);
 }
 
 const unknownBlob = (repository: Repository, digest: Digest): BlobUnknownError =>

@@ -10,6 +10,7 @@ import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { requestKey } from '../fill/request-key.ts';
 import { landByDigest } from './land-manifest.ts';
+import { linksThatNeed } from './needed-by.ts';
 import { readBytes } from './stored-manifest.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
@@ -113,11 +114,8 @@ async function requestFor(
 ): Promise<PullRequest> {
   const { catalog } = state.deps;
   const own: PullRequest = { ...WHOLE, reference: { repository, digest } };
-  const uses = await catalog.findUses(digest, signal);
-  const roots = [...new Set(uses.filter(({ child, root }) => child === digest && root !== digest).map((u) => u.root))];
-  if (roots.length === 0) return own;
-  const links = await catalog.findLinks(repository, roots.slice(0, MOST_ROOTS), signal);
-  for (const root of links.values()) {
+  const roots = await linksThatNeed(catalog, repository, digest, signal);
+  for (const root of roots.slice(0, MOST_ROOTS)) {
     const entry = await entryIn(state, root, digest, signal);
     if (entry?.platform === undefined) continue;
     const platforms = [entry.platform];

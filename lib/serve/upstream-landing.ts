@@ -1,4 +1,3 @@
-import type { Use } from '../catalog/catalog.ts';
 import { InvalidManifestError } from '../errors/cache-error.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';
@@ -70,8 +69,8 @@ export function upstreamLanding(deps: PullDeps): Landing {
 }
 
 /**
- * Stores a manifest or index that was read from the repository, lets the repository serve it, and says which content it needs: so that a blob that is asked
- * for later leads back to it. Its content has not landed yet. Idempotent.
+ * Stores a manifest or index that was read from the repository, says which content it needs, so that a blob that is asked for later leads back to it, and
+ * then lets the repository serve it. Its content has not landed yet. Idempotent.
  */
 async function landManifest(
   deps: PullDeps,
@@ -82,19 +81,17 @@ async function landManifest(
 ): Promise<Landed> {
   const { descriptor, bytes, content } = held;
   await storeManifests(deps, upstream, [held], signal);
-  await deps.catalog.writeUses(usesOf(held), signal);
+  await deps.catalog.writeNeeds(upstream.repository, neededFor(held), descriptor.digest, signal);
   const named = content.kind === 'index' && via !== undefined ? { via } : {};
   await deps.catalog.linkEarly(upstream.repository, { ...descriptor, ...named }, signal);
   return { descriptor, bytes };
 }
 
-function usesOf({ descriptor: { digest: root }, content }: HeldManifest): Use[] {
-  if (content.kind === 'manifest') {
-    const blobs = blobsOf(content).map((blob): Use => ({ digest: blob.digest, root, child: root }));
-    return [{ digest: root, root, child: root }, ...blobs];
-  }
+/** Blobs of a manifest; manifests and indexes of an index. */
+function neededFor({ content }: HeldManifest): Digest[] {
+  if (content.kind === 'manifest') return blobsOf(content).map(({ digest }) => digest);
   const children = content.entries.filter(({ mediaType }) => isManifestType(mediaType) || isIndexType(mediaType));
-  return [root, ...children.map(({ digest }) => digest)].map((digest): Use => ({ digest, root, child: digest }));
+  return children.map(({ digest }) => digest);
 }
 
 /** The list is content like any other: an index of our own making, that holds what the specification has of each. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Use } from '../../lib/catalog/catalog.ts';
 import { CatalogError } from '../../lib/errors/cache-error.ts';
+import type { Digest } from '../../lib/oci/digest.ts';
 import {
   allUnprocessed,
   dynamoError,
@@ -52,6 +53,57 @@ export function linksAndUses(table: () => TableUnderTest): void {
     await reach.catalog.writeUses(uses, forever);
     assert.equal((await reach.catalog.findUses(digest, forever)).length, 5_500);
     assert.ok(count(reach, 'Query') > 1, `${count(reach, 'Query')} pages`);
+  });
+
+  test('usesOf: pages of a wanted size, and nothing is read that nobody asks for', async () => {
+    await using reach = await table().reach();
+    const digest = someDigest();
+    const uses = Array.from({ length: 250 }, (): Use => ({ digest, root: someDigest(), child: someDigest() }));
+    await reach.catalog.writeUses(uses, forever);
+    const pages = await Array.fromAsync(reach.catalog.usesOf(digest, { pageSize: 100, signal: forever }));
+    assert.deepEqual(
+      pages.map((page) => page.length),
+      [100, 100, 50],
+    );
+    const roots = pages.flat().map(({ root }) => root);
+    assert.deepEqual(roots, uses.map(({ root }) => root).sort());
+    assert.deepEqual((await Array.fromAsync(reach.catalog.usesOf(digest, { signal: forever }))).flat(), pages.flat());
+    const before = count(reach, 'Query');
+    for await (const page of reach.catalog.usesOf(digest, { pageSize: 100, signal: forever })) {
+      assert.equal(page.length, 100);
+      break;
+    }
+    assert.equal(count(reach, 'Query') - before, 1);
+    const none = await Array.fromAsync(reach.catalog.usesOf(someDigest(), { pageSize: 100, signal: forever }));
+    assert.deepEqual(none.flat(), []);
+  });
+
+  test('what needs a digest: in its repository alone, whether or not that may serve it; one read', async () => {
+    await using reach = await table().reach();
+    const [here, elsewhere] = [freshReference().repository, freshReference().repository];
+    const needed = Array.from({ length: 60 }, someDigest);
+    const [first, second, published] = [someDigest(), someDigest(), someDigest()];
+    const neededBy = (digest: Digest, repository = here) => reach.catalog.findNeededBy(repository, digest, forever);
+    await reach.catalog.writeNeeds(here, [...needed, ...needed], first, forever);
+    assert.equal(count(reach, 'BatchWriteItem'), 3, 'in batches of 25, each once');
+    const [digest] = needed as [Digest, ...Digest[]];
+    assert.deepEqual(await neededBy(digest), [first]);
+    assert.deepEqual(await neededBy(digest, elsewhere), []);
+    assert.deepEqual(await neededBy(someDigest()), []);
+    assert.equal((await reach.catalog.findLinks(here, needed, forever)).size, 0, 'that is no right to serve it (I9)');
+    const content = await reach.catalog.findContent(here, digest, { consistent: true, signal: forever });
+    assert.deepEqual(content, {});
+    await reach.catalog.writeNeeds(here, [digest], second, forever);
+    assert.deepEqual(await neededBy(digest), [second], 'the last one');
+    const link = { ...some(), digest, neededBy: published };
+    await reach.catalog.writeLinks(here, [link], forever);
+    assert.deepEqual(new Set(await neededBy(digest)), new Set([second, published]));
+    assert.deepEqual((await reach.catalog.findLinks(here, [digest], forever)).get(digest), link);
+    await reach.catalog.writeNeeds(here, [digest], published, forever);
+    reach.proxy.log.length = 0;
+    assert.deepEqual(await neededBy(digest), [published]);
+    assert.deepEqual(operationsOf(reach.proxy), ['BatchGetItem']);
+    await reach.catalog.writeNeeds(here, [], first, forever);
   });
 
   test('what a batch left undone is done in the next round', async () => {

@@ -42,12 +42,11 @@ export function catalogServe(table: () => TableUnderTest): void {
     const { catalog } = reach;
     const { repository } = parseReference(`registry.example.test/${randomUUID()}:v1`);
     const content = { mediaType: MANIFEST, digest: digest(), size: 7 };
-    await catalog.writeLinks(repository, [{ ...content, landed: true }], forever);
+    const published = { ...content, landed: true, neededBy: digest() };
+    await catalog.writeLinks(repository, [published], forever);
     await catalog.linkEarly(repository, content, forever);
-    assert.deepEqual((await catalog.findLinks(repository, [content.digest], forever)).get(content.digest), {
-      ...content,
-      landed: true,
-    });
+    const links = await catalog.findLinks(repository, [content.digest], forever);
+    assert.deepEqual(links.get(content.digest), published);
   });
 
   test('recordMissing: under the lock; published stays, and the next resolution takes it back', async () => {
