@@ -21,7 +21,8 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *   SWEEP  SWEEP                        SWEEP                  epoch
  *   PULL   PULL#<id>                    PULL                   request, state, createdMs, updatedMs, startedMs, plannedMs, endedMs, plans, lock, planned,
  *                                                              done{batch: [blobs, bytes]}, receipt (deflated), failure, expiresSeconds
- *   ACTIVE ACTIVE#<hash of the request> ACTIVE                 pullId: the pull under way for that reference, platforms, attestations and alwaysPull
+ *   ACTIVE ACTIVE#<hash of the request> ACTIVE                 pullId: the pull under way for that reference, platforms, attestations and alwaysPull;
+ *                                                              failedId: the last one, if it failed; expiresSeconds
  *   WARMUP WARMUP#<name>                <scheduled time>       summary (deflated) of a run that ended, announced, expiresSeconds, + lease
  *   WAITING WAITING                     <period of 30 s>       callers of the registry endpoint that came in it and wait for a blob, expiresSeconds
  *

@@ -15,7 +15,7 @@ import { requestKey } from './request-key.ts';
  *                  join                       begin              succeed, fail
  *   PULL    (none) ────► queued ─────────────────────► running ──────────────────► succeeded | failed ──► expires
  *                          └──────────────────────────────────────────────────────────┘
- *   ACTIVE  free ──────► pullId ────────────────────────────────────────────────► free
+ *   ACTIVE  free ──────► pullId ────────────────────────────────────────────────► free, failedId
  *
  * join and the ends are transactions over both rows, so ACTIVE names a pull that is under way, or nobody. A pull that began too early for an `alwaysPull` loses its
  * ACTIVE row to the next one, and goes on. Rows of `state` queued or running expire too,
@@ -50,6 +50,7 @@ export function dynamoPullRecords(options: { client: DynamoDBClient; table: stri
   return {
     join: (request, signal) => join(table, request, signal),
     find: (id, signal) => find(table, id, signal),
+    findFailed: (request, signal) => findFailed(table, request, signal),
 
     async begin(id, lock, signal) {
       const { name, holder, generation } = lock;
@@ -91,6 +92,13 @@ async function find(table: Table, id: string, signal: AbortSignal): Promise<Pull
   return recordFrom(row);
 }
 
+/** ACTIVE names the last pull that failed for as long as no other was made. */
+async function findFailed(table: Table, request: PullRequest, signal: AbortSignal): Promise<PullRecord | undefined> {
+  const op = `look at the last pull of ${formatReference(request.reference)}`;
+  const { failedId } = (await table.get(activeKey(requestKey(request)), false, op, signal)) ?? {};
+  return failedId === undefined ? undefined : await find(table, failedId as string, signal);
+}
+
 async function join(
   table: Table,
   request: PullRequest,
@@ -114,7 +122,7 @@ async function join(
       [
         {
           key,
-          update: 'SET pullId = :id, expiresSeconds = :expiresSeconds',
+          update: 'SET pullId = :id, expiresSeconds = :expiresSeconds REMOVE failedId',
           condition: FREE_OR_SEEN_LATE,
           values: { ':id': id, ':seenLate': active ?? id, ':expiresSeconds': row.expiresSeconds },
         },
@@ -225,7 +233,7 @@ async function tryEnd(
   };
   const active: Update = {
     key: activeKey(requestKey(request)),
-    update: 'SET expiresSeconds = :expiresSeconds REMOVE pullId',
+    update: `SET expiresSeconds = :expiresSeconds${ended.state === 'failed' ? ', failedId = :id' : ''} REMOVE pullId`,
     condition: STILL_ACTIVE,
     values: { ':id': id, ':expiresSeconds': expiresSeconds },
   };

@@ -66,6 +66,8 @@ export interface PullRecords {
    */
   join(request: PullRequest, signal: AbortSignal): Promise<{ readonly record: PullRecord; readonly created: boolean }>;
   find(id: string, signal: AbortSignal): Promise<PullRecord | undefined>;
+  /** The last pull of the same kind, if it failed and none was made since. */
+  findFailed(request: PullRequest, signal: AbortSignal): Promise<PullRecord | undefined>;
   /** The lock is held and planning begins: `running`, one plan more, progress forgotten. Undefined if the pull ended meanwhile (then free the lock). */
   begin(id: string, lock: Fence, signal: AbortSignal): Promise<PullRecord | undefined>;
   /** What the plan has to copy. */

@@ -5,6 +5,7 @@ import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import { isIndexType } from '../oci/media-type.ts';
+import type { Platform } from '../oci/platform.ts';
 import { selectEntries } from '../oci/select.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
@@ -16,14 +17,28 @@ import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
 
 const WHOLE = { platforms: [], alwaysPull: false, attestations: true } as const;
+/** So long a pull that no retry mends is not tried again. */
+const FAILED_REST_MS = 60_000;
 /** Roots of one manifest that are looked at. */
 const MOST_ROOTS = 20;
 /** Manifests that one request brings beside the one that is asked for. */
 const MOST_LANDED = 10;
 
-/** Starts the pull, or joins it: one call for all who ask at the same moment. */
+/**
+ * Starts the pull, or joins it: one call for all who ask at the same moment. One that failed a moment ago, and that no retry mends, is not tried again for
+ * every client: then its failure is the answer.
+ */
 const startFill = (state: Serving, request: PullRequest, signal: AbortSignal): Promise<PullRecord> =>
-  state.share(`fill ${requestKey(request)}`, signal, (shared) => state.deps.fills.start(request, shared));
+  state.share(`fill ${requestKey(request)}`, signal, async (shared) => {
+    const { records, fills } = state.deps;
+    const failed = await records.findFailed(request, shared);
+    return failed !== undefined && standsFor(failed, request) ? failed : await fills.start(request, shared);
+  });
+
+function standsFor({ failure, askedMs, endedMs = 0 }: PullRecord, { resolvedSinceMs = 0 }: PullRequest): boolean {
+  // What the tag was found to mean since then is another question.
+  return failure?.retryable === false && Date.now() - endedMs < FAILED_REST_MS && resolvedSinceMs <= askedMs;
+}
 
 /**
  * Lets the content of what a tag means come in: of a single manifest all of it, of an index the configured platforms that it has. What a client asks for
@@ -41,13 +56,33 @@ export async function fillOfTag(
     await quietly(call, reference, () => startFill(state, whole, call.signal));
     return;
   }
-  const configured = state.deps.defaultPlatforms(reference.repository.registry);
-  const { selected, missing } = selectEntries(entriesOf(state, link, bytes), configured);
+  await quietly(call, reference, async () => {
+    const platforms = await platformsToFill(state, call, reference.repository, link, bytes);
+    if (platforms.length > 0) await startFill(state, { ...WHOLE, reference, platforms, resolvedSinceMs }, call.signal);
+  });
+}
+
+/** The configured ones that it has; where none are configured, those that are there already, for another tag: so that this one is published with them. */
+async function platformsToFill(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  index: Descriptor,
+  bytes: Uint8Array,
+): Promise<readonly Platform[]> {
+  const { defaultPlatforms, catalog } = state.deps;
+  const configured = defaultPlatforms(repository.registry);
+  if (configured.length === 0) {
+    const { root, linked } = await catalog.findRoot(repository, index.digest, call.signal);
+    const there = root?.entries.filter(({ digest }) => root.complete.has(digest) && linked?.has(digest) === true) ?? [];
+    return there.flatMap(({ platform, attests }) =>
+      platform === undefined || attests !== undefined ? [] : [platform],
+    );
+  }
+  const { selected, missing } = selectEntries(entriesOf(state, index, bytes), configured);
   const platforms = configured.filter((platform) => !missing.includes(platform));
-  if (platforms.length === 0) return;
-  await landQuietly(state, call, reference.repository, selected);
-  const wanted = { ...WHOLE, reference, platforms, resolvedSinceMs };
-  await quietly(call, reference, () => startFill(state, wanted, call.signal));
+  if (platforms.length > 0) await landQuietly(state, call, repository, selected);
+  return platforms;
 }
 
 /**

@@ -18,7 +18,7 @@ export interface ServeDeps extends Pick<
   readonly waitingRoom: WaitingRoom;
   readonly settings: Omit<ServeSettings, 'auth' | 'front'>;
   readonly fills: Fills;
-  readonly records: Pick<PullRecords, 'find'>;
+  readonly records: Pick<PullRecords, 'find' | 'findFailed'>;
   readonly presigner: Presigner;
 }
 

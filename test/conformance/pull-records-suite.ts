@@ -59,6 +59,22 @@ function joins(table: () => TableUnderTest): void {
     assert.equal(expiresSeconds, Math.ceil(record.createdMs / 1000) + 30 * DAY_SECONDS);
   });
 
+  test('one that failed is known for its request until another is made', async () => {
+    await using reach = await table().reach();
+    const records = recordsAt(table(), reach);
+    const request = freshRequest();
+    assert.equal(await records.findFailed(request, forever), undefined);
+    const first = await created(records, request);
+    assert.equal(await records.findFailed(request, forever), undefined);
+    const failed = await records.fail(first.id, DENIED, forever);
+    assert.deepEqual(await records.findFailed(request, forever), failed);
+    assert.equal(await records.findFailed({ ...request, alwaysPull: true }, forever), undefined);
+    const second = await created(records, request);
+    assert.equal(await records.findFailed(request, forever), undefined);
+    await records.succeed(second.id, receiptOf(request), forever);
+    assert.equal(await records.findFailed(request, forever), undefined);
+  });
+
   test('16 racers make one pull of it', async () => {
     await using reach = await table().reach();
     await using other = await table().reach();

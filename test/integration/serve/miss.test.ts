@@ -279,13 +279,13 @@ describe('the waiting room', { concurrency: false }, () => {
     assert.equal((await bench.get(path)).status, 307, 'and there is room again');
   });
 
-  test('a fill that fails: whoever waits is told why, and the next request tries again', async () => {
+  test('a fill that fails: whoever waits is told why; the next request tries again, but for a minute not what no retry mends', async () => {
     const cases = [
-      [404, '404 BLOB_UNKNOWN'],
-      [403, '403 DENIED'],
-      [500, '502 UNKNOWN'],
+      [404, '404 BLOB_UNKNOWN', true],
+      [403, '403 DENIED', true],
+      [500, '502 UNKNOWN', false],
     ] as const;
-    for (const [status, refusal] of cases) {
+    for (const [status, refusal, isFinal] of cases) {
       const image = noiseImage({ name: `fails ${status}`, layerBytes: [5_000] });
       const base = bench.offer(image, `fails/f${status}`);
       const layer = layerOf(image, 5_000);
@@ -294,7 +294,17 @@ describe('the waiting room', { concurrency: false }, () => {
       assert.equal(refusalOf(await bench.get(`${base}/blobs/${layer}`)), refusal);
       repair();
       await bench.settled();
-      assert.equal((await bench.follow(`${base}/blobs/${layer}`)).at(-1)!.body.byteLength, 5_000, String(status));
+      if (!isFinal) {
+        assert.equal((await bench.follow(`${base}/blobs/${layer}`)).at(-1)!.body.byteLength, 5_000, String(status));
+        continue;
+      }
+      const asked = bench.upstream.requests.length;
+      const other = await bench.another();
+      for (let i = 0; i < 3; i++) {
+        assert.equal((await other.get(`${base}/manifests/v1`)).status, 200);
+        assert.equal(refusalOf(await other.get(`${base}/blobs/${layer}`)), refusal);
+      }
+      assert.equal(bench.upstream.requests.length, asked);
     }
   });
 
