@@ -19,7 +19,8 @@ export const handler = lambdaHandler(
     const { config, deployment, records, fills, pull } = services;
     const canSign = (deployment.signingSecret ?? deployment.signingKeyFile) !== undefined;
     const keys = canSign ? services.keys : undefined;
-    return answerRequest({ ...pull, access: config.access, deployment, records, fills, keys }, event, invocation);
+    const { access, serve } = config;
+    return answerRequest({ ...pull, access, serve, deployment, records, fills, keys }, event, invocation);
   },
   { http: true },
 );

@@ -86,6 +86,11 @@ const deploymentSchema = z.object({
   table: z.string(),
   stateMachine: z.nullable(z.string()),
   bus: z.nullable(z.string()),
+  serve: z.object({
+    front: z.enum(['httpApi', 'alb']),
+    auth: z.enum(['none', 'basic']),
+    blobEndpoint: z.nullable(z.string()),
+  }),
   caller: z.string(),
 });
 

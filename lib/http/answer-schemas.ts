@@ -187,6 +187,17 @@ export const deploymentSchema = documentOf<DeploymentDocument>()(
     table: z.string(),
     stateMachine: described(z.nullable(z.string()), 'ARN of the workflow.'),
     bus: described(z.nullable(z.string()), 'Name of the event bus.'),
+    serve: described(
+      z.strictObject({
+        front: described(z.enum(['httpApi', 'alb']), 'Its door.'),
+        auth: described(z.enum(['none', 'basic']), 'Whether whoever pulls is asked for a login.'),
+        blobEndpoint: described(
+          z.nullable(z.string()),
+          "Where clients are sent for blobs. Null where that is S3's own address of the bucket.",
+        ),
+      }),
+      'The registry endpoint.',
+    ),
     caller: described(z.string(), 'Who asks, as access rules see it: an ARN, or the subject of a token.'),
   }),
 );

@@ -4,6 +4,7 @@ import type { SigningKeys } from '../access/signing-key.ts';
 import type { Fills } from '../fill/fills.ts';
 import type { PullRecords } from '../fill/pull-record.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
+import type { ServeSettings } from '../serve/settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 import type { HttpRequest } from './http-event.ts';
@@ -20,6 +21,8 @@ export interface ApiDeps extends Omit<PullDeps, 'upstreams' | 'progress'> {
     readonly stateMachine?: string;
     readonly bus?: string;
   };
+  /** How this deployment serves, as it was configured. */
+  readonly serve: Pick<ServeSettings, 'front' | 'auth' | 'blobEndpoint'>;
   readonly records: PullRecords;
   readonly fills: Fills;
   /** Undefined where the deployment has no secret to sign with. */

@@ -16,6 +16,15 @@ export interface DeploymentDocument {
   readonly stateMachine: string | null;
   /** Name of the event bus. */
   readonly bus: string | null;
+  /** The registry endpoint. */
+  readonly serve: {
+    /** Its door. */
+    readonly front: 'httpApi' | 'alb';
+    /** Whether whoever pulls is asked for a login. */
+    readonly auth: 'none' | 'basic';
+    /** Where clients are sent for blobs. Null where that is S3's own address of the bucket. */
+    readonly blobEndpoint: string | null;
+  };
   /** Who asks, as access rules see it: an ARN, or the subject of a token. */
   readonly caller: string;
 }
@@ -24,8 +33,9 @@ export interface DeploymentDocument {
 const STATE_MACHINE = /^arn:[^:]+:states:(?<region>[^:]+):[^:]*:stateMachine:(?:entrepot-(?<stage>.+)-pull$)?/;
 
 /** `GET /v1/deployment`: for every caller that may call at all, whatever repositories it may use. Names only, and nothing secret. */
-export function getDeployment({ deployment }: ApiDeps, { caller }: ApiCall): Promise<Answer> {
+export function getDeployment({ deployment, serve }: ApiDeps, { caller }: ApiCall): Promise<Answer> {
   const { bucket, table, stateMachine, bus } = deployment;
+  const { front, auth, blobEndpoint } = serve;
   const { region, stage } = STATE_MACHINE.exec(stateMachine ?? '')?.groups ?? {};
   const document: DeploymentDocument = {
     version: manifest.version,
@@ -35,6 +45,7 @@ export function getDeployment({ deployment }: ApiDeps, { caller }: ApiCall): Pro
     table,
     stateMachine: stateMachine ?? null,
     bus: bus ?? null,
+    serve: { front, auth: auth.kind, blobEndpoint: blobEndpoint?.origin ?? null },
     caller: nameOfCaller(caller),
   };
   return Promise.resolve(jsonAnswer(200, document));

@@ -44,6 +44,7 @@ before(async () => {
       table: stack.table,
       stateMachine: 'arn:aws:states:us-east-1:123456789012:stateMachine:entrepot-dev-pull',
       bus: 'entrepot-dev',
+      serve: { front: 'httpApi', auth: 'basic', blobEndpoint: null },
       caller: 'arn:aws:iam::123456789012:role/ci',
     },
   };

@@ -112,8 +112,9 @@ export type Ask = (asked: Asked) => Promise<ApiAnswer>;
 
 /** Asks the control API of these services, as API Gateway would. Log and metrics are kept. */
 export function api(services: ApiServices, access: AccessSettings = { rules: [] }): Ask {
-  const { records, fills, deployment, keys } = services;
-  const deps: ApiDeps = { ...services.pull, access, records, fills, deployment, keys };
+  const { records, fills, deployment, keys, config } = services;
+  const { serve } = config;
+  const deps: ApiDeps = { ...services.pull, access, serve, records, fills, deployment, keys };
   return async (asked) => {
     const lines: Line[] = [];
     const metrics = new Map<MetricName, number>();
@@ -147,7 +148,8 @@ function checkDocument({ method = 'GET', path, body: sent }: Asked, status: numb
   else schemas[status].parse(body);
 }
 
-export type ApiServices = Pick<Services, 'pull' | 'records' | 'fills' | 'deployment'> & Partial<Pick<Services, 'keys'>>;
+export type ApiServices = Pick<Services, 'pull' | 'records' | 'fills' | 'deployment'> &
+  Partial<Pick<Services, 'keys'>> & { readonly config: Pick<Services['config'], 'serve'> };
 
 export function eventOf(asked: Asked): APIGatewayProxyEventV2 {
   const { path, query = '', body, headers = {}, authorizer = signedBy(ROLE) } = asked;

@@ -16,6 +16,8 @@ before(async () => {
 });
 after(() => bench[Symbol.asyncDispose]());
 
+/** On one's own machine nobody is asked who pulls. */
+const serve = { front: 'httpApi', auth: 'none', blobEndpoint: null };
 const ask = (deployment: ApiServices['deployment'], access: AccessSettings = { rules: [] }) =>
   api({ ...services, deployment }, access);
 
@@ -24,17 +26,39 @@ test('the names of a deployment, with its region and stage by the ARN of its sta
   const { status, body } = await ask(deployment)({ path: '/v1/deployment' });
   assert.equal(status, 200);
   const region = 'eu-central-1';
-  assert.deepEqual(body, { version: manifest.version, region, stage: 'dev', ...deployment, caller: CALLER });
+  assert.deepEqual(body, { version: manifest.version, region, stage: 'dev', ...deployment, serve, caller: CALLER });
 });
 
 test('what is not known is null, and names of others tell no stage', async () => {
   const bare = await ask({ bucket: 'b', table: 't' })({ path: '/v1/deployment' });
   const unknown = { region: null, stage: null, stateMachine: null, bus: null };
-  assert.deepEqual(bare.body, { version: manifest.version, bucket: 'b', table: 't', ...unknown, caller: CALLER });
+  assert.deepEqual(bare.body, {
+    version: manifest.version,
+    bucket: 'b',
+    table: 't',
+    ...unknown,
+    serve,
+    caller: CALLER,
+  });
   const stateMachine = 'arn:aws-cn:states:cn-north-1:123456789012:stateMachine:pulls';
   const named = await ask({ bucket: 'b', table: 't', stateMachine })({ path: '/v1/deployment' });
   const { region, stage } = named.body as { region: string; stage: null };
   assert.deepEqual([region, stage], ['cn-north-1', null]);
+});
+
+test('how it serves, without saying where users and their passwords are', async () => {
+  const config = {
+    serve: {
+      ...services.config.serve,
+      front: 'alb',
+      auth: { kind: 'basic', users: { secretId: 'entrepot/users' } },
+      blobEndpoint: new URL('https://blobs.example.test/'),
+    },
+  } as const;
+  const { body, text } = await api({ ...services, config })({ path: '/v1/deployment' });
+  const expected = { front: 'alb', auth: 'basic', blobEndpoint: 'https://blobs.example.test' };
+  assert.deepEqual((body as { serve: unknown }).serve, expected);
+  assert.ok(!text.includes('entrepot/users'));
 });
 
 test('the connection that services were opened with is told, and no more of it', async () => {

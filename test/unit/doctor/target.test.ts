@@ -89,6 +89,7 @@ test('what a deployment says of itself is taken only as it is described', async 
     table: 'table',
     stateMachine: null,
     bus: null,
+    serve: { front: 'alb', auth: 'none', blobEndpoint: 'https://blobs.example.test' },
     caller: 'arn:aws:iam::123456789012:role/ci',
   };
   const read = (status: number, text: string) =>
@@ -98,6 +99,7 @@ test('what a deployment says of itself is taken only as it is described', async 
     [403, '{"message":"Forbidden"}', /answered 403/],
     [200, '<html>', /no JSON/],
     [200, '{"bucket":1}', /something else/],
+    [200, JSON.stringify({ ...document, serve: { ...document.serve, front: 'other' } }), /something else/],
   ] as const) {
     const found = await read(status, text);
     assert.ok(found instanceof SkipError);
