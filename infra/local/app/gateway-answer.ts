@@ -3,6 +3,8 @@ export interface GatewayAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly body: Buffer;
+  /** The length that the function states, in digits: told to whoever sends HEAD and gets an answer without a body. */
+  readonly statedLength?: string;
 }
 
 /** What API Gateway itself says when there is no answer of a function. */
@@ -44,7 +46,9 @@ export function gatewayAnswer(result: unknown): GatewayAnswer {
     typeof body === 'string';
   if (!isWellFormed) return INTERNAL_ERROR;
   const named: Record<string, string | string[]> = {};
+  let stated = '';
   for (const [name, value] of Object.entries(headers)) {
+    if (name.toLowerCase() === 'content-length') stated = String(value);
     if (!DROPPED.has(name.toLowerCase())) named[name.toLowerCase()] = String(value);
   }
   if (body !== '') named['content-type'] ??= 'text/plain;charset=UTF-8';
@@ -53,6 +57,7 @@ export function gatewayAnswer(result: unknown): GatewayAnswer {
     status: Number(statusCode),
     headers: named,
     body: Buffer.from(body, isBase64Encoded === true ? 'base64' : 'utf8'),
+    ...(/^\d+$/.test(stated) ? { statedLength: stated } : {}),
   };
 }
 

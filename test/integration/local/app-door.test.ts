@@ -81,6 +81,11 @@ describe('the door', { timeout: 60_000 }, () => {
     assert.deepEqual(made.headers.getSetCookie(), ['s=1', 't=2']);
     const head = await answer({ result }, '/v1/things/a', { method: 'HEAD' });
     assert.deepEqual([head.status, head.headers.get('content-length'), await head.text()], [201, '4', '']);
+    const stated = { statusCode: 200, headers: { 'Content-Length': '1234567' } };
+    const blob = await answer({ result: stated }, '/v1/things/a', { method: 'HEAD' });
+    assert.deepEqual([blob.headers.get('content-length'), await blob.text()], ['1234567', '']);
+    const wrong = await answer({ result: { ...stated, body: 'made' } });
+    assert.deepEqual([wrong.headers.get('content-length'), await wrong.text()], ['4', 'made']);
     const none = await answer({ result: { statusCode: 204 } });
     assert.deepEqual([none.status, none.headers.get('content-type'), await none.text()], [204, null, '']);
   });
