@@ -8,6 +8,7 @@ import { EXIT, formatDuration, printable, type ExitCode, type Output } from './o
 export interface DoctorOptions {
   readonly url: string;
   readonly image?: string;
+  readonly registryUrl?: string;
   /** A file with a bearer token: on a command line everybody on the machine could read it. */
   readonly tokenFile?: string;
 }
@@ -17,12 +18,13 @@ const ID_WIDTH = 28;
 
 /** Looks at a deployment, and prints a line for each check as soon as it is known. Done only if none fails. */
 export async function runDoctor(options: DoctorOptions, output: Output, signal: AbortSignal): Promise<ExitCode> {
-  const { url, image, tokenFile } = options;
+  const { url, image, registryUrl, tokenFile } = options;
   const token = tokenFile === undefined ? undefined : await readToken(tokenFile, signal);
   const asked = {
     url,
     endpoints: sdkEndpoints(),
     ...(image === undefined ? {} : { image }),
+    ...(registryUrl === undefined ? {} : { registryUrl }),
     ...(token === undefined ? {} : { token }),
   };
   const tally: Record<Verdict, number> = { holds: 0, fails: 0, skipped: 0 };

@@ -92,6 +92,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .description('prove on a deployed stack what the code relies on: docs/aws-assumptions.md')
     .requiredOption('--url <https://…>', 'of the HTTP API')
     .option('--image <reference>', 'also pull this image, end to end')
+    .option('--registry-url <https://…>', 'of the registry endpoint, if it is not where the API is')
     .option('--token-file <file>', 'a bearer token, where the API takes JWTs')
     .option(...json)
     .action(async ({ json, ...options }: DoctorOptions & JsonOption) => {

@@ -3,13 +3,15 @@ import { ConfigError } from '../errors/cache-error.ts';
 import type { Finding } from './check.ts';
 import { CHECK_GROUPS } from './checks.ts';
 import { requestsIn, sdkRegion } from './sigv4-requests.ts';
-import { isLoopback, parseApiUrl, readDeployment, regionOf } from './target.ts';
+import { isLoopback, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } from './target.ts';
 
 export interface Examination {
   /** Of the control API, with or without `/v1`. */
   readonly url: string;
   /** An image that may be pulled: with it pulls are tried end to end. */
   readonly image?: string;
+  /** Of the registry endpoint, if it is not where the control API is. */
+  readonly registryUrl?: string;
   /** A bearer token, for an API that takes JWTs. */
   readonly token?: string;
   /** Where the SDK's own variables lead its clients instead of to AWS. */
@@ -24,6 +26,7 @@ export interface Examination {
  */
 export async function* examineDeployment(asked: Examination, signal: AbortSignal): AsyncGenerator<Finding> {
   const url = parseApiUrl(asked.url);
+  const registry = asked.registryUrl === undefined ? undefined : parseRegistryUrl(asked.registryUrl);
   const isLocal = isLoopback(url);
   checkEndpoints(isLocal, asked.endpoints);
   const { image, token } = asked;
@@ -35,6 +38,7 @@ export async function* examineDeployment(asked: Examination, signal: AbortSignal
     requests: requestsIn(region),
     ...(token === undefined ? {} : { token }),
     ...(image === undefined ? {} : { image }),
+    ...(registry === undefined ? {} : { registryUrl: registry.origin }),
   };
   const deployment = await readDeployment(reached, signal);
   const target = { ...reached, deployment };

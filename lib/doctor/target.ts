@@ -1,6 +1,7 @@
 import * as z from 'zod/mini';
 import { InvalidRequestError } from '../errors/cache-error.ts';
 import type { DeploymentDocument } from '../http/deployment.ts';
+import { redacted } from '../telemetry/redacted.ts';
 import { SkipError } from './check.ts';
 import type { HttpAnswer, Requests } from './sigv4-requests.ts';
 
@@ -27,6 +28,8 @@ export interface Target {
   readonly token?: string;
   /** An image that may be pulled. */
   readonly image?: string;
+  /** Where the registry endpoint is, if not where the API is: `https://…`. */
+  readonly registryUrl?: string;
   /** What it says of itself; or why that is not known. */
   readonly deployment: DeploymentDocument | SkipError;
 }
@@ -42,19 +45,34 @@ const EXECUTE_API = /\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$/;
  * @throws InvalidRequestError
  */
 export function parseApiUrl(text: string): URL {
-  const refuse = (why: string): never => {
-    throw new InvalidRequestError(
-      '--url',
-      `--url ${JSON.stringify(text)} ${why}; write https://<id>.execute-api.<region>.amazonaws.com`,
-    );
-  };
-  if (!URL.canParse(text)) return refuse('is no URL');
-  const url = new URL(text);
-  if (url.username !== '' || url.password !== '') return refuse('holds credentials');
-  if (url.search !== '' || url.hash !== '') return refuse('has a query');
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(url))) return refuse('is not https');
+  const url = parseAddress('--url', text, 'https://<id>.execute-api.<region>.amazonaws.com');
   url.pathname = url.pathname.replace(/(?:\/v1)?\/*$/, '');
   return url;
+}
+
+/**
+ * The host of the registry endpoint that a user names, with or without `/v2`. It has no path: clients have none to ask at.
+ *
+ * @throws InvalidRequestError
+ */
+export function parseRegistryUrl(text: string): URL {
+  const [option, example] = ['--registry-url', 'https://<the name that clients pull from>'];
+  const url = parseAddress(option, text, example);
+  if (!/^\/(?:v2\/*)?$/.test(url.pathname)) refuse(option, text, 'has a path', example);
+  url.pathname = '';
+  return url;
+}
+
+function parseAddress(option: string, text: string, example: string): URL {
+  const url = URL.parse(text) ?? refuse(option, text, 'is no URL', example);
+  if (url.username !== '' || url.password !== '') refuse(option, text, 'holds credentials', example);
+  if (url.search !== '' || url.hash !== '') refuse(option, text, 'has a query', example);
+  const isPrivate = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url));
+  return isPrivate ? url : refuse(option, text, 'is not https', example);
+}
+
+function refuse(option: string, text: string, why: string, example: string): never {
+  throw new InvalidRequestError(option, `${option} ${JSON.stringify(redacted(text))} ${why}; write ${example}`);
 }
 
 export const isLoopback = (url: URL): boolean => LOOPBACK.test(url.hostname);

@@ -53,7 +53,7 @@ export function s3Presigner({ bucket, region, credentials, endpoint }: Presigner
 }
 
 /** `https://bucket.s3.region.amazonaws.com`: a bucket with dots has no certificate for that, and goes into the path. */
-function regionalEndpoint(bucket: string, region: string): URL {
+export function regionalEndpoint(bucket: string, region: string): URL {
   const domain = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
   return new URL(`https://${bucket.includes('.') ? '' : `${bucket}.`}s3.${region}.${domain}`);
 }

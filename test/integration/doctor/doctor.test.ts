@@ -1,18 +1,14 @@
 import { DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
 import { ListMultipartUploadsCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { childEnvironment } from '../../../infra/local/processes.ts';
 import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from '../../../infra/local/sample/sample-image.ts';
 import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
-import type { Finding, Verdict } from '../../../lib/doctor/check.ts';
 import { CHECK_GROUPS } from '../../../lib/doctor/checks.ts';
 import { startFaultProxy, type FaultAction, type FaultProxy } from '../../support/http-fault-proxy.ts';
 import { startRunningApplication, type RunningApplication } from '../../support/running-application.ts';
+import { doctor } from './run-doctor.ts';
 
-const LAUNCHER = fileURLToPath(new URL('../../../lib/cli/entrepot.js', import.meta.url));
 const SAMPLE = `sample.example.test/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
 const IDS = CHECK_GROUPS.flatMap(({ checks }) => checks.map(({ id }) => id));
 /** What the embedded stack has nothing of. */
@@ -33,40 +29,6 @@ const AWS_ONLY = [
   'cloudwatch-emf',
 ];
 
-interface Report {
-  readonly exitCode: number;
-  readonly findings: readonly Finding[];
-  readonly stdout: string;
-  readonly stderr: string;
-  of(verdict: Verdict): readonly string[];
-  seen(id: string): string;
-}
-
-function doctor(args: readonly string[], environment: Readonly<Record<string, string>>): Promise<Report> {
-  return new Promise((resolve) => {
-    const env = { ...childEnvironment(), ...environment };
-    const options = { env, timeout: 90_000 };
-    execFile(process.execPath, [LAUNCHER, 'doctor', ...args], options, (error, stdout, stderr) => {
-      const isJson = args.includes('--json');
-      const documents = isJson
-        ? stdout
-            .trim()
-            .split('\n')
-            .map((line) => JSON.parse(line) as Finding)
-        : [];
-      const findings = documents.filter((document) => 'verdict' in document);
-      resolve({
-        exitCode: error === null ? 0 : Number(error.code),
-        findings,
-        stdout,
-        stderr,
-        of: (verdict) => findings.filter((finding) => finding.verdict === verdict).map(({ id }) => id),
-        seen: (id) => findings.find((finding) => finding.id === id)?.seen ?? '',
-      });
-    });
-  });
-}
-
 describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
   let sample: SampleRegistry;
   let application: RunningApplication;
@@ -77,6 +39,8 @@ describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
     application = await startRunningApplication({
       registries: { 'sample.example.test': { endpoint: sample.origin, credentials: 'none' } },
       limits: { leaseSeconds: 2 },
+      // As on AWS, where the door is open to everybody.
+      serve: { auth: 'tokens' },
     });
   });
   after(async () => {
@@ -106,7 +70,7 @@ describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
       report.stdout,
       /^holds {3}s3-put-if-none-match {2,}the second PUT: 412 PreconditionFailed \(\d+ ms\)$/m,
     );
-    assert.match(report.stderr, /^\d+ hold, 0 fail, 18 skipped/);
+    assert.match(report.stderr, /^\d+ hold, 0 fail, 31 skipped/);
     assert.equal(sample.requests.length, before);
   });
 
@@ -238,6 +202,11 @@ describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
     ]) {
       const report = await doctor(['--url', url], application.environment);
       assert.deepEqual([report.exitCode, report.stdout], [2, ''], url);
+    }
+    for (const url of ['nowhere', 'http://cache.example.test', `${application.origin}/team`]) {
+      const report = await doctor(['--url', application.origin, '--registry-url', url], application.environment);
+      assert.deepEqual([report.exitCode, report.stdout], [2, ''], url);
+      assert.match(report.stderr, /--registry-url/);
     }
     const away = await doctor(
       ['--url', 'https://abcdefghij.execute-api.us-east-1.amazonaws.com'],

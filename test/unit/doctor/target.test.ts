@@ -3,7 +3,14 @@ import { test } from 'node:test';
 import { sdkEndpoints } from '../../../lib/config/sdk-endpoints.ts';
 import { SkipError } from '../../../lib/doctor/check.ts';
 import type { HttpAnswer, HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
-import { askApi, isLoopback, parseApiUrl, readDeployment, regionOf } from '../../../lib/doctor/target.ts';
+import {
+  askApi,
+  isLoopback,
+  parseApiUrl,
+  parseRegistryUrl,
+  readDeployment,
+  regionOf,
+} from '../../../lib/doctor/target.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
 
 const API = 'https://abcdefghij.execute-api.eu-central-1.amazonaws.com';
@@ -50,6 +57,27 @@ test('what is no address of an API is refused', () => {
   ]) {
     assert.throws(() => parseApiUrl(text), InvalidRequestError, text);
   }
+});
+
+test('the registry endpoint is a host, with or without /v2', () => {
+  for (const text of ['https://cache.example.test', 'https://cache.example.test/', 'https://cache.example.test/v2/']) {
+    assert.equal(parseRegistryUrl(text).origin, 'https://cache.example.test', text);
+  }
+  assert.equal(parseRegistryUrl('http://127.0.0.1:8400/v2').href, 'http://127.0.0.1:8400/');
+  for (const text of [
+    '',
+    'cache.example.test',
+    'http://cache.example.test',
+    'https://cache.example.test/team',
+    'https://cache.example.test/v2/library',
+    'https://cache.example.test?a',
+  ]) {
+    assert.throws(() => parseRegistryUrl(text), { name: 'InvalidRequestError', field: '--registry-url' }, text);
+  }
+  assert.throws(
+    () => parseRegistryUrl('https://me:secret@cache.example.test'),
+    (error: Error) => error instanceof InvalidRequestError && !error.message.includes('secret'),
+  );
 });
 
 test("a region is told by AWS's own names alone", () => {

@@ -1,0 +1,47 @@
+import type { Digest } from '../oci/digest.ts';
+import { blobKey } from '../store/keys.ts';
+import { regionalEndpoint } from '../store/s3-presign.ts';
+import type { DeploymentDocument } from '../http/deployment.ts';
+import { must } from './check.ts';
+import { askExactly, type ExactAnswer } from './exact-http.ts';
+import { isLoopback } from './target.ts';
+
+export interface BlobPlace {
+  readonly deployment: Pick<DeploymentDocument, 'bucket' | 'serve'>;
+  readonly region: string;
+  /** The embedded stack, whose S3 is somewhere on this machine. */
+  readonly isLocal: boolean;
+}
+
+/**
+ * The URL of a redirect, if it is one of the blob in the deployment's bucket, signed, at the address that the deployment signs for.
+ *
+ * @throws ContradictionError that shows no more of it than the host: whoever has the URL has the blob.
+ */
+export function parseBlobUrl(location: string | undefined, digest: Digest, place: BlobPlace): URL {
+  const url = URL.parse(location ?? '');
+  must(url !== null, 'the redirect has no Location, or one that is no URL');
+  const { bucket, serve } = place.deployment;
+  const expected = serve.blobEndpoint ?? regionalEndpoint(bucket, place.region).origin;
+  const isThere = url.origin === expected || (place.isLocal && isLoopback(url));
+  must(isThere, `the redirect leads to ${url.host}; expected ${expected}`);
+  const paths = [`/${blobKey(digest)}`, `/${bucket}/${blobKey(digest)}`];
+  must(paths.includes(url.pathname), `the redirect leads to ${url.host}, but to something else than the blob`);
+  must(url.searchParams.has('X-Amz-Signature'), `the redirect leads to ${url.host} by a URL that is not signed`);
+  return url;
+}
+
+/** What S3 answers at the URL: asked as clients do, without our login. */
+export function askBlobUrl(
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<ExactAnswer> {
+  return askExactly(url, { path: `${url.pathname}${url.search}`, headers }, signal);
+}
+
+/** Status and code of an answer of S3: its words repeat the signature. */
+export function toldByS3({ status, bytes }: ExactAnswer): string {
+  const code = /<Code>([A-Za-z]{1,60})<\/Code>/.exec(bytes.toString('utf8'))?.[1];
+  return code === undefined ? String(status) : `${status} ${code}`;
+}

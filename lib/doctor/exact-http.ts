@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import { request as requestHttp, type IncomingMessage } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { CacheError } from '../errors/cache-error.ts';
+import { ContradictionError } from './check.ts';
+
+export interface ExactCall {
+  readonly method?: string;
+  /** With query, as it is sent: its dots and escapes are part of the question. */
+  readonly path: string;
+  /** A list is as many lines. */
+  readonly headers?: Readonly<Record<string, string | string[]>>;
+}
+
+/** An answer as it came. */
+export interface ExactAnswer {
+  readonly status: number;
+  /** By lower-case name, each line of it. */
+  readonly headers: Readonly<Record<string, readonly string[]>>;
+  readonly bytes: Buffer;
+  readonly durationMs: number;
+}
+
+/** More than any door of AWS carries. */
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+
+/** The header, where it came once. */
+export function headerOf({ headers }: ExactAnswer, name: string): string | undefined {
+  const lines = headers[name] ?? [];
+  return lines.length === 1 ? lines[0] : undefined;
+}
+
+/**
+ * One request over a connection of its own, and the answer as it came: nothing of path, redirect or body is resolved, followed or decoded. `fetch` does all
+ * of that, and takes `..` out of a path before anybody sees it.
+ *
+ * @throws ContradictionError where bytes follow an answer, of HEAD for example; CacheError for more than {@link MAX_ANSWER_BYTES}; what the connection broke with.
+ */
+export async function askExactly(
+  origin: URL,
+  { method = 'GET', path, headers = {} }: ExactCall,
+  signal: AbortSignal,
+): Promise<ExactAnswer> {
+  const startedMs = performance.now();
+  const send = origin.protocol === 'https:' ? requestHttps : requestHttp;
+  const request = send(origin, { method, path, headers: { ...LENGTH_OF[method], ...headers }, agent: false, signal });
+  let isAnswered = false as boolean;
+  const answered = async (): Promise<ExactAnswer> => {
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    isAnswered = true;
+    const bytes = await bytesOf(response);
+    const { statusCode: status = 0, headersDistinct } = response;
+    return { status, headers: plain(headersDistinct), bytes, durationMs: performance.now() - startedMs };
+  };
+  request.end();
+  try {
+    // What comes behind an answer is found out when the connection ends, which is at once.
+    const [answer] = await Promise.all([answered(), once(request, 'close')]);
+    return answer;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (!isAnswered || code?.startsWith('HPE_') !== true) throw error;
+    throw new ContradictionError(`the answer to ${method} has bytes that HTTP has no place for (${code})`);
+  }
+}
+
+/** Without it Node would begin a body. */
+const LENGTH_OF: Readonly<Record<string, { readonly 'content-length': string }>> = Object.fromEntries(
+  ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].map((method) => [method, { 'content-length': '0' }]),
+);
+
+const plain = (headers: NodeJS.Dict<string[]>): Record<string, readonly string[]> =>
+  Object.fromEntries(Object.entries(headers).map(([name, lines = []]) => [name, lines]));
+
+async function bytesOf(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.byteLength;
+    if (bytes > MAX_ANSWER_BYTES) {
+      throw new CacheError(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`, {
+        op: 'read answer',
+        origin: 'upstream',
+        retryable: false,
+      });
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,185 @@
+import { digestOf, type Digest } from '../oci/digest.ts';
+import { isIndexType, isManifestType } from '../oci/media-type.ts';
+import { askBlobUrl, parseBlobUrl, toldByS3 } from './blob-url.ts';
+import { must, SkipError, type Check } from './check.ts';
+import { headerOf, type ExactAnswer } from './exact-http.ts';
+import { told, type RegistryScene } from './registry-scene.ts';
+import { presignedByOperator } from './s3-presigned.ts';
+
+const SOME_TYPE = 'application/vnd.entrepot.doctor+json';
+/** Of a config; larger ones are none that a check should read. */
+const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
+
+const shownHeader = (answer: ExactAnswer, name: string): string =>
+  `${name}: ${(answer.headers[name] ?? ['none']).join(' and ').slice(0, 200)}`;
+
+/** The manifest at the tag or digest, with headers that say what it is. */
+async function readManifest(
+  scene: RegistryScene,
+  pointer: string,
+  signal: AbortSignal,
+): Promise<ExactAnswer & { readonly digest: Digest }> {
+  const path = `/v2/${scene.image().name}/manifests/${pointer}`;
+  const answer = await scene.ask({ path }, signal);
+  must(answer.status === 200, `GET ${path}: ${told(answer)}`);
+  const digest = digestOf(answer.bytes);
+  mustHave(answer, 'docker-content-digest', digest);
+  return { ...answer, digest };
+}
+
+/** @throws ContradictionError unless the header came once, with this value. */
+function mustHave(answer: ExactAnswer, name: string, value: string): void {
+  must(headerOf(answer, name) === value, `${shownHeader(answer, name)}; expected ${value}`);
+}
+
+function mustBeEmpty(answer: ExactAnswer): void {
+  must(answer.bytes.byteLength === 0, `${answer.status} with a body of ${answer.bytes.byteLength} bytes`);
+}
+
+/** The URL that a GET of the config of the image is sent to. */
+async function redirected(
+  scene: RegistryScene,
+  signal: AbortSignal,
+): Promise<{ readonly url: URL; readonly answer: ExactAnswer; readonly digest: Digest; readonly size: number }> {
+  const { digest, size } = (await scene.completeManifest(signal)).config;
+  const answer = await scene.ask({ path: `/v2/${scene.image().name}/blobs/${digest}` }, signal);
+  must(answer.status === 307, `GET of the config: ${told(answer)}; expected 307`);
+  const { target, deployment } = scene;
+  return { url: parseBlobUrl(headerOf(answer, 'location'), digest, { ...target, deployment }), answer, digest, size };
+}
+
+/** The same for a config that a check may read. */
+async function readableConfig(scene: RegistryScene, signal: AbortSignal): ReturnType<typeof redirected> {
+  const found = await redirected(scene, signal);
+  if (found.size <= MAX_CONFIG_BYTES) return found;
+  throw new SkipError(`the config of the image has ${found.size} bytes, too many to read here`);
+}
+
+/** What manifests and blobs must be like on the other side of the door, and of S3. */
+export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryScene>[] = [
+  {
+    id: 'registry-manifest',
+    claim: 'a manifest comes byte for byte, by tag and by digest, under its own type and with its exact length',
+    async run(scene, signal) {
+      const { digest, ...named } = await readManifest(scene, scene.image().pointer, signal);
+      const type = headerOf(named, 'content-type') ?? '';
+      must(isIndexType(type) || isManifestType(type), shownHeader(named, 'content-type'));
+      mustHave(named, 'content-length', String(named.bytes.byteLength));
+      mustHave(named, 'etag', `"${digest}"`);
+      const same = await readManifest(scene, digest, signal);
+      must(same.digest === digest, `GET by digest ${digest} gives ${same.digest}`);
+      return `${digest}, ${named.bytes.byteLength} bytes of ${type}`;
+    },
+  },
+  {
+    id: 'registry-manifest-head',
+    claim: 'HEAD of a manifest tells length, digest and type of GET, without a body',
+    async run(scene, signal) {
+      const got = await readManifest(scene, scene.image().pointer, signal);
+      const path = `/v2/${scene.image().name}/manifests/${got.digest}`;
+      const head = await scene.ask({ method: 'HEAD', path }, signal);
+      must(head.status === 200, `HEAD ${path}: ${told(head)}`);
+      mustHave(head, 'content-length', String(got.bytes.byteLength));
+      mustHave(head, 'docker-content-digest', got.digest);
+      mustHave(head, 'content-type', headerOf(got, 'content-type') ?? '');
+      return `200, content-length: ${got.bytes.byteLength}`;
+    },
+  },
+  {
+    id: 'registry-not-modified',
+    claim: 'If-None-Match with the ETag of a manifest is 304, with its headers and without a body',
+    async run(scene, signal) {
+      const { digest } = await readManifest(scene, scene.image().pointer, signal);
+      const path = `/v2/${scene.image().name}/manifests/${digest}`;
+      const answer = await scene.ask({ path, headers: { 'if-none-match': `"other", "${digest}"` } }, signal);
+      must(answer.status === 304, `${told(answer)}; expected 304`);
+      mustBeEmpty(answer);
+      mustHave(answer, 'etag', `"${digest}"`);
+      mustHave(answer, 'docker-content-digest', digest);
+      return `304 for "${digest}"`;
+    },
+  },
+  {
+    id: 'registry-accept',
+    claim: 'several lines of Accept reach the function as one list',
+    async run(scene, signal) {
+      const got = await readManifest(scene, scene.image().pointer, signal);
+      const path = `/v2/${scene.image().name}/manifests/${got.digest}`;
+      const type = headerOf(got, 'content-type') ?? '';
+      for (const accept of [
+        [SOME_TYPE, type],
+        [type, SOME_TYPE],
+      ]) {
+        const answer = await scene.ask({ path, headers: { accept } }, signal);
+        must(answer.status === 200, `with the lines ${accept.join(' and ')}: ${told(answer)}`);
+      }
+      const other = await scene.ask({ path, headers: { accept: [SOME_TYPE, `${SOME_TYPE}2`] } }, signal);
+      must(other.status === 404, `with lines that do not take it: ${told(other)}; expected 404`);
+      return '200 where one of two lines takes the type, 404 where none does';
+    },
+  },
+  {
+    id: 'registry-blob-head',
+    claim: 'HEAD of a blob tells its size, although the function sends no body',
+    async run(scene, signal) {
+      const { digest, size } = (await scene.completeManifest(signal)).config;
+      const path = `/v2/${scene.image().name}/blobs/${digest}`;
+      const head = await scene.ask({ method: 'HEAD', path }, signal);
+      must(head.status === 200, `HEAD ${path}: ${told(head)}`);
+      mustHave(head, 'content-length', String(size));
+      mustHave(head, 'docker-content-digest', digest);
+      return `200, content-length: ${size}`;
+    },
+  },
+  {
+    id: 'registry-blob-redirect',
+    claim: 'GET of a blob is 307 to S3, which nobody may keep, without a body',
+    async run(scene, signal) {
+      const { url, answer, digest } = await redirected(scene, signal);
+      mustBeEmpty(answer);
+      mustHave(answer, 'cache-control', 'no-store');
+      mustHave(answer, 'docker-content-digest', digest);
+      return `307 to ${url.host}, cache-control: no-store`;
+    },
+  },
+  {
+    id: 'registry-blob-get',
+    claim: 'S3 gives whoever has the URL the bytes of the blob',
+    async run(scene, signal) {
+      const { url, digest, size } = await readableConfig(scene, signal);
+      const answer = await askBlobUrl(url, {}, signal);
+      must(answer.status === 200, `${url.host}: ${toldByS3(answer)}`);
+      const found = digestOf(answer.bytes);
+      must(found === digest, `${url.host} gives ${answer.bytes.byteLength} bytes of ${found}; expected ${digest}`);
+      return `${size} bytes of ${digest} from ${url.host}`;
+    },
+  },
+  {
+    id: 'registry-blob-range',
+    claim: 'S3 gives a range of the blob by the same URL, signed without it: 206',
+    async run(scene, signal) {
+      const { url, digest, size } = await readableConfig(scene, signal);
+      if (size < 2) throw new SkipError(`the config of the image has ${size} bytes: too few to ask for a part`);
+      const head = await askBlobUrl(url, { range: 'bytes=0-0' }, signal);
+      const rest = await askBlobUrl(url, { range: 'bytes=1-' }, signal);
+      for (const answer of [head, rest]) must(answer.status === 206, `${url.host}: ${toldByS3(answer)}; expected 206`);
+      mustHave(rest, 'content-range', `bytes 1-${size - 1}/${size}`);
+      const whole = digestOf(Buffer.concat([head.bytes, rest.bytes]));
+      must(whole === digest, `two ranges give ${whole} together; expected ${digest}`);
+      return `206, content-range: bytes 1-${size - 1}/${size}`;
+    },
+  },
+  {
+    id: 'registry-blob-type',
+    claim: 'a URL that is signed with response-content-type gives the blob under that type',
+    async run(scene, signal) {
+      const { url, digest } = await readableConfig(scene, signal);
+      const { target, deployment } = scene;
+      const place = { bucket: deployment.bucket, region: target.region, endpoint: new URL(url.origin) };
+      const answer = await askBlobUrl(await presignedByOperator(place, digest, SOME_TYPE), {}, signal);
+      must(answer.status === 200, `${url.host}: ${toldByS3(answer)}`);
+      mustHave(answer, 'content-type', SOME_TYPE);
+      return `200, content-type: ${SOME_TYPE}`;
+    },
+  },
+];

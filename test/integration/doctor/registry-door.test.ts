@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { SkipError } from '../../../lib/doctor/check.ts';
+import { startFaultProxy, type FaultAnswer, type FaultRequest } from '../../support/http-fault-proxy.ts';
+import {
+  errors,
+  INDEX,
+  NAME,
+  OURS,
+  REGISTRY_IDS,
+  startLyingDoor,
+  TAG,
+  type Lie,
+  type LyingDoor,
+} from './registry-bench.ts';
+import { doctor } from './run-doctor.ts';
+
+/*
+ * The real registry endpoint behind a door that lies: every check holds without the lie, and none with it.
+ */
+
+const forever = new AbortController().signal;
+let bench: LyingDoor;
+before(async () => {
+  bench = await startLyingDoor();
+});
+after(() => bench[Symbol.asyncDispose]());
+
+test('all checks of the registry endpoint hold where nobody lies', async () => {
+  for (const id of REGISTRY_IDS) assert.ok((await bench.look(id)) !== '', id);
+});
+
+describe('the door', () => {
+  test('the challenge arrives by its own name, once', async () => {
+    const id = 'registry-challenge';
+    const challenge = 'Basic realm="entrepot"';
+    const lie = (headers: Lie['headers'], status = 401): Lie => ({
+      path: /^\/v2\/$/,
+      status,
+      headers: { ...OURS, ...headers },
+    });
+    assert.match(await bench.look(id), /^401, WWW-Authenticate: Basic realm="entrepot"/);
+    await bench.contradicted(
+      id,
+      lie({ 'x-amzn-remapped-www-authenticate': challenge }),
+      /x-amzn-remapped-www-authenticate/,
+    );
+    await bench.contradicted(id, lie({}), /WWW-Authenticate: $/);
+    await bench.contradicted(id, lie({ 'www-authenticate': 'Bearer realm="https://x.example.test"' }), /Bearer/);
+    await bench.contradicted(id, lie({ 'www-authenticate': [challenge, challenge] }), / and /);
+    await bench.contradicted(id, lie({ 'www-authenticate': challenge }, 403), /403; expected 401/);
+  });
+
+  test('a password that was minted is taken', async () => {
+    const id = 'registry-login';
+    await bench.contradicted(
+      id,
+      { path: /^\/v2\/$/, status: 401, headers: OURS, body: errors('UNAUTHORIZED') },
+      /401 UNAUTHORIZED/,
+    );
+    await bench.contradicted(id, { path: /^\/v2\/$/, body: '{}' }, /200, by the door itself/);
+  });
+
+  test('every method is refused by the function itself', async () => {
+    const id = 'registry-methods';
+    const allow = { allow: 'GET, HEAD' };
+    await bench.contradicted(
+      id,
+      { method: 'PUT', status: 201, headers: { ...OURS, ...allow } },
+      /PUT: 201; expected 405/,
+    );
+    await bench.contradicted(id, { method: 'POST', status: 405, headers: allow }, /POST: 405, by the door itself/);
+    await bench.contradicted(id, { method: 'OPTIONS', status: 405, headers: OURS }, /OPTIONS: 405 with Allow: none/);
+  });
+
+  test('odd paths are resolved by nobody', async () => {
+    const id = 'registry-odd-paths';
+    const manifest = await bench.real('GET', `/v2/${NAME}/manifests/${TAG}`);
+    for (const path of [
+      /\/\/team/,
+      /^\/v2\/\/sample/,
+      /doctor\/\.\.\//,
+      /%2e%2e/,
+      /%2F\.\.%2F/,
+      /\/\.\//,
+      /%3F/,
+      /%23/,
+      /%00/,
+    ]) {
+      await bench.contradicted(id, { path, ...manifest }, /GET \/v2\/.*: 200; expected 400 or 404/);
+    }
+    await bench.contradicted(id, { path: /\/\.\.\//, status: 502 }, /502, by the door itself/);
+    await bench.contradicted(id, { path: /^\/v2\/\.\.\/v1/, body: '{"bucket":"b"}' }, /v1\/deployment: 200/);
+    // Whoever refuses it first is right.
+    assert.match(
+      await bench.look(id, [{ path: /\.\./, status: 400, body: 'Bad Request' }]),
+      /\.\. 400 by the door, %2e%2e 400, /,
+    );
+    // That nothing is to be had is no evidence.
+    await bench.contradicted(
+      id,
+      { path: /manifests/, status: 404, headers: OURS, body: errors('NAME_UNKNOWN') },
+      /404 NAME_UNKNOWN$/,
+    );
+  });
+
+  test('a path is decoded once at most', async () => {
+    const id = 'registry-encoded-path';
+    const manifest = await bench.real('GET', `/v2/${NAME}/manifests/${TAG}`);
+    const other = {
+      ...manifest,
+      headers: { ...manifest.headers, 'docker-content-digest': `sha256:${'0'.repeat(64)}` },
+    };
+    const refused = { status: 400, headers: OURS, body: errors('NAME_INVALID') };
+    assert.equal(await bench.look(id), 'paths arrive decoded once');
+    assert.match(
+      await bench.look(id, [{ path: /test%2Fteam/, ...refused }]),
+      /as they are sent: "%2F" is 400 NAME_INVALID/,
+    );
+    await bench.contradicted(id, { path: /%252F/, ...manifest }, /%252F.*: 200; expected 400 or 404/);
+    await bench.contradicted(id, { path: /%252F/, ...other }, /%252F/);
+    await bench.contradicted(id, { path: /test%2Fteam/, ...other }, /%2F.*: 200/);
+    await bench.contradicted(id, { path: /%3A/, ...refused }, /%3A.*: 400 NAME_INVALID/);
+    await bench.contradicted(id, { path: /%3A/, ...other }, /"%3A" in the digest/);
+  });
+
+  test('the query arrives', async () => {
+    const id = 'registry-query';
+    const manifest = await bench.real('GET', `/v2/${NAME}/manifests/${TAG}`);
+    const unknown = { status: 404, headers: OURS, body: errors('NAME_UNKNOWN') };
+    const other = {
+      ...manifest,
+      headers: { ...manifest.headers, 'docker-content-digest': `sha256:${'0'.repeat(64)}` },
+    };
+    await bench.contradicted(id, { path: /\?ns=/, ...unknown }, /ns=sample.example.test: 404 NAME_UNKNOWN/);
+    await bench.contradicted(id, { path: /\?ns=%73/, ...unknown }, /ns=%73ample.example.test: 404/);
+    await bench.contradicted(id, { path: /\?ns=/, ...other }, /expected sha256:/);
+    // As a load balancer without lists does it: the last one counts.
+    await bench.contradicted(id, { path: /&ns=/, ...manifest }, /"ns" given twice: 200; expected 400/);
+  });
+
+  test('what is not there is asked of its registry', async () => {
+    const id = 'registry-land';
+    const path = new RegExp(`/manifests/sha256:(?!${INDEX.slice(7)})`);
+    await bench.contradicted(
+      id,
+      { path, status: 502, headers: OURS, body: errors('UNKNOWN') },
+      /502 UNKNOWN after \d+ ms/,
+    );
+    await bench.contradicted(id, { path, status: 404, body: errors('MANIFEST_UNKNOWN') }, /by the door itself/);
+    const asked = bench.sample.requests.length;
+    await bench.look(id);
+    assert.ok(bench.sample.requests.slice(asked).some(({ path: wanted }) => wanted.includes('/manifests/sha256:')));
+  });
+});
+
+test('whoever cannot be reached is waited for once', async () => {
+  const closed = await startFaultProxy(bench.application.origin);
+  await closed.close();
+  const scene = bench.scene({ ...bench.target, registryUrl: closed.endpoint });
+  await assert.rejects(scene.askAsNobody({ path: '/v2/' }, forever), /ECONNREFUSED/);
+  await assert.rejects(scene.ask({ path: '/v2/' }, forever), SkipError);
+});
+
+test('no password, and no signed URL, is printed, whatever is answered', async () => {
+  const { door, application, target } = bench;
+  const { registryUrl = '', image = '' } = target;
+  const args = ['--url', application.origin, '--registry-url', registryUrl, '--image', image];
+  const location = 'https://evil.example.test/x?X-Amz-Credential=c&X-Amz-Security-Token=t&X-Amz-Signature=s';
+  /** An endpoint that repeats what it is asked with, in whatever it says. */
+  const echo = ({ headers }: FaultRequest): FaultAnswer => ({
+    status: 418,
+    headers: { ...OURS },
+    body: JSON.stringify({ errors: [{ code: headers.authorization, message: headers.authorization }], location }),
+  });
+  const redirect = { status: 307, headers: { ...OURS, location } };
+  for (const rules of [
+    [],
+    [{ times: Infinity, action: { kind: 'answer', answer: echo } }],
+    [{ path: /blobs/, times: Infinity, action: { kind: 'answer', answer: redirect } }],
+  ] as const) {
+    door.rules.splice(0, Infinity, ...rules);
+    door.log.length = 0;
+    const reports = [
+      await doctor(args, application.environment),
+      await doctor([...args, '--json'], application.environment),
+    ];
+    const logins = new Set(door.log.flatMap(({ headers }) => headers.authorization ?? []));
+    assert.ok(logins.size >= 2, 'each run mints its own');
+    const said = reports.map(({ stdout, stderr }) => stdout + stderr).join('\n');
+    assert.match(said, rules.length === 0 ? / 0 fail/ : /registry-blob-redirect/);
+    for (const login of logins) {
+      const encoded = login.replace(/^Basic /, '');
+      const password = Buffer.from(encoded, 'base64')
+        .toString('utf8')
+        .replace(/^token:/, '');
+      assert.ok(password.length > 40 && !said.includes(password) && !said.includes(encoded));
+    }
+    assert.doesNotMatch(said, /X-Amz-|Signature=/);
+  }
+});
