@@ -1,6 +1,7 @@
 import {
   GetBucketEncryptionCommand,
   GetBucketLifecycleConfigurationCommand,
+  GetBucketNotificationConfigurationCommand,
   GetBucketPolicyCommand,
   GetPublicAccessBlockCommand,
   type LifecycleRule,
@@ -117,6 +118,19 @@ export const S3_BUCKET_CHECKS: readonly Check<S3Scene>[] = [
       const plans = enabled.find(isOfPlans)?.Expiration?.Days;
       must(plans !== undefined, 'no rule lets the objects under plans/ expire');
       return `uploads ${days.join(', ')} days, plans ${plans} days`;
+    },
+  },
+  {
+    id: 's3-notifications',
+    claim: 'the bucket tells EventBridge what happens in it: the cache hears of content that somebody deletes',
+    awsOnly: 'its S3 tells nobody',
+    async run({ client, bucket }, signal) {
+      const { EventBridgeConfiguration: eventBridge } = await client.send(
+        new GetBucketNotificationConfigurationCommand({ Bucket: bucket }),
+        { abortSignal: signal },
+      );
+      must(eventBridge !== undefined, 'notifications to EventBridge are off');
+      return 'notifications to EventBridge are on';
     },
   },
 ];

@@ -150,6 +150,18 @@ test('settings of the bucket', async () => {
   await contradicted(bucket('s3-lifecycle', lifecycle(uploads(1), plans)));
   await contradicted(bucket('s3-lifecycle', lifecycle(uploads(7))));
   await contradicted(bucket('s3-lifecycle', lifecycle(plans)));
+
+  const notifications = (content: string): Canned => ({
+    path: /\?notification/,
+    body: `<NotificationConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${content}</NotificationConfiguration>`,
+  });
+  await bucket('s3-notifications', notifications('<EventBridgeConfiguration></EventBridgeConfiguration>'));
+  await bucket('s3-notifications', notifications('<EventBridgeConfiguration/>'));
+  await contradicted(bucket('s3-notifications', notifications('')));
+  const queue = '<Queue>arn:aws:sqs:us-east-1:123456789012:q</Queue><Event>s3:ObjectRemoved:*</Event>';
+  await contradicted(
+    bucket('s3-notifications', notifications(`<QueueConfiguration><Id>x</Id>${queue}</QueueConfiguration>`)),
+  );
 });
 
 test('settings of the table', async () => {
