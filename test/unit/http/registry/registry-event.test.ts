@@ -1,101 +1,269 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { BASIC_CHALLENGE, parseBasic } from '../../../../lib/access/basic.ts';
+import { UnauthenticatedError } from '../../../../lib/errors/cache-error.ts';
 import { eventDoor } from '../../../../lib/http/registry/registry-event.ts';
-
-const httpApi = (more: object = {}, stage = '$default') => ({
-  version: '2.0',
-  routeKey: 'GET /v2/{proxy+}',
-  rawPath: '/v2/library/alpine/manifests/latest',
-  rawQueryString: 'ns=docker.io',
-  headers: { accept: 'application/json', authorization: 'Basic eDp5' },
-  requestContext: { stage, http: { method: 'GET', path: '/v2/library/alpine/manifests/latest' } },
-  isBase64Encoded: false,
-  ...more,
-});
-/** As AWS documents it for a target group with and without multi-value headers. */
-const alb = (more: object = {}) => ({
-  requestContext: { elb: { targetGroupArn: 'arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/x/1' } },
-  httpMethod: 'HEAD',
-  path: '/v2/library/alpine/manifests/latest',
-  body: '',
-  isBase64Encoded: false,
-  ...more,
-});
-const BYTES = Uint8Array.from([0, 255, 128, 10]);
+import { alb, ANSWERS, cameTo, httpApi, PATH } from '../../../support/door-events.ts';
 
 describe('an HTTP API', () => {
   test('gives method, path, query and headers', () => {
     const { request } = eventDoor(httpApi());
     assert.deepEqual(
       [request.method, request.path, request.query, request.header('Authorization'), request.header('range')],
-      ['GET', '/v2/library/alpine/manifests/latest', 'ns=docker.io', 'Basic eDp5', undefined],
+      ['GET', PATH, 'ns=docker.io', 'Basic eDp5', undefined],
     );
+    assert.equal(eventDoor(httpApi({}, '$default', 'HEAD')).request.method, 'HEAD');
   });
+
+  test('sends cookies apart, and what came twice with commas: a list for a list, and no login', () => {
+    const { request } = eventDoor({
+      version: '2.0',
+      routeKey: '$default',
+      rawPath: '/my/path',
+      rawQueryString: 'parameter1=value1&parameter1=value2&parameter2=value',
+      cookies: ['cookie1', 'cookie2'],
+      headers: {
+        Header1: 'value1',
+        Header2: 'value1,value2',
+        accept: 'a/b,c/d',
+        authorization: 'Basic eDp5,Basic eDp5',
+      },
+      queryStringParameters: { parameter1: 'value1,value2', parameter2: 'value' },
+      requestContext: {
+        accountId: '123456789012',
+        apiId: 'api-id',
+        domainName: 'id.execute-api.us-east-1.amazonaws.com',
+        domainPrefix: 'id',
+        http: { method: 'POST', path: '/my/path', protocol: 'HTTP/1.1', sourceIp: 'IP', userAgent: 'agent' },
+        requestId: 'id',
+        routeKey: '$default',
+        stage: '$default',
+        time: '12/Mar/2020:19:03:58 +0000',
+        timeEpoch: 1583348638390,
+      },
+      body: 'Hello from Lambda',
+      pathParameters: { parameter1: 'value1' },
+      isBase64Encoded: false,
+      stageVariables: { stageVariable1: 'value1' },
+    });
+    assert.deepEqual([request.method, request.path], ['POST', '/my/path']);
+    assert.equal(request.query, 'parameter1=value1&parameter1=value2&parameter2=value');
+    assert.deepEqual([request.header('header2'), request.header('accept')], ['value1,value2', 'a/b,c/d']);
+    assert.equal(request.header('cookie'), undefined);
+    assert.throws(() => parseBasic(request.header('authorization')), UnauthenticatedError);
+  });
+
   test('has the name of a stage before its paths, which is no part of them', () => {
-    const rawPath = '/prod/v2/prod/app/tags/list';
-    assert.equal(eventDoor(httpApi({ rawPath }, 'prod')).request.path, '/v2/prod/app/tags/list');
+    const path = (rawPath: string, stage: string): string => eventDoor(httpApi({ rawPath }, stage)).request.path;
+    assert.equal(path('/prod/v2/prod/app/tags/list', 'prod'), '/v2/prod/app/tags/list');
+    assert.equal(path('/prod/prod/v2/', 'prod'), '/prod/v2/');
+    assert.equal(path('/production/v2/', 'prod'), '/production/v2/');
+    assert.equal(path('/prod', 'prod'), '/prod');
+    assert.equal(path('/$default/v2/', '$default'), '/$default/v2/');
   });
-  test('carries bytes, and no body where there is none', () => {
+
+  test('decodes a path once: what it comes to is what it would be if it had been sent so', () => {
+    for (const [rawPath, expected] of [
+      // GET /v2/ghcr.io%2Forg/app/manifests/v1, and with %252F
+      ['/v2/ghcr.io/org/app/manifests/v1', 'ghcr.io/org/app'],
+      ['/v2/ghcr.io%2Forg/app/manifests/v1', 'NAME_INVALID'],
+      // sha256%3A…
+      [`/v2/ghcr.io/org/app/manifests/sha256:${'a'.repeat(64)}`, 'ghcr.io/org/app'],
+      ['/v2/ghcr.io//org/app/manifests/v1', 'NAME_INVALID'],
+      ['//v2/ghcr.io/org/app/manifests/v1', 'UNSUPPORTED'],
+      ['/v2/ghcr.io/org/../app/manifests/v1', 'NAME_INVALID'],
+      ['/v2/../v1/images', 'UNSUPPORTED'],
+      // %3F, %23, %00 and a space
+      ['/v2/ghcr.io/org/app?/manifests/v1', 'NAME_INVALID'],
+      ['/v2/ghcr.io/org/app#/manifests/v1', 'NAME_INVALID'],
+      ['/v2/ghcr.io/org/app/manifests/v1\u0000', 'NAME_INVALID'],
+      ['/v2/ghcr.io/org/a b/manifests/v1', 'NAME_INVALID'],
+      ['/v2/ghcr.io/org/é/manifests/v1', 'NAME_INVALID'],
+    ] as const) {
+      assert.equal(cameTo(httpApi({ rawPath, rawQueryString: '' })), expected, rawPath);
+    }
+  });
+
+  test('gives the query as it was sent', () => {
+    const rawPath = '/v2/org/app/manifests/v1';
+    assert.equal(cameTo(httpApi({ rawPath, rawQueryString: 'ns=%67hcr.io' })), 'ghcr.io/org/app');
+    assert.equal(cameTo(httpApi({ rawPath, rawQueryString: 'ns=%2567hcr.io' })), 'NAME_INVALID');
+    assert.equal(cameTo(httpApi({ rawPath, rawQueryString: 'ns=ghcr.io&ns=docker.io' })), 'NAME_INVALID');
+  });
+
+  test('carries bytes in base64, headers once each, and no body where there is none', () => {
     const door = eventDoor(httpApi());
-    assert.deepEqual(door.answer({ status: 200, headers: { etag: 'x' }, body: BYTES }), {
+    const of = (name: string) => door.answer(ANSWERS[name] ?? assert.fail());
+    assert.deepEqual(of('manifest'), {
       statusCode: 200,
-      headers: { etag: 'x' },
+      headers: { 'content-type': 'a/b', etag: '"x"' },
       body: 'AP+ACg==',
       isBase64Encoded: true,
     });
-    assert.deepEqual(door.answer({ status: 307, headers: { location: 'https://x' } }), {
-      statusCode: 307,
-      headers: { location: 'https://x' },
-    });
-    // With the rest of the answer it must stay below 6 MB.
-    assert.ok((door.limits.bodyBytes * 4) / 3 < 6_000_000);
-    assert.ok(door.limits.bodyBytes >= 4 * 1024 * 1024, 'the least that the specification asks for');
+    assert.deepEqual(of('blobHead'), { statusCode: 200, headers: { 'content-length': '1234567', etag: '"x"' } });
+    assert.deepEqual(of('notModified'), { statusCode: 304, headers: { etag: '"x"' } });
+    const redirected = { location: 'https://x', 'cache-control': 'no-store' };
+    assert.deepEqual(of('redirect'), { statusCode: 307, headers: redirected });
+    assert.deepEqual(of('challenge'), { statusCode: 401, headers: { 'www-authenticate': BASIC_CHALLENGE } });
+    const { statusCode, headers, body, isBase64Encoded } = of('refused');
+    assert.deepEqual([statusCode, headers?.allow, isBase64Encoded], [405, 'GET, HEAD', true]);
+    const document = { errors: [{ code: 'UNSUPPORTED', message: 'no' }] };
+    assert.deepEqual(JSON.parse(Buffer.from(body ?? '', 'base64').toString()), document);
+  });
+
+  test('carries six megabytes, base64 and the rest of the answer included', () => {
+    const { limits } = eventDoor(httpApi());
+    assert.ok((limits.bodyBytes * 4) / 3 < 6_000_000);
+    assert.ok(limits.bodyBytes >= 4 * 1024 * 1024, 'the least that the specification asks for');
   });
 });
 
 describe('a load balancer', () => {
+  const HEADERS = {
+    accept: 'text/html,application/xhtml+xml',
+    'accept-language': 'en-US,en;q=0.8',
+    cookie: 'cookies',
+    host: 'lambda-846800462-us-east-2.elb.amazonaws.com',
+    'user-agent': 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_11_6)',
+    'x-amzn-trace-id': 'Root=1-5bdb40ca-556d8b0c50dc66f0511bf520',
+    'x-forwarded-for': '72.21.198.66',
+    'x-forwarded-port': '443',
+    'x-forwarded-proto': 'https',
+  };
+  const listed = (headers: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]]));
+
   test('gives single values', () => {
     const { request } = eventDoor(
-      alb({ headers: { accept: 'a/b' }, queryStringParameters: { ns: 'ghcr.io', last: 'a%2Fb' } }),
+      alb({ httpMethod: 'HEAD', headers: HEADERS, queryStringParameters: { ns: 'ghcr.io', last: 'a%2Fb', n: '' } }),
     );
     assert.deepEqual(
-      [request.method, request.path, request.query, request.header('Accept')],
-      ['HEAD', '/v2/library/alpine/manifests/latest', 'ns=ghcr.io&last=a%2Fb', 'a/b'],
+      [request.method, request.path, request.query, request.header('Accept'), request.header('authorization')],
+      ['HEAD', PATH, 'ns=ghcr.io&last=a%2Fb&n=', HEADERS.accept, undefined],
     );
+    assert.equal(eventDoor(alb({ headers: HEADERS, queryStringParameters: {} })).request.query, '');
+    assert.equal(eventDoor(alb()).request.header('accept'), undefined);
   });
-  test('gives and takes lists where they are switched on; a header that comes twice is none', () => {
-    const door = eventDoor(
+
+  test('gives lists where they are switched on; a header that comes twice is none, unless it is a list', () => {
+    // GET …?&myKey=val1&myKey=val2
+    const { request } = eventDoor(
       alb({
-        multiValueHeaders: { accept: ['a/b', 'c/d'], authorization: ['Basic a', 'Basic b'] },
-        multiValueQueryStringParameters: { ns: ['a', 'b'] },
+        multiValueHeaders: {
+          ...listed(HEADERS),
+          cookie: ['name1=value1', 'name2=value2'],
+          Accept: ['a/b', 'c/d, e/f'],
+          accept: [],
+          'if-none-match': ['"a"', '"b"'],
+          authorization: ['Basic a', 'Basic b'],
+        },
+        multiValueQueryStringParameters: { myKey: ['val1', 'val2'], last: ['a%2Fb'] },
       }),
     );
+    assert.equal(request.query, 'myKey=val1&myKey=val2&last=a%2Fb');
     assert.deepEqual(
-      [door.request.query, door.request.header('accept'), door.request.header('authorization')],
-      ['ns=a&ns=b', 'a/b, c/d', undefined],
+      [request.header('accept'), request.header('if-none-match'), request.header('host')],
+      ['a/b, c/d, e/f', '"a", "b"', HEADERS.host],
     );
-    assert.deepEqual(door.answer({ status: 401, headers: { 'www-authenticate': 'Basic realm="x"' } }), {
-      statusCode: 401,
-      statusDescription: '401 Unauthorized',
-      multiValueHeaders: { 'www-authenticate': ['Basic realm="x"'] },
+    assert.deepEqual([request.header('authorization'), request.header('cookie')], [undefined, undefined]);
+    const none = eventDoor(alb({ multiValueHeaders: {}, multiValueQueryStringParameters: {} })).request;
+    assert.deepEqual([none.query, none.header('accept')], ['', undefined]);
+  });
+
+  test('hands a path on as it came: nothing that could be decoded is a name', () => {
+    for (const [path, expected] of [
+      ['/v2/ghcr.io/org/app/manifests/v1', 'ghcr.io/org/app'],
+      [`/v2/ghcr.io/org/app/manifests/sha256%3A${'a'.repeat(64)}`, 'ghcr.io/org/app'],
+      ['/v2/ghcr.io%2Forg/app/manifests/v1', 'NAME_INVALID'],
+      ['/v2/ghcr.io%252Forg/app/manifests/v1', 'NAME_INVALID'],
+      ['/v2/ghcr.io//org/app/manifests/v1', 'NAME_INVALID'],
+      ['//v2/', 'UNSUPPORTED'],
+      ['/v2/ghcr.io/org/../app/manifests/v1', 'NAME_INVALID'],
+      ['/v2/ghcr.io/org/%2e%2e/app/manifests/v1', 'NAME_INVALID'],
+      ['/v2/ghcr.io/org/app%3F/manifests/v1', 'NAME_INVALID'],
+    ] as const) {
+      assert.equal(cameTo(alb({ path, multiValueHeaders: {} })), expected, path);
+    }
+  });
+
+  test('gives a query that is decoded once, here, and shows what came twice', () => {
+    const path = '/v2/org/app/manifests/v1';
+    const asked = (ns: string[]): string =>
+      cameTo(alb({ path, multiValueHeaders: {}, multiValueQueryStringParameters: { ns } }));
+    assert.equal(asked(['%67hcr.io']), 'ghcr.io/org/app');
+    assert.equal(asked(['%2567hcr.io']), 'NAME_INVALID');
+    assert.equal(asked(['ghcr.io', 'docker.io']), 'NAME_INVALID');
+    assert.equal(asked([]), 'docker.io/org/app');
+  });
+
+  test('asks for its health where it is told to; the answer has the form of the question', () => {
+    const check = { path: '/', queryStringParameters: {}, headers: { 'user-agent': 'ELB-HealthChecker/2.0' } };
+    assert.equal(cameTo(alb(check)), 'UNSUPPORTED');
+    assert.equal(cameTo(alb({ ...check, path: '/v2/' })), 'ping');
+    const { headers, ...rest } = check;
+    const answer = { status: 404, headers: { 'content-type': 'application/json' } };
+    const single = eventDoor(alb(check)).answer(answer);
+    assert.deepEqual([single.headers, 'multiValueHeaders' in single], [answer.headers, false]);
+    const lists = eventDoor(alb({ ...rest, multiValueHeaders: listed(headers) })).answer(answer);
+    assert.deepEqual(
+      [lists, 'headers' in lists],
+      [
+        {
+          statusCode: 404,
+          statusDescription: '404 Not Found',
+          multiValueHeaders: { 'content-type': ['application/json'] },
+          isBase64Encoded: false,
+        },
+        false,
+      ],
+    );
+  });
+
+  test('takes single values back, with a description of the status', () => {
+    const door = eventDoor(alb({ headers: {} }));
+    const of = (name: string) => door.answer(ANSWERS[name] ?? assert.fail());
+    const empty = (statusCode: number, phrase: string, headers: object) => ({
+      statusCode,
+      statusDescription: `${statusCode} ${phrase}`,
+      headers,
       isBase64Encoded: false,
     });
-  });
-  test('carries one megabyte', () => {
-    const door = eventDoor(alb({ headers: {} }));
-    assert.ok((door.limits.bodyBytes * 4) / 3 < 1_000_000);
-    assert.deepEqual(door.answer({ status: 200, headers: {}, body: BYTES }), {
-      statusCode: 200,
-      statusDescription: '200 OK',
-      headers: {},
+    assert.deepEqual(of('manifest'), {
+      ...empty(200, 'OK', { 'content-type': 'a/b', etag: '"x"' }),
       isBase64Encoded: true,
       body: 'AP+ACg==',
     });
+    assert.deepEqual(of('blobHead'), empty(200, 'OK', { 'content-length': '1234567', etag: '"x"' }));
+    assert.deepEqual(of('notModified'), empty(304, 'Not Modified', { etag: '"x"' }));
+    const redirected = { location: 'https://x', 'cache-control': 'no-store' };
+    assert.deepEqual(of('redirect'), empty(307, 'Temporary Redirect', redirected));
+    assert.deepEqual(of('challenge'), empty(401, 'Unauthorized', { 'www-authenticate': BASIC_CHALLENGE }));
+  });
+
+  test('takes lists back where it gave them', () => {
+    const door = eventDoor(alb({ multiValueHeaders: {} }));
+    for (const [name, answered] of Object.entries(ANSWERS)) {
+      const { multiValueHeaders, statusCode, ...rest } = door.answer(answered) as Record<string, unknown>;
+      assert.deepEqual([multiValueHeaders, statusCode], [listed(answered.headers), answered.status], name);
+      const hasBody = (answered.body?.byteLength ?? 0) > 0;
+      assert.deepEqual([rest.isBase64Encoded, 'body' in rest, 'headers' in rest], [hasBody, hasBody, false], name);
+    }
+  });
+
+  test('carries one megabyte, base64 and the rest of the answer included', () => {
+    assert.ok((eventDoor(alb({ headers: {} })).limits.bodyBytes * 4) / 3 < 1_000_000);
   });
 });
 
 test('anything else is no door', () => {
-  for (const event of [null, {}, { version: '2.0' }, { requestContext: {} }, 'x']) {
+  for (const event of [
+    null,
+    {},
+    { version: '2.0' },
+    { requestContext: {} },
+    'x',
+    { version: '1.0', httpMethod: 'GET' },
+  ]) {
     assert.throws(() => eventDoor(event), /expected a request of an HTTP API/);
   }
 });
