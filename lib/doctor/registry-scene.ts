@@ -1,8 +1,8 @@
-import { parseManifest } from '../oci/manifest.ts';
-import { digestOf, isDigest, type Digest } from '../oci/digest.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
-import { formatReference, formatRepository, parseReference, type Repository } from '../reference/reference.ts';
 import type { DeploymentDocument } from '../http/deployment.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { digestOf, isDigest, type Digest } from '../oci/digest.ts';
+import { parseManifest } from '../oci/manifest.ts';
+import { formatReference, formatRepository, parseReference, type Repository } from '../reference/reference.ts';
 import { documentOf, shown } from './api-checks.ts';
 import { must, SkipError } from './check.ts';
 import { askExactly, headerOf, type ExactAnswer, type ExactCall } from './exact-http.ts';
@@ -42,7 +42,8 @@ export interface RegistryScene extends AsyncDisposable {
 
 /** API Gateway gives up after 30 s: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
 const ANSWER_MS = 30_000;
-const LOGIN_SECONDS = 900;
+/** Longer than all checks take together. */
+const LOGIN_SECONDS = 1_800;
 const MANIFEST_LIMITS = { fanOut: 1_000 };
 
 /** @returns why, where it is not known what to ask, or where. */
@@ -57,7 +58,10 @@ export function openRegistryScene(target: Target): RegistryScene | SkipError {
   const ask = async (call: ExactCall, signal: AbortSignal): Promise<ExactAnswer> => {
     if (deployment.serve.auth === 'none') return await askAsNobody(call, signal);
     const authorization = await login(signal);
-    return await askAsNobody({ ...call, headers: { ...call.headers, authorization } }, signal);
+    return withoutLogin(
+      await askAsNobody({ ...call, headers: { ...call.headers, authorization } }, signal),
+      authorization,
+    );
   };
   const scene: RegistryScene = {
     target,
@@ -89,7 +93,7 @@ function originOf({ url, registryUrl }: Target, { serve: { front } }: Deployment
 function asker(origin: URL): (call: ExactCall, signal: AbortSignal) => Promise<ExactAnswer> {
   let state: 'unknown' | 'answers' | 'silent' = 'unknown';
   return async (call, signal) => {
-    if (state === 'silent') throw new SkipError(`${origin.host} was not reached from here`);
+    if (state === 'silent') throw new SkipError(`${origin.host} did not answer the first time`);
     try {
       const answer = await askExactly(origin, call, AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]));
       state = 'answers';
@@ -127,10 +131,19 @@ async function mintLogin(target: Target, signal: AbortSignal): Promise<string> {
   );
   const { username, password } = documentOf(answer);
   must(
-    typeof username === 'string' && typeof password === 'string',
+    typeof username === 'string' && typeof password === 'string' && password !== '',
     'POST /v1/token answered something else than a password',
   );
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}
+
+/** Headers are shown where they are not as they must be: nobody has us print what we logged in with. */
+function withoutLogin(answer: ExactAnswer, authorization: string): ExactAnswer {
+  const encoded = authorization.replace(/^Basic /, '');
+  const [, password = ''] = /^[^:]*:(.*)$/.exec(Buffer.from(encoded, 'base64').toString('utf8')) ?? [];
+  const hidden = (line: string): string => line.replaceAll(encoded, '[login]').replaceAll(password, '[password]');
+  const headers = Object.entries(answer.headers).map(([name, lines]) => [name, lines.map(hidden)] as const);
+  return { ...answer, headers: Object.fromEntries(headers) };
 }
 
 function imageOf({ image }: Target): AskedImage {

@@ -136,6 +136,8 @@ describe('blobs', () => {
     );
     const { 'content-length': _, ...without } = head.headers;
     await bench.contradicted(id, { ...lie, headers: without }, /content-length: none/);
+    const other = { ...head.headers, 'docker-content-digest': INDEX };
+    await bench.contradicted(id, { ...lie, headers: other }, /docker-content-digest: sha256/);
     await bench.contradicted(id, { ...lie, status: 307 }, /HEAD .*: 307/);
   });
 
@@ -150,6 +152,11 @@ describe('blobs', () => {
     assert.match(await bench.look(id, [to(location.href)]), /^307 to 127\.0\.0\.1:\d+, cache-control: no-store$/);
     await bench.contradicted(id, { ...to(location.href), status: 302 }, /302; expected 307/);
     await bench.contradicted(id, to(location.href, { 'cache-control': 'max-age=60' }), /cache-control: max-age=60/);
+    await bench.contradicted(
+      id,
+      to(location.href, { 'docker-content-digest': INDEX }),
+      /docker-content-digest: sha256/,
+    );
     const body = { 'content-length': '4' };
     await bench.contradicted(id, { ...to(location.href, body), body: 'here' }, /307 with a body of 4 bytes/);
     await bench.contradicted(

@@ -173,10 +173,21 @@ test('no password, and no signed URL, is printed, whatever is answered', async (
     headers: { ...OURS },
     body: JSON.stringify({ errors: [{ code: headers.authorization, message: headers.authorization }], location }),
   });
+  const echoInHeaders = ({ headers: { authorization = '' } }: FaultRequest): FaultAnswer => ({
+    status: 200,
+    headers: {
+      ...OURS,
+      'content-type': authorization,
+      etag: authorization.slice(6),
+      'docker-content-digest': plain(authorization),
+    },
+  });
+  const plain = (authorization: string): string => Buffer.from(authorization.slice(6), 'base64').toString('utf8');
   const redirect = { status: 307, headers: { ...OURS, location } };
   for (const rules of [
     [],
     [{ times: Infinity, action: { kind: 'answer', answer: echo } }],
+    [{ times: Infinity, action: { kind: 'answer', answer: echoInHeaders } }],
     [{ path: /blobs/, times: Infinity, action: { kind: 'answer', answer: redirect } }],
   ] as const) {
     door.rules.splice(0, Infinity, ...rules);

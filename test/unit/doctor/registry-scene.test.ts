@@ -115,11 +115,11 @@ test('an image is asked for by its tag, or by its digest where that is named', (
   assert.deepEqual(named(`ghcr.io/org/app:v1@${DIGEST}`), ['ghcr.io/org/app', DIGEST]);
 });
 
-test('a password is minted by the control API, for a quarter of an hour, and never shown', async () => {
+test('a password is minted by the control API, for half an hour, and never shown', async () => {
   const one = target({}, 200, '{"username":"token","password":"secret"}');
   assert.equal(await opened(one).mint(forever), `Basic ${Buffer.from('token:secret').toString('base64')}`);
   const [{ method, url, body } = assert.fail()] = one.calls;
-  assert.deepEqual([method, url.href, body], ['POST', `${API}/v1/token`, '{"lifetimeSeconds":900}']);
+  assert.deepEqual([method, url.href, body], ['POST', `${API}/v1/token`, '{"lifetimeSeconds":1800}']);
   for (const [status, text] of [
     [200, '{"username":"token","password":["secret"]}'],
     [201, '{"username":"token","password":"secret"}'],
