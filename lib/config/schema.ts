@@ -54,6 +54,18 @@ function parseHostRule(value: string): string {
   return value.includes('://') ? parseOrigin(value).origin : parseHost(value);
 }
 
+const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
+/** No address: the last label begins with a letter. A star stands for one label, and at least two come after it. */
+const PASSED_HOST = new RegExp(`^(?:\\*\\.)?(?:${LABEL}\\.)+(?=[a-z])${LABEL}$`);
+
+function parsePassedHost(value: string): string {
+  const host = value.toLowerCase();
+  if (host.length <= 253 && PASSED_HOST.test(host)) return host;
+  throw new Error(
+    'is not a host that clients could be sent to; write its name alone, for example cdn.example.test, or *.cdn.example.test where its first part changes',
+  );
+}
+
 /** A glob over repositories of one registry. */
 export function parsePattern(value: string): string {
   if (/^\/|\/$|\/\/|:|@/.test(value)) {
@@ -125,6 +137,7 @@ export const registrySchema = z.strictObject(
     credentials: credentials.optional(),
     realms: list(hostRule, '[auth.example.test]').optional(),
     redirects: list(hostRule, '[storage.internal, 10.0.0.0/8]').optional(),
+    passRedirects: list(parsed('a host', parsePassedHost), '[cdn.example.test, "*.cdn.example.test"]').optional(),
     allow: list(parsed('a repository pattern', parsePattern), '["team/**"]').optional(),
     platforms: list(
       parsed('a platform such as linux/amd64', (value) => parsePlatform(value)),

@@ -3,7 +3,7 @@ import { BlobUnknownError, CacheError, ContentMismatchError, UpstreamUnavailable
 import type { Descriptor } from '../oci/descriptor.ts';
 import { discard, type Body } from './body.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
-import { isRedirect } from './redirect.ts';
+import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import { askInOrder } from './mirrors.ts';
 import { backoffMs } from './retry.ts';
 import type { ApiRequest, Session, Sources } from './session.ts';
@@ -11,8 +11,6 @@ import { shown, type Answer, type Caller } from './transport.ts';
 
 const OP = 'read blob';
 const OP_FIND = 'find blob';
-/** Not followed: registries redirect for what they do not hold, too, and only the bytes would show it. */
-const REDIRECT_STATUSES = [301, 302, 303, 307, 308] as const;
 
 /**
  * Whether the host confirms, by 200, that it holds the blob for this repository. False on 404, and on a redirect, which confirms nothing (I9).
@@ -28,6 +26,7 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
     reference: blob.digest,
     headers: {},
     accepts: [200, 404, ...REDIRECT_STATUSES],
+    // Registries redirect for what they do not hold, too, and only the bytes would show it.
     follow: false,
   };
   return await session.ask(request, caller, async (answer) => {

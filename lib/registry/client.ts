@@ -1,3 +1,4 @@
+import { lookup as systemLookup } from 'node:dns';
 import type { LookupFunction } from 'node:net';
 import { InvalidNameError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -8,6 +9,7 @@ import { PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
 import { allowRule } from './allow.ts';
 import { hasBlob, openBlob } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
+import { locateBlob, type PassRules } from './locate.ts';
 import { readManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './mirrors.ts';
 import { Session, type Sources } from './session.ts';
@@ -36,6 +38,7 @@ interface Registry {
   readonly credentials: RegistryCredentials;
   readonly transport: Transport;
   readonly sources: Sources;
+  readonly passing: PassRules;
 }
 
 /** The configured registries over HTTP. Connects to nothing before it is asked to. */
@@ -50,7 +53,7 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
   return {
     open: async (repository, signal) => {
       const registry = registryOf(settingsOf(repository));
-      return new HttpUpstream(repository, await domainOf(registry, signal), registry.sources);
+      return new HttpUpstream(repository, await domainOf(registry, signal), registry);
     },
     close: async () => {
       const registries = [...opened.values()];
@@ -87,6 +90,7 @@ function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): 
       mirrors: settings.mirrors.map((base) => new Session({ settings, limits, transport, base })),
       endpoint: new Session({ settings, limits, transport, base: settings.endpoint, credentials }),
     },
+    passing: { passRedirects: settings.passRedirects, lookup: options.lookup ?? systemLookup },
   };
 }
 
@@ -97,12 +101,18 @@ class HttpUpstream implements Upstream {
   readonly requests = noRequests();
   readonly refusals = noRefusals();
   readonly #sources: Sources;
+  readonly #passing: PassRules;
 
-  constructor(repository: Repository, domain: TrustDomain, sources: Sources) {
+  constructor(
+    repository: Repository,
+    domain: TrustDomain,
+    { sources, passing }: Pick<Registry, 'sources' | 'passing'>,
+  ) {
     this.repository = repository;
     this.domain = domain;
     // A mirror never sees the credentials, so what it gives does not prove that they may read it (I9).
     this.#sources = domain === PUBLIC ? sources : { ...sources, mirrors: [] };
+    this.#passing = passing;
   }
 
   async resolve(reference: Reference, signal: AbortSignal): Promise<Resolution> {
@@ -135,6 +145,11 @@ class HttpUpstream implements Upstream {
 
   async openBlob(blob: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     return await openBlob(this.#sources, this.repository.path, blob, offset, this.#caller(signal));
+  }
+
+  async locateBlob(digest: Digest, signal: AbortSignal): Promise<URL | undefined> {
+    const { path } = this.repository;
+    return await locateBlob(this.#sources.endpoint, path, digest, this.#passing, this.#caller(signal));
   }
 
   #caller(signal: AbortSignal): Caller {

@@ -3,9 +3,9 @@ import { discard } from './body.ts';
 import { single } from './failure.ts';
 import { shown, type Answer, type Caller, type Question, type Transport } from './transport.ts';
 
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+export const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308];
 
-export const isRedirect = (status: number): boolean => REDIRECTS.has(status);
+export const isRedirect = (status: number): boolean => REDIRECT_STATUSES.includes(status);
 
 /**
  * Sends the question and follows where its answers lead, by our own policy (I7, I8):

@@ -30,6 +30,8 @@ export interface ApiRequest {
   readonly accepts: readonly number[];
   /** False: a redirect is an answer like any other. */
   readonly follow: boolean;
+  /** Where the usual tries are too many. */
+  readonly attempts?: number;
 }
 
 interface SessionOptions {
@@ -72,9 +74,10 @@ export class Session {
    * @throws what the answer means, as the errors of the domain.
    */
   async ask<T>(request: ApiRequest, caller: Caller, read: (answer: Answer) => Promise<T>): Promise<T> {
+    const { attempts = this.limits.attempts } = request;
     try {
       return await withRetries(
-        this.limits,
+        { ...this.limits, attempts: Math.min(attempts, this.limits.attempts) },
         caller.signal,
         async () => await read(await this.#askOnce(request, caller)),
       );

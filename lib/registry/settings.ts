@@ -31,6 +31,8 @@ export interface RegistrySettings {
   readonly realms: readonly string[];
   /** Hosts or CIDR ranges that blob redirects and realms may lead to although they are private; `http://host:port` allows plain HTTP there. */
   readonly redirects: readonly string[];
+  /** Hosts (`cdn.example.test`, `*.cdn.example.test`) of blob redirects that clients may be sent to themselves; empty: none. */
+  readonly passRedirects: readonly string[];
   /** Glob patterns of repositories (`team/**`); empty allows all. */
   readonly allow: readonly string[];
   /** Platforms when a request names none; empty means all. */

@@ -92,6 +92,14 @@ export interface Upstream {
    * @throws BlobUnknownError if the upstream answers 404, and only then.
    */
   openBlob(blob: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+
+  /**
+   * Where the registry itself redirects for the blob, if clients may be sent there (`passRedirects`): https, a public host that is named, nothing of our
+   * credentials. One GET that follows nothing; the endpoint alone is asked. Undefined where it answers with the bytes, or `passRedirects` is empty.
+   *
+   * @throws UpstreamRefusedError if clients must not be sent there; BlobUnknownError on 404 and only then; as {@link resolve}, after one try.
+   */
+  locateBlob(digest: Digest, signal: AbortSignal): Promise<URL | undefined>;
 }
 
 /** The configured registries: the closed world of I8. */

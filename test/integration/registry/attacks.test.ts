@@ -111,6 +111,7 @@ function settingsOf(upstream: TestUpstream): RegistrySettings {
     credentials: { kind: 'none' },
     realms: [],
     redirects: [],
+    passRedirects: [],
     allow: [],
     platforms: [],
     maxConnections: 2,

@@ -83,6 +83,7 @@ async function open(upstream: TestUpstream, name: string, credentials: Credentia
     credentials,
     realms: [],
     redirects: [],
+    passRedirects: [],
     allow: [],
     platforms: [],
     maxConnections: 8,

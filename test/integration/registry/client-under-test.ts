@@ -58,6 +58,7 @@ export function clientOf(endpoint: string, options: ClientOptions = {}): Upstrea
     credentials: { kind: 'none' },
     realms: [],
     redirects: [],
+    passRedirects: [],
     allow: [],
     platforms: [],
     maxConnections: 8,

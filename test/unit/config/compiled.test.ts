@@ -30,6 +30,7 @@ registries:
   docker.io: { credentials: { secret: hub }, allow: ['**'] }
   registry.example.test:5000:
     mirrors: [https://mirror.example.test]
+    passRedirects: [cdn.example.test, '*.cdn.example.test']
     credentials: { ecr: { roleArn: 'arn:aws:iam::123456789012:role/reader', externalId: abc } }
     endpoint: https://123456789012.dkr.ecr.eu-central-1.amazonaws.com
     allow: ['team/**']
@@ -48,6 +49,7 @@ warmups:
     images:
       - { reference: 'registry.example.test:5000/team/app:v1' }
       - { repository: docker.io/library/nginx, tags: { glob: '1.*', newest: 3 }, platforms: [linux/amd64] }
+serve: { waiting: 5 }
 `;
   return loadConfig({ ...AWS, ENTREPOT_CONFIG: writeFile(yaml) }, folder);
 }
@@ -68,6 +70,7 @@ describe('a compiled configuration', () => {
     const registry = revived.registries.get('registry.example.test:5000');
     assert.ok(registry?.endpoint instanceof URL && registry.proxy instanceof URL);
     assert.match(registry.ca ?? '', /BEGIN CERTIFICATE/);
+    assert.deepEqual(registry.passRedirects, ['cdn.example.test', '*.cdn.example.test']);
   });
 
   test('is frozen all the way down', () => {

@@ -162,6 +162,7 @@ describe('a registry of the file', () => {
       credentials: {secret: registry/login}
       realms: [auth.example.test, "http://127.0.0.1:5101"]
       redirects: [storage.internal, "10.0.0.0/8", "http://minio:9000"]
+      passRedirects: [CDN.example.test, "*.blobs.example.test"]
       allow: ["team/**"]
       platforms: [linux/amd64, linux/aarch64]
       alias: example
@@ -173,6 +174,7 @@ describe('a registry of the file', () => {
     assert.deepEqual(found.credentials, { kind: 'secret', secretId: 'registry/login' });
     assert.deepEqual(found.realms, ['auth.example.test', 'http://127.0.0.1:5101']);
     assert.deepEqual(found.redirects, ['storage.internal', '10.0.0.0/8', 'http://minio:9000']);
+    assert.deepEqual(found.passRedirects, ['cdn.example.test', '*.blobs.example.test']);
     assert.deepEqual(found.allow, ['team/**']);
     assert.deepEqual(found.platforms, [
       { os: 'linux', architecture: 'amd64' },
@@ -221,6 +223,7 @@ describe('a registry of the file', () => {
       'endpoint: https://me:hunter2@registry.example.test',
       'mirrors: ["https://me:hunter2@registry.example.test"]',
       'proxy: http://me:hunter2@proxy:3128',
+      'passRedirects: ["https://me:hunter2@cdn.example.test"]',
       'password: hunter2',
       'credentials: "hunter2\n',
     ]) {
@@ -312,6 +315,15 @@ describe('a registry of the file', () => {
     ['realms: ["https://a/b"]', /realms\[0\]: has a path or query/],
     ['realms: ["a/b"]', /realms\[0\]: "a\/b" is not a host/],
     ['redirects: ["10.0.0.0/64"]', /redirects\[0\]: "10.0.0.0\/64" is not a host or a range; .*CIDR/],
+    ...[
+      ...['cdn', '*', '*.test', '*.*.example.test', 'a.*.example.test', '**.example.test', 'cdn-*.example.test'],
+      ...['cdn.example.test:443', 'https://cdn.example.test', 'cdn.example.test/x', 'cdn.example.test.'],
+      ...['10.0.0.1', '0x7f.1', '10.0.0.0/8', '[2606:4700::1]', `${'a'.repeat(64)}.example.test`],
+    ].map((host): [string, RegExp] => [
+      `passRedirects: ["${host}"]`,
+      /passRedirects\[0\]: is not a host that clients could be sent to; write its name alone/,
+    ]),
+    ['passRedirects: cdn.example.test', /passRedirects: expected a list, for example .*, found text/],
     ['allow: ["/team"]', /allow\[0\]: "\/team" is not a repository pattern/],
     ['allow: ["registry.example.test:5000/team"]', /allow\[0\]: .* is not a repository pattern/],
     ['allow: [""]', /allow\[0\]: is empty; write a repository pattern/],
@@ -335,7 +347,7 @@ describe('a registry of the file', () => {
 
   test('whatever is wrong is said in our words, not in those of the schema library', () => {
     const keys =
-      'endpoint mirrors credentials realms redirects allow platforms alias ca proxy anonymous maxConnections'.split(
+      'endpoint mirrors credentials realms redirects passRedirects allow platforms alias ca proxy anonymous maxConnections'.split(
         ' ',
       );
     const values = [null, true, -1, 1.5, 1e30, Infinity, '', 'x'.repeat(3000), [], {}, [null], [''], [[]], { x: 1 }];

@@ -136,6 +136,7 @@ test('behind a proxy, names and addresses of private networks are refused unseen
     credentials: { kind: 'none' },
     realms: [],
     redirects: [],
+    passRedirects: [],
     allow: [],
     platforms: [],
     maxConnections: 1,
