@@ -281,7 +281,13 @@ function openLanding({ landFunction }: StoreConnection, opened: AsyncDisposableS
     (remote) => remote.close(),
   );
   opened.defer(() => landing.close());
-  return lazily<Landing>(() => landing.get(), { resolve: true, land: true, landReferrers: true, confirm: true });
+  return lazily<Landing>(() => landing.get(), {
+    resolve: true,
+    land: true,
+    landReferrers: true,
+    confirm: true,
+    locate: true,
+  });
 }
 
 function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposableStack): Announcer {

@@ -17,6 +17,7 @@ export interface JsonValue {
   count(): number;
   digest(): Digest;
   flag(): boolean;
+  url(): URL;
   /** One of these texts. */
   oneOf<T extends string>(...texts: readonly T[]): T;
   list<T>(read: (one: JsonValue) => T): T[];
@@ -50,6 +51,11 @@ export function jsonValue(value: unknown, where: string): JsonValue {
     flag() {
       if (typeof value !== 'boolean') throw wrong('true or false');
       return value;
+    },
+    url() {
+      const url = text();
+      if (!URL.canParse(url)) throw wrong('a URL');
+      return new URL(url);
     },
     oneOf(...texts) {
       const found = texts.find((one) => one === value);

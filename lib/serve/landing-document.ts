@@ -26,7 +26,11 @@ import type { ServeCall } from './serve-deps.ts';
 /** What the functions say to each other. */
 export type LandingQuestion =
   | { readonly ask: 'resolve'; readonly repository: string; readonly tag: string; readonly lock: Fence }
-  | { readonly ask: 'land' | 'landReferrers' | 'confirm'; readonly repository: string; readonly digest: Digest };
+  | {
+      readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate';
+      readonly repository: string;
+      readonly digest: Digest;
+    };
 
 const OP = 'ask registry';
 
@@ -59,7 +63,11 @@ export async function answerLanding(
 
 type Question =
   | { readonly ask: 'resolve'; readonly repository: Repository; readonly tag: string; readonly lock: Fence }
-  | { readonly ask: 'land' | 'landReferrers' | 'confirm'; readonly repository: Repository; readonly digest: Digest };
+  | {
+      readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate';
+      readonly repository: Repository;
+      readonly digest: Digest;
+    };
 
 async function answerTo(landing: Landing, question: Question, call: ServeCall): Promise<unknown> {
   const { ask, repository } = question;
@@ -73,6 +81,10 @@ async function answerTo(landing: Landing, question: Question, call: ServeCall): 
       return { landed: (await landing.land(call, repository, question.digest)).descriptor };
     case 'confirm':
       return { confirmed: await landing.confirm(call, repository, question.digest) };
+    case 'locate': {
+      const location = await landing.locate(call, repository, question.digest);
+      return location === undefined ? {} : { location: location.href };
+    }
     case 'landReferrers': {
       const { checkedMs, list } = await landing.landReferrers(call, repository, question.digest);
       return { checkedMs, ...(list === undefined ? {} : { landed: list.descriptor }) };
@@ -83,7 +95,7 @@ async function answerTo(landing: Landing, question: Question, call: ServeCall): 
 function questionFrom(document: unknown): Question {
   try {
     const value = jsonValue(document, 'event');
-    const ask = value.get('ask').oneOf('resolve', 'land', 'confirm', 'landReferrers');
+    const ask = value.get('ask').oneOf('resolve', 'land', 'confirm', 'locate', 'landReferrers');
     const { repository } = parseReference(`${value.get('repository').text()}:any`);
     if (ask === 'resolve') {
       return { ask, repository, tag: parseTag(value.get('tag').text()), lock: fenceFrom(value.get('lock')) };
@@ -158,6 +170,11 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
       ask(call, { ask: 'confirm', repository: formatRepository(repository), digest }, (answer) =>
         answer.get('confirmed').flag(),
       ),
+    locate: (call, repository, digest) =>
+      ask(call, { ask: 'locate', repository: formatRepository(repository), digest }, (answer) => {
+        const location = answer.get('location');
+        return location.isAbsent ? undefined : location.url();
+      }),
   };
 }
 

@@ -46,4 +46,9 @@ export interface Landing {
   landReferrers(call: ServeCall, repository: Repository, subject: Digest): Promise<LandedReferrers>;
   /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
   confirm(call: ServeCall, repository: Repository, digest: Digest): Promise<boolean>;
+  /**
+   * Where the registry redirects for a blob of the repository, if clients may be sent there themselves (`passRedirects`); undefined where they may not, or
+   * where it answers with the bytes. Lands nothing. It is for whoever may read the blob, and is good for as long as the registry signed it.
+   */
+  locate(call: ServeCall, repository: Repository, digest: Digest): Promise<URL | undefined>;
 }

@@ -1,4 +1,4 @@
-import { InvalidManifestError } from '../errors/cache-error.ts';
+import { InvalidManifestError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';
 import { isIndexType, isManifestType, OCI_INDEX } from '../oci/media-type.ts';
@@ -7,7 +7,7 @@ import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
 import { readManifest, type HeldManifest } from '../pull/read-manifest.ts';
 import { resolveRoot } from '../pull/resolve.ts';
-import type { Repository } from '../reference/reference.ts';
+import { formatRepository, type Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import type { Landed, LandedReferrers, Landing } from './landing.ts';
@@ -64,6 +64,17 @@ export function upstreamLanding(deps: PullDeps): Landing {
       const allowed = await ask(call, repository, (upstream) => mayUse(blob, descriptor, upstream, signal));
       if (allowed) await deps.catalog.linkEarly(repository, descriptor, signal);
       return allowed;
+    },
+
+    async locate(call, repository, digest) {
+      try {
+        return await ask(call, repository, (upstream) => upstream.locateBlob(digest, call.signal));
+      } catch (error) {
+        if (!(error instanceof UpstreamRefusedError)) throw error;
+        const where = { repository: formatRepository(repository), digest };
+        call.logger.info('a client is not sent on for a blob', { ...where, reason: error.message });
+        return undefined;
+      }
     },
   };
 }

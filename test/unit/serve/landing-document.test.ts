@@ -46,6 +46,7 @@ const landingOf = (some: Partial<Landing>): Landing => ({
   land: unasked,
   landReferrers: unasked,
   confirm: unasked,
+  locate: unasked,
   ...some,
 });
 /** A landing behind two documents, as between two functions. */
@@ -105,6 +106,21 @@ describe('a question and its answer come through as they are', () => {
     assert.deepEqual(asked, [[repository, digest]]);
     const none = remote({ landReferrers: () => Promise.resolve({ checkedMs: 0 }) });
     assert.deepEqual(await none.landReferrers(call, repository, digest), { checkedMs: 0 });
+  });
+
+  test('where a registry redirects for a blob', async () => {
+    const asked: unknown[] = [];
+    const url = 'https://cdn.example.test/sha256/a%2Fb?signature=a%2Bb&expires=1';
+    const landing = remote({
+      locate: (_call, ...given) => {
+        asked.push(given);
+        return Promise.resolve(new URL(url));
+      },
+    });
+    assert.equal((await landing.locate(call, repository, digest))?.href, url);
+    assert.deepEqual(asked, [[repository, digest]]);
+    const nowhere = remote({ locate: () => Promise.resolve(undefined) });
+    assert.equal(await nowhere.locate(call, repository, digest), undefined);
   });
 });
 
@@ -185,6 +201,12 @@ describe('documents that are none', () => {
       const landing = remoteLanding(() => Promise.resolve(answer));
       await assert.rejects(landing.land(call, repository, digest), UpstreamUnavailableError);
       await assert.rejects(landing.landReferrers(call, repository, digest), UpstreamUnavailableError);
+    });
+  }
+  for (const location of ['elsewhere', '', 5, {}]) {
+    test(`a location: ${JSON.stringify(location)}`, async () => {
+      const landing = remoteLanding(() => Promise.resolve({ location }));
+      await assert.rejects(landing.locate(call, repository, digest), UpstreamUnavailableError);
     });
   }
 });
