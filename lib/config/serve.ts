@@ -48,7 +48,7 @@ const schema = z.strictObject(
     auth: z.unknown().optional(),
     front: oneOf(['httpApi', 'alb']).optional(),
     blobEndpoint: parsed('an origin', parseOrigin).optional(),
-    onBlobMiss: oneOf(['wait']).optional(),
+    onBlobMiss: oneOf(['wait', 'redirect']).optional(),
     waiting: wholeNumber(1, 10_000, ` (without the key: ${USUAL_WAITING}, on AWS ${USUAL_WAITING_ON_AWS})`).optional(),
     referrersTtlSeconds: seconds(USUAL_REFERRERS_SECONDS),
     freshness: list(rule, '[{repositories: ["docker.io/library/*"], ttlSeconds: 600}]').optional(),

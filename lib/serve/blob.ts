@@ -9,6 +9,7 @@ import { isIndexType } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { startFillOf } from './fill.ts';
+import { locationOf, sendsOn } from './location.ts';
 import { linksThatNeed } from './needed-by.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
@@ -72,42 +73,58 @@ async function blobIn(
 }
 
 /**
- * The waiting room: the blob as soon as it has landed; undefined when the time of this call is over and it is still on its way. One fill brings it for all
- * who wait, and goes on when one of them leaves.
+ * The blob as soon as it has landed; or a URL where the client may get it meanwhile, which is told to those `mayGo` alone (`serve.onBlobMiss`); or undefined when
+ * the time of this call is over and it is still on its way. One fill brings it for all who ask, has begun before anybody is sent on, and goes on when one of
+ * them leaves.
  *
  * @throws BlobUnknownError if no manifest of this repository names it; BusyError if too many wait already; FailedElsewhereError if it does not come.
  */
-export async function waitForBlob(
+export async function bringBlob(
   state: Serving,
   call: ServeCall,
   repository: Repository,
   digest: Digest,
-): Promise<ServedBlob | undefined> {
+  { mayGo }: { readonly mayGo: boolean },
+): Promise<ServedBlob | URL | undefined> {
   const children = await childrenOf(state, call, repository, digest);
   const [child] = children;
   if (child === undefined) throw unknownBlob(repository, digest);
+  const look = looksFor(state, call, repository, digest, child);
   try {
+    if (mayGo && sendsOn(state, repository)) {
+      const elsewhere = (await look()) ?? (await locationOf(state, call, repository, digest));
+      if (elsewhere !== undefined) return elsewhere;
+    }
     await using _seat = await state.deps.waitingRoom.enter(call);
-    return await comeIn(state, call, repository, digest, child);
+    return await comeIn(look, call);
   } catch (error) {
     if (call.signal.aborted && call.signal.reason instanceof DeadlineError) return undefined;
     throw error;
   }
 }
 
-async function comeIn(
+/** The waiting room: one look after the other until the blob has landed. */
+async function comeIn(look: () => Promise<ServedBlob | undefined>, { signal }: ServeCall): Promise<ServedBlob> {
+  for (let delayMs = 0; ; delayMs = nextDelayMs(delayMs)) {
+    if (delayMs > 0) await sleep(delayMs, signal);
+    const blob = await look();
+    if (blob !== undefined) return blob;
+  }
+}
+
+/** Each look says whether the blob has landed, and makes sure of a fill that brings it. */
+function looksFor(
   state: Serving,
   call: ServeCall,
   repository: Repository,
   digest: Digest,
   child: Descriptor,
-): Promise<ServedBlob> {
+): () => Promise<ServedBlob | undefined> {
   const { signal } = call;
   let fill: PullRecord | undefined;
   let fills = 0;
   let mayConfirm = true;
-  for (let delayMs = 0; ; delayMs = nextDelayMs(delayMs)) {
-    if (delayMs > 0) await sleep(delayMs, signal);
+  return async () => {
     const key = `come in ${String(mayConfirm)} ${contentKey(repository, digest)}`;
     const blob = await state.share(key, signal, (shared) =>
       admit(state, { ...call, signal: shared }, repository, digest, mayConfirm),
@@ -121,7 +138,8 @@ async function comeIn(
       if (++fills > 2) throw badlyFilled(digest, undefined);
       fill = await startFillOf(state, repository, child.digest, signal);
     }
-  }
+    return undefined;
+  };
 }
 
 const findRecord = ({ deps, share }: Serving, id: string, signal: AbortSignal): Promise<PullRecord | undefined> =>

@@ -20,6 +20,8 @@ export interface ServeDeps extends Pick<
   readonly fills: Fills;
   readonly records: Pick<PullRecords, 'find' | 'findFailed'>;
   readonly presigner: Presigner;
+  /** Hosts that clients may be sent to for blobs of a registry, by its canonical name. */
+  readonly passRedirects: (registry: string) => readonly string[];
 }
 
 /** One request of a client, from its arrival to its answer. */

@@ -22,6 +22,9 @@ const USUAL_REST_MS = 30_000;
 /** A registry that does not answer is not asked again for every request. */
 const DOWN_REST_MS = 5_000;
 
+/** What clients can do without. */
+type Favour = 'locate';
+
 /** What one process remembers while it serves. Everything in it may be forgotten. */
 export interface Serving {
   readonly deps: ServeDeps;
@@ -42,9 +45,10 @@ export interface Serving {
   /**
    * Asks the registry of the repository.
    *
+   * @param favour a registry that fails at it rests from it alone.
    * @throws RateLimitedError, UpstreamUnavailableError at once where it rests: because it said so, or did not answer a moment ago.
    */
-  readonly ask: <T>(repository: Repository, question: (landing: Landing) => Promise<T>) => Promise<T>;
+  readonly ask: <T>(repository: Repository, question: (landing: Landing) => Promise<T>, favour?: Favour) => Promise<T>;
   /** Throws what {@link ask} would, without asking: nobody need wait for a lock only to hear it. */
   readonly requireAwake: (repository: Repository) => void;
   /** Keeps the bytes of what landed, where it landed here. */
@@ -53,12 +57,12 @@ export interface Serving {
 
 export function serving(deps: ServeDeps): Serving {
   const running = new Map<string, SharedWork<unknown>>();
-  /** By registry, or by repository where it may be the fault of that alone. */
+  /** By registry, or by repository where it may be the fault of that alone; those that rest from a favour apart. */
   const resting = boundedMap<{ readonly untilMs: number; readonly failure: unknown }>(MOST_RESTS);
   const manifests = boundedMap<Uint8Array>(MANIFEST_BYTES, (bytes) => bytes.byteLength);
 
-  const requireAwake = (repository: Repository): void => {
-    for (const name of [repository.registry, formatRepository(repository)]) {
+  const requireAwake = (repository: Repository, favour?: Favour): void => {
+    for (const name of namesOf(repository, favour)) {
       const rest = resting.get(name);
       if (rest !== undefined && rest.untilMs > Date.now()) throw stillResting(rest);
     }
@@ -87,15 +91,19 @@ export function serving(deps: ServeDeps): Serving {
 
     requireAwake,
 
-    async ask(repository, question) {
+    async ask(repository, question, favour) {
       requireAwake(repository);
+      if (favour !== undefined) requireAwake(repository, favour);
       try {
         return await question(deps.landing);
       } catch (error) {
         const rest = restAfter(error);
         if (rest !== undefined) {
-          const name = rest.of === 'registry' ? repository.registry : formatRepository(repository);
-          resting.set(name, { untilMs: Date.now() + rest.forMs, failure: rest.failure });
+          const [registry, own] = namesOf(repository, favour);
+          resting.set(rest.of === 'registry' ? registry : own, {
+            untilMs: Date.now() + rest.forMs,
+            failure: rest.failure,
+          });
         }
         throw error;
       }
@@ -106,6 +114,12 @@ export function serving(deps: ServeDeps): Serving {
     },
   };
 }
+
+/** Who rests: the registry, or the repository alone. */
+const namesOf = (repository: Repository, favour: Favour | undefined): readonly [string, string] => {
+  const prefix = favour === undefined ? '' : `${favour} `;
+  return [`${prefix}${repository.registry}`, `${prefix}${formatRepository(repository)}`];
+};
 
 /** Whoever comes later need not wait as long as the first. */
 const stillResting = ({ failure, untilMs }: { readonly failure: unknown; readonly untilMs: number }): unknown =>

@@ -8,13 +8,13 @@ import type { ServeSettings } from '../../serve/settings.ts';
 import { hops } from './hops.ts';
 import { answerRegistry } from './registry-api.ts';
 import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
-import type { KnownRegistries } from './registry-route.ts';
+import type { KnownRegistry } from './registry-route.ts';
 
 /** What the distribution API is made of, whatever door is before it. */
-export interface RegistryServices extends Omit<ServeDeps, 'settings'> {
+export interface RegistryServices extends Omit<ServeDeps, 'settings' | 'passRedirects'> {
   readonly config: {
     readonly serve: ServeSettings;
-    readonly registries: KnownRegistries;
+    readonly registries: ReadonlyMap<string, KnownRegistry & { readonly passRedirects: readonly string[] }>;
     readonly access: Pick<AccessSettings, 'rules'>;
   };
   readonly users: Users;
@@ -27,8 +27,9 @@ export type OpenRegistry = (door: RegistryDoor, call: ServeCall) => Promise<Regi
 /** The distribution API for whom `serve.auth` lets in: made once for the life of a process, which remembers what it served. */
 export function openRegistry({ config, users, keys, ...deps }: RegistryServices): OpenRegistry {
   const { serve, registries, access } = config;
+  const passRedirects = (registry: string): readonly string[] => registries.get(registry)?.passRedirects ?? [];
   const api = {
-    serving: serving({ ...deps, settings: serve }),
+    serving: serving({ ...deps, settings: serve, passRedirects }),
     doorkeeper: doorkeeper({ auth: serve.auth, rules: access.rules, users, keys }),
     registries,
     hops: hops(keys),

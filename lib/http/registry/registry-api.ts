@@ -2,7 +2,7 @@ import type { Doorkeeper, Puller } from '../../access/puller.ts';
 import { ManifestUnknownError, UnknownNameError } from '../../errors/cache-error.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { formatRepository, type Reference, type Repository } from '../../reference/reference.ts';
-import { describeBlob, findBlob, waitForBlob, type ServedBlob } from '../../serve/blob.ts';
+import { bringBlob, describeBlob, findBlob, type ServedBlob } from '../../serve/blob.ts';
 import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
 import type { ServeCall } from '../../serve/serve-deps.ts';
 import type { Serving } from '../../serve/serving.ts';
@@ -195,13 +195,15 @@ async function blobAnswer(
   const found = await findBlob(serving, call, repository, digest);
   if (found !== undefined) {
     call.metrics.add('Hits', 1);
-    return await blobRedirect(api, digest);
+    return await blobInStore(api, digest);
   }
   // Its signature is checked before anything waits: who brings none is at the first hop.
   const path = request.path;
   const hop = await hops.count(query.get('hop') ?? undefined, path, call.signal);
-  const blob = await waitForBlob(serving, call, repository, digest);
-  if (blob !== undefined) return await blobRedirect(api, digest);
+  // Who came back has waited already: the registry is not asked again.
+  const brought = await bringBlob(serving, call, repository, digest, { mayGo: hop === 0 });
+  if (brought instanceof URL) return blobElsewhere(digest, brought);
+  if (brought !== undefined) return await blobInStore(api, digest);
   if (hop >= MAX_HOPS) {
     // 503 ends a pull of skopeo, podman and containerd at once; for 429 every client comes back, docker only where the code is not TOOMANYREQUESTS.
     return errorAnswer(429, 'BLOB_UNKNOWN', `blob ${digest} is still on its way; ask again in a moment`, {
@@ -213,10 +215,13 @@ async function blobAnswer(
   return { status: 307, headers: { location: `${path}?${again.toString()}`, 'cache-control': 'no-store' } };
 }
 
-async function blobRedirect({ serving }: RegistryApi, digest: Digest): Promise<RegistryAnswer> {
-  const url = await serving.deps.presigner.presign(digest, { lifetimeSeconds: BLOB_URL_SECONDS });
-  return { status: 307, headers: { ...blobHeaders({ digest }), location: url.href, 'cache-control': 'no-store' } };
-}
+const blobInStore = async ({ serving }: RegistryApi, digest: Digest): Promise<RegistryAnswer> =>
+  blobElsewhere(digest, await serving.deps.presigner.presign(digest, { lifetimeSeconds: BLOB_URL_SECONDS }));
+
+const blobElsewhere = (digest: Digest, { href }: URL): RegistryAnswer => ({
+  status: 307,
+  headers: { ...blobHeaders({ digest }), location: href, 'cache-control': 'no-store' },
+});
 
 async function tagsAnswer(
   { serving }: RegistryApi,

@@ -11,8 +11,13 @@ export type RegistryRoute =
   | { readonly kind: 'tags'; readonly repository: Repository }
   | { readonly kind: 'referrers'; readonly repository: Repository; readonly digest: Digest };
 
-/** The configured registries by canonical name, with their aliases. */
-export type KnownRegistries = ReadonlyMap<string, { readonly name: string; readonly alias?: string }>;
+export interface KnownRegistry {
+  readonly name: string;
+  readonly alias?: string;
+}
+
+/** The configured registries by canonical name. */
+export type KnownRegistries = ReadonlyMap<string, KnownRegistry>;
 
 const MAX_PATH_CHARACTERS = 1_024;
 /** All that names, tags and digests have. Doors decode paths differently, so nothing that could be decoded passes. */

@@ -17,22 +17,25 @@ export interface DoorOptions {
   readonly landing?: Landing;
   /** Of the section `serve`: what is another than the bench's. */
   readonly serve?: Partial<ServeSettings>;
+  /** Of the waiting room. */
+  readonly seats?: number;
 }
 
 /** One more process that serves, behind a door of a test's own: a request, whose path may have a query, and its answer. */
 export function doorOf(
   { services: { config, records, presigner, pull }, fills }: Pick<ServeBench, 'services' | 'fills'>,
-  { bodyBytes = Infinity, landing = upstreamLanding(pull), serve = {} }: DoorOptions,
+  { bodyBytes = Infinity, landing = upstreamLanding(pull), serve = {}, seats = 1 }: DoorOptions,
 ): (method: string, path: string) => Promise<RegistryAnswer> {
   const api: RegistryApi = {
     serving: serving({
       ...pull,
       landing,
-      waitingRoom: processWaitingRoom(1),
+      waitingRoom: processWaitingRoom(seats),
       settings: { ...config.serve, ...serve },
       fills,
       records,
       presigner,
+      passRedirects: (registry) => config.registries.get(registry)?.passRedirects ?? [],
     }),
     doorkeeper: { challenge: undefined, admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }) },
     registries: config.registries,

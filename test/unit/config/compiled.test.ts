@@ -49,7 +49,7 @@ warmups:
     images:
       - { reference: 'registry.example.test:5000/team/app:v1' }
       - { repository: docker.io/library/nginx, tags: { glob: '1.*', newest: 3 }, platforms: [linux/amd64] }
-serve: { waiting: 5 }
+serve: { onBlobMiss: redirect, waiting: 5 }
 `;
   return loadConfig({ ...AWS, ENTREPOT_CONFIG: writeFile(yaml) }, folder);
 }
@@ -71,6 +71,7 @@ describe('a compiled configuration', () => {
     assert.ok(registry?.endpoint instanceof URL && registry.proxy instanceof URL);
     assert.match(registry.ca ?? '', /BEGIN CERTIFICATE/);
     assert.deepEqual(registry.passRedirects, ['cdn.example.test', '*.cdn.example.test']);
+    assert.equal(revived.serve.onBlobMiss, 'redirect');
   });
 
   test('is frozen all the way down', () => {

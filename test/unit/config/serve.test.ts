@@ -54,11 +54,16 @@ describe('the section serve', () => {
     assert.equal(of(parseReference('alpine:3.20')).ttlMs, 3_600_000);
   });
 
+  test('clients wait for a blob unless they are to be sent on', () => {
+    assert.equal(load('serve: { onBlobMiss: redirect }').onBlobMiss, 'redirect');
+    assert.equal(load('serve: { onBlobMiss: wait }').onBlobMiss, 'wait');
+  });
+
   test('what is wrong is said, all at once', () => {
     refused('serve: []', /serve: expected a map/);
     refused('serve: { ttl: 5 }', /serve\.ttl: unknown key; the known ones are auth, front/);
     refused('serve: { waiting: 0 }', /serve\.waiting: 0 is out of range/);
-    refused('serve: { onBlobMiss: hope }', /serve\.onBlobMiss: write one of wait/);
+    refused('serve: { onBlobMiss: hope }', /serve\.onBlobMiss: write one of wait, redirect$/m);
     refused('serve: { blobEndpoint: "s3:/x" }', /serve\.blobEndpoint: /);
     refused('serve: { freshness: [{ ttlSeconds: 5 }] }', /serve\.freshness\[0\]\.repositories: /);
     refused(
