@@ -1,13 +1,20 @@
 import type { BlobRow } from '../catalog/catalog.ts';
 import { sleep } from '../clock/sleep.ts';
-import { BlobUnknownError, DeadlineError, FailedElsewhereError } from '../errors/cache-error.ts';
-import type { PullFailure, PullRecord } from '../fill/pull-record.ts';
+import {
+  BlobUnknownError,
+  CacheError,
+  DeadlineError,
+  FailedElsewhereError,
+  FillUnavailableError,
+} from '../errors/cache-error.ts';
+import { isEnded, type PullFailure, type PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
 import { isIndexType } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
+import { loseContent } from '../validate/lose-content.ts';
 import { startFillOf } from './fill.ts';
 import { locationOf, sendsOn } from './location.ts';
 import { linksThatNeed } from './needed-by.ts';
@@ -26,6 +33,10 @@ const LOOKS_GROW_BY = 1.5;
 const MOST_BETWEEN_LOOKS_MS = 1_000;
 /** Manifests of the repository that are looked at for one blob. */
 const MOST_CHILDREN = 20;
+/** Of them are pulled, one after the other, for one caller. */
+const MOST_PULLS = 3;
+/** Pulls that succeed without it. */
+const MOST_VAIN = 1;
 /** Of a blob that was linked without a manifest that names it: nobody reads it. */
 export const BLOB_TYPE = 'application/octet-stream';
 
@@ -87,9 +98,9 @@ export async function bringBlob(
   { mayGo }: { readonly mayGo: boolean },
 ): Promise<ServedBlob | URL | undefined> {
   const children = await childrenOf(state, call, repository, digest);
-  const [child] = children;
-  if (child === undefined) throw unknownBlob(repository, digest);
-  const look = looksFor(state, call, repository, digest, child);
+  const [first, ...others] = children;
+  if (first === undefined) throw unknownBlob(repository, digest);
+  const look = looksFor(state, call, repository, digest, [first, ...others.slice(0, MOST_PULLS - 1)]);
   try {
     if (mayGo && sendsOn(state, repository)) {
       const elsewhere = (await look()) ?? (await locationOf(state, call, repository, digest));
@@ -112,34 +123,60 @@ async function comeIn(look: () => Promise<ServedBlob | undefined>, { signal }: S
   }
 }
 
-/** Each look says whether the blob has landed, and makes sure of a fill that brings it. */
+/**
+ * Each look says whether the blob has landed, and makes sure of a fill that brings it: of the first manifest that needs it, or where that fails, for a fault of
+ * its own perhaps, of the next.
+ */
 function looksFor(
   state: Serving,
   call: ServeCall,
   repository: Repository,
   digest: Digest,
-  child: Descriptor,
+  [first, ...others]: readonly [Descriptor, ...Descriptor[]],
 ): () => Promise<ServedBlob | undefined> {
   const { signal } = call;
+  let child = first;
   let fill: PullRecord | undefined;
-  let fills = 0;
+  let vain = 0;
   let mayConfirm = true;
   return async () => {
+    // Before the look at the blob: what a pull brought is there when it has ended.
+    const seen = fill === undefined || isEnded(fill) ? fill : await findRecord(state, fill.id, signal);
     const key = `come in ${String(mayConfirm)} ${contentKey(repository, digest)}`;
     const blob = await state.share(key, signal, (shared) =>
       admit(state, { ...call, signal: shared }, repository, digest, mayConfirm),
     );
     if (blob === 'unconfirmed') mayConfirm = false;
     else if (blob !== undefined) return blob;
-    const seen = fill === undefined ? undefined : await findRecord(state, fill.id, signal);
-    if (seen?.failure !== undefined) throw badlyFilled(digest, seen.failure);
-    if (seen === undefined || seen.state === 'succeeded') {
-      // One that succeeded without it found it present, and it was lost since: once more, and then it is somebody's fault.
-      if (++fills > 2) throw badlyFilled(digest, undefined);
-      fill = await startFillOf(state, repository, child.digest, signal);
+    if (seen?.failure !== undefined) {
+      const next = others.shift();
+      if (next === undefined) throw badlyFilled(digest, seen.failure);
+      [child, fill, vain] = [next, undefined, 0];
+    } else if (seen?.state === 'succeeded') {
+      if (++vain > MOST_VAIN) throw badlyFilled(digest, undefined);
+      // By the catalogue it was there; it was lost since, or somebody died while writing that down.
+      await loseContent(state.deps, digest, signal);
+      fill = undefined;
     }
+    fill ??= await startedFill(state, call, repository, child);
     return undefined;
   };
+}
+
+/** Undefined where it cannot be started now: the next look tries again. */
+async function startedFill(
+  state: Serving,
+  { signal, logger }: ServeCall,
+  repository: Repository,
+  { digest }: Descriptor,
+): Promise<PullRecord | undefined> {
+  try {
+    return await startFillOf(state, repository, digest, signal);
+  } catch (error) {
+    if (!(error instanceof FillUnavailableError)) throw error;
+    logger.warn('a pull could not be started; the next look tries again', { digest, reason: error.message });
+    return undefined;
+  }
 }
 
 const findRecord = ({ deps, share }: Serving, id: string, signal: AbortSignal): Promise<PullRecord | undefined> =>
@@ -164,11 +201,22 @@ async function admit(
   if (link === undefined && blob.domains.has(PUBLIC)) {
     await catalog.linkEarly(repository, { mediaType: BLOB_TYPE, digest, size }, signal);
   } else if (link === undefined) {
-    const confirmed = await state.ask(repository, (landing) => landing.confirm(call, repository, digest));
-    // The fill fetches it as proof, and its publish links it: the registry is not asked again and again.
-    if (!confirmed) return 'unconfirmed';
+    // Else the fill fetches it as proof, and its publish links it: the registry is not asked again and again.
+    if (!(await isConfirmed(state, call, repository, digest))) return 'unconfirmed';
   }
   return { digest, size };
+}
+
+/** A registry that cannot say it now does not end the wait: the fill may be about to link the blob. */
+async function isConfirmed(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<boolean> {
+  try {
+    return await state.ask(repository, (landing) => landing.confirm(call, repository, digest));
+  } catch (error) {
+    call.signal.throwIfAborted();
+    if (!(error instanceof CacheError)) throw error;
+    call.logger.info('a blob that is there could not be confirmed', { digest, reason: error.message });
+    return false;
+  }
 }
 
 /** Manifests of this repository that need the blob. */

@@ -21,6 +21,8 @@ const MOST_STRANGE_QUESTIONS = 8;
 const USUAL_REST_MS = 30_000;
 /** A registry that does not answer is not asked again for every request. */
 const DOWN_REST_MS = 5_000;
+/** A registry that did not answer within this is slow. */
+const SLOW_MS = 5_000;
 
 /** What clients can do without. */
 type Favour = 'locate';
@@ -94,10 +96,11 @@ export function serving(deps: ServeDeps): Serving {
     async ask(repository, question, favour) {
       requireAwake(repository);
       if (favour !== undefined) requireAwake(repository, favour);
+      const startedMs = performance.now();
       try {
         return await question(deps.landing);
       } catch (error) {
-        const rest = restAfter(error);
+        const rest = restAfter(error, performance.now() - startedMs);
         if (rest !== undefined) {
           const [registry, own] = namesOf(repository, favour);
           resting.set(rest.of === 'registry' ? registry : own, {
@@ -134,11 +137,13 @@ interface Rest {
 }
 
 /** Who is left alone after a failure, so that nobody waits for it again right away. */
-function restAfter(failure: unknown): Rest | undefined {
+function restAfter(failure: unknown, tookMs: number): Rest | undefined {
   if (failure instanceof RateLimitedError) {
     return { of: 'registry', forMs: failure.retryAfterMs ?? USUAL_REST_MS, failure };
   }
+  // Whose time was nearly over before it asked says nothing of the registry.
   if (failure instanceof DeadlineError) {
+    if (tookMs < SLOW_MS) return undefined;
     const late = new UpstreamUnavailableError('ask registry', 'the registry did not answer in time a moment ago', {
       cause: failure,
       timedOut: true,

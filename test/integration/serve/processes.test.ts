@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
-import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
+import type { Digest } from '../../../lib/oci/digest.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
+import { until } from '../../support/until.ts';
+import { multiArchImage, noiseImage, noiseLayer, upstreamImage, type Image } from '../../support/images.ts';
 import { itemsOf } from '../../support/table-rows.ts';
 import { when } from '../../support/upstream/upstream.ts';
 import { refusalOf, startServeBench, type ServeBench, type ServingProcess, type Told } from './serve-bench.ts';
@@ -26,6 +29,9 @@ beforeEach(() => bench.upstream.clearFaults());
 
 const processes = (count: number): Promise<ServingProcess[]> =>
   Promise.all(Array.from({ length: count }, () => bench.another()));
+const forever = new AbortController().signal;
+const layerOf = (image: Image, bytes: number): Digest =>
+  [...image.blobs].find(([, blob]) => blob.byteLength === bytes)![0];
 const digestIn = (told: Told): unknown => {
   assert.equal(told.status, 200, told.body.toString());
   return told.headers['docker-content-digest'];
@@ -149,4 +155,40 @@ test('rows of names that mean nothing, and of locks that nobody holds, expire', 
     tags.map(({ expiresSeconds }) => expiresSeconds),
     [undefined],
   );
+});
+
+describe('a blob that is waited for', { timeout: 120_000 }, () => {
+  test('comes by whichever manifest that needs it can be pulled', async () => {
+    const sharedLayers = [noiseLayer(200_000, 'shared')];
+    const broken = noiseImage({ name: 'broken', sharedLayers, layerBytes: [300] });
+    const good = noiseImage({ name: 'good', sharedLayers, layerBytes: [300] });
+    const base = bench.offer(broken, 'team/shared', 'broken');
+    bench.upstream.addImage('team/shared', upstreamImage(good, 'good'));
+    const [layer, lost] = [layerOf(broken, 200_000), layerOf(broken, 300)];
+    bench.upstream.fault(when({ reference: lost }, { status: 404 }));
+    bench.upstream.fault(when({ reference: layer }, { delayMs: 1_500 }));
+    assert.equal((await bench.get(`${base}/manifests/broken`)).status, 200);
+    const request = {
+      ...{ platforms: [], alwaysPull: false, attestations: true, resolvedSinceMs: 0 },
+      reference: parseReference('registry.example.test/team/shared:broken'),
+    };
+    await until(async () => (await bench.services.records.findFailed(request, forever)) !== undefined);
+    assert.equal((await bench.get(`${base}/manifests/good`)).status, 200);
+    for (const one of await processes(4)) {
+      assert.equal((await one.follow(`${base}/blobs/${layer}`)).at(-1)!.body.byteLength, 200_000);
+    }
+  });
+
+  test('is brought again although whoever found it lost died before writing down what needs it', async () => {
+    const image = noiseImage({ name: 'half lost', layerBytes: [4_000] });
+    const base = await bench.warm(image, 'team/half-lost');
+    const layer = layerOf(image, 4_000);
+    await bench.deleteObject(layer);
+    const { catalog } = bench.services;
+    const row = (await catalog.findBlobs([layer], forever)).get(layer)!;
+    await catalog.markBlobLost(row, undefined, forever);
+    const told = await (await bench.another()).follow(`${base}/blobs/${layer}`);
+    assert.equal(told.at(-1)!.body.byteLength, 4_000);
+    assert.equal(bench.upstream.count({ kind: 'blob', method: 'GET', reference: layer }), 1);
+  });
 });
