@@ -41,6 +41,7 @@ export interface Application {
   readonly copyMemory: number;
   /** Null: nothing is reserved. */
   readonly copyConcurrency: number | null;
+  readonly registryConcurrency: number | null;
 }
 
 const MIB = 1024 * 1024;
@@ -52,7 +53,7 @@ const MAX_MEMORY = 10_240;
 
 /** The application for these settings and this configuration. The same input gives the same application. */
 export function application(settings: StackSettings, config: CompiledConfig): Application {
-  const { stage, vpc, tags, logRetentionDays, copyConcurrency } = settings;
+  const { stage, vpc, tags, logRetentionDays, copyConcurrency, registryConcurrency } = settings;
   const store = storage(settings);
   const events = rules(stage, config, store);
   const { jwt } = config.access;
@@ -135,6 +136,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
     registryEvents: isHttpApi ? [{ httpApi: '*' }] : [],
     copyMemory: copyMemory(config),
     copyConcurrency: copyConcurrency ?? null,
+    registryConcurrency: registryConcurrency ?? null,
   };
 }
 

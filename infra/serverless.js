@@ -27,3 +27,4 @@ export const authorizer = part('authorizer');
 export const registryEvents = part('registryEvents');
 export const copyMemory = part('copyMemory');
 export const copyConcurrency = part('copyConcurrency');
+export const registryConcurrency = part('registryConcurrency');

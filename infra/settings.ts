@@ -18,6 +18,8 @@ export interface StackSettings {
   readonly vpc?: { readonly subnetIds: readonly string[]; readonly securityGroupIds: readonly string[] };
   /** Invocations of `copy` at the same time, reserved for it. Undefined: nothing is reserved. */
   readonly copyConcurrency?: number;
+  /** The same for `registry`, which waits with its clients. */
+  readonly registryConcurrency?: number;
   /** SNS topic that alarms tell. */
   readonly alarmTopicArn?: string;
   readonly apiRequestsPerSecond: number;
@@ -43,6 +45,7 @@ export const PARAMETERS = [
   'vpcSubnetIds',
   'vpcSecurityGroupIds',
   'copyConcurrency',
+  'registryConcurrency',
   'alarmTopicArn',
   'apiRequestsPerSecond',
   'registryRequestsPerSecond',
@@ -131,6 +134,8 @@ export function stackSettings(
   // Reserving nothing must be said by a word: a reservation of 0 would stop the function.
   const reserves = text('copyConcurrency') !== 'none';
   const copyConcurrency = reserves ? whole('copyConcurrency', 40, 1, 10_000) : undefined;
+  const bounds = (text('registryConcurrency') ?? 'none') !== 'none';
+  const registryConcurrency = bounds ? whole('registryConcurrency', 1, 1, 10_000) : undefined;
   const apiRequestsPerSecond = whole('apiRequestsPerSecond', 100, 1, 10_000);
   const registryRequestsPerSecond = whole('registryRequestsPerSecond', 1_000, 1, 100_000);
   const alb = {
@@ -162,6 +167,7 @@ export function stackSettings(
     ...(permissionsBoundary === undefined ? {} : { permissionsBoundary }),
     ...(alarmTopicArn === undefined ? {} : { alarmTopicArn }),
     ...(copyConcurrency === undefined ? {} : { copyConcurrency }),
+    ...(registryConcurrency === undefined ? {} : { registryConcurrency }),
     ...(subnetIds.length === 0 ? {} : { vpc: { subnetIds, securityGroupIds } }),
     logRetentionDays,
     rolePath,

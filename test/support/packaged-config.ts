@@ -50,4 +50,5 @@ export const EVERY_PARAMETER = [
   'alarmTopicArn=arn:aws:sns:eu-central-1:123456789012:alarms',
   'apiRequestsPerSecond=10',
   'registryRequestsPerSecond=5000',
+  'registryConcurrency=500',
 ];

@@ -49,6 +49,10 @@ describe('the parameters of the stack', () => {
 
   test('reserve nothing for copying only by a word', () => {
     assert.equal(settings({ copyConcurrency: 'none' }).copyConcurrency, undefined);
+    for (const none of ['none', ''])
+      assert.equal(settings({ registryConcurrency: none }).registryConcurrency, undefined);
+    assert.equal(settings({ registryConcurrency: '500' }).registryConcurrency, 500);
+    assert.throws(() => settings({ registryConcurrency: 'many' }), /registryConcurrency: "many"/);
     assert.throws(() => settings({ copyConcurrency: 0 }), /copyConcurrency: "0"; write a whole number from 1/);
   });
 
