@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { CacheError } from '../errors/cache-error.ts';
+import { answerBytes } from './answer-bytes.ts';
 import { ContradictionError } from './check.ts';
 
 export interface ExactCall {
@@ -21,9 +21,6 @@ export interface ExactAnswer {
   readonly durationMs: number;
 }
 
-/** More than any door of AWS carries. */
-const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
-
 /** The header, where it came once. */
 export function headerOf({ headers }: ExactAnswer, name: string): string | undefined {
   const lines = headers[name] ?? [];
@@ -34,7 +31,7 @@ export function headerOf({ headers }: ExactAnswer, name: string): string | undef
  * One request over a connection of its own, and the answer as it came: nothing of path, redirect or body is resolved, followed or decoded. `fetch` does all
  * of that, and takes `..` out of a path before anybody sees it.
  *
- * @throws ContradictionError where bytes follow an answer, of HEAD for example; CacheError for more than {@link MAX_ANSWER_BYTES}; what the connection broke with.
+ * @throws ContradictionError where bytes follow an answer, of HEAD for example; CacheError for more than any answer should have; what the connection broke with.
  */
 export async function askExactly(
   origin: URL,
@@ -48,7 +45,7 @@ export async function askExactly(
   const answered = async (): Promise<ExactAnswer> => {
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     isAnswered = true;
-    const bytes = await bytesOf(response);
+    const bytes = await answerBytes(response as AsyncIterable<Uint8Array>);
     const { statusCode: status = 0, headersDistinct } = response;
     return { status, headers: plain(headersDistinct), bytes, durationMs: performance.now() - startedMs };
   };
@@ -71,20 +68,3 @@ const LENGTH_OF: Readonly<Record<string, { readonly 'content-length': string }>>
 
 const plain = (headers: NodeJS.Dict<string[]>): Record<string, readonly string[]> =>
   Object.fromEntries(Object.entries(headers).map(([name, lines = []]) => [name, lines]));
-
-async function bytesOf(response: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    bytes += chunk.byteLength;
-    if (bytes > MAX_ANSWER_BYTES) {
-      throw new CacheError(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`, {
-        op: 'read answer',
-        origin: 'upstream',
-        retryable: false,
-      });
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}

@@ -1,7 +1,8 @@
 import { S3Client } from '@aws-sdk/client-s3';
 import { SignatureV4 } from '@smithy/signature-v4';
 import { createHash, createHmac } from 'node:crypto';
-import { CacheError, ConfigError } from '../errors/cache-error.ts';
+import { ConfigError } from '../errors/cache-error.ts';
+import { answerBytes } from './answer-bytes.ts';
 
 export interface HttpCall {
   readonly method: string;
@@ -25,8 +26,6 @@ export interface Requests {
   /** Signed with SigV4 for `service`. */
   signed(service: string, call: HttpCall, signal: AbortSignal): Promise<HttpAnswer>;
 }
-
-const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /** The region that the SDK's own variables or profile name. @throws ConfigError */
 export async function sdkRegion(): Promise<string> {
@@ -91,23 +90,8 @@ async function send(
   return { status: response.status, headers: response.headers, text, durationMs: performance.now() - startedMs };
 }
 
-async function textOf({ body }: Response): Promise<string> {
-  if (body === null) return '';
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of body as ReadableStream<Uint8Array>) {
-    bytes += chunk.byteLength;
-    if (bytes > MAX_ANSWER_BYTES) {
-      throw new CacheError(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`, {
-        op: 'read answer',
-        origin: 'upstream',
-        retryable: false,
-      });
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
+const textOf = async ({ body }: Response): Promise<string> =>
+  body === null ? '' : (await answerBytes(body as ReadableStream<Uint8Array>)).toString('utf8');
 
 type Hash = ReturnType<typeof createHash> | ReturnType<typeof createHmac>;
 

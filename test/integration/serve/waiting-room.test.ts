@@ -3,23 +3,13 @@ import { after, before, describe, test } from 'node:test';
 import { BusyError, CatalogError } from '../../../lib/errors/cache-error.ts';
 import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
 import { dynamoWaitingRoom } from '../../../lib/serve/dynamo-waiting-room.ts';
-import type { ServeCall } from '../../../lib/serve/serve-deps.ts';
 import { processWaitingRoom, type WaitingRoom } from '../../../lib/serve/waiting-room.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
+import { serveCall } from '../../support/serve-call.ts';
 import { startStack, type TestStack } from '../../support/stack.ts';
 
 const warnings: string[] = [];
-const call: ServeCall = {
-  signal: new AbortController().signal,
-  metrics: { add: () => undefined },
-  logger: {
-    debug: () => undefined,
-    info: () => undefined,
-    warn: (message) => void warnings.push(message),
-    error: () => undefined,
-    keep: () => undefined,
-  },
-};
+const call = serveCall((message) => void warnings.push(message));
 const SEATS = 3;
 
 describe('the waiting room', { timeout: 60_000 }, () => {

@@ -20,8 +20,8 @@ import type { Fence } from '../../../lib/lock/lease.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
 import { answerLanding, remoteLanding } from '../../../lib/serve/landing-document.ts';
 import type { Landing } from '../../../lib/serve/landing.ts';
-import type { ServeCall } from '../../../lib/serve/serve-deps.ts';
 import type { LogFields } from '../../../lib/telemetry/logger.ts';
+import { serveCall } from '../../support/serve-call.ts';
 
 const repository = { registry: 'registry.example.test:5000', path: 'team/app' };
 const digest = digestOf(Buffer.from('content'));
@@ -29,17 +29,7 @@ const lock: Fence = { name: 'pull:registry.example.test:5000/team/app:v1', holde
 const descriptor = { mediaType: 'application/vnd.oci.image.index.v1+json', digest, size: 7 };
 
 const logged: (readonly [string, LogFields | undefined])[] = [];
-const call: ServeCall = {
-  signal: new AbortController().signal,
-  metrics: { add: () => undefined },
-  logger: {
-    debug: () => undefined,
-    info: () => undefined,
-    warn: (message, fields) => void logged.push([message, fields]),
-    error: (message) => void logged.push([message, undefined]),
-    keep: () => undefined,
-  },
-};
+const call = serveCall((message, fields) => void logged.push([message, fields]));
 const unasked = (): never => assert.fail('not asked for');
 const landingOf = (some: Partial<Landing>): Landing => ({
   resolve: unasked,

@@ -1,0 +1,15 @@
+import type { ServeCall } from '../../lib/serve/serve-deps.ts';
+import type { LogFields } from '../../lib/telemetry/logger.ts';
+
+/** A call that nobody hears of, but `warn`, which is told of warnings and errors. */
+export const serveCall = (warn: (message: string, fields?: LogFields) => void = () => undefined): ServeCall => ({
+  signal: new AbortController().signal,
+  metrics: { add: () => undefined },
+  logger: {
+    debug: () => undefined,
+    info: () => undefined,
+    warn,
+    error: (message) => warn(message),
+    keep: () => undefined,
+  },
+});
