@@ -1,4 +1,5 @@
 import { InvalidRequestError } from '../errors/cache-error.ts';
+import { JsonShapeError, jsonValue } from '../fill/json.ts';
 import type { Digest } from '../oci/digest.ts';
 import { digestOfKey } from '../store/keys.ts';
 import { loseContent, type LoseContentDeps } from '../validate/lose-content.ts';
@@ -6,12 +7,11 @@ import { loseContent, type LoseContentDeps } from '../validate/lose-content.ts';
 /** What came of an event that says that an object is gone. */
 export type DeletionAnswer = { readonly lost: Digest } | { readonly ignored: string };
 
-const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 /** Whether S3 says that an object was deleted: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html */
-export const isDeletion = (event: unknown): event is Readonly<Record<string, unknown>> =>
-  isMap(event) && event.source === 'aws.s3' && event['detail-type'] === 'Object Deleted';
+export function isDeletion(event: unknown): boolean {
+  const { source, 'detail-type': type } = (event ?? {}) as Readonly<Record<string, unknown>>;
+  return source === 'aws.s3' && type === 'Object Deleted';
+}
 
 /**
  * Looks whether the content is really gone; if it is, whatever used it is complete no more, and the next request brings it again. The event may come late, twice,
@@ -21,15 +21,22 @@ export const isDeletion = (event: unknown): event is Readonly<Record<string, unk
  */
 export async function contentDeleted(
   deps: LoseContentDeps & { readonly bucket: string },
-  event: Readonly<Record<string, unknown>>,
+  event: unknown,
   signal: AbortSignal,
 ): Promise<DeletionAnswer> {
-  const { bucket, object } = isMap(event.detail) ? event.detail : {};
-  if (!isMap(bucket) || !isMap(object) || typeof bucket.name !== 'string' || typeof object.key !== 'string') {
-    throw new InvalidRequestError('detail', 'an event of S3 has "detail.bucket.name" and "detail.object.key"');
-  }
-  if (bucket.name !== deps.bucket) return { ignored: `${bucket.name} is not the bucket of this cache` };
-  const digest = digestOfKey(object.key);
+  const { bucket, key } = deletedObject(event);
+  if (bucket !== deps.bucket) return { ignored: `${bucket} is not the bucket of this cache` };
+  const digest = digestOfKey(key);
   if (digest === undefined) return { ignored: 'no content' };
   return (await loseContent(deps, digest, signal)) ? { lost: digest } : { ignored: `${digest} is there, or never was` };
+}
+
+function deletedObject(event: unknown): { readonly bucket: string; readonly key: string } {
+  try {
+    const detail = jsonValue(event, 'event').get('detail');
+    return { bucket: detail.get('bucket').get('name').text(), key: detail.get('object').get('key').text() };
+  } catch (error) {
+    if (!(error instanceof JsonShapeError)) throw error;
+    throw new InvalidRequestError('detail', `${error.message}: an event of S3 names its bucket and object`, error);
+  }
 }

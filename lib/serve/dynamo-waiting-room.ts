@@ -43,9 +43,9 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
           logger.warn('a seat of the waiting room was not given back', { reason: error.message });
         }
       };
-      const callers = await add(period, 1, signal);
+      // First, so that no seat is taken where this fails.
       const before = await table.get(waitingKey(period - 1), true, 'count who waits', signal);
-      if (callers + Number(before?.callers ?? 0) > seats) {
+      if ((await add(period, 1, signal)) + Number(before?.callers ?? 0) > seats) {
         await leave();
         throw tooMany(seats);
       }

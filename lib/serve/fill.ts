@@ -98,7 +98,10 @@ async function landQuietly(
   const digests = [...new Set(entries.filter(({ mediaType }) => !isIndexType(mediaType)).map(({ digest }) => digest))];
   const links = await state.deps.catalog.findLinks(repository, digests, call.signal);
   const missing = digests.filter((digest) => !links.has(digest)).slice(0, MOST_LANDED);
-  await Promise.allSettled(missing.map((digest) => landByDigest(state, call, repository, digest)));
+  const outcomes = await Promise.allSettled(missing.map((digest) => landByDigest(state, call, repository, digest)));
+  for (const one of outcomes) {
+    if (one.status === 'rejected' && !(one.reason instanceof CacheError)) throw one.reason;
+  }
 }
 
 /** The same for a manifest that a client asks for by digest. */

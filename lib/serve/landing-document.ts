@@ -23,14 +23,10 @@ import type { ServeCall } from './serve-deps.ts';
  * neither Lambda's retries nor its alarms take it for a fault.
  */
 
-/** What the functions say to each other. */
-export type LandingQuestion =
-  | { readonly ask: 'resolve'; readonly repository: string; readonly tag: string; readonly lock: Fence }
-  | {
-      readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate';
-      readonly repository: string;
-      readonly digest: Digest;
-    };
+/** What the functions say to each other; a repository is text on the way. */
+export type LandingQuestion<R extends string | Repository = string> =
+  | { readonly ask: 'resolve'; readonly repository: R; readonly tag: string; readonly lock: Fence }
+  | { readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate'; readonly repository: R; readonly digest: Digest };
 
 const OP = 'ask registry';
 
@@ -55,21 +51,14 @@ export async function answerLanding(
     return await answerTo(landing, question, call);
   } catch (error) {
     const failure = failureOf(error);
-    if (failure.status >= 500) call.logger.warn('a registry could not be asked', { reason: failure.message });
-    if (!(error instanceof CacheError)) call.logger.error('a registry could not be asked', error);
+    const line = 'a registry could not be asked';
+    if (!(error instanceof CacheError)) call.logger.error(line, error);
+    else if (failure.status >= 500) call.logger.warn(line, { reason: failure.message });
     return { failure };
   }
 }
 
-type Question =
-  | { readonly ask: 'resolve'; readonly repository: Repository; readonly tag: string; readonly lock: Fence }
-  | {
-      readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate';
-      readonly repository: Repository;
-      readonly digest: Digest;
-    };
-
-async function answerTo(landing: Landing, question: Question, call: ServeCall): Promise<unknown> {
+async function answerTo(landing: Landing, question: LandingQuestion<Repository>, call: ServeCall): Promise<unknown> {
   const { ask, repository } = question;
   switch (ask) {
     case 'resolve': {
@@ -92,7 +81,7 @@ async function answerTo(landing: Landing, question: Question, call: ServeCall): 
   }
 }
 
-function questionFrom(document: unknown): Question {
+function questionFrom(document: unknown): LandingQuestion<Repository> {
   try {
     const value = jsonValue(document, 'event');
     const ask = value.get('ask').oneOf('resolve', 'land', 'confirm', 'locate', 'landReferrers');
