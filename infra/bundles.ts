@@ -5,7 +5,7 @@ import { basename, dirname, join, relative } from 'node:path';
 export const ROOT = join(import.meta.dirname, '..');
 
 /**
- * What a function opens only when it needs it: the modules that lib/services.ts imports by `import()`, and the clients that come with them.
+ * What a function opens only when it needs it: the modules that lib/services.ts and lib/serving-services.ts import by `import()`, and the clients that come with them.
  */
 const DOORS = {
   store: {

@@ -4,7 +4,7 @@ import type { Catalog } from './catalog/catalog.ts';
 import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './catalog/dynamo-client.ts';
 import type { Config, Limits } from './config/config.ts';
-import { ConfigError } from './errors/cache-error.ts';
+import { notSet } from './errors/not-set.ts';
 import { dynamoPullRecords } from './fill/dynamo-pull-records.ts';
 import type { Executions } from './fill/executions.ts';
 import type { Fills } from './fill/fills.ts';
@@ -20,7 +20,7 @@ import type { Landing } from './serve/landing.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { ContentStore, Plans, Presigner, RefRecords } from './store/content-store.ts';
 import type { S3ClientOptions } from './store/s3-client.ts';
-import { s3Presigner } from './store/s3-presign.ts';
+import { openKeys, openLanding, openUsers, openWaitingRoom, presignerOf } from './serving-services.ts';
 import type { Announcer } from './telemetry/telemetry.ts';
 import type { WarmupRuns } from './warmup/warmup-runs.ts';
 
@@ -142,13 +142,7 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     workflowLeases,
     ...openWorkflow(connection, { records, leases: workflowLeases }, opened),
     landing: openLanding(connection, opened),
-    waitingRoom: lazily<WaitingRoom>(
-      async () => {
-        const { dynamoWaitingRoom } = await import('./serve/dynamo-waiting-room.ts');
-        return dynamoWaitingRoom({ client, table, seats: config.serve.waiting });
-      },
-      { enter: true },
-    ),
+    waitingRoom: openWaitingRoom({ client, table, seats: config.serve.waiting }),
     warmupRuns: lazily<WarmupRuns>(
       async () => {
         const { dynamoWarmupRuns } = await import('./warmup/dynamo-warmup-runs.ts');
@@ -162,22 +156,6 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     close,
     [Symbol.asyncDispose]: close,
   };
-}
-
-/** For the endpoint that the configuration names, or the one that S3 is reached at. */
-function presignerOf(
-  { serve: { blobEndpoint } }: Config,
-  { bucket, s3, s3Endpoint }: StoreConnection,
-  { config: client }: ReturnType<typeof dynamoClient>,
-): Presigner {
-  const reached = s3?.endpoint ?? s3Endpoint;
-  const endpoint = blobEndpoint ?? (typeof reached === 'string' ? new URL(reached) : undefined);
-  return s3Presigner({
-    bucket,
-    region: () => client.region(),
-    credentials: () => client.credentials(),
-    ...(endpoint === undefined ? {} : { endpoint }),
-  });
 }
 
 /** Everything in the bucket, over one client. */
@@ -271,25 +249,6 @@ function openWorkflow(
   };
 }
 
-function openLanding({ landFunction }: StoreConnection, opened: AsyncDisposableStack): Landing {
-  const landing = lazy(
-    async () => {
-      if (landFunction === undefined) throw notSet('ENTREPOT_LAND_FUNCTION', 'the function that asks registries');
-      const { lambdaLanding } = await import('./serve/lambda-landing.ts');
-      return lambdaLanding(landFunction);
-    },
-    (remote) => remote.close(),
-  );
-  opened.defer(() => landing.close());
-  return lazily<Landing>(() => landing.get(), {
-    resolve: true,
-    land: true,
-    landReferrers: true,
-    confirm: true,
-    locate: true,
-  });
-}
-
 function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposableStack): Announcer {
   const announcer = lazy(
     async () => {
@@ -302,32 +261,3 @@ function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposable
   opened.defer(() => announcer.close());
   return lazily<Announcer>(() => announcer.get(), { announce: true });
 }
-
-const openKeys = ({ signingSecret, signingKeyFile }: StoreConnection): SigningKeys =>
-  lazily<SigningKeys>(
-    async () => {
-      if (signingSecret !== undefined) {
-        return (await import('./access/secrets-signing-keys.ts')).secretsSigningKeys(signingSecret);
-      }
-      if (signingKeyFile !== undefined) {
-        return (await import('./access/local-signing-keys.ts')).localSigningKeys(signingKeyFile);
-      }
-      throw notSet('ENTREPOT_SIGNING_SECRET', 'the secret that signs what clients bring back');
-    },
-    { key: true },
-  );
-
-function openUsers({ serve: { auth } }: Config): Users {
-  const place = auth.kind === 'basic' ? auth.users : undefined;
-  if (place === undefined) return { read: () => Promise.resolve(new Map()) };
-  return lazily<Users>(
-    async () =>
-      'file' in place
-        ? (await import('./access/file-users.ts')).fileUsers(place.file)
-        : (await import('./access/secrets-users.ts')).secretsUsers(place.secretId),
-    { read: true },
-  );
-}
-
-const notSet = (variable: string, what: string): ConfigError =>
-  new ConfigError(`${variable} is not set: it names ${what}`);

@@ -1,5 +1,5 @@
 import { digestOf, type Digest } from '../oci/digest.ts';
-import { isIndexType, isManifestType } from '../oci/media-type.ts';
+import { isManifestOrIndexType } from '../oci/media-type.ts';
 import { askBlobUrl, parseBlobUrl, toldByS3 } from './blob-url.ts';
 import { must, SkipError, type Check } from './check.ts';
 import { headerOf, type ExactAnswer } from './exact-http.ts';
@@ -59,7 +59,7 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryScene>[] = [
     async run(scene, signal) {
       const { digest, ...named } = await readManifest(scene, scene.image().pointer, signal);
       const type = headerOf(named, 'content-type') ?? '';
-      must(isIndexType(type) || isManifestType(type), shownHeader(named, 'content-type'));
+      must(isManifestOrIndexType(type), shownHeader(named, 'content-type'));
       mustHave(named, 'content-length', String(named.bytes.byteLength));
       mustHave(named, 'etag', `"${digest}"`);
       const same = await readManifest(scene, digest, signal);

@@ -4,10 +4,12 @@ import { isDigest, type Digest } from './digest.ts';
 import {
   isForeignLayerType,
   isIndexType,
+  isManifestOrIndexType,
   isManifestType,
   isSchema1Type,
   OCI_INDEX,
   OCI_MANIFEST,
+  OCTET_STREAM,
 } from './media-type.ts';
 import { normalisePlatform, type Platform } from './platform.ts';
 
@@ -114,7 +116,7 @@ function mediaTypeOf(document: Json, contentType: string | undefined): string {
     throw new InvalidManifestError(`"schemaVersion" is ${shown(document.schemaVersion)}, must be 2`);
   }
   if (inside !== undefined) return inside;
-  if (outside !== undefined && (isIndexType(outside) || isManifestType(outside))) return outside;
+  if (outside !== undefined && isManifestOrIndexType(outside)) return outside;
   if (Array.isArray(document.manifests)) return OCI_INDEX;
   if (isObject(document.config) || Array.isArray(document.layers)) return OCI_MANIFEST;
   throw new InvalidManifestError('the manifest has no "mediaType", and neither "manifests" nor "config" or "layers"');
@@ -144,7 +146,7 @@ function descriptor(json: unknown, at: string): Descriptor {
       `"${at}.mediaType" is not a string of at most ${MAX_MEDIA_TYPE_CHARACTERS} characters`,
     );
   }
-  return { mediaType: mediaType ?? 'application/octet-stream', digest, size };
+  return { mediaType: mediaType ?? OCTET_STREAM, digest, size };
 }
 
 /** Scalars as they are. Others by name: what is nested a million deep could not be turned into text again. */

@@ -33,3 +33,10 @@ export const isImageConfigType = (mediaType: string): boolean =>
 export const isForeignLayerType = (mediaType: string): boolean =>
   mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.') ||
   mediaType.startsWith('application/vnd.docker.image.rootfs.foreign.');
+
+/** What a manifest request may answer with. */
+export const isManifestOrIndexType = (mediaType: string): boolean =>
+  isManifestType(mediaType) || isIndexType(mediaType);
+
+/** Of bytes of which nothing is said: RFC 2046, section 4.5.1. */
+export const OCTET_STREAM = 'application/octet-stream';

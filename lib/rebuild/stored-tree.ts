@@ -3,7 +3,7 @@ import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest, platformOfConfig, type Index, type Manifest } from '../oci/manifest.ts';
-import { isImageConfigType, isIndexType, isManifestType } from '../oci/media-type.ts';
+import { isImageConfigType, isIndexType, isManifestOrIndexType } from '../oci/media-type.ts';
 import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import type { ContentStore, RefRecord, StoredContent } from '../store/content-store.ts';
@@ -91,7 +91,7 @@ async function readEntries(
     for (const entry of level.flatMap((index) => index.entries)) {
       const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
       // Those that are neither are left out, as a pull leaves them out.
-      if (entries.has(key) || !(isIndexType(entry.mediaType) || isManifestType(entry.mediaType))) continue;
+      if (entries.has(key) || !isManifestOrIndexType(entry.mediaType)) continue;
       entries.set(key, entry);
       if (entries.size > deps.limits.fanOut) return undefined;
       if (!isIndexType(entry.mediaType)) continue;

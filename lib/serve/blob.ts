@@ -11,7 +11,7 @@ import { isEnded, type PullFailure, type PullRecord } from '../fill/pull-record.
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
-import { isIndexType } from '../oci/media-type.ts';
+import { isIndexType, OCTET_STREAM } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { loseContent } from '../validate/lose-content.ts';
@@ -37,8 +37,6 @@ const MOST_CHILDREN = 20;
 const MOST_PULLS = 3;
 /** Pulls that succeed without it. */
 const MOST_VAIN = 1;
-/** Of a blob that was linked without a manifest that names it: nobody reads it. */
-export const BLOB_TYPE = 'application/octet-stream';
 
 /** The blob, if it is there and this repository may serve it: one read of the catalogue. */
 export async function findBlob(
@@ -199,7 +197,7 @@ async function admit(
   if (!isPresent(blob) || (link === undefined && !mayConfirm)) return undefined;
   const { size } = blob;
   if (link === undefined && blob.domains.has(PUBLIC)) {
-    await catalog.linkEarly(repository, { mediaType: BLOB_TYPE, digest, size }, signal);
+    await catalog.linkEarly(repository, { mediaType: OCTET_STREAM, digest, size }, signal);
   } else if (link === undefined) {
     // Else the fill fetches it as proof, and its publish links it: the registry is not asked again and again.
     if (!(await isConfirmed(state, call, repository, digest))) return 'unconfirmed';

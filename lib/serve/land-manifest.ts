@@ -3,11 +3,11 @@ import { sleep } from '../clock/sleep.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
+import { isManifestOrIndexType } from '../oci/media-type.ts';
 import type { Repository } from '../reference/reference.ts';
 import type { Landed } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
-import { isManifest } from './stored-manifest.ts';
 
 /**
  * Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9); once, however many processes ask: they
@@ -51,5 +51,6 @@ async function findLanded(
   signal: AbortSignal,
 ): Promise<Landed | undefined> {
   const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
-  return link !== undefined && isManifest(link) && blob?.state === 'present' ? { descriptor: link } : undefined;
+  const isThere = blob?.state === 'present' && link !== undefined && isManifestOrIndexType(link.mediaType);
+  return isThere ? { descriptor: link } : undefined;
 }

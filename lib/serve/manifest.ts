@@ -10,6 +10,7 @@ import {
 } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import { isManifestOrIndexType } from '../oci/media-type.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf, type Stale } from './freshness.ts';
 import { fillOfManifest, fillOfTag } from './fill.ts';
@@ -17,7 +18,7 @@ import { landByDigest } from './land-manifest.ts';
 import type { Meaning } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
-import { isManifest, readBytes } from './stored-manifest.ts';
+import { readBytes } from './stored-manifest.ts';
 import { findPointer, meaningOf, newMeaningOf } from './tag.ts';
 
 /** A manifest or index, byte for byte as its registry gave it. */
@@ -152,7 +153,8 @@ async function findManifest(
 ): Promise<Found | undefined> {
   const key = contentKey(repository, digest);
   const link = state.links.get(key) ?? (await findLink(state, key, repository, digest, signal));
-  if (link === undefined || !isManifest(link)) return undefined;
+  // A repository is linked to its blobs, too.
+  if (link === undefined || !isManifestOrIndexType(link.mediaType)) return undefined;
   const bytes = await readBytes(state, link, signal);
   return bytes && { link, bytes };
 }

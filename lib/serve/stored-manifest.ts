@@ -1,12 +1,7 @@
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { isIndexType, isManifestType } from '../oci/media-type.ts';
 import { loseContent } from '../validate/lose-content.ts';
 import type { Serving } from './serving.ts';
-
-/** A repository is linked to its blobs, too. */
-export const isManifest = ({ mediaType }: Pick<Descriptor, 'mediaType'>): boolean =>
-  isManifestType(mediaType) || isIndexType(mediaType);
 
 /** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it: that is recorded. */
 export async function readBytes(

@@ -1,7 +1,7 @@
 import { InvalidManifestError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';
-import { isIndexType, isManifestType, OCI_INDEX } from '../oci/media-type.ts';
+import { isManifestOrIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
 import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -11,9 +11,7 @@ import { formatRepository, type Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import type { Landed, LandedReferrers, Landing } from './landing.ts';
-import { BLOB_TYPE } from './blob.ts';
 import type { ServeCall } from './serve-deps.ts';
-import { isManifest } from './stored-manifest.ts';
 
 const EVERYTHING = { platforms: [], explicit: false, attestations: true };
 
@@ -43,15 +41,11 @@ export function upstreamLanding(deps: PullDeps): Landing {
         return { digest: landed.descriptor.digest, checkedMs, landed };
       }),
 
-    async land(call, repository, digest) {
-      const { signal } = call;
-      const { link } = await deps.catalog.findContent(repository, digest, { consistent: true, signal });
-      return await ask(call, repository, async (upstream) => {
-        const linked = link !== undefined && isManifest(link) ? link : undefined;
-        const held = await readManifest(deps, upstream, { digest, linked }, signal);
-        return await landManifest(deps, upstream, held, undefined, signal);
-      });
-    },
+    land: (call, repository, digest) =>
+      ask(call, repository, async (upstream) => {
+        const held = await readManifest(deps, upstream, { digest }, call.signal);
+        return await landManifest(deps, upstream, held, undefined, call.signal);
+      }),
 
     landReferrers: (call, repository, subject) =>
       ask(call, repository, (upstream) => landReferrers(deps, upstream, subject, call.signal)),
@@ -60,7 +54,7 @@ export function upstreamLanding(deps: PullDeps): Landing {
       const { signal } = call;
       const blob = (await deps.catalog.findBlobs([digest], signal)).get(digest);
       if (blob?.state !== 'present' || blob.size === undefined) return false;
-      const descriptor = { mediaType: BLOB_TYPE, digest, size: blob.size };
+      const descriptor = { mediaType: OCTET_STREAM, digest, size: blob.size };
       const allowed = await ask(call, repository, (upstream) => mayUse(blob, descriptor, upstream, signal));
       if (allowed) await deps.catalog.linkEarly(repository, descriptor, signal);
       return allowed;
@@ -101,7 +95,7 @@ async function landManifest(
 /** Blobs of a manifest; manifests and indexes of an index. */
 function neededFor({ content }: HeldManifest): Digest[] {
   if (content.kind === 'manifest') return blobsOf(content).map(({ digest }) => digest);
-  const children = content.entries.filter(({ mediaType }) => isManifestType(mediaType) || isIndexType(mediaType));
+  const children = content.entries.filter(({ mediaType }) => isManifestOrIndexType(mediaType));
   return children.map(({ digest }) => digest);
 }
 

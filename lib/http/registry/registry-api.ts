@@ -1,6 +1,7 @@
 import type { Doorkeeper, Puller } from '../../access/puller.ts';
 import { ManifestUnknownError, UnknownNameError } from '../../errors/cache-error.ts';
 import type { Digest } from '../../oci/digest.ts';
+import { OCTET_STREAM } from '../../oci/media-type.ts';
 import { formatRepository, type Reference, type Repository } from '../../reference/reference.ts';
 import { bringBlob, describeBlob, findBlob, type ServedBlob } from '../../serve/blob.ts';
 import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
@@ -177,7 +178,7 @@ const blobHead = (blob: ServedBlob): RegistryAnswer => ({
   status: 200,
   headers: {
     ...blobHeaders(blob),
-    'content-type': 'application/octet-stream',
+    'content-type': OCTET_STREAM,
     'content-length': String(blob.size),
     'accept-ranges': 'bytes',
   },

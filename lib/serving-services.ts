@@ -1,0 +1,91 @@
+import type { SigningKeys } from './access/signing-key.ts';
+import type { Users } from './access/users.ts';
+import type { dynamoClient } from './catalog/dynamo-client.ts';
+import type { Config } from './config/config.ts';
+import { notSet } from './errors/not-set.ts';
+import { lazily, lazy } from './lazily.ts';
+import type { Landing } from './serve/landing.ts';
+import type { WaitingRoom } from './serve/waiting-room.ts';
+import type { StoreConnection } from './services.ts';
+import type { Presigner } from './store/content-store.ts';
+import { s3Presigner } from './store/s3-presign.ts';
+
+/*
+ * What only those need who serve, or let others in: parts of lib/services.ts.
+ */
+
+type DynamoClient = ReturnType<typeof dynamoClient>;
+
+/** For the endpoint that the configuration names, or the one that S3 is reached at. */
+export function presignerOf(
+  { serve: { blobEndpoint } }: Config,
+  { bucket, s3, s3Endpoint }: StoreConnection,
+  { config: client }: DynamoClient,
+): Presigner {
+  const reached = s3?.endpoint ?? s3Endpoint;
+  const endpoint = blobEndpoint ?? (typeof reached === 'string' ? new URL(reached) : undefined);
+  return s3Presigner({
+    bucket,
+    region: () => client.region(),
+    credentials: () => client.credentials(),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  });
+}
+
+/** Of all processes on the table. */
+export const openWaitingRoom = (options: {
+  readonly client: DynamoClient;
+  readonly table: string;
+  readonly seats: number;
+}): WaitingRoom =>
+  lazily<WaitingRoom>(async () => (await import('./serve/dynamo-waiting-room.ts')).dynamoWaitingRoom(options), {
+    enter: true,
+  });
+
+/** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
+export function openLanding({ landFunction }: StoreConnection, opened: AsyncDisposableStack): Landing {
+  const landing = lazy(
+    async () => {
+      if (landFunction === undefined) throw notSet('ENTREPOT_LAND_FUNCTION', 'the function that asks registries');
+      const { lambdaLanding } = await import('./serve/lambda-landing.ts');
+      return lambdaLanding(landFunction);
+    },
+    (remote) => remote.close(),
+  );
+  opened.defer(() => landing.close());
+  return lazily<Landing>(() => landing.get(), {
+    resolve: true,
+    land: true,
+    landReferrers: true,
+    confirm: true,
+    locate: true,
+  });
+}
+
+/** Sign what clients bring back. Their first use throws ConfigError where neither a secret nor a file is named. */
+export const openKeys = ({ signingSecret, signingKeyFile }: StoreConnection): SigningKeys =>
+  lazily<SigningKeys>(
+    async () => {
+      if (signingSecret !== undefined) {
+        return (await import('./access/secrets-signing-keys.ts')).secretsSigningKeys(signingSecret);
+      }
+      if (signingKeyFile !== undefined) {
+        return (await import('./access/local-signing-keys.ts')).localSigningKeys(signingKeyFile);
+      }
+      throw notSet('ENTREPOT_SIGNING_SECRET', 'the secret that signs what clients bring back');
+    },
+    { key: true },
+  );
+
+/** Who has a password of their own. */
+export function openUsers({ serve: { auth } }: Config): Users {
+  const place = auth.kind === 'basic' ? auth.users : undefined;
+  if (place === undefined) return { read: () => Promise.resolve(new Map()) };
+  return lazily<Users>(
+    async () =>
+      'file' in place
+        ? (await import('./access/file-users.ts')).fileUsers(place.file)
+        : (await import('./access/secrets-users.ts')).secretsUsers(place.secretId),
+    { read: true },
+  );
+}
