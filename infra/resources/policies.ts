@@ -136,17 +136,19 @@ function registryStatements({ config }: Surroundings): readonly Statement[] {
   const direct = registries.filter(
     ({ credentials }) => credentials.kind === 'ecr' && credentials.roleArn === undefined,
   );
+  const allowed = unique(direct.flatMap(repositoryArns));
   return [
     ...(secrets.length === 0 ? [] : [allow(['secretsmanager:GetSecretValue'], unique(secrets))]),
     ...(roles.length === 0 ? [] : [allow(['sts:AssumeRole'], unique(roles))]),
-    ...(direct.length === 0
+    // A pattern may be one that no repository has a name for.
+    ...(allowed.length === 0
       ? []
       : [
           // AWS knows no resource for it: the token is of the whole account.
           allow(['ecr:GetAuthorizationToken'], ['*']),
           allow(
             ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer', 'ecr:ListImages'],
-            unique(direct.flatMap(repositoryArns)),
+            allowed,
           ),
         ]),
   ];

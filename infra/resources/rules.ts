@@ -27,6 +27,7 @@ export function rules(
   { bucketName }: Pick<Storage, 'bucketName'>,
 ): { resources: Resources; ruleIds: readonly string[] } {
   const { ecrPushes, senders } = config.events;
+  const pushed = ecrPushes.flatMap(repositoryPatterns);
   const all: Record<string, Rule> = {
     PullRequestRule: {
       target: 'events',
@@ -62,7 +63,7 @@ export function rules(
       description: 'Looks after running pulls',
       schedule: 'rate(5 minutes)',
     },
-    ...(ecrPushes.length === 0
+    ...(pushed.length === 0
       ? {}
       : {
           EcrPushRule: {
@@ -74,7 +75,7 @@ export function rules(
               detail: {
                 'action-type': ['PUSH'],
                 result: ['SUCCESS'],
-                'repository-name': ecrPushes.flatMap(repositoryPatterns),
+                'repository-name': pushed,
               },
             },
           },
@@ -87,9 +88,14 @@ export function rules(
   };
 }
 
-/** A coarse sieve: the function looks again. */
-const repositoryPatterns = (glob: string): readonly Value[] =>
-  coarsePatterns(glob).map((pattern) => (pattern.includes('*') ? { wildcard: pattern } : pattern));
+/** A coarse sieve: the function looks again. EventBridge has no "?", and wants no two "*" in a row. */
+const repositoryPatterns = (glob: string): readonly Value[] => [
+  ...new Map(
+    coarsePatterns(glob)
+      .map((pattern) => pattern.replace(/[*?]+/g, '*'))
+      .map((pattern): [string, Value] => [pattern, pattern.includes('*') ? { wildcard: pattern } : pattern]),
+  ).values(),
+];
 
 function ruleResources(id: string, { target, description, bus: onBus, pattern, schedule }: Rule): Resources {
   return {

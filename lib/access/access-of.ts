@@ -1,5 +1,5 @@
-import picomatch from 'picomatch';
 import { ForbiddenError } from '../errors/cache-error.ts';
+import { globs } from '../reference/globs.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import type { Access, AccessRule, AccessSettings, Caller } from './access.ts';
 import { valuesOfClaim } from './caller.ts';
@@ -10,10 +10,6 @@ interface CompiledRule {
   readonly callers: Matches;
   readonly repositories: Matches;
 }
-
-/** A "!" is a character, not a negation: a list of what may, one of whose entries allows all but one thing, would be read wrongly. */
-const globs = (patterns: readonly string[]): Matches =>
-  patterns.length === 0 ? () => false : picomatch([...patterns], { nonegate: true, dot: true });
 
 /** Of each configuration once: there is one in the life of a process. */
 const compiledRules = new WeakMap<readonly AccessRule[], readonly CompiledRule[]>();

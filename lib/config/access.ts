@@ -3,7 +3,7 @@ import type { AccessSettings } from '../access/access.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { parseRegistry } from '../reference/reference.ts';
 import type { Problems } from './problems.ts';
-import { checkGlob, issuesOf, mapOf, parsed, someOf, strictMap, text } from './schema-parts.ts';
+import { checkCallerGlob, checkGlob, issuesOf, mapOf, parsed, someOf, strictMap, text } from './schema-parts.ts';
 
 const REPOSITORY_EXAMPLE = 'ghcr.io/org/** or docker.io/library/*';
 const ROLE = 'arn:aws:iam::<account>:role/<name>';
@@ -18,7 +18,7 @@ function parseIssuer(value: string): string {
 /** A glob over `<registry>/<repository>`. */
 function parseNames(value: string): string {
   checkGlob(value, REPOSITORY_EXAMPLE);
-  if (/^\/|\/$|\/\/|@|:\/\//.test(value) || !/\/|\*\*/.test(value)) {
+  if (/^\/|\/$|\/\/|:\/\//.test(value) || !/\/|\*\*/.test(value)) {
     throw new Error(
       `${JSON.stringify(value)} can match no repository; write registry and repository without a tag, for example ${REPOSITORY_EXAMPLE}`,
     );
@@ -26,7 +26,7 @@ function parseNames(value: string): string {
   return value;
 }
 
-const parseCallers = (value: string): string => checkGlob(value, ROLE);
+const parseCallers = (value: string): string => checkCallerGlob(value, ROLE);
 
 const schema = z.strictObject(
   {
@@ -91,9 +91,9 @@ function checkPrincipal(caller: string, where: readonly PropertyKey[], found: Pr
   }
   if (caller.includes(':assumed-role/')) {
     found.add(where, `names the session of a role; write the role itself: ${ROLE}`);
-  } else if (/:role\/[^*?{[(]*\//.test(caller)) {
+  } else if (/:role\/[^*?{[]*\//.test(caller)) {
     found.add(where, `names a role with its path, which callers do not show; write ${ROLE}`);
-  } else if (!/^(?:arn:|[*?{[(])/.test(caller)) {
+  } else if (!/^(?:arn:|[*?{[])/.test(caller)) {
     found.add(
       where,
       `matches no ARN; write for example ${ROLE}, user:<name> or group:<name>, or configure "access.jwt"`,
@@ -109,7 +109,7 @@ function checkRegistry(
   found: Problems,
 ): void {
   const first = names.split('/', 1)[0] ?? '';
-  if (/[*?{}()[\]!+|\\]/.test(first) || registries.has(first)) return;
+  if (/[*?{}[\]]/.test(first) || registries.has(first)) return;
   found.add(
     where,
     `begins with ${JSON.stringify(first)}, which is not the name of a configured registry (${[...registries].join(', ')})`,

@@ -1,5 +1,5 @@
-import picomatch from 'picomatch';
 import * as z from 'zod';
+import { parseGlob } from '../reference/glob.ts';
 
 /*
  * What the shapes of the file's sections are made of. Values are never shown where they could hold a secret: whoever writes a
@@ -80,22 +80,24 @@ export const wholeNumber = (min: number, max: number, otherwise = '') => {
 export const someOf = <T extends z.ZodType>(item: T, example: string, empty: string) =>
   list(item, example).min(1, `is empty; ${empty}`);
 
-/** Of one part of a path in a glob: three take milliseconds on the longest names, six take seconds. */
-const MOST_STARS = 3;
+/** What names of registries, repositories and tags are made of, beside "/". */
+const NAME_CHARACTER = /^[\w.:-]$/;
 
-/** @throws Error unless the text is a glob pattern that matches in no time, whatever it is held against. */
-export function checkGlob(value: string, example: string): string {
+/** @throws Error unless the text is a pattern over repositories or tags. */
+export const checkGlob = (value: string, example: string): string => checked(value, example, NAME_CHARACTER);
+
+/** @throws Error unless the text is a pattern over names that are not ours: of callers, whose characters are whatever they are. */
+export const checkCallerGlob = (value: string, example: string): string => checked(value, example);
+
+function checked(value: string, example: string, plain?: RegExp): string {
   try {
-    picomatch.makeRe(value, { strictBrackets: true });
+    parseGlob(value, plain);
+    return value;
   } catch (cause) {
-    throw new Error(`${JSON.stringify(value)} is not a glob pattern; write for example ${example}`, { cause });
-  }
-  // Each star of one part multiplies the ways to match it, and what is matched is chosen by callers and registries.
-  const part = value.split('/').find((one) => one !== '**' && (one.match(/\*+|[?@!+*]\(/g) ?? []).length > MOST_STARS);
-  if (part !== undefined) {
+    if (!(cause instanceof SyntaxError)) throw cause;
     throw new Error(
-      `${JSON.stringify(part)} has more than ${MOST_STARS} stars in one part of a path; use fewer, or several patterns`,
+      `${JSON.stringify(value)} is not a glob pattern: ${cause.message}; write a name with *, **, ?, {a,b}, [a-z] or [!a-z] in it and nothing else, for example ${example}`,
+      { cause },
     );
   }
-  return value;
 }

@@ -68,12 +68,13 @@ function parsePassedHost(value: string): string {
 
 /** A glob over repositories of one registry. */
 export function parsePattern(value: string): string {
-  if (/^\/|\/$|\/\/|:|@/.test(value)) {
+  checkGlob(value, 'team/** or team/app');
+  if (/^\/|\/$|\/\/|:/.test(value)) {
     throw new Error(
       `${JSON.stringify(value)} is not a repository pattern; write it without registry, tag and outer slashes, for example team/**`,
     );
   }
-  return checkGlob(value, 'team/** or team/app');
+  return value;
 }
 
 function parseAlias(value: string): string {

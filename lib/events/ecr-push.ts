@@ -1,6 +1,6 @@
-import picomatch from 'picomatch';
 import type { EventSettings } from '../config/config.ts';
 import { InvalidRequestError } from '../errors/cache-error.ts';
+import { globs } from '../reference/globs.ts';
 import { parseTag, type Reference } from '../reference/reference.ts';
 import { allowOf } from '../registry/allow.ts';
 import { parseEcrHost } from '../registry/ecr-host.ts';
@@ -39,7 +39,7 @@ export function parseEcrPush({ registries, events }: EcrRules, event: Readonly<R
   if (tag === undefined || tag === '') return { ignored: 'pushed without a tag' };
   if (typeof tag !== 'string') throw new InvalidRequestError('detail.image-tag', '"detail.image-tag" is not text');
 
-  if (!picomatch.isMatch(path, [...events.ecrPushes])) return { ignored: `${path} is not in "events.ecrPushes"` };
+  if (!globs(events.ecrPushes)(path)) return { ignored: `${path} is not in "events.ecrPushes"` };
   const settings = [...registries.values()].find(({ name }) => {
     const host = parseEcrHost(name);
     return host?.accountId === account && host.region === region;

@@ -1,11 +1,11 @@
-import picomatch from 'picomatch';
 import { UnknownNameError } from '../errors/cache-error.ts';
+import { globs } from '../reference/globs.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import type { RegistrySettings } from './settings.ts';
 
 /** Whether the rules of the registry allow the repository, by its path. */
 export function allowOf({ allow }: Pick<RegistrySettings, 'allow'>): (path: string) => boolean {
-  return allow.length === 0 ? () => true : picomatch([...allow]);
+  return allow.length === 0 ? () => true : globs(allow);
 }
 
 /**

@@ -1,4 +1,3 @@
-import picomatch from 'picomatch';
 import type { Pointer } from '../catalog/catalog.ts';
 import {
   CacheError,
@@ -8,14 +7,15 @@ import {
   ManifestUnknownError,
 } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
+import { globs } from '../reference/globs.ts';
 import { formatRepository, type Reference } from '../reference/reference.ts';
 import type { Freshness, FreshnessRule } from './settings.ts';
 
 /** The policy of each reference: that of the first rule that matches. */
 export function freshnessOf(rules: readonly FreshnessRule[]): (reference: Reference) => Freshness {
   const compiled = rules.map(({ repositories, tags, freshness }) => ({
-    matchesRepository: picomatch([...repositories], { dot: true, nonegate: true }),
-    matchesTag: tags.length === 0 ? () => true : picomatch([...tags], { dot: true, nonegate: true }),
+    matchesRepository: globs(repositories),
+    matchesTag: tags.length === 0 ? () => true : globs(tags),
     freshness,
   }));
   return ({ repository, tag = '' }) => {

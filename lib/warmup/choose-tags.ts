@@ -1,5 +1,5 @@
-import picomatch from 'picomatch';
 import semver, { type SemVer } from 'semver';
+import { globs } from '../reference/globs.ts';
 import type { TagRule } from './warmup-settings.ts';
 
 /*
@@ -42,7 +42,7 @@ interface Candidate {
  * name no version, by natural order, the highest first. A pre-release matches a range only if the range names one of the same version, as semver has it.
  */
 export function chooseTags(tags: readonly string[], { glob, semver: versions, newest }: TagRule): string[] {
-  const matches = glob === undefined ? () => true : picomatch(glob, { dot: true });
+  const matches = glob === undefined ? () => true : globs([glob]);
   const range = versions === undefined ? undefined : new semver.Range(versions, { loose: true });
   return tags
     .filter((tag) => matches(tag))

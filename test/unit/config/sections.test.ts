@@ -137,14 +137,14 @@ describe('access', () => {
     assertProblem(rule(['arn:aws:sts::123456789012:assumed-role/ci/x']), /callers\[0\]: names the session of a role/);
     assertProblem(rule(['arn:aws:iam::123456789012:role/team/ci']), /callers\[0\]: names a role with its path/);
     assertProblem(rule([role], ['team']), /repositories\[0\]: "team" can match no repository/);
-    assertProblem(rule([role], ['ghcr.io/org/app@sha256:x']), /can match no repository/);
+    assertProblem(rule([role], ['ghcr.io/org/app@sha256:x']), /the "@" at character 16 has no place in it/);
+    assertProblem(rule([role], ['https://ghcr.io/**']), /can match no repository/);
     assertProblem(
       rule([role], ['gchr.io/org/**']),
       /begins with "gchr\.io", which is not the name of a configured registry/,
     );
     assertProblem(rule([role], ['index.docker.io/**']), /not the name of a configured registry \(docker\.io, /);
-    assertProblem(rule(['{arn:a'], ['**']), /is not a glob pattern/);
-    assertProblem(rule(['arn:*'], ['ghcr.io/org/*-*-*-*-svc']), /has more than 3 stars in one part of a path/);
+    assert.equal(load(rule(['arn:*'], ['ghcr.io/org/*-*-*-*-svc'])).access.rules.length, 1);
     assertProblem({ access: { rule: [] } }, /^access\.rule: unknown key; the known ones are jwt, rules/);
   });
 
@@ -211,7 +211,6 @@ describe('warmups', () => {
     assertProblem(image({ repository: 'alpine', tags: {} }), /images\[0\]\.tags: is empty; write at least one of glob/);
     assertProblem(image({ repository: 'alpine:3', tags: { newest: 1 } }), /names a tag or digest/);
     assertProblem(image({ repository: 'alpine', tags: { semver: 'new' } }), /"new" is not a range of versions/);
-    assertProblem(image({ repository: 'alpine', tags: { glob: '[1' } }), /is not a glob pattern/);
     assertProblem(image({ repository: 'alpine', tags: { newest: 0 } }), /newest: 0 is out of range/);
     assertProblem(image({ reference: 'Alpine' }), /reference: .*upper-case letters/);
     assertProblem(image('alpine'), /images\[0\]: expected a map, found text/);
@@ -338,6 +337,84 @@ describe('events', () => {
       /^events\.ecrPushes: is of no use without an ECR registry/,
     );
   });
+});
+
+describe('patterns', () => {
+  const one = (image: object): object => ({ warmups: { a: { schedule: 'rate(1 day)', images: [image] } } });
+  const names: [key: string, section: (pattern: string) => object][] = [
+    ['registries."ghcr.io".allow[1]', (it) => ({ registries: { ...registries, 'ghcr.io': { allow: ['a', it] } } })],
+    [
+      'access.rules[0].repositories[1]',
+      (it) => ({ access: { rules: [{ callers: ['**'], repositories: ['**', `${ECR}/${it}`] }] } }),
+    ],
+    ['warmups.a.images[0].tags.glob', (it) => one({ repository: 'alpine', tags: { glob: it } })],
+    ['events.ecrPushes[1]', (it) => ({ events: { ecrPushes: ['a', it] } })],
+    ['serve.freshness[0].repositories[0]', (it) => ({ serve: { freshness: [{ repositories: [it] }] } })],
+    ['serve.freshness[0].tags[1]', (it) => ({ serve: { freshness: [{ repositories: ['**'], tags: ['a', it] }] } })],
+  ];
+  const callers: typeof names = [
+    [
+      'access.rules[0].callers[1]',
+      (it) => ({ access: { rules: [{ callers: ['**', `user:${it}`], repositories: ['**'] }] } }),
+    ],
+    ['access.jwt.claim.anyOf[0]', (it) => ({ access: { jwt: { ...jwt, claim: { name: 'groups', anyOf: [it] } } } })],
+  ];
+
+  for (const [key, section] of [...names, ...callers]) {
+    test(`${key} takes no other language`, () => {
+      const refused = [
+        '!team',
+        'team-!x',
+        '+(*a)',
+        '@(a|b)',
+        'a|b',
+        'a\\*',
+        '[a',
+        'a]',
+        '{a',
+        'a}',
+        '{a}',
+        '[[:alpha:]]',
+        'a**',
+        '***',
+        '[b-a]',
+        '[]',
+      ];
+      for (const pattern of refused) {
+        const found = problemsOf(section(pattern));
+        assert.equal(found.length, 1, `${pattern}: ${found.join('; ')}`);
+        const [problem = ''] = found;
+        assert.ok(problem.startsWith(`${key}: `), problem);
+        assert.match(
+          problem,
+          / is not a glob pattern: .*; write a name with \*, \*\*, \?, \{a,b\}, \[a-z\] or \[!a-z\] in it/,
+        );
+      }
+      for (const pattern of ['a', '*', 'a-*', 'a?', '{a,b{c,}}', '[a-z]', '[!0-9_]*', '{a,*}'.repeat(100)]) {
+        assert.deepEqual(problemsOf(section(pattern)), [], pattern);
+      }
+      assert.match(problemsOf(section('a'.repeat(1025))).join(), /^[^ ]+: is longer than 1024 characters/);
+    });
+  }
+
+  for (const [key, section] of names) {
+    test(`${key} takes no character that no name has`, () => {
+      for (const pattern of ['a+b', 'a,b', 'a b', '$a', '~a', 'a"b', 'ä']) {
+        const found = problemsOf(section(pattern));
+        assert.equal(found.length, 1, `${pattern}: ${found.join('; ')}`);
+        assert.match(found[0] ?? '', /has no place in it/);
+      }
+    });
+  }
+
+  for (const [key, section] of callers) {
+    test(`${key} takes names as identity providers make them`, () => {
+      for (const pattern of ['CN=Platform, OU=x', 'jane+ci@example.test', 'a b', 'Plattform-Größe', '[(]EU[)]']) {
+        const found = problemsOf(section(pattern));
+        assert.deepEqual(found, [], pattern);
+      }
+    });
+  }
 });
 
 test('whatever is wrong is said in our words, not in those of the schema library', () => {

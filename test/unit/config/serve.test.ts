@@ -67,8 +67,8 @@ describe('the section serve', () => {
     refused('serve: { blobEndpoint: "s3:/x" }', /serve\.blobEndpoint: /);
     refused('serve: { freshness: [{ ttlSeconds: 5 }] }', /serve\.freshness\[0\]\.repositories: /);
     refused(
-      'serve: { freshness: [{ repositories: ["a/*-*-*-*"], ttlSeconds: -1 }] }',
-      /more than 3 stars[^]*ttlSeconds: -1 is out of range/,
+      'serve: { freshness: [{ repositories: ["!a/b"], ttlSeconds: -1 }] }',
+      /is not a glob pattern[^]*ttlSeconds: -1 is out of range/,
     );
   });
 });

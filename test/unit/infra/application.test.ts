@@ -102,6 +102,27 @@ describe('the application', () => {
     assert.deepEqual(resourcesFor(of, 'plan', 'ecr:GetAuthorizationToken'), ['*']);
   });
 
+  test('lets ECR be read as far as "allow" says, and no further', async () => {
+    const arns = async (...allow: string[]): Promise<unknown[]> => {
+      const of = await made(
+        `registries: { 123456789012.dkr.ecr.eu-central-1.amazonaws.com: { allow: ${JSON.stringify(allow)} } }`,
+      );
+      return FUNCTIONS.flatMap((name) => resourcesFor(of, name, 'ecr:BatchGetImage')).map((named) =>
+        (named as { 'Fn::Sub': string })['Fn::Sub'].replace(/^.*repository\//, ''),
+      );
+    };
+    const five = (...patterns: string[]): string[] =>
+      ['land', 'pull', 'plan', 'copy', 'warmup'].flatMap(() => patterns);
+    assert.deepEqual(
+      await arns('{team,other}/**', 'app[12]'),
+      five('team', 'team/*', 'other', 'other/*', 'app1', 'app2'),
+    );
+    assert.deepEqual(await arns('**'), five('*'));
+    assert.deepEqual(await arns('[A-Z]/**'), []);
+    await assert.rejects(arns('team/**', '!team/secret'), /allow\[1\]: "!team\/secret" is not a glob pattern/);
+    await assert.rejects(arns(`${'{a,b}'.repeat(7)}/**`), /stands for more than 100 patterns of IAM/);
+  });
+
   test('lets the functions that announce put events on its bus, and no other', async () => {
     const of = await made(LITTLE);
     const announcers = FUNCTIONS.filter((name) => resourcesFor(of, name, 'events:PutEvents').length > 0);
@@ -207,6 +228,21 @@ describe('the application', () => {
     const rule = resource(await made(EVERYTHING), 'EcrPushRule');
     const { detail } = rule.Properties?.EventPattern as { detail: Record<string, unknown> };
     assert.deepEqual(detail['repository-name'], ['team', { wildcard: 'team/*' }, 'one']);
+  });
+
+  test('hears of no more than EventBridge can say', async () => {
+    const ofPushes = async (pattern: string): Promise<unknown> => {
+      const of = await made(
+        `registries: { 123456789012.dkr.ecr.eu-central-1.amazonaws.com: { allow: ['**'] } }
+events: { ecrPushes: ['${pattern}'] }`,
+      );
+      const rule = of.resources.Resources.EcrPushRule?.Properties?.EventPattern as
+        { detail: Record<string, unknown> } | undefined;
+      return rule?.detail['repository-name'];
+    };
+    assert.deepEqual(await ofPushes('{a,b}/x??*-y'), [{ wildcard: 'a/x*-y' }, { wildcard: 'b/x*-y' }]);
+    assert.deepEqual(await ofPushes('{a?,a*}'), [{ wildcard: 'a*' }]);
+    assert.equal(await ofPushes('[A-Z]'), undefined);
   });
 
   test('asks for a JWT where the configuration describes one, else for IAM', async () => {
