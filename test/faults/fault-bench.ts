@@ -3,6 +3,7 @@ import type { Receipt } from '../../lib/pull/receipt.ts';
 import { openCache, startBench, type Bench, type CacheOptions, type TestCache } from '../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../support/http-fault-proxy.ts';
 import { upstreamImage, type Image } from '../support/images.ts';
+import { startMisbehavingTable, type MisbehavingTable } from '../support/misbehaving-table.ts';
 import { startUpstream, type TestUpstream } from '../support/upstream/upstream.ts';
 
 const REGISTRY = 'registry.example.test';
@@ -11,7 +12,7 @@ const PART_BYTES = 5 * 1024 * 1024;
 /** A cache whose every request to DynamoDB and to S3 can go wrong. */
 export interface FaultyCache extends AsyncDisposable {
   readonly cache: TestCache;
-  readonly dynamo: FaultProxy;
+  readonly dynamo: MisbehavingTable;
   readonly s3: FaultProxy;
 }
 
@@ -34,7 +35,7 @@ export async function startFaultBench(): Promise<FaultBench> {
     bench,
     upstream,
     async open(limits = {}) {
-      const dynamo = await startFaultProxy(bench.stack.dynamoEndpoint);
+      const dynamo = await startMisbehavingTable(bench.stack);
       const s3 = await startFaultProxy(bench.stack.s3Endpoint);
       const cache = await openCache(bench.stack, {
         registries,

@@ -45,14 +45,32 @@ export interface FaultRule {
   readonly action: FaultAction;
 }
 
+/** What became of a request on its way through an {@link Interceptor}. */
+export interface Intercepted {
+  readonly answer: FaultAnswer;
+  /** For the log: what was wrong with it. */
+  readonly fault?: string;
+  /** The client does not get the answer: its connection is reset. */
+  readonly lost?: boolean;
+}
+
+/**
+ * Stands between the target and what no rule answered in its place. `forward` sends the request on, with another body where one is given, and reads the
+ * whole answer.
+ */
+export type Interceptor = (
+  request: FaultRequest,
+  forward: (body?: Buffer) => Promise<FaultAnswer>,
+) => Promise<Intercepted>;
+
 /** One request that came, in the order of arrival. */
 export interface LoggedRequest {
   readonly method: string;
   readonly path: string;
   readonly headers: IncomingHttpHeaders;
   readonly startedMs: number;
-  /** The fault that took it. */
-  fault?: FaultAction['kind'];
+  /** The fault that took it: the kind of an action, or what an interceptor calls it. */
+  fault?: string;
   /** What the client was answered; undefined while open, and where the connection was reset. */
   status?: number;
   /** Why the proxy itself reset the connection: the target was not reached, or the client went away. */
@@ -77,7 +95,7 @@ const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'pr
  *
  * `Host` is forwarded as the client sent and signed it, so that SigV4 signatures still verify at the target.
  */
-export async function startFaultProxy(targetEndpoint: string): Promise<FaultProxy> {
+export async function startFaultProxy(targetEndpoint: string, intercept?: Interceptor): Promise<FaultProxy> {
   const target = new URL(targetEndpoint);
   const agent = new Agent({ keepAlive: true });
   const rules: FaultRule[] = [];
@@ -98,7 +116,7 @@ export async function startFaultProxy(targetEndpoint: string): Promise<FaultProx
     });
     const action = rules.find((rule) => takes(rule, entry, taken))?.action;
     if (action !== undefined) entry.fault = action.kind;
-    serve({ target, agent }, action, request, response).catch((error: unknown) => {
+    serve({ target, agent, intercept }, action, request, response, entry).catch((error: unknown) => {
       entry.error = error;
       request.socket.resetAndDestroy();
     });
@@ -136,6 +154,7 @@ function takes(rule: FaultRule, request: LoggedRequest, taken: Map<FaultRule, nu
 interface Upstream {
   readonly target: URL;
   readonly agent: Agent;
+  readonly intercept: Interceptor | undefined;
 }
 
 async function serve(
@@ -143,6 +162,7 @@ async function serve(
   action: FaultAction | undefined,
   request: IncomingMessage,
   response: ServerResponse,
+  entry: LoggedRequest,
 ): Promise<void> {
   let held: Buffer | undefined;
   switch (action?.kind) {
@@ -150,17 +170,10 @@ async function serve(
       request.socket.resetAndDestroy();
       return;
     case 'answer': {
-      const body = await bytesOf(request);
-      const { method = '', url = '', headers } = request;
       const { answer } = action;
-      const made = typeof answer === 'function' ? answer({ method, path: url, headers, body }) : answer;
-      response.writeHead(made.status, made.headers).end(method === 'HEAD' ? undefined : made.body);
-      return;
-    }
-    case 'lose-answer': {
-      const answered = await forward(upstream, request, response);
-      await bytesOf(answered);
-      request.socket.resetAndDestroy();
+      const body = await bytesOf(request);
+      const made = typeof answer === 'function' ? answer(seenOf(request, body)) : answer;
+      response.writeHead(made.status, made.headers).end(request.method === 'HEAD' ? undefined : made.body);
       return;
     }
     case 'delay':
@@ -169,25 +182,57 @@ async function serve(
       held = await bytesOf(request);
       await (action.kind === 'delay' ? sleep(action.delayMs) : Promise.allSettled([action.until]));
       break;
+    case 'lose-answer':
     case undefined:
   }
   if (response.closed) return; // The client went away meanwhile, and the target shall see nothing of it.
+  if (upstream.intercept !== undefined) {
+    const body = held ?? (await bytesOf(request));
+    const { answer, fault, lost } = await upstream.intercept(seenOf(request, body), async (changed = body) =>
+      wholeOf(await forward(upstream, request, response, changed)),
+    );
+    if (fault !== undefined) entry.fault ??= fault;
+    if (lost === true || action?.kind === 'lose-answer') request.socket.resetAndDestroy();
+    else response.writeHead(answer.status, answer.headers).end(answer.body);
+    return;
+  }
   const answered = await forward(upstream, request, response, held);
+  if (action?.kind === 'lose-answer') {
+    await bytesOf(answered);
+    request.socket.resetAndDestroy();
+    return;
+  }
   response.writeHead(answered.statusCode ?? 502, answered.statusMessage ?? '', endToEnd(answered.headers));
   answered.once('error', () => request.socket.resetAndDestroy());
   answered.pipe(response);
 }
 
+const seenOf = ({ method = '', url = '', headers }: IncomingMessage, body: Buffer): FaultRequest => ({
+  method,
+  path: url,
+  headers,
+  body,
+});
+
+async function wholeOf(answered: IncomingMessage): Promise<FaultAnswer> {
+  const body = await bytesOf(answered);
+  return { status: answered.statusCode ?? 502, headers: endToEnd(answered.headers), body };
+}
+
 /** The target's answer, once its headers are there. `held` is the body, where it was read already. */
 function forward(
-  { target, agent }: Upstream,
+  { target, agent }: Pick<Upstream, 'target' | 'agent'>,
   request: IncomingMessage,
   response: ServerResponse,
   held?: Buffer,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     // `Expect` is answered by this server itself (and never signed); the rest, Host too, goes on as it came.
-    const { expect: _, ...headers } = request.headers;
+    const { expect: _, ...came } = request.headers;
+    const headers: OutgoingHttpHeaders =
+      held === undefined || came['content-length'] === undefined
+        ? came
+        : { ...came, 'content-length': held.byteLength };
     const onward = httpRequest({
       agent,
       host: target.hostname,

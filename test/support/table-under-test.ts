@@ -8,7 +8,9 @@ import { dynamoTable, type Item, type Update } from '../../lib/catalog/dynamo-ta
 import type { Key } from '../../lib/catalog/keys.ts';
 import { dynamoLeases } from '../../lib/lock/dynamo-lease.ts';
 import type { Leases } from '../../lib/lock/lease.ts';
-import { startFaultProxy, type FaultAction, type FaultProxy, type FaultRule } from './http-fault-proxy.ts';
+import { dynamoAnswer, dynamoRefusal, inputOf, operationOf } from './dynamo-wire.ts';
+import type { FaultAction, FaultProxy, FaultRule } from './http-fault-proxy.ts';
+import { startMisbehavingTable, type MisbehavingTable } from './misbehaving-table.ts';
 
 /** A running DynamoDB, embedded or real. */
 export interface DynamoEndpoint {
@@ -19,11 +21,11 @@ export interface DynamoEndpoint {
   close(): Promise<void>;
 }
 
-/** Catalogue and leases on one table, behind a fault proxy of its own. */
+/** Catalogue and leases on one table, which misbehaves on demand on this way to it. */
 export interface Reach extends AsyncDisposable {
   readonly catalog: Catalog;
   readonly client: DynamoDBClient;
-  readonly proxy: FaultProxy;
+  readonly proxy: MisbehavingTable;
   leases(durationMs: number): Leases;
 }
 
@@ -52,7 +54,7 @@ export async function tableOn(server: DynamoEndpoint): Promise<TableUnderTest> {
     server,
     table,
     async reach() {
-      const proxy = await startFaultProxy(endpoint);
+      const proxy = await startMisbehavingTable({ ...connection, dynamoEndpoint: endpoint, table });
       const client = dynamoClient({ ...connection, endpoint: proxy.endpoint });
       return {
         catalog: dynamoCatalog({ client, table }),
@@ -89,29 +91,26 @@ export const onDynamo = (operation: DynamoOperation, action: FaultAction, times 
 });
 
 /** The operations that a proxy saw, in order. */
-export const operationsOf = (proxy: FaultProxy): string[] =>
-  proxy.log.map(({ headers }) => String(headers['x-amz-target']).replace(/^.*\./, ''));
+export const operationsOf = (proxy: FaultProxy): string[] => proxy.log.map(operationOf);
 
-/** An error of DynamoDB, as it comes over the wire. */
-export function dynamoError(name: string, fields: Record<string, unknown> = {}, status = 400): FaultAction {
-  const namespace =
-    name === 'ThrottlingException' ? 'com.amazon.coral.availability' : 'com.amazonaws.dynamodb.v20120810';
-  return answerWith({ __type: `${namespace}#${name}`, message: `injected ${name}`, ...fields }, status);
-}
+/** An error of DynamoDB in place of an answer. */
+export const dynamoError = (name: string, fields: Record<string, unknown> = {}, status = 400): FaultAction => ({
+  kind: 'answer',
+  answer: dynamoRefusal(name, fields, status),
+});
 
-/** An answer of DynamoDB. */
+/** An answer of DynamoDB in place of its own. */
 export const answerWith = (body: unknown, status = 200): FaultAction => ({
   kind: 'answer',
-  answer: { status, headers: { 'content-type': 'application/x-amz-json-1.0' }, body: JSON.stringify(body) },
+  answer: dynamoAnswer(body, status),
 });
 
 /** Answers a batch as if nothing of it was done. */
 export const allUnprocessed: FaultAction = {
   kind: 'answer',
-  answer: ({ body, headers }) => {
-    const { RequestItems: items } = JSON.parse(body.toString('utf8')) as { RequestItems: unknown };
-    const isRead = String(headers['x-amz-target']).endsWith('.BatchGetItem');
-    const made = isRead ? { Responses: {}, UnprocessedKeys: items } : { UnprocessedItems: items };
-    return { status: 200, headers: { 'content-type': 'application/x-amz-json-1.0' }, body: JSON.stringify(made) };
+  answer: (request) => {
+    const { RequestItems: items } = inputOf(request);
+    const isRead = operationOf(request) === 'BatchGetItem';
+    return dynamoAnswer(isRead ? { Responses: {}, UnprocessedKeys: items } : { UnprocessedItems: items });
   },
 };
