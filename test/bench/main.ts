@@ -13,7 +13,7 @@ import { requestsSection } from './requests.ts';
 import { serveSection } from './serve.ts';
 import { startSeparateStack } from './stack.ts';
 
-const RUN_WITHIN_MS = 230_000;
+const RUN_WITHIN_MS = 300_000;
 const GIB = 1024 ** 3;
 const LAYERS = 40;
 const LAYER_BYTES = 5_000_000;

@@ -8,6 +8,7 @@ import type { Receipt } from '../../lib/pull/receipt.ts';
 import { openCache } from '../support/cache.ts';
 import { REGISTRY, type Bench } from './bench.ts';
 import { dynamoKind, registryKind, s3Kind, startCountingProxy, type Traffic } from './counting-proxy.ts';
+import { roundTripsSection } from './round-trips.ts';
 import { median, printTable, printTitle } from './table.ts';
 
 const REFERENCE = `${REGISTRY}/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
@@ -15,7 +16,7 @@ const SERVICES = ['registry', 'S3', 'DynamoDB'] as const;
 const WARM_UP_HITS = 50;
 const HITS = 200;
 
-/** What kinds of requests the pulls of a real multi-arch image send, and what a hit takes beside two bare reads. */
+/** What kinds of requests the pulls of a real multi-arch image send, what a hit takes beside two bare reads, and how requests grow with the layers. */
 export async function requestsSection(bench: Bench): Promise<void> {
   await using resources = new AsyncDisposableStack();
   const { stack, signal: deadline } = bench;
@@ -61,6 +62,7 @@ export async function requestsSection(bench: Bench): Promise<void> {
 
   const direct = resources.use(await openCache(stack, { registries }));
   await hits(bench, () => direct.pull(REFERENCE, { deadline }));
+  await roundTripsSection(bench);
 }
 
 interface Pull {
