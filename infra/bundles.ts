@@ -1,8 +1,13 @@
 import { build as esbuild, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
-import { readdir, rm } from 'node:fs/promises';
+import { cpSync, rmSync } from 'node:fs';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
+import { contentKey, madeOnce } from './made-once.ts';
 
 export const ROOT = join(import.meta.dirname, '..');
+/** What a bundle is made of. npm writes the last one: which packages are installed. */
+const SOURCES = ['functions', 'lib', 'infra/bundles.ts', 'package.json', 'node_modules/.package-lock.json'];
+const CACHE = join(ROOT, 'node_modules', '.cache', 'entrepot-bundles');
 
 /**
  * What a function opens only when it needs it: the modules that lib/services.ts and lib/serving-services.ts import by `import()`, and the clients that come with them.
@@ -75,6 +80,16 @@ const OPTIONS = {
   logLevel: 'warning',
 } as const satisfies BuildOptions;
 
+/** What is said of a file of a bundle: the files that it imports at once, and the packages whose code it holds. */
+interface Output {
+  readonly bytes: number;
+  readonly imports: readonly string[];
+  readonly packages: readonly string[];
+}
+/** The files with code, by their paths in the bundle. */
+type Outputs = Readonly<Record<string, Output>>;
+const OUTPUTS = 'outputs.json';
+
 /** One function as it was bundled. */
 export interface Bundle {
   readonly name: string;
@@ -88,6 +103,7 @@ export interface Bundle {
   readonly packages: ReadonlySet<string>;
   /** Of what the import of `index.mjs` loads. */
   readonly eagerPackages: ReadonlySet<string>;
+  readonly outputs: Outputs;
   /** Packages whose code is in these files of the bundle, by their absolute paths. */
   packagesIn(files: Iterable<string>): ReadonlySet<string>;
 }
@@ -103,18 +119,28 @@ export async function functionNames(): Promise<readonly string[]> {
 
 /**
  * Bundles every function to `<outFolder>/<name>/index.mjs`, with everything it needs beside it: what is in the folder is the zip of its Lambda. The same
- * sources give the same bytes.
+ * sources give the same bytes, and are bundled once: node_modules/.cache keeps them.
  *
  * @throws Error if a bundle holds what it must not: a client that the function has no use for, one that a cold start would pay for, code of infra/ or test/.
  */
 export async function bundleFunctions(outFolder: string): Promise<readonly Bundle[]> {
-  await rm(outFolder, { recursive: true, force: true });
-  const bundles = [];
-  for (const name of await functionNames()) bundles.push(await bundleFunction(name, join(outFolder, name)));
-  return bundles;
+  const made = await madeOnce(CACHE, contentKey(ROOT, SOURCES), bundleAll);
+  const outputs = JSON.parse(await readFile(join(made, OUTPUTS), 'utf8')) as Readonly<Record<string, Outputs>>;
+  rmSync(outFolder, { recursive: true, force: true });
+  return Object.entries(outputs).map(([name, files]) => {
+    const folder = join(outFolder, name);
+    cpSync(join(made, name), folder, { recursive: true });
+    return bundleOf(name, folder, files);
+  });
 }
 
-/** One of {@link bundleFunctions}. */
+async function bundleAll(outFolder: string): Promise<void> {
+  const outputs: Record<string, Outputs> = {};
+  for (const name of await functionNames()) outputs[name] = (await bundleFunction(name, join(outFolder, name))).outputs;
+  await writeFile(join(outFolder, OUTPUTS), JSON.stringify(outputs));
+}
+
+/** One of {@link bundleFunctions}, always anew. */
 export async function bundleFunction(name: string, folder: string): Promise<Bundle> {
   const doors = FUNCTION_DOORS[name];
   if (doors === undefined) throw new Error(`functions/${name}.ts is not in FUNCTION_DOORS of infra/bundles.ts; add it`);
@@ -127,7 +153,7 @@ export async function bundleFunction(name: string, folder: string): Promise<Bund
     chunkNames: 'chunks/[name]-[hash]',
     plugins: [HTTP_WITHOUT_UNDICI, wallUp(name, closed)],
   });
-  const bundle = bundleOf(name, folder, metafile);
+  const bundle = bundleOf(name, folder, outputsIn(folder, metafile));
   check(bundle, Object.keys(metafile.inputs), doors);
   return bundle;
 }
@@ -147,7 +173,7 @@ export async function bundleNaively(name: string, folder: string): Promise<Bundl
     stdin: { contents: entry, resolveDir: ROOT, sourcefile: 'naive.ts', loader: 'ts' },
     outfile: join(folder, 'index.mjs'),
   });
-  return bundleOf(name, folder, metafile);
+  return bundleOf(name, folder, outputsIn(folder, metafile));
 }
 
 /**
@@ -171,7 +197,10 @@ function wallUp(name: string, closed: readonly Door[]): Plugin {
   return {
     name: 'wall-up',
     setup(build) {
-      build.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+      if (modules.size === 0) return;
+      // No other path comes to JavaScript: all the imports of the packages would, and take longer than the rest of the bundling.
+      const names = [...modules.keys()].map((module) => basename(module).replaceAll('.', '\\.'));
+      build.onResolve({ filter: new RegExp(`^\\..*/(?:${names.join('|')})$`) }, ({ kind, path, resolveDir }) => {
         const module = relative(ROOT, join(resolveDir, path));
         if (kind !== 'dynamic-import' || !modules.has(module)) return undefined;
         return { path: module, namespace: 'walled-up' };
@@ -185,15 +214,27 @@ function wallUp(name: string, closed: readonly Door[]): Plugin {
   };
 }
 
-function bundleOf(name: string, folder: string, { outputs }: Metafile): Bundle {
-  const code = Object.keys(outputs).filter((path) => path.endsWith('.mjs'));
-  const eager = eagerFiles(outputs, relative(ROOT, join(folder, 'index.mjs')));
+function outputsIn(folder: string, { outputs }: Metafile): Outputs {
+  const pathOf = (path: string): string => relative(folder, join(ROOT, path));
+  return Object.fromEntries(
+    Object.entries(outputs)
+      .filter(([path]) => path.endsWith('.mjs'))
+      .map(([path, { bytes, imports, inputs }]): [string, Output] => {
+        const atOnce = imports.filter(({ kind, external }) => kind === 'import-statement' && external !== true);
+        const held = Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
+        const packages = new Set(held.flatMap(([input]) => packageOf(input)));
+        return [pathOf(path), { bytes, imports: atOnce.map((one) => pathOf(one.path)), packages: [...packages] }];
+      }),
+  );
+}
+
+function bundleOf(name: string, folder: string, outputs: Outputs): Bundle {
+  const code = Object.keys(outputs);
+  const eager = eagerFiles(outputs, 'index.mjs');
   const bytesOf = (paths: Iterable<string>): number =>
     [...paths].reduce((sum, path) => sum + (outputs[path]?.bytes ?? 0), 0);
-  const packagesOf = (paths: Iterable<string>): ReadonlySet<string> => {
-    const inputs = [...paths].flatMap((path) => Object.entries(outputs[path]?.inputs ?? {}));
-    return new Set(inputs.flatMap(([input, { bytesInOutput }]) => (bytesInOutput === 0 ? [] : packageOf(input))));
-  };
+  const packagesOf = (paths: Iterable<string>): ReadonlySet<string> =>
+    new Set([...paths].flatMap((path) => outputs[path]?.packages ?? []));
   return {
     name,
     folder,
@@ -201,19 +242,20 @@ function bundleOf(name: string, folder: string, { outputs }: Metafile): Bundle {
     eagerBytes: bytesOf(eager),
     packages: packagesOf(code),
     eagerPackages: packagesOf(eager),
-    packagesIn: (files) => packagesOf([...files].map((file) => relative(ROOT, file))),
+    outputs,
+    packagesIn: (files) => packagesOf([...files].map((file) => relative(folder, file))),
   };
 }
 
 /** The entry and all that it imports, but what waits for an `import()`. */
-function eagerFiles(outputs: Metafile['outputs'], entry: string): ReadonlySet<string> {
+function eagerFiles(outputs: Outputs, entry: string): ReadonlySet<string> {
   const eager = new Set<string>();
   const queue = [entry];
   for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
     const output = outputs[path];
     if (output === undefined || eager.has(path)) continue;
     eager.add(path);
-    queue.push(...output.imports.filter(({ kind }) => kind === 'import-statement').map((one) => one.path));
+    queue.push(...output.imports);
   }
   return eager;
 }

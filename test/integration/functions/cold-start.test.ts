@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { bundleFunction, type Bundle } from '../../../infra/bundles.ts';
+import { bundleFunctions, type Bundle } from '../../../infra/bundles.ts';
 import { sampleImage, SAMPLE_REPOSITORY, SAMPLE_TAG } from '../../../infra/local/sample/sample-image.ts';
 import { startSampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
 import { compileConfig } from '../../../lib/config/compiled.ts';
@@ -26,9 +26,11 @@ describe('in a fresh process', { timeout: 60_000 }, () => {
   let cache: TestCache;
   let folder: string;
   let config: string;
+  let bundles: readonly Bundle[];
   before(async () => {
     bench = await startBench();
     folder = await mkdtemp(join(tmpdir(), 'entrepot-cold-'));
+    bundles = await bundleFunctions(join(folder, 'bundles'));
     const registry = await bench.use(startSampleRegistry());
     registry.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, image);
     const registries = { [REGISTRY]: { endpoint: registry.origin, credentials: 'none' } };
@@ -43,7 +45,7 @@ describe('in a fresh process', { timeout: 60_000 }, () => {
   });
 
   async function start(name: string, event: object): Promise<readonly [Bundle, ColdStart]> {
-    const bundle = await bundleFunction(name, join(folder, name));
+    const bundle = bundles.find((one) => one.name === name)!;
     const environment = lambdaEnvironment(cache.environment, config);
     const started = await coldStart({ folder: bundle.folder, event, environment, trace: true });
     // Neither is the part of Node that an `import` of node:http brings along (infra/bundles.ts).
