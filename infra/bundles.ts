@@ -63,6 +63,8 @@ const BANNER =
 
 const OPTIONS = {
   absWorkingDir: ROOT,
+  // Of a node_modules that is a link, too, paths are those of this folder: wherever the project is, the bytes are the same.
+  preserveSymlinks: true,
   bundle: true,
   format: 'esm',
   platform: 'node',

@@ -30,7 +30,7 @@ export async function madeOnce(cache: string, key: string, make: (folder: string
 
 /** Of the names and bytes of these files and, whole, folders. */
 export function contentKey(root: string, paths: readonly string[]): string {
-  const hash = createHash('sha256').update(root);
+  const hash = createHash('sha256');
   for (const path of paths.flatMap((name) => filesAt(join(root, name)))) {
     const bytes = readFileSync(path);
     hash.update(`\0${relative(root, path)}\0${bytes.byteLength}\0`).update(bytes);

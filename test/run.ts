@@ -1,8 +1,10 @@
 /*
- * npm test [FILTER...]            everything but interop
- * npm run interop [-- FILTER...]  against real servers and clients
+ * npm test [-- FILTER...]             everything but interop
+ * npm run interop [-- FILTER...]      against real servers and clients, without what takes long
+ * npm run interop -- all [FILTER...]  all of it: before each release
  *
  * A filter is a part of a file's path: `npm test -- unit/oci` runs the files with that in their path.
+ * With --watch they run again whenever a file changes that they import.
  */
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -13,36 +15,53 @@ import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 
 /** In order: the files that take longest begin first, so that the short ones fill the gaps. */
-const SUITES = { test: ['faults', 'integration', 'conformance', 'unit'], interop: ['interop'] } as const;
+const TEST_FOLDERS = ['faults', 'integration', 'conformance', 'unit'];
+/** What of interop takes long and rarely breaks. */
+const HEAVY = '.heavy.test.ts';
+/** Files at once for each core: most of them wait most of the time. */
+const FILES_PER_CORE = 2;
 /** A test file that takes longer hangs. The kill test with all its seeds is the longest. */
 const FILE_TIMEOUT_MS = 10 * 60_000;
 
 const TESTS = fileURLToPath(new URL('.', import.meta.url));
 const PROJECT = join(TESTS, '..');
 
-function testFiles(folders: readonly string[], filters: readonly string[]): string[] {
-  const all = folders.flatMap((folder) => {
+function testFiles(folders: readonly string[]): string[] {
+  return folders.flatMap((folder) => {
     const names = readdirSync(join(TESTS, folder), { recursive: true, encoding: 'utf8' }).sort();
     return names.filter((name) => name.endsWith('.test.ts')).map((name) => join(TESTS, folder, name));
   });
-  if (filters.length === 0) return all;
-  return all.filter((file) => filters.some((filter) => relative(PROJECT, file).includes(filter)));
 }
+
+function chosenFiles(isInterop: boolean, words: readonly string[]): string[] {
+  const isAll = isInterop && words[0] === 'all';
+  const filters = isAll ? words.slice(1) : words;
+  if (!isInterop) return testFiles(TEST_FOLDERS).filter((file) => isNamed(file, filters));
+  const files = testFiles(['interop']).filter((file) => isNamed(file, filters));
+  return isAll || filters.length > 0 ? files : files.filter((file) => !file.endsWith(HEAVY));
+}
+
+const isNamed = (file: string, filters: readonly string[]): boolean =>
+  filters.length === 0 || filters.some((filter) => relative(PROJECT, file).includes(filter));
 
 async function main(args: readonly string[]): Promise<number> {
   const isInterop = args[0] === 'interop';
-  const filters = isInterop ? args.slice(1) : args;
-  const files = testFiles(isInterop ? SUITES.interop : SUITES.test, filters);
+  const isWatching = args.includes('--watch');
+  const words = args.slice(isInterop ? 1 : 0).filter((word) => word !== '--watch');
+  const files = chosenFiles(isInterop, words);
   if (files.length === 0) {
-    console.error(`no test file matches ${filters.join(' ') || 'at all'}: nothing was tested`);
+    console.error(`no test file matches ${words.join(' ') || 'at all'}: nothing was tested`);
     return 1;
   }
   // Meant for the world outside: the test servers are plain ones on loopback, and some of them choke on these.
   for (const name of ['AWS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS']) Reflect.deleteProperty(process.env, name);
 
+  // Every file is a process, and half of its time goes into compiling what the one before has compiled, too.
+  process.env.NODE_COMPILE_CACHE ??= join(PROJECT, 'node_modules', '.cache', 'node');
+
   // Interop files share daemons, ports and an installation; the others share nothing.
-  const concurrency = isInterop ? 1 : availableParallelism();
-  const results = run({ files, concurrency, timeout: FILE_TIMEOUT_MS, cwd: PROJECT });
+  const concurrency = isInterop ? 1 : availableParallelism() * FILES_PER_CORE;
+  const results = run({ files, concurrency, timeout: FILE_TIMEOUT_MS, cwd: PROJECT, watch: isWatching });
   let isGreen = false as boolean;
   results.on('test:summary', ({ file, success, counts }) => {
     if (file === undefined) isGreen = success && counts.passed > 0; // The others are of one file each; this one is of all.

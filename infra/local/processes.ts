@@ -23,10 +23,11 @@ export interface Process {
 
 /**
  * Our environment for processes of the stack: without AWS's and Node's own settings, which are meant for the caller.
+ * The compile cache is not one of them: it changes nothing but the time of a start.
  * (`AWS_CA_BUNDLE` and `NODE_EXTRA_CA_CERTS` break plain local servers; `NODE_OPTIONS` and `NODE_TEST_CONTEXT` change what node does.)
  */
 export function childEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(AWS|NODE)_/.test(name)));
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(AWS|NODE)_(?!COMPILE_CACHE$)/.test(name)));
 }
 
 /** A loopback port that was free a moment ago. Somebody may take it: whoever uses it must be ready to try another. */
