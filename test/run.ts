@@ -9,13 +9,15 @@
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
-import { run } from 'node:test';
+import { run, type RunOptions } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 
-/** In order: the files that take longest begin first, so that the short ones fill the gaps. */
-const TEST_FOLDERS = ['faults', 'integration', 'conformance', 'unit'];
+/** Each file is a process. In order: those that take longest begin first, so that the short ones fill the gaps. */
+const TEST_FOLDERS = ['faults', 'integration', 'conformance'];
+/** All files run in this process, before the others: starting a process for each takes four times as long as their tests. */
+const UNIT_FOLDER = 'unit';
 /** What of interop takes long and rarely breaks. */
 const HEAVY = '.heavy.test.ts';
 /** Files at once for each core: most of them wait most of the time. */
@@ -26,23 +28,41 @@ const FILE_TIMEOUT_MS = 10 * 60_000;
 const TESTS = fileURLToPath(new URL('.', import.meta.url));
 const PROJECT = join(TESTS, '..');
 
-function testFiles(folders: readonly string[]): string[] {
+function testFiles(folders: readonly string[]): readonly string[] {
   return folders.flatMap((folder) => {
     const names = readdirSync(join(TESTS, folder), { recursive: true, encoding: 'utf8' }).sort();
     return names.filter((name) => name.endsWith('.test.ts')).map((name) => join(TESTS, folder, name));
   });
 }
 
-function chosenFiles(isInterop: boolean, words: readonly string[]): string[] {
+function chosenFiles(isInterop: boolean, words: readonly string[]): readonly string[] {
   const isAll = isInterop && words[0] === 'all';
   const filters = isAll ? words.slice(1) : words;
-  if (!isInterop) return testFiles(TEST_FOLDERS).filter((file) => isNamed(file, filters));
+  if (!isInterop) return testFiles([UNIT_FOLDER, ...TEST_FOLDERS]).filter((file) => isNamed(file, filters));
   const files = testFiles(['interop']).filter((file) => isNamed(file, filters));
   return isAll || filters.length > 0 ? files : files.filter((file) => !file.endsWith(HEAVY));
 }
 
 const isNamed = (file: string, filters: readonly string[]): boolean =>
   filters.length === 0 || filters.some((filter) => relative(PROJECT, file).includes(filter));
+
+/** Runs the files and prints what comes of them. True if all tests passed, and there was one in each file. */
+async function passes(files: readonly string[], options: RunOptions): Promise<boolean> {
+  if (files.length === 0) return true;
+  const results = run({ files, timeout: FILE_TIMEOUT_MS, cwd: PROJECT, ...options });
+  let isGreen = false as boolean;
+  results.on('test:summary', ({ file, success, counts }) => {
+    if (file === undefined) isGreen = success && counts.passed > 0; // The others are of one file each; this one is of all.
+  });
+  const withoutTests: string[] = [];
+  results.on('test:pass', ({ name, nesting }) => {
+    // Node counts a file in which no test ran as a test of that name that passed.
+    if (nesting === 0 && files.includes(name)) withoutTests.push(name);
+  });
+  await pipeline(results, new spec(), process.stdout, { end: false });
+  for (const file of withoutTests) console.error(`${relative(PROJECT, file)}: no test ran in this file`);
+  return isGreen && withoutTests.length === 0;
+}
 
 async function main(args: readonly string[]): Promise<number> {
   const isInterop = args[0] === 'interop';
@@ -55,25 +75,16 @@ async function main(args: readonly string[]): Promise<number> {
   }
   // Meant for the world outside: the test servers are plain ones on loopback, and some of them choke on these.
   for (const name of ['AWS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS']) Reflect.deleteProperty(process.env, name);
-
-  // Every file is a process, and half of its time goes into compiling what the one before has compiled, too.
+  // The processes of files compile much the same: the first one does it for all.
   process.env.NODE_COMPILE_CACHE ??= join(PROJECT, 'node_modules', '.cache', 'node');
 
   // Interop files share daemons, ports and an installation; the others share nothing.
   const concurrency = isInterop ? 1 : availableParallelism() * FILES_PER_CORE;
-  const results = run({ files, concurrency, timeout: FILE_TIMEOUT_MS, cwd: PROJECT, watch: isWatching });
-  let isGreen = false as boolean;
-  results.on('test:summary', ({ file, success, counts }) => {
-    if (file === undefined) isGreen = success && counts.passed > 0; // The others are of one file each; this one is of all.
-  });
-  const withoutTests: string[] = [];
-  results.on('test:pass', ({ name, nesting }) => {
-    // Node counts a file in which no test ran as a test of that name that passed.
-    if (nesting === 0 && files.includes(name)) withoutTests.push(name);
-  });
-  await pipeline(results, new spec(), process.stdout, { end: false });
-  for (const file of withoutTests) console.error(`${relative(PROJECT, file)}: no test ran in this file`);
-  return isGreen && withoutTests.length === 0 ? 0 : 1;
+  if (isWatching) return (await passes(files, { concurrency, watch: true })) ? 0 : 1;
+  const units = files.filter((file) => file.startsWith(join(TESTS, UNIT_FOLDER)));
+  const others = files.filter((file) => !units.includes(file));
+  const results = [await passes(units, { isolation: 'none' }), await passes(others, { concurrency })];
+  return results.every(Boolean) ? 0 : 1;
 }
 
 process.exitCode = await main(process.argv.slice(2));

@@ -27,7 +27,9 @@ export interface Process {
  * (`AWS_CA_BUNDLE` and `NODE_EXTRA_CA_CERTS` break plain local servers; `NODE_OPTIONS` and `NODE_TEST_CONTEXT` change what node does.)
  */
 export function childEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(AWS|NODE)_(?!COMPILE_CACHE$)/.test(name)));
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(AWS|NODE)_(?!COMPILE_CACHE$)/.test(name)),
+  );
 }
 
 /** A loopback port that was free a moment ago. Somebody may take it: whoever uses it must be ready to try another. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { ConfigError, UpstreamRefusedError } from '../../../lib/errors/cache-error.ts';
 import { ConfiguredHosts } from '../../../lib/registry/address.ts';
 import { createConnections } from '../../../lib/registry/connector.ts';
@@ -31,134 +31,137 @@ case "$server" in
 esac
 `;
 
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'entrepot-attacks-'));
-  await writeFile(join(folder, 'docker-credential-bad'), helper());
-  await chmod(join(folder, 'docker-credential-bad'), 0o755);
-  await writeFile(pidFile(), '');
-  process.env.PATH = `${folder}:${path ?? ''}`;
-});
+describe('hostile helpers and registries', () => {
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'entrepot-attacks-'));
+    await writeFile(join(folder, 'docker-credential-bad'), helper());
+    await chmod(join(folder, 'docker-credential-bad'), 0o755);
+    await writeFile(pidFile(), '');
+    process.env.PATH = `${folder}:${path ?? ''}`;
+  });
 
-after(async () => {
-  for (const pid of (await readFile(pidFile(), 'utf8')).split('\n').filter(Boolean)) process.kill(Number(pid));
-  process.env.PATH = path;
-  await rm(folder, { recursive: true });
-});
+  after(async () => {
+    for (const pid of (await readFile(pidFile(), 'utf8')).split('\n').filter(Boolean)) process.kill(Number(pid));
+    process.env.PATH = path;
+    await rm(folder, { recursive: true });
+  });
 
-async function askHelper(
-  name: string,
-  signal = AbortSignal.timeout(10_000),
-  credsStore: unknown = 'bad',
-): Promise<Credentials | undefined> {
-  const file = join(folder, `${name}.json`);
-  await writeFile(file, JSON.stringify({ credsStore }));
-  const reader = new DockerCredentials(file, { name, endpoint: new URL(`https://${name}`) });
-  return (await reader.read(signal))?.credentials;
-}
+  async function askHelper(
+    name: string,
+    signal = AbortSignal.timeout(10_000),
+    credsStore: unknown = 'bad',
+  ): Promise<Credentials | undefined> {
+    const file = join(folder, `${name}.json`);
+    await writeFile(file, JSON.stringify({ credsStore }));
+    const reader = new DockerCredentials(file, { name, endpoint: new URL(`https://${name}`) });
+    return (await reader.read(signal))?.credentials;
+  }
 
-const elapsedMs = (sinceMs: number): number => performance.now() - sinceMs;
+  const elapsedMs = (sinceMs: number): number => performance.now() - sinceMs;
 
-test('a helper whose child keeps the output open has answered when it ends', async () => {
-  const startMs = performance.now();
-  assert.deepEqual(await askHelper('holds.test'), { kind: 'basic', username: 'bob', password: 'word' });
-  assert.ok(elapsedMs(startMs) < 5000);
-});
+  test('a helper whose child keeps the output open has answered when it ends', async () => {
+    const startMs = performance.now();
+    assert.deepEqual(await askHelper('holds.test'), { kind: 'basic', username: 'bob', password: 'word' });
+    assert.ok(elapsedMs(startMs) < 5000);
+  });
 
-test('a helper that hangs with a child is left at the signal', async () => {
-  const startMs = performance.now();
-  const stop = new AbortController();
-  const reason = new Error('deadline');
-  setTimeout(() => stop.abort(reason), 300);
-  await assert.rejects(askHelper('hangs.test', stop.signal), reason);
-  assert.ok(elapsedMs(startMs) < 5000);
-});
+  test('a helper that hangs with a child is left at the signal', async () => {
+    const startMs = performance.now();
+    const stop = new AbortController();
+    const reason = new Error('deadline');
+    setTimeout(() => stop.abort(reason), 300);
+    await assert.rejects(askHelper('hangs.test', stop.signal), reason);
+    assert.ok(elapsedMs(startMs) < 5000);
+  });
 
-for (const name of ['answer.test', 'half.test', 'debug.test', 'word.test', 'lines.test']) {
-  test(`a failed helper's answer is not shown: ${name}`, async () => {
-    await assert.rejects(askHelper(name), (error) => {
-      assert.ok(error instanceof ConfigError);
-      assert.doesNotMatch(error.message, /hunter2|bob|Secr/);
-      assert.match(error.message, name === 'lines.test' ? /: vault is sealed$/ : /: exit code 1$/);
-      return true;
+  for (const name of ['answer.test', 'half.test', 'debug.test', 'word.test', 'lines.test']) {
+    test(`a failed helper's answer is not shown: ${name}`, async () => {
+      await assert.rejects(askHelper(name), (error) => {
+        assert.ok(error instanceof ConfigError);
+        assert.doesNotMatch(error.message, /hunter2|bob|Secr/);
+        assert.match(error.message, name === 'lines.test' ? /: vault is sealed$/ : /: exit code 1$/);
+        return true;
+      });
+    });
+  }
+
+  test('a helper that is no string is not shown, a long name is cut', async () => {
+    await assert.rejects(askHelper('object.test', undefined, { password: 'hunter2' }), (error) => {
+      return error instanceof ConfigError && !error.message.includes('hunter2');
+    });
+    await assert.rejects(askHelper('long.test', undefined, '! '.repeat(100_000)), (error) => {
+      return error instanceof ConfigError && error.message.length < 500;
     });
   });
-}
 
-test('a helper that is no string is not shown, a long name is cut', async () => {
-  await assert.rejects(askHelper('object.test', undefined, { password: 'hunter2' }), (error) => {
-    return error instanceof ConfigError && !error.message.includes('hunter2');
+  test('shared work that ignores its signal does not hold its last caller', async () => {
+    const work = new SharedWork<never>();
+    const stop = new AbortController();
+    const reason = new Error('deadline');
+    const left = work.run(stop.signal, () => new Promise(() => undefined));
+    const startMs = performance.now();
+    stop.abort(reason);
+    await assert.rejects(left, reason);
+    assert.ok(elapsedMs(startMs) < 2000);
   });
-  await assert.rejects(askHelper('long.test', undefined, '! '.repeat(100_000)), (error) => {
-    return error instanceof ConfigError && error.message.length < 500;
+
+  test('clean: 64 KiB of anything cost no time', () => {
+    const parts = ['?', 'a.', 'a-', 'h://', 'x', 'eyJ', '\u0001a', 'bearer ', `bearer${' '.repeat(100)}`, 'a@', '?a '];
+    const texts = parts.map((part) => part.repeat(65_536 / part.length));
+    const startMs = performance.now();
+    for (const text of texts) assert.ok(clean(text).length <= 201);
+    assert.ok(elapsedMs(startMs) < 500, `${elapsedMs(startMs)} ms`);
   });
-});
 
-test('shared work that ignores its signal does not hold its last caller', async () => {
-  const work = new SharedWork<never>();
-  const stop = new AbortController();
-  const reason = new Error('deadline');
-  const left = work.run(stop.signal, () => new Promise(() => undefined));
-  const startMs = performance.now();
-  stop.abort(reason);
-  await assert.rejects(left, reason);
-  assert.ok(elapsedMs(startMs) < 2000);
-});
+  test('clean: the cut leaves no half of a secret', () => {
+    // The password ends behind the cut, and what stands before it shrinks to nothing.
+    const text = `${'x'.repeat(970)} https://bob:${'hunter2'.repeat(20)}@host/`;
+    assert.doesNotMatch(clean(text), /hunter2/);
+    assert.doesNotMatch(clean('hunter2'.repeat(200)), /hunter2/);
+    assert.equal(clean('see https://bob:pa@ss@host/x'), 'see https://host/x');
+    assert.equal(clean(`token:${'k'.repeat(64)} sha256:${'a'.repeat(64)}`), `token:… sha256:${'a'.repeat(64)}`);
+  });
 
-test('clean: 64 KiB of anything cost no time', () => {
-  const parts = ['?', 'a.', 'a-', 'h://', 'x', 'eyJ', '\u0001a', 'bearer ', `bearer${' '.repeat(100)}`, 'a@', '?a '];
-  const texts = parts.map((part) => part.repeat(65_536 / part.length));
-  const startMs = performance.now();
-  for (const text of texts) assert.ok(clean(text).length <= 201);
-  assert.ok(elapsedMs(startMs) < 500, `${elapsedMs(startMs)} ms`);
-});
+  test('Retry-After: never endless', () => {
+    const dayMs = 86_400_000;
+    assert.equal(parseRetryAfterMs('9'.repeat(400), 0), dayMs);
+    assert.equal(parseRetryAfterMs('Fri, 31 Dec 9999 23:59:59 GMT', 0), dayMs);
+  });
 
-test('clean: the cut leaves no half of a secret', () => {
-  // The password ends behind the cut, and what stands before it shrinks to nothing.
-  const text = `${'x'.repeat(970)} https://bob:${'hunter2'.repeat(20)}@host/`;
-  assert.doesNotMatch(clean(text), /hunter2/);
-  assert.doesNotMatch(clean('hunter2'.repeat(200)), /hunter2/);
-  assert.equal(clean('see https://bob:pa@ss@host/x'), 'see https://host/x');
-  assert.equal(clean(`token:${'k'.repeat(64)} sha256:${'a'.repeat(64)}`), `token:… sha256:${'a'.repeat(64)}`);
-});
-
-test('Retry-After: never endless', () => {
-  const dayMs = 86_400_000;
-  assert.equal(parseRetryAfterMs('9'.repeat(400), 0), dayMs);
-  assert.equal(parseRetryAfterMs('Fri, 31 Dec 9999 23:59:59 GMT', 0), dayMs);
-});
-
-test('behind a proxy, names and addresses of private networks are refused unseen (I8)', async () => {
-  const settings: RegistrySettings = {
-    name: 'registry.example.test',
-    endpoint: new URL('https://registry.example.test'),
-    endpointMayBePrivate: false,
-    mirrors: [],
-    credentials: { kind: 'none' },
-    realms: [],
-    redirects: [],
-    passRedirects: [],
-    allow: [],
-    platforms: [],
-    maxConnections: 1,
-    proxy: new URL('http://127.0.0.1:9'),
-  };
-  const limits: UpstreamLimits = {
-    manifestBytes: 1,
-    redirects: 1,
-    attempts: 1,
-    retryAfterMaxMs: 1,
-    connectTimeoutMs: 1000,
-    headersTimeoutMs: 1000,
-    bodyTimeoutMs: 1000,
-    stalls: 1,
-  };
-  const connections = createConnections(settings, new ConfiguredHosts(settings), limits);
-  const hosts = 'vault vault.internal. a.local localhost x.localhost x.localdomain nas.home.arpa 10.0.0.1 [::1] 127.1';
-  for (const host of hosts.split(' ')) {
-    assert.throws(() => connections.to(new URL(`https://${host}/x`), 'public'), UpstreamRefusedError, host);
-  }
-  for (const host of ['cdn.example.test', 'internal.example.test', '8.8.8.8']) {
-    assert.doesNotThrow(() => connections.to(new URL(`https://${host}/x`), 'public'));
-  }
-  await connections.destroy();
+  test('behind a proxy, names and addresses of private networks are refused unseen (I8)', async () => {
+    const settings: RegistrySettings = {
+      name: 'registry.example.test',
+      endpoint: new URL('https://registry.example.test'),
+      endpointMayBePrivate: false,
+      mirrors: [],
+      credentials: { kind: 'none' },
+      realms: [],
+      redirects: [],
+      passRedirects: [],
+      allow: [],
+      platforms: [],
+      maxConnections: 1,
+      proxy: new URL('http://127.0.0.1:9'),
+    };
+    const limits: UpstreamLimits = {
+      manifestBytes: 1,
+      redirects: 1,
+      attempts: 1,
+      retryAfterMaxMs: 1,
+      connectTimeoutMs: 1000,
+      headersTimeoutMs: 1000,
+      bodyTimeoutMs: 1000,
+      stalls: 1,
+    };
+    const connections = createConnections(settings, new ConfiguredHosts(settings), limits);
+    const hosts =
+      'vault vault.internal. a.local localhost x.localhost x.localdomain nas.home.arpa 10.0.0.1 [::1] 127.1';
+    for (const host of hosts.split(' ')) {
+      assert.throws(() => connections.to(new URL(`https://${host}/x`), 'public'), UpstreamRefusedError, host);
+    }
+    for (const host of ['cdn.example.test', 'internal.example.test', '8.8.8.8']) {
+      assert.doesNotThrow(() => connections.to(new URL(`https://${host}/x`), 'public'));
+    }
+    await connections.destroy();
+  });
 });

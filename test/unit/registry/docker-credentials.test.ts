@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 import type { Credentials } from '../../../lib/registry/credentials.ts';
 import { DockerCredentials } from '../../../lib/registry/docker-credentials.ts';
@@ -25,115 +25,117 @@ case "$1 $server" in
 esac
 `;
 
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'entrepot-docker-'));
-  await writeFile(join(folder, 'docker-credential-fake'), HELPER);
-  await chmod(join(folder, 'docker-credential-fake'), 0o755);
-  process.env.PATH = `${folder}:${path ?? ''}`;
-});
-
-after(async () => {
-  process.env.PATH = path;
-  await rm(folder, { recursive: true });
-});
-
-async function credentialsOf(
-  config: unknown,
-  name: string,
-  endpoint = `https://${name}`,
-): Promise<Credentials | undefined> {
-  const file = join(folder, 'config.json');
-  await writeFile(file, typeof config === 'string' ? config : JSON.stringify(config));
-  const reader = new DockerCredentials(file, { name, endpoint: new URL(endpoint) });
-  return (await reader.read(AbortSignal.timeout(10_000)))?.credentials;
-}
-
-const basic = (username: string, password: string): Credentials => ({ kind: 'basic', username, password });
-
-test('docker config: auth of a host, the password may hold colons', async () => {
-  const config = { auths: { 'registry.example.test': { auth: base64('bob:pa:ss\0\0') } } };
-  assert.deepEqual(await credentialsOf(config, 'registry.example.test'), basic('bob', 'pa:ss'));
-});
-
-test('docker config: keys are hosts or URLs, ports count, other hosts do not', async () => {
-  const config = {
-    auths: {
-      'https://a.example.test/v2/': { username: 'a', password: '1' },
-      'http://b.example.test:5000': { username: 'b', password: '2' },
-      'c.example.test/team': { username: 'c', password: '3' },
-    },
-  };
-  assert.deepEqual(await credentialsOf(config, 'a.example.test'), basic('a', '1'));
-  assert.deepEqual(await credentialsOf(config, 'b.example.test:5000'), basic('b', '2'));
-  assert.equal(await credentialsOf(config, 'b.example.test'), undefined);
-  assert.equal(await credentialsOf(config, 'c.example.test'), undefined);
-  assert.equal(await credentialsOf(config, 'example.test'), undefined);
-});
-
-test('docker config: Docker Hub by its old key', async () => {
-  const config = { auths: { 'https://index.docker.io/v1/': { auth: base64('hub:word') } } };
-  assert.deepEqual(await credentialsOf(config, 'docker.io', 'https://registry-1.docker.io'), basic('hub', 'word'));
-});
-
-test('docker config: the endpoint is looked up after the name', async () => {
-  const config = { auths: { '127.0.0.1:5100': { auth: base64('local:word') } } };
-  assert.deepEqual(await credentialsOf(config, 'r.example.test', 'http://127.0.0.1:5100'), basic('local', 'word'));
-});
-
-test('docker config: an identity token wins over its auth', async () => {
-  const config = { auths: { 'r.example.test': { auth: base64('0000:'), identitytoken: 'refresh-me' } } };
-  assert.deepEqual(await credentialsOf(config, 'r.example.test'), {
-    kind: 'identity',
-    username: '0000',
-    identityToken: 'refresh-me',
+describe('the credentials of Docker', () => {
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'entrepot-docker-'));
+    await writeFile(join(folder, 'docker-credential-fake'), HELPER);
+    await chmod(join(folder, 'docker-credential-fake'), 0o755);
+    process.env.PATH = `${folder}:${path ?? ''}`;
   });
-});
 
-test('docker config: the helper of a registry, and its tokens', async () => {
-  const config = { credHelpers: { 'helped.example.test': 'fake', 'token.example.test': 'fake' } };
-  assert.deepEqual(await credentialsOf(config, 'helped.example.test'), basic('helper-user', 'helper-word'));
-  assert.deepEqual(await credentialsOf(config, 'token.example.test'), {
-    kind: 'identity',
-    identityToken: 'refresh-me',
+  after(async () => {
+    process.env.PATH = path;
+    await rm(folder, { recursive: true });
   });
-});
 
-test('docker config: the store, and auths for what it does not know', async () => {
-  const config = { credsStore: 'fake', auths: { 'other.example.test': { auth: base64('file:word') } } };
-  assert.deepEqual(await credentialsOf(config, 'helped.example.test'), basic('helper-user', 'helper-word'));
-  assert.deepEqual(await credentialsOf(config, 'other.example.test'), basic('file', 'word'));
-  assert.equal(await credentialsOf(config, 'third.example.test'), undefined);
-});
-
-test('docker config: helpers that fail say so', async () => {
-  const store = { credsStore: 'fake' };
-  await assert.rejects(credentialsOf(store, 'broken.example.test'), /docker-credential-fake failed.*vault is sealed/);
-  await assert.rejects(credentialsOf(store, 'garbage.example.test'), ConfigError);
-  await assert.rejects(credentialsOf(store, 'endless.example.test'), ConfigError);
-  await assert.rejects(credentialsOf({ credsStore: 'absent' }, 'x.example.test'), /docker-credential-absent/);
-  await assert.rejects(credentialsOf({ credsStore: '../evil' }, 'x.example.test'), /letters, digits/);
-  await assert.rejects(credentialsOf({ credsStore: 'a b;c' }, 'x.example.test'), /letters, digits/);
-});
-
-test('docker config: no file is no credentials; a broken one is an error that shows nothing of it', async () => {
-  const absent = new DockerCredentials(join(folder, 'absent.json'), {
-    name: 'a.test',
-    endpoint: new URL('https://a.test'),
-  });
-  assert.equal(await absent.read(AbortSignal.timeout(1000)), undefined);
-  await assert.rejects(
-    credentialsOf('{"auths": {"a.test": {"password": "hunter2" oops', 'a.test'),
-    (error: Error) => error instanceof ConfigError && !error.message.includes('hunter2') && error.cause === undefined,
-  );
-});
-
-test('ECR hosts: account and region', () => {
-  const place = { accountId: '123456789012', region: 'eu-central-1' };
-  assert.deepEqual(parseEcrHost('123456789012.dkr.ecr.eu-central-1.amazonaws.com'), place);
-  assert.deepEqual(parseEcrHost('123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com')?.region, 'us-gov-west-1');
-  assert.deepEqual(parseEcrHost('123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn')?.region, 'cn-north-1');
-  assert.deepEqual(parseEcrHost('123456789012.dkr-ecr.eu-central-1.on.aws'), place);
-  for (const host of ['public.ecr.aws', 'evil.test', '123456789012.dkr.ecr.eu-central-1.amazonaws.com.evil.test']) {
-    assert.equal(parseEcrHost(host), undefined);
+  async function credentialsOf(
+    config: unknown,
+    name: string,
+    endpoint = `https://${name}`,
+  ): Promise<Credentials | undefined> {
+    const file = join(folder, 'config.json');
+    await writeFile(file, typeof config === 'string' ? config : JSON.stringify(config));
+    const reader = new DockerCredentials(file, { name, endpoint: new URL(endpoint) });
+    return (await reader.read(AbortSignal.timeout(10_000)))?.credentials;
   }
+
+  const basic = (username: string, password: string): Credentials => ({ kind: 'basic', username, password });
+
+  test('docker config: auth of a host, the password may hold colons', async () => {
+    const config = { auths: { 'registry.example.test': { auth: base64('bob:pa:ss\0\0') } } };
+    assert.deepEqual(await credentialsOf(config, 'registry.example.test'), basic('bob', 'pa:ss'));
+  });
+
+  test('docker config: keys are hosts or URLs, ports count, other hosts do not', async () => {
+    const config = {
+      auths: {
+        'https://a.example.test/v2/': { username: 'a', password: '1' },
+        'http://b.example.test:5000': { username: 'b', password: '2' },
+        'c.example.test/team': { username: 'c', password: '3' },
+      },
+    };
+    assert.deepEqual(await credentialsOf(config, 'a.example.test'), basic('a', '1'));
+    assert.deepEqual(await credentialsOf(config, 'b.example.test:5000'), basic('b', '2'));
+    assert.equal(await credentialsOf(config, 'b.example.test'), undefined);
+    assert.equal(await credentialsOf(config, 'c.example.test'), undefined);
+    assert.equal(await credentialsOf(config, 'example.test'), undefined);
+  });
+
+  test('docker config: Docker Hub by its old key', async () => {
+    const config = { auths: { 'https://index.docker.io/v1/': { auth: base64('hub:word') } } };
+    assert.deepEqual(await credentialsOf(config, 'docker.io', 'https://registry-1.docker.io'), basic('hub', 'word'));
+  });
+
+  test('docker config: the endpoint is looked up after the name', async () => {
+    const config = { auths: { '127.0.0.1:5100': { auth: base64('local:word') } } };
+    assert.deepEqual(await credentialsOf(config, 'r.example.test', 'http://127.0.0.1:5100'), basic('local', 'word'));
+  });
+
+  test('docker config: an identity token wins over its auth', async () => {
+    const config = { auths: { 'r.example.test': { auth: base64('0000:'), identitytoken: 'refresh-me' } } };
+    assert.deepEqual(await credentialsOf(config, 'r.example.test'), {
+      kind: 'identity',
+      username: '0000',
+      identityToken: 'refresh-me',
+    });
+  });
+
+  test('docker config: the helper of a registry, and its tokens', async () => {
+    const config = { credHelpers: { 'helped.example.test': 'fake', 'token.example.test': 'fake' } };
+    assert.deepEqual(await credentialsOf(config, 'helped.example.test'), basic('helper-user', 'helper-word'));
+    assert.deepEqual(await credentialsOf(config, 'token.example.test'), {
+      kind: 'identity',
+      identityToken: 'refresh-me',
+    });
+  });
+
+  test('docker config: the store, and auths for what it does not know', async () => {
+    const config = { credsStore: 'fake', auths: { 'other.example.test': { auth: base64('file:word') } } };
+    assert.deepEqual(await credentialsOf(config, 'helped.example.test'), basic('helper-user', 'helper-word'));
+    assert.deepEqual(await credentialsOf(config, 'other.example.test'), basic('file', 'word'));
+    assert.equal(await credentialsOf(config, 'third.example.test'), undefined);
+  });
+
+  test('docker config: helpers that fail say so', async () => {
+    const store = { credsStore: 'fake' };
+    await assert.rejects(credentialsOf(store, 'broken.example.test'), /docker-credential-fake failed.*vault is sealed/);
+    await assert.rejects(credentialsOf(store, 'garbage.example.test'), ConfigError);
+    await assert.rejects(credentialsOf(store, 'endless.example.test'), ConfigError);
+    await assert.rejects(credentialsOf({ credsStore: 'absent' }, 'x.example.test'), /docker-credential-absent/);
+    await assert.rejects(credentialsOf({ credsStore: '../evil' }, 'x.example.test'), /letters, digits/);
+    await assert.rejects(credentialsOf({ credsStore: 'a b;c' }, 'x.example.test'), /letters, digits/);
+  });
+
+  test('docker config: no file is no credentials; a broken one is an error that shows nothing of it', async () => {
+    const absent = new DockerCredentials(join(folder, 'absent.json'), {
+      name: 'a.test',
+      endpoint: new URL('https://a.test'),
+    });
+    assert.equal(await absent.read(AbortSignal.timeout(1000)), undefined);
+    await assert.rejects(
+      credentialsOf('{"auths": {"a.test": {"password": "hunter2" oops', 'a.test'),
+      (error: Error) => error instanceof ConfigError && !error.message.includes('hunter2') && error.cause === undefined,
+    );
+  });
+
+  test('ECR hosts: account and region', () => {
+    const place = { accountId: '123456789012', region: 'eu-central-1' };
+    assert.deepEqual(parseEcrHost('123456789012.dkr.ecr.eu-central-1.amazonaws.com'), place);
+    assert.deepEqual(parseEcrHost('123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com')?.region, 'us-gov-west-1');
+    assert.deepEqual(parseEcrHost('123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn')?.region, 'cn-north-1');
+    assert.deepEqual(parseEcrHost('123456789012.dkr-ecr.eu-central-1.on.aws'), place);
+    for (const host of ['public.ecr.aws', 'evil.test', '123456789012.dkr.ecr.eu-central-1.amazonaws.com.evil.test']) {
+      assert.equal(parseEcrHost(host), undefined);
+    }
+  });
 });

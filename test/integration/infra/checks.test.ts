@@ -8,9 +8,11 @@ import { ROUTES } from '../../../lib/http/routes.ts';
 import { compiledTemplate } from '../../support/compiled-template.ts';
 import { ALB_PARAMETERS, BEHIND_ALB, EVERY_PARAMETER, EVERYTHING, KEY_ARN } from '../../support/packaged-config.ts';
 
-const iam = await compiledTemplate(EVERYTHING.slice(0, EVERYTHING.indexOf('access:')));
-const alb = await compiledTemplate(BEHIND_ALB, { parameters: ALB_PARAMETERS });
-const jwt = await compiledTemplate(EVERYTHING, { stage: 'prod', parameters: EVERY_PARAMETER });
+const [iam, alb, jwt] = await Promise.all([
+  compiledTemplate(EVERYTHING.slice(0, EVERYTHING.indexOf('access:'))),
+  compiledTemplate(BEHIND_ALB, { parameters: ALB_PARAMETERS }),
+  compiledTemplate(EVERYTHING, { stage: 'prod', parameters: EVERY_PARAMETER }),
+]);
 
 /** One way to lose a property. */
 interface Loss {
