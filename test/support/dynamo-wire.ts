@@ -36,9 +36,7 @@ export function dynamoRefusal(name: string, fields: Record<string, unknown> = {}
 export function cancelled(codes: readonly string[]): FaultAnswer {
   return dynamoRefusal('TransactionCanceledException', {
     message: `Transaction cancelled, please refer cancellation reasons for specific reasons [${codes.join(', ')}]`,
-    CancellationReasons: codes.map((Code) =>
-      Code === 'None' ? { Code } : { Code, Message: 'Transaction is ongoing for the item' },
-    ),
+    CancellationReasons: codes.map((Code) => ({ Code })),
   });
 }
 
