@@ -9,7 +9,7 @@ import { assertHolds, openInteropCache, type InteropCache } from './cache.ts';
 import { closureOf, manifestOf } from './closure.ts';
 import { startDockerRegistry, type DockerRegistry } from './docker-registry.ts';
 import { push } from './push.ts';
-import { busyboxImage, debianImage, runInRoot } from './real-images.ts';
+import { busyboxImage, runInRoot } from './real-images.ts';
 
 const NAME = 'registry.example.test';
 const MIB = 1024 * 1024;
@@ -20,7 +20,7 @@ let folder: string;
 
 before(
   async () => {
-    await install('docker-registry', 'skopeo', 'busybox', 'debootstrap');
+    await install('docker-registry', 'skopeo', 'busybox');
     folder = mkdtempSync(join(tmpdir(), 'entrepot-registry-'));
     registry = await startDockerRegistry(folder);
   },
@@ -192,21 +192,6 @@ test('what is not there: an error with its code, exit 1, and nothing in the cach
     assert.match(error.message, words);
   }
   assert.deepEqual(await cache.digests(), []);
-});
-
-test('Debian itself, 200 MB: pulled, compared, and run', { timeout: 400_000 }, async () => {
-  const image = await debianImage();
-  await push(image, registry.host, 'debian', 'bookworm');
-  await using cache = await openCache();
-  const receipt = await cache.pull(`${NAME}/debian:bookworm`, 'linux/amd64');
-  assert.equal(receipt.blobs.copied, 2);
-  await assertHolds(cache, registry, closureOf(image));
-  const [descriptor] = manifestOf(image, image.root.digest).layers;
-  const layers = [{ descriptor: descriptor!, bytes: await cache.read(descriptor!.digest) }];
-  assert.match(
-    runInRoot(layers, ['/bin/bash', '-c', 'cat /etc/debian_version; dpkg-query -W dpkg']),
-    /^12\.\d+\ndpkg\t1\./,
-  );
 });
 
 test('with the registry gone, what is in the cache stays a hit', async () => {
