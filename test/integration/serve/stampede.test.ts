@@ -4,7 +4,7 @@ import type { Digest } from '../../../lib/oci/digest.ts';
 import { multiArchImage, type Image } from '../../support/images.ts';
 import { startServeBench, type ServeBench, type ServingProcess, type Told } from './serve-bench.ts';
 
-const CLIENTS = 200;
+const CLIENTS = 60;
 /** An answer later than this is one that a container runtime may not wait for. */
 const LATEST_MS = 25_000;
 const PLATFORMS = ['linux/amd64', 'linux/arm64'];
