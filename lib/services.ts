@@ -46,6 +46,8 @@ export interface StoreConnection {
   readonly s3Endpoint?: string;
   /** The embedded stack's S3. */
   readonly s3?: S3ClientOptions;
+  /** Blobs whose rest takes longer than this can be gone on with by a successor, where not after 30 s. */
+  readonly resumableAboveMs?: number;
   /** The embedded stack's DynamoDB. */
   readonly dynamo?: DynamoConnection;
   /** The embedded stack's Step Functions. */
@@ -181,7 +183,9 @@ function openBucket(
     store: lazily<ContentStore>(
       async () => {
         const { s3ContentStore } = await import('./store/s3-store.ts');
-        return s3ContentStore({ ...(await bucket.get()), partBytes, windowParts });
+        const { resumableAboveMs } = connection;
+        const resumable = resumableAboveMs === undefined ? {} : { resumableAboveMs };
+        return s3ContentStore({ ...(await bucket.get()), partBytes, windowParts, ...resumable });
       },
       { find: true, read: true, put: true, begin: true },
     ),

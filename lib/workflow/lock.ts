@@ -9,11 +9,11 @@ import { formatReference } from '../reference/reference.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** A pull that is nearly done ends within this; for longer ones, waiting in the state machine costs nothing. */
-const PATIENCE_MS = 20_000;
+const USUAL_PATIENCE_MS = 20_000;
 /** Time for the answer to a try that was under way at the deadline. */
 const GRACE_MS = 2_000;
 
-type LockDeps = Pick<WorkflowDeps, 'leases' | 'metrics'>;
+type LockDeps = Pick<WorkflowDeps, 'leases' | 'metrics' | 'lockPatienceMs'>;
 
 /**
  * The lock of the record's reference: the one that an earlier planning of the same pull left, if it is still ours, or a new one.
@@ -27,6 +27,7 @@ export async function lockFor(
 ): Promise<Lease> {
   const kept = lock === undefined ? undefined : await adoptKept(deps, lock, signal);
   if (kept !== undefined) return kept;
+  const { lockPatienceMs = USUAL_PATIENCE_MS } = deps;
   const watch = leaseWatch();
   const startedMs = performance.now();
   for (;;) {
@@ -38,10 +39,10 @@ export async function lockFor(
     if (isLease(outcome)) return outcome;
     if (first) deps.metrics.add('LeaseWaits', 1);
     const delayMs = watch.nextDelayMs();
-    if (performance.now() - startedMs + delayMs > PATIENCE_MS) {
+    if (performance.now() - startedMs + delayMs > lockPatienceMs) {
       throw new LeaseHeldError(
         'lock reference',
-        `another pull of ${formatReference(reference)} is under way, and was for more than ${PATIENCE_MS / 1000} s; wait for it`,
+        `another pull of ${formatReference(reference)} is under way, and was for more than ${lockPatienceMs / 1000} s; wait for it`,
       );
     }
     await sleep(delayMs, signal);

@@ -14,4 +14,6 @@ export interface WorkflowDeps {
   readonly plans: Plans;
   readonly announcer: Announcer;
   readonly metrics: Metrics;
+  /** How long a task waits for another pull's lock before the state machine does; 20 s where this does not say it. */
+  readonly lockPatienceMs?: number;
 }

@@ -64,7 +64,7 @@ after(async () => {
 });
 
 for (let seed = FIRST_SEED; seed < FIRST_SEED + COUNT; seed++) {
-  test(`killed at a random moment, seed ${seed}`, { timeout: 60_000 }, async () => {
+  test(`killed at a random moment, seed ${seed}`, { timeout: 300_000 }, async () => {
     const random = randomOf(seed);
     const reference = `${REGISTRY}/kill/seed-${seed}:v1`;
     const expected = image(seed);

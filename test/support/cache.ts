@@ -22,6 +22,8 @@ export interface CacheOptions {
   /** Endpoints that stand in front of the stack's own (fault proxies). */
   readonly s3Endpoint?: string;
   readonly dynamoEndpoint?: string;
+  /** Blobs whose rest takes longer can be gone on with. */
+  readonly resumableAboveMs?: number;
 }
 
 export interface PullOptions {
@@ -61,6 +63,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
     signingKeyFile: stack.signingKeyFile,
     s3: { endpoint: s3Endpoint, region, credentials },
     dynamo: { endpoint: dynamoEndpoint, region, credentials },
+    ...(options.resumableAboveMs === undefined ? {} : { resumableAboveMs: options.resumableAboveMs }),
   });
   const forever = new AbortController().signal;
   return {

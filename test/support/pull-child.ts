@@ -1,7 +1,7 @@
 /*
  * A process that pulls: prints `ready`, then for each line `{"reference", "platforms", "times"}` on stdin pulls `times` times
  * at once and prints the receipts, or errors, as one line of JSON.
- * Configured by its environment alone, as a Lambda is.
+ * Configured by its environment alone, as a Lambda is; its argument, if any, is JSON of how the store is reached otherwise.
  */
 import { createInterface } from 'node:readline';
 import { loadConfig } from '../../lib/config/config.ts';
@@ -9,7 +9,7 @@ import { CacheError } from '../../lib/errors/cache-error.ts';
 import { parsePlatform } from '../../lib/oci/platform.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
-import { openServices } from '../../lib/services.ts';
+import { openServices, type StoreConnection } from '../../lib/services.ts';
 
 export interface ChildRequest {
   readonly reference: string;
@@ -20,7 +20,11 @@ export interface ChildRequest {
 
 const config = loadConfig();
 if (config.store.kind !== 'aws') throw new Error('the child needs ENTREPOT_BUCKET and ENTREPOT_TABLE');
-await using services = openServices(config, config.store);
+const [, , otherwise = '{}'] = process.argv;
+await using services = openServices(config, {
+  ...config.store,
+  ...(JSON.parse(otherwise) as Partial<StoreConnection>),
+});
 console.log('ready');
 for await (const line of createInterface({ input: process.stdin })) {
   const asked = JSON.parse(line) as ChildRequest;

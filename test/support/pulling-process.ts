@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { childEnvironment } from '../../infra/local/processes.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
+import type { StoreConnection } from '../../lib/services.ts';
 import type { ChildRequest } from './pull-child.ts';
 
 const CHILD = fileURLToPath(new URL('pull-child.ts', import.meta.url));
@@ -20,9 +22,12 @@ export interface PullingProcess extends AsyncDisposable {
 }
 
 /** Starts the process and waits until it is ready to pull. */
-export async function startPullingProcess(environment: Readonly<Record<string, string>>): Promise<PullingProcess> {
-  const child = spawn(process.execPath, [CHILD], {
-    env: { PATH: process.env.PATH, ...environment },
+export async function startPullingProcess(
+  environment: Readonly<Record<string, string>>,
+  otherwise: Partial<StoreConnection> = {},
+): Promise<PullingProcess> {
+  const child = spawn(process.execPath, [CHILD, JSON.stringify(otherwise)], {
+    env: { ...childEnvironment(), ...environment },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   child.stdin.on('error', () => undefined); // A killed child closes its end; its exit says so.

@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, '../../..');
 const elsewhere = mkdtempSync(join(tmpdir(), 'entrepot-bundle-'));
 after(() => rmSync(elsewhere, { recursive: true, force: true }));
 
-test('the bundle of npm run build answers without anything around it', { timeout: 60_000 }, async () => {
+test('the bundle of npm run build answers without anything around it', { timeout: 300_000 }, async () => {
   const built = await run(process.execPath, [join(root, 'infra/build.ts')]);
   assert.match(built.stdout, /^pull +\d+ KiB/m);
 

@@ -20,7 +20,7 @@ import {
 const REGISTRY = 'registry.example.test';
 const DYNAMO = '@aws-sdk/client-dynamodb';
 
-describe('in a fresh process', { timeout: 60_000 }, () => {
+describe('in a fresh process', { timeout: 300_000 }, () => {
   const image = sampleImage();
   let bench: Bench;
   let cache: TestCache;

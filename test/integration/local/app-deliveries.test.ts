@@ -7,7 +7,7 @@ import { startEventBus } from '../../../infra/local/app/event-bus.ts';
 import { startToys, type ToyFunctions } from '../../support/toy-functions.ts';
 import { until } from '../../support/until.ts';
 
-describe('events without anybody who waits', { timeout: 60_000 }, () => {
+describe('events without anybody who waits', { timeout: 300_000 }, () => {
   let toys: ToyFunctions;
   let deliveries: Deliveries;
   before(async () => {

@@ -20,7 +20,7 @@ const CALLER = 'arn:aws:iam::123456789012:user/somebody';
 
 type Echo = GatewayEvent & { readonly bodyText?: string };
 
-describe('the door', { timeout: 60_000 }, () => {
+describe('the door', { timeout: 300_000 }, () => {
   let toys: ToyFunctions;
   let door: Door;
   before(async () => {

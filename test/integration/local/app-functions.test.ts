@@ -19,7 +19,7 @@ interface ToyAnswer {
   readonly event: unknown;
 }
 
-describe('functions in processes', { timeout: 60_000 }, () => {
+describe('functions in processes', { timeout: 300_000 }, () => {
   let toys: ToyFunctions;
   before(async () => {
     toys = await startToys({

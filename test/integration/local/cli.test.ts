@@ -29,7 +29,7 @@ interface Run {
   readonly documents: unknown[];
 }
 
-describe('the command line', { timeout: 60_000 }, () => {
+describe('the command line', { timeout: 300_000 }, () => {
   let folder: string;
   let stack: TestStack;
   let upstream: TestUpstream;

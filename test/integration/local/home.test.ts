@@ -23,7 +23,7 @@ import { findProcess } from '../../../infra/local/processes.ts';
 const FILE_LOCK = fileURLToPath(new URL('../../../infra/local/file-lock.ts', import.meta.url));
 const MIB = 1024 * 1024;
 
-describe('the home of the embedded stack', { timeout: 30_000 }, () => {
+describe('the home of the embedded stack', { timeout: 300_000 }, () => {
   let home: Home;
   before(() => {
     home = homeAt(mkdtempSync(join(tmpdir(), 'entrepot-home-')));

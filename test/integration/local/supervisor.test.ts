@@ -38,7 +38,7 @@ afterEach(async () => {
   rmSync(home.root, { recursive: true, force: true });
 });
 
-describe('the supervisor of the embedded stack', { timeout: 60_000 }, () => {
+describe('the supervisor of the embedded stack', { timeout: 300_000 }, () => {
   test('20 processes that start at once share one stack', async () => {
     const holders = await Promise.all(Array.from({ length: 20 }, () => startHolder()));
     assert.equal(new Set(holders.map((holder) => JSON.stringify(holder.endpoints))).size, 1);

@@ -19,7 +19,7 @@ interface Document {
   readonly notes: readonly string[];
 }
 
-describe('entrepot mirror-config', { timeout: 60_000 }, () => {
+describe('entrepot mirror-config', { timeout: 300_000 }, () => {
   let folder: string;
 
   before(() => {

@@ -35,6 +35,7 @@ export interface PullBenchOptions {
   readonly registries?: Record<string, unknown>;
   readonly limits?: Record<string, unknown>;
   readonly upstream?: UpstreamOptions;
+  readonly resumableAboveMs?: number;
 }
 
 /** What a pull is expected to fail with. */
@@ -73,7 +74,13 @@ export async function startPullBench(options: PullBenchOptions = {}): Promise<Pu
     [REGISTRY]: { endpoint: upstream.origin, credentials: 'none', ...options.registry },
     ...options.registries,
   };
-  const cache = await bench.use(openCache(stack, { registries, limits: { ...LIMITS, ...options.limits } }));
+  const cache = await bench.use(
+    openCache(stack, {
+      registries,
+      limits: { ...LIMITS, ...options.limits },
+      ...(options.resumableAboveMs === undefined ? {} : { resumableAboveMs: options.resumableAboveMs }),
+    }),
+  );
   const s3 = rawS3(stack);
 
   const listBlobs = async (): Promise<{ key: string; etag: string }[]> => {

@@ -19,15 +19,19 @@ import { startPullBench, type PullBench } from './pull-bench.ts';
  */
 
 const PART = 5 * 1024 * 1024;
-/** At the pace of `SLOW` its rest takes longer than 30 s: worth going on with. */
-const LAYER = 12 * PART + 1;
-/** About 3 s for each part; then nothing more. */
-const SLOW: Action = { chunkDelayMs: 38, stallAfterBytes: PART + 300_000 };
+const LAYER = 3 * PART + 1;
+/** However fast it comes, its rest is worth going on with. */
+const RESUMABLE = { resumableAboveMs: 0 };
+/** Nothing more before the end of the second part: until then there is time to save how far the first one came. */
+const SLOW: Action = { chunkDelayMs: 10, stallAfterBytes: 2 * PART - 1 };
 
 let bench: PullBench;
 let dynamo: DynamoDBClient;
 before(async () => {
-  bench = await startPullBench({ limits: { leaseSeconds: 2, partBytes: PART, stalls: 1, attempts: 1 } });
+  bench = await startPullBench({
+    limits: { leaseSeconds: 2, partBytes: PART, stalls: 1, attempts: 1 },
+    ...RESUMABLE,
+  });
   dynamo = new DynamoDBClient(bench.stack.dynamoConfig);
 });
 after(async () => {
@@ -107,7 +111,7 @@ test('a pull that its deadline stops in the middle of a blob is gone on with the
 
 test('a process that is killed in the middle of a blob is gone on with there', async () => {
   const large = offerSlowly('killed');
-  await using victim = await startPullingProcess(bench.cache.environment);
+  await using victim = await startPullingProcess(bench.cache.environment, RESUMABLE);
   const pulling = victim.pull({ reference: large.reference });
   await untilKept(large.layer);
   await victim.kill();
@@ -120,7 +124,7 @@ test('a process that is killed in the middle of a blob is gone on with there', a
 });
 
 test('an upstream that fails in the middle of a slow blob loses nothing of it', async () => {
-  const large = offerSlowly('failing', { chunkDelayMs: 38, dropAfterBytes: PART + 300_000 });
+  const large = offerSlowly('failing', { chunkDelayMs: 10, dropAfterBytes: 2 * PART - 1 });
   bench.upstream.fault(({ headers }) => (headers.range === undefined ? undefined : { status: 503 }));
   const unavailable = (error: unknown): boolean => error instanceof UpstreamUnavailableError && error.retryable;
   await assert.rejects(bench.cache.pull(large.reference), unavailable);

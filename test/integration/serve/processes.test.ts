@@ -39,7 +39,7 @@ const digestIn = (told: Told): unknown => {
 /** In a process of its own. */
 const elsewhere = async (path: string): Promise<Told> => await (await bench.another()).get(path);
 
-describe('many processes', { timeout: 120_000 }, () => {
+describe('many processes', { timeout: 300_000 }, () => {
   test('a cold manifest by digest is asked for once, however slow its registry is', async () => {
     const image = noiseImage({ name: 'slow by digest' });
     const base = bench.offer(image, 'team/slow');
@@ -63,7 +63,7 @@ describe('many processes', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a tag', { timeout: 120_000 }, () => {
+describe('a tag', { timeout: 300_000 }, () => {
   test('that was looked up, but whose manifest never came, is looked up again when that is gone', async () => {
     const [old, next] = [noiseImage({ name: 'never came' }), noiseImage({ name: 'came instead' })];
     const base = bench.offer(old, 'team/replaced');
@@ -157,7 +157,7 @@ test('rows of names that mean nothing, and of locks that nobody holds, expire', 
   );
 });
 
-describe('a blob that is waited for', { timeout: 120_000 }, () => {
+describe('a blob that is waited for', { timeout: 300_000 }, () => {
   test('comes by whichever manifest that needs it can be pulled', async () => {
     const sharedLayers = [noiseLayer(200_000, 'shared')];
     const broken = noiseImage({ name: 'broken', sharedLayers, layerBytes: [300] });

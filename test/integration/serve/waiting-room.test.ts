@@ -12,7 +12,7 @@ const warnings: string[] = [];
 const call = serveCall((message) => void warnings.push(message));
 const SEATS = 3;
 
-describe('the waiting room', { timeout: 60_000 }, () => {
+describe('the waiting room', { timeout: 300_000 }, () => {
   let stack: TestStack;
   let proxy: FaultProxy;
   const resources = new AsyncDisposableStack();

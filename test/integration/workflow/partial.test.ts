@@ -5,6 +5,7 @@ import { leaseWatch } from '../../../lib/lock/lease-watch.ts';
 import { isLease } from '../../../lib/lock/lease.ts';
 import { pullLeaseName } from '../../../lib/catalog/keys.ts';
 import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
+import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { privateDomain } from '../../../lib/reference/trust-domain.ts';
 import type { Upstream } from '../../../lib/registry/upstream.ts';
@@ -32,9 +33,9 @@ afterEach(() => {
 });
 
 /** What the copy task answered, in order. */
-function answersOf(): CopyAnswer[] {
+function answersOf(of = bench): CopyAnswer[] {
   const answers: CopyAnswer[] = [];
-  bench.meddling.after = (name, _, answer) => {
+  of.meddling.after = (name, _, answer) => {
     if (name === 'copy') answers.push(answer as CopyAnswer);
     return undefined;
   };
@@ -44,9 +45,22 @@ function answersOf(): CopyAnswer[] {
 test('an image that takes many short invocations is copied once; every finished blob is kept', async () => {
   const image = noiseImage({ name: 'short', layerBytes: Array.from({ length: 24 }, (_, i) => 30_000 + i) });
   const reference = bench.pull.offer(image, 'team/short');
-  bench.pull.upstream.fault(when({ kind: 'blob' }, { delayMs: 300 }));
+  // The time of an invocation is over while it asks for its ninth blob: at least four have come by then.
+  let asks = 0;
+  let over = new AbortController();
+  bench.pull.upstream.fault(
+    when({ kind: 'blob', method: 'GET' }, () => {
+      if (++asks < 9) return {};
+      over.abort(new DeadlineError('the time of this invocation is over'));
+      return { delayMs: 60_000 };
+    }),
+  );
   const answers = answersOf();
-  bench.meddling.taskMs = (name) => (name === 'copy' ? 800 : 60_000);
+  bench.meddling.before = (name) => {
+    if (name === 'copy') [asks, over] = [0, new AbortController()];
+    return undefined;
+  };
+  bench.meddling.isOver = () => over.signal;
   const receipt = await bench.succeeds(reference);
   const partial = answers.filter(({ outcome }) => outcome === 'partial');
   assert.ok(partial.length >= 2, `${partial.length} partial answers`);
@@ -69,7 +83,7 @@ test('no progress twice in a row ends the pull; the finished blobs stay', async 
   bench.pull.upstream.fault(({ kind }, { body }) =>
     kind === 'blob' && body.byteLength === 50_000 ? { stallAfterBytes: 100 } : undefined,
   );
-  bench.meddling.taskMs = (name) => (name === 'copy' ? 900 : 60_000);
+  bench.meddling.taskMs = (name) => (name === 'copy' ? 3_000 : 60_000);
   const answers = answersOf();
   const record = await bench.fails(reference);
   assert.equal(record.failure?.name, 'NoProgressError');
@@ -168,38 +182,43 @@ test('a plan task that died leaves its lock to its successor, without a wait', a
   assert.equal(bench.countOf('plan'), 2);
 });
 
-test('a held lock is LeaseHeld after a while, and waited for', { timeout: 60_000 }, async () => {
-  const reference = bench.pull.offer(noiseImage({ name: 'held' }), 'team/held');
-  const client = dynamoClient({
-    endpoint: bench.pull.stack.dynamoEndpoint,
-    region: bench.pull.stack.region,
-    credentials: bench.pull.stack.credentials,
-  });
-  const leases = dynamoLeases({ client, table: bench.pull.stack.table, durationMs: 15_000 });
+test('a held lock is LeaseHeld after a while, and waited for', async () => {
+  await using impatient = await startWorkflowBench({ deps: () => ({ lockPatienceMs: 1_000 }) });
+  const { stack } = impatient.pull;
+  const reference = impatient.pull.offer(noiseImage({ name: 'held' }), 'team/held');
+  const { region, credentials } = stack;
+  const client = dynamoClient({ endpoint: stack.dynamoEndpoint, region, credentials });
+  const leases = dynamoLeases({ client, table: stack.table, durationMs: 15_000 });
   const holder = await leases.tryAcquire(pullLeaseName(parseReference(reference)), leaseWatch(), forever);
   assert.ok(isLease(holder));
-  const record = await bench.start(reference);
-  await until(() => bench.countOf('plan') === 2, 40_000);
+  const record = await impatient.start(reference);
+  await until(() => impatient.countOf('plan') === 2, 40_000);
   await holder.release();
-  assert.equal((await bench.ended(record)).state, 'succeeded');
-  assert.ok((bench.counted.get('LeaseWaits') ?? 0) >= 1);
+  assert.equal((await impatient.ended(record)).state, 'succeeded');
+  assert.ok((impatient.counted.get('LeaseWaits') ?? 0) >= 1);
   client.destroy();
 });
 
 test('a blob that outlives one invocation is gone on with in the next', async () => {
-  const layerBytes = 13 * PART;
+  await using patient = await startWorkflowBench({ resumableAboveMs: 0 });
+  const { upstream } = patient.pull;
+  const layerBytes = 3 * PART;
   const image = noiseImage({ name: 'long blob', layerBytes: [layerBytes] });
-  const reference = bench.pull.offer(image, 'team/long-blob');
-  // So slow that its rest is worth going on with (docs/decisions/0015-resume-mid-blob.md), until it is.
-  const isLayer = when({ kind: 'blob' }, ({ body }) =>
-    body.byteLength === layerBytes ? { chunkDelayMs: 38 } : undefined,
+  const [layer] = [...image.blobs].find(([, { byteLength }]) => byteLength === layerBytes)!;
+  const reference = patient.pull.offer(image, 'team/long-blob');
+  upstream.fault(({ reference: digest, headers }) =>
+    digest === layer && headers.range === undefined ? { chunkDelayMs: 10, stallAfterBytes: 2 * PART - 1 } : undefined,
   );
-  bench.pull.upstream.fault((request, answer) =>
-    request.headers.range === undefined ? isLayer(request, answer) : undefined,
+  const answers = answersOf(patient);
+  // The time of the first invocation is over when the row says how far the layer came.
+  const over = new AbortController();
+  patient.meddling.isOver = () => (answers.length === 0 ? over.signal : forever);
+  const pulling = patient.succeeds(reference);
+  await until(
+    async () => (await patient.services.catalog.findBlobs([layer], forever)).get(layer)?.checkpoint !== undefined,
   );
-  const answers = answersOf();
-  bench.meddling.taskMs = (name) => (name === 'copy' && answers.length === 0 ? 6_000 : 60_000);
-  const receipt = await bench.succeeds(reference);
+  over.abort(new DeadlineError('the time of this invocation is over'));
+  const receipt = await pulling;
   assert.equal(receipt.blobs.copied, 2);
   assert.deepEqual(
     answers.map(({ outcome, idle, waitSeconds, keptBytes }) => [outcome, idle, waitSeconds, keptBytes > 0]),
@@ -208,7 +227,7 @@ test('a blob that outlives one invocation is gone on with in the next', async ()
       ['done', 0, 0, false],
     ],
   );
-  const ranges = bench.pull.upstream.requests.flatMap(({ headers }) => headers.range ?? []);
+  const ranges = upstream.requests.flatMap(({ headers }) => headers.range ?? []);
   assert.equal(ranges[0], `bytes=${answers[0]!.keptBytes}-`);
 });
 

@@ -40,6 +40,8 @@ export interface Meddling {
   after?: (name: TaskName, payload: unknown, answer: unknown) => Promise<Invoked | undefined> | Invoked | undefined;
   /** Until the deadline of an invocation. */
   taskMs?: (name: TaskName) => number;
+  /** That deadline, where a test decides when it has come. */
+  isOver?: () => AbortSignal;
 }
 
 /** A cache with its state machine: the tasks run in this process, everything else is real. */
@@ -99,7 +101,8 @@ export async function startWorkflowBench(options: WorkflowBenchOptions = {}): Pr
     if (refused !== undefined) return refused;
     const deadline = deadlineIn(bench.meddling.taskMs?.(called) ?? 60_000);
     try {
-      const answer = await TASKS[called](deps, payload, deadline.signal);
+      const signals = [deadline.signal, ...(bench.meddling.isOver === undefined ? [] : [bench.meddling.isOver()])];
+      const answer = await TASKS[called](deps, payload, AbortSignal.any(signals));
       return (await bench.meddling.after?.(called, payload, answer)) ?? { payload: overTheWire(answer) };
     } catch (error) {
       return { errorType: (error as Error).name, errorMessage: (error as Error).message };
