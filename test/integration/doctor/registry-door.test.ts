@@ -184,21 +184,20 @@ test('no password, and no signed URL, is printed, whatever is answered', async (
   });
   const plain = (authorization: string): string => Buffer.from(authorization.slice(6), 'base64').toString('utf8');
   const redirect = { status: 307, headers: { ...OURS, location } };
-  for (const rules of [
-    [],
-    [{ times: Infinity, action: { kind: 'answer', answer: echo } }],
-    [{ times: Infinity, action: { kind: 'answer', answer: echoInHeaders } }],
-    [{ path: /blobs/, times: Infinity, action: { kind: 'answer', answer: redirect } }],
+  const json = [...args, '--json'];
+  for (const [rules, command] of [
+    [[], args],
+    [[{ times: Infinity, action: { kind: 'answer', answer: echo } }], args],
+    [[{ times: Infinity, action: { kind: 'answer', answer: echo } }], json],
+    [[{ times: Infinity, action: { kind: 'answer', answer: echoInHeaders } }], args],
+    [[{ path: /blobs/, times: Infinity, action: { kind: 'answer', answer: redirect } }], json],
   ] as const) {
     door.rules.splice(0, Infinity, ...rules);
     door.log.length = 0;
-    const reports = [
-      await doctor(args, application.environment),
-      await doctor([...args, '--json'], application.environment),
-    ];
+    const { stdout, stderr } = await doctor(command, application.environment);
+    const said = stdout + stderr;
     const logins = new Set(door.log.flatMap(({ headers }) => headers.authorization ?? []));
-    assert.ok(logins.size >= 2, 'each run mints its own');
-    const said = reports.map(({ stdout, stderr }) => stdout + stderr).join('\n');
+    assert.ok(logins.size >= 1, 'a login was used');
     assert.match(said, rules.length === 0 ? / 0 fail/ : /registry-blob-redirect/);
     for (const login of logins) {
       const encoded = login.replace(/^Basic /, '');

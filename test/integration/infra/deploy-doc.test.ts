@@ -176,15 +176,13 @@ describe('docs/deploy.md, what it does with a deployment', { timeout: 240_000 },
       dynamo.destroy();
     }
     const entrepot = (args: string): Promise<Ran> =>
-      project.run(`ENTREPOT_BUCKET="$BUCKET" ENTREPOT_TABLE="$NEW" npm run -s entrepot -- ${args}`, variables);
+      project.run(`ENTREPOT_BUCKET="$BUCKET" ENTREPOT_TABLE="$NEW" node lib/cli/entrepot.js ${args}`, variables);
     const asked = sample.requests.length;
     assert.equal((await entrepot('images --json')).stdout, '');
 
     const first = await said('rebuild');
     assert.deepEqual([first.exitCode, first.stdout], [0, `${SAMPLE}: rebuilt\n`], first.stderr);
     assert.match(first.stderr, /^1 reference rebuilt, 0 in part, 0 known already, 0 skipped$/m);
-    const again = await said('rebuild');
-    assert.deepEqual([again.exitCode, again.stdout], [0, `${SAMPLE}: kept\n`], again.stderr);
 
     const hit = await entrepot(`pull ${SAMPLE} --json`);
     assert.equal((JSON.parse(hit.stdout) as { outcome: string }).outcome, 'hit', hit.stderr);

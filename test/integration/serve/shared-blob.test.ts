@@ -12,8 +12,8 @@ import { noiseImage, noiseLayer, type Image } from '../../support/images.ts';
 import { forever, operationsOf } from '../../support/table-under-test.ts';
 import { refusalOf, REGISTRY, startServeBench, type ServeBench, type ServingProcess } from './serve-bench.ts';
 
-/** Images elsewhere that have the blob, too. */
-const USERS = 4_000;
+/** Images elsewhere that have the blob, too: more than a search looks through. */
+const USERS = 2_100;
 const SHARED_BYTES = 1_234;
 
 let bench: ServeBench;
@@ -108,7 +108,7 @@ test('rows of an older version: the first page that gives a manifest of the repo
   await catalog.recordBlob(manifest, stored, [PUBLIC], forever);
   await catalog.linkEarly(repository, manifest, forever);
   await catalog.writeUses([{ digest: layer, root: manifest.digest, child: manifest.digest }], forever);
-  await usedElsewhere(layer, 999);
+  await usedElsewhere(layer, 499);
   const uses = await catalog.findUses(layer, forever);
   const page = Math.floor(uses.findIndex(({ root }) => root === manifest.digest) / 100) + 1;
   const head = await counted.head(`/v2/${REGISTRY}/shared/older/blobs/${layer}`);

@@ -125,13 +125,13 @@ test('alwaysPull: what is pushed while its blobs are copied is pulled by the nex
   await bench.pull.assertClean();
 });
 
-test('300 blobs, each fetched once, in batches', async () => {
-  const image = noiseImage({ name: 'many', layerBytes: Array.from({ length: 299 }, (_, i) => 100 + i) });
+test('more blobs than fit into one batch, each fetched once', async () => {
+  const image = noiseImage({ name: 'many', layerBytes: Array.from({ length: 129 }, (_, i) => 100 + i) });
   const reference = bench.pull.offer(image, 'team/many');
   const receipt = await bench.succeeds(reference);
-  assert.equal(receipt.blobs.copied, 300);
-  assert.equal(gets('blob'), 300);
-  assert.ok(bench.countOf('copy') > 1);
+  assert.equal(receipt.blobs.copied, 130);
+  assert.equal(gets('blob'), 130);
+  assert.equal(bench.countOf('copy'), 2);
 });
 
 test('the same image asked for twice at once is one pull; as two requests it is copied once', async () => {
