@@ -6,6 +6,7 @@ import { startFaultProxy, type FaultProxy } from '../support/http-fault-proxy.ts
 import { multiArchImage, noiseLayer, upstreamImage } from '../support/images.ts';
 import { checkContent, checkPublished } from '../support/invariants.ts';
 import { startPullingProcess, type PullingProcess } from '../support/pulling-process.ts';
+import { randomOf } from '../support/random.ts';
 import { startUpstream, type TestUpstream } from '../support/upstream/upstream.ts';
 
 /*
@@ -125,14 +126,3 @@ async function killAt(victim: PullingProcess, reference: string, random: () => n
 }
 
 const pause = (ms: number): Promise<false> => new Promise((resolve) => setTimeout(() => resolve(false), ms));
-
-/** mulberry32: small, and the same for the same seed. */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
