@@ -1,0 +1,212 @@
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { startDeadline } from '../../../lib/clock/deadline.ts';
+import { CacheError } from '../../../lib/errors/cache-error.ts';
+import { contentDeleted } from '../../../lib/events/content-deleted.ts';
+import type { Digest } from '../../../lib/oci/digest.ts';
+import { removeTag } from '../../../lib/pull/remove-tag.ts';
+import { rebuild } from '../../../lib/rebuild/rebuild.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
+import type { TestCache } from '../../support/cache.ts';
+import { upstreamImage } from '../../support/images.ts';
+import { below, pick } from '../../support/random.ts';
+import { objectDeleted } from '../../support/s3-event.ts';
+import { keyOf } from './laboratory.ts';
+import { isStored, pause, someContent, somePlatforms, someTag, type Schedule, type Tag } from './schedule.ts';
+
+/** Does its part of a schedule once. */
+export type Actor = (schedule: Schedule) => Promise<void>;
+
+/** Longer than anything in a schedule takes; what is not done by then hangs. */
+const LONG_MS = 20_000;
+const SHORT_MS = 120;
+const TRUE_NOW = Date.now;
+
+const someCache = ({ laboratory, random }: Schedule): TestCache => pick(random, laboratory.caches);
+
+/** What must be possible again later: a failure that says so is none. Anything else is a violation. */
+async function forgiving(schedule: Schedule, what: string, act: () => Promise<string>): Promise<void> {
+  try {
+    schedule.note(`${what}: ${await act()}`);
+  } catch (error) {
+    schedule.note(`${what}: ${String(error)}`);
+    schedule.interruptions.count++;
+    if (error instanceof CacheError && error.retryable) return;
+    schedule.violations.push(
+      `${what} failed for good: ${error instanceof Error ? (error.stack ?? '') : String(error)}`,
+    );
+  }
+}
+
+async function pullBy(schedule: Schedule, withinMs: number, options: { readonly alwaysPull?: boolean }): Promise<void> {
+  const { random, laboratory, losses } = schedule;
+  const tag = someTag(schedule);
+  const platforms = somePlatforms(schedule, tag);
+  const cache = someCache(schedule);
+  const name = `pull ${tag.reference} ${platforms.join()}${options.alwaysPull === true ? ' always' : ''}`;
+  await pause(random, 250);
+  const recorded = new Map(losses.recorded);
+  const deletions = new Map(losses.deletions);
+  await forgiving(schedule, name, async () => {
+    using deadline = startDeadline(withinMs);
+    const receipt = await cache.pull(tag.reference, { ...options, platforms, deadline: deadline.signal });
+    if (receipt.outcome === 'partial') {
+      schedule.interruptions.count++;
+      return 'partial';
+    }
+    const offer = tag.meant.find(({ image }) => image.root.digest === receipt.digest);
+    if (offer === undefined) {
+      schedule.violations.push(`I3: ${name} gave ${String(receipt.digest)}, which the tag never meant`);
+      return 'wrong';
+    }
+    // I2 at a hit: a loss that was recorded before it began, and not made good since, is no hit.
+    const needed = [...offer.platforms].filter(([one]) => platforms.length === 0 || platforms.includes(one));
+    for (const digest of new Set(needed.flatMap(([, digests]) => digests))) {
+      const before = deletions.get(digest) ?? 0;
+      const isNoticed = recorded.get(digest) === before && losses.deletions.get(digest) === before;
+      if (receipt.outcome !== 'hit' || !isNoticed || (await isStored(laboratory, digest))) continue;
+      schedule.violations.push(`I2: ${name} is a hit, but the loss of ${digest} was recorded before it began`);
+    }
+    return receipt.outcome;
+  });
+}
+
+/** Tells the product of one announced deletion. False if it has to be told again. */
+export async function deliver(schedule: Schedule, cache: TestCache, digest: Digest): Promise<boolean> {
+  const { stack } = schedule.laboratory;
+  const deletions = schedule.losses.deletions.get(digest) ?? 0;
+  let isDone = false;
+  await forgiving(schedule, `deletion of ${digest} is delivered`, async () => {
+    using deadline = startDeadline(LONG_MS);
+    const { catalog, store } = cache.services;
+    const deps = { catalog, store, bucket: stack.bucket };
+    const answer = await contentDeleted(deps, objectDeleted(stack.bucket, keyOf(digest)), deadline.signal);
+    isDone = true;
+    if ('lost' in answer) schedule.losses.recorded.set(digest, deletions);
+    return JSON.stringify(answer);
+  });
+  return isDone;
+}
+
+/** The clocks are right again. */
+export function setClocksRight(): void {
+  Date.now = TRUE_NOW;
+}
+
+async function remove(schedule: Schedule, tag: Tag): Promise<void> {
+  const { refs, leases } = { ...someCache(schedule).services.pull };
+  const { catalog } = someCache(schedule).services;
+  await forgiving(schedule, `remove ${tag.reference}`, async () => {
+    using deadline = startDeadline(LONG_MS);
+    return String(await removeTag({ catalog, leases, refs }, parseReference(tag.reference), deadline.signal));
+  });
+}
+
+/** Everyone who acts in schedules, by name. */
+export const ACTORS = {
+  pull: (schedule) => pullBy(schedule, LONG_MS, {}),
+
+  alwaysPull: (schedule) => pullBy(schedule, LONG_MS, { alwaysPull: true }),
+
+  /** Ends as a killed process does for everyone else, but that it frees its leases. */
+  stoppedPull: (schedule) => pullBy(schedule, 1 + below(schedule.random, SHORT_MS), {}),
+
+  async mover(schedule) {
+    const { random, tags, offers, laboratory } = schedule;
+    await pause(random, 80);
+    const tag = pick(random, tags);
+    // A pull that is under way may want any platform that the tag had.
+    const offer = pick(
+      random,
+      offers.filter(({ platforms }) => platforms.size > 1),
+    );
+    tag.meant.push(offer);
+    laboratory.upstream.addImage(tag.repository, upstreamImage(offer.image, tag.name));
+    schedule.note(`${tag.reference} means ${offer.image.root.digest} at the registry`);
+  },
+
+  async deleter(schedule) {
+    const { random, laboratory, losses } = schedule;
+    await pause(random, 150);
+    const digest = someContent(schedule);
+    const wasStored = await isStored(laboratory, digest);
+    await laboratory.s3.send(new DeleteObjectCommand({ Bucket: laboratory.stack.bucket, Key: keyOf(digest) }));
+    if (!wasStored) return;
+    losses.deletions.set(digest, (losses.deletions.get(digest) ?? 0) + 1);
+    schedule.announced.push(digest);
+    schedule.note(`${digest} is deleted`);
+  },
+
+  /** Late, and some of them twice. */
+  async notifier(schedule) {
+    const { random, announced } = schedule;
+    for (let looks = 0; looks < 4; looks++) {
+      await pause(random, 80);
+      const digest = announced[0];
+      if (digest === undefined) continue;
+      const isDone = await deliver(schedule, schedule.laboratory.finder, digest);
+      if (isDone && random() < 0.7 && announced[0] === digest) announced.shift();
+    }
+  },
+
+  /** As an operator does who has a copy: a conditional PUT, and no row. */
+  async putterBack(schedule) {
+    const { random, laboratory, bytes, losses } = schedule;
+    await pause(random, 200);
+    const gone = [...losses.deletions.keys()];
+    if (gone.length === 0) return;
+    const digest = pick(random, gone);
+    if (await isStored(laboratory, digest)) return;
+    const object = { Bucket: laboratory.stack.bucket, Key: keyOf(digest), Body: bytes.get(digest)! };
+    await forgivePrecondition(() => laboratory.s3.send(new PutObjectCommand({ ...object, IfNoneMatch: '*' })));
+    schedule.note(`${digest} is put back`);
+  },
+
+  async validator(schedule) {
+    const { random, tags } = schedule;
+    await pause(random, 120);
+    const tag = pick(random, tags);
+    const platforms = somePlatforms(schedule, tag);
+    await forgiving(schedule, `validate ${tag.reference} ${platforms.join()}`, async () => {
+      return (await someCache(schedule).validate(tag.reference, { platforms, deep: true })).state;
+    });
+  },
+
+  async remover(schedule) {
+    await pause(schedule.random, 120);
+    await remove(schedule, pick(schedule.random, schedule.tags));
+  },
+
+  async rebuilder(schedule) {
+    await pause(schedule.random, 120);
+    const { catalog, store, pull, limits } = someCache(schedule).services;
+    await forgiving(schedule, 'rebuild', async () => {
+      using deadline = startDeadline(LONG_MS);
+      const outcomes: string[] = [];
+      const deps = { catalog, store, refs: pull.refs, leases: pull.leases, limits };
+      for await (const { outcome } of rebuild(deps, deadline.signal)) outcomes.push(outcome);
+      return outcomes.join();
+    });
+  },
+
+  /** The clocks of all processes jump, by more than the skew that leases allow for; the schedule sets them right at its end. */
+  async clock(schedule) {
+    const { random } = schedule;
+    await pause(random, 80);
+    const jumpMs = (random() < 0.5 ? -1 : 1) * below(random, 10 * 60_000);
+    Date.now = () => TRUE_NOW() + jumpMs;
+    schedule.interruptions.count++;
+    schedule.note(`the clock jumps by ${Math.round(jumpMs / 1000)} s`);
+  },
+} satisfies Record<string, Actor>;
+
+export type ActorName = keyof typeof ACTORS;
+
+/** Someone else put it there first, or is about to: S3 answers 412 or 409. */
+async function forgivePrecondition(act: () => Promise<unknown>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode;
+    if (status !== 412 && status !== 409) throw error;
+  }
+}

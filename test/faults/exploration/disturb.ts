@@ -1,0 +1,85 @@
+import type { FaultAction, FaultProxy, FaultRule } from '../../support/http-fault-proxy.ts';
+import { below, pick } from '../../support/random.ts';
+import { dynamoError } from '../../support/table-under-test.ts';
+import type { Proxies } from './laboratory.ts';
+
+/** What can happen to a request. `late`: it takes a while. `frozen`: a process stands still before a transaction, mostly the one that hears of deletions. */
+export type Disturbance = 'lost answer' | 'reset' | 'throttled' | 'conflict' | 'late' | 'frozen';
+
+const LATEST_MS = 60;
+/** Others come to their end meanwhile. */
+const FROZEN_MS = 350;
+/** Requests that a fault lets pass at most before it takes one. About as many as a small pull sends to either service. */
+const MOST_SKIPPED = 40;
+
+/** The only place of the exploration that knows the rules of the proxies: what else they learn to do is added here. */
+export function disturb(
+  proxies: Proxies,
+  faults: number,
+  among: readonly Disturbance[],
+  random: () => number,
+): string[] {
+  const notes: string[] = [];
+  for (let i = 0; i < faults; i++) {
+    const kind = pick(random, among);
+    const service = serviceOf(kind, random);
+    const rule = ruleOf(kind, service, random);
+    proxies[service].rules.push(rule);
+    notes.push(`${service}: ${kind} after ${rule.skip ?? 0} requests`);
+  }
+  return notes;
+}
+
+export function calm(proxies: Proxies): void {
+  for (const { rules, log } of Object.values(proxies) as FaultProxy[]) {
+    rules.length = 0;
+    log.length = 0;
+  }
+}
+
+function serviceOf(kind: Disturbance, random: () => number): keyof Proxies {
+  if (kind === 'frozen') return random() < 0.7 ? 'finder' : 'dynamo';
+  return kind === 'conflict' || random() < 0.6 ? 'dynamo' : 's3';
+}
+
+function ruleOf(kind: Disturbance, service: keyof Proxies, random: () => number): FaultRule {
+  const skip = below(random, MOST_SKIPPED);
+  switch (kind) {
+    case 'lost answer':
+      return { skip, times: 1, action: { kind: 'lose-answer' } };
+    case 'reset':
+      return { skip, times: 1, action: { kind: 'reset' } };
+    case 'late':
+      return { skip, times: 1 + below(random, 4), action: { kind: 'delay', delayMs: below(random, LATEST_MS) } };
+    case 'frozen':
+      // As long as this before a transaction, what it rests on may be otherwise.
+      return { ...TRANSACTION, skip: below(random, service === 'finder' ? 2 : 8), times: 1, action: FROZEN };
+    case 'throttled':
+      return { skip, times: 1, action: service === 's3' ? SLOW_DOWN : dynamoError('ThrottlingException') };
+    case 'conflict':
+      return { ...TRANSACTION, skip: below(random, 4), times: 1, action: CONFLICT };
+  }
+}
+
+const TRANSACTION = { headers: { 'x-amz-target': /\.TransactWriteItems$/ } };
+
+const FROZEN: FaultAction = { kind: 'delay', delayMs: FROZEN_MS };
+
+const SLOW_DOWN: FaultAction = {
+  kind: 'answer',
+  answer: {
+    status: 503,
+    body: '<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>',
+  },
+};
+
+const CONFLICT = dynamoError('TransactionCanceledException', {
+  Message: 'Transaction cancelled, please refer cancellation reasons for specific reasons [TransactionConflict]',
+  CancellationReasons: [
+    { Code: 'TransactionConflict' },
+    { Code: 'None' },
+    { Code: 'None' },
+    { Code: 'None' },
+    { Code: 'None' },
+  ],
+});
