@@ -1,7 +1,8 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
-import { isLockRow, leaseKey, NOBODY } from '../catalog/keys.ts';
-import { dynamoTable, isRefused, type Item, type Table } from '../catalog/dynamo-table.ts';
+import { isLockRow, leaseKey, NOBODY, type Key } from '../catalog/keys.ts';
+import { dynamoTable, isRefused, type Item, type Table, type Update } from '../catalog/dynamo-table.ts';
+import { withGrace } from '../clock/grace.ts';
 import { CacheError, CatalogError, LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from './dynamo-fence.ts';
 import { startHeartbeat } from './heartbeat.ts';
@@ -10,6 +11,8 @@ import type { Fence, HeldLease, Lease, Leases } from './lease.ts';
 /** Clocks of two machines are trusted to this much, and only to get past a holder that died long ago. */
 const SKEW_MS = 60_000;
 const RELEASE_TIMEOUT_MS = 5_000;
+/** Time for the answer to a write that takes a lease when its caller is stopped, and then for giving back what it may have taken. */
+const GRACE_MS = 2_000;
 /** So long a free lock keeps its row. Without it the next generation is the first again, which harms nobody: a fence names its holder, too. */
 const FREE_ROW_SECONDS = 86_400;
 
@@ -17,11 +20,14 @@ const FREE_ROW_SECONDS = 86_400;
 const FREE_OR_UNRENEWED =
   'attribute_not_exists(holder) OR holder = :nobody OR version = :versionSeenUnchanged OR leaseUntilMs < :nowMinusSkewMs';
 
+const HELD_BY_AN_EARLIER_TRY = 'holder = :heldBy AND generation = :heldSince';
+
 /**
  * Leases as rows of one DynamoDB table. Renewed every third of `durationMs` while they are held; a lease whose renewal did not get through for a
  * whole `durationMs` fires its signal, whether or not somebody took it.
  *
- * A try that was aborted, or whose answers were all lost, may leave the row taken by nobody who knows: like that of a dead holder, such a lease lapses.
+ * A try that is stopped, or whose answers are all lost, gives back what it may have taken before it throws. Only where the table cannot be reached for that
+ * either does the lease stay until it lapses, like that of a dead holder.
  */
 export function dynamoLeases(options: { client: DynamoDBClient; table: string; durationMs: number }): Leases {
   const { durationMs } = options;
@@ -39,7 +45,7 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
       }
       const holder = randomUUID();
       const startedMs = performance.now();
-      const row = await take(table, { name, holder, durationMs, unrenewed: unrenewed ?? NOBODY }, signal);
+      const row = await take(table, { name, holder, durationMs }, freeOrUnrenewed(unrenewed ?? NOBODY), signal);
       if (row?.holder === holder) {
         return heldByUs(table, { name, holder, generation: Number(row.generation), durationMs, startedMs });
       }
@@ -58,17 +64,67 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
       }
       return heldByUs(table, { ...lease, durationMs, startedMs });
     },
+
+    async retake(fence, signal) {
+      const { name } = fence;
+      const holder = randomUUID();
+      const startedMs = performance.now();
+      const values = { ':heldBy': fence.holder, ':heldSince': fence.generation };
+      const row = await take(
+        table,
+        { name, holder, durationMs },
+        { condition: HELD_BY_AN_EARLIER_TRY, values },
+        signal,
+      );
+      if (row?.holder === holder) {
+        return heldByUs(table, { name, holder, generation: Number(row.generation), durationMs, startedMs });
+      }
+      throw new LeaseLostError('retake', `lease ${name} is not ours any more: somebody took it over, or it was freed`);
+    },
   };
 }
 
-/** The row as it stands after the try. It shows our `holder` if the lease is ours: also where a retry was refused by our own write, whose first answer was lost. */
-async function take(
+/** What one acquisition writes. */
+interface Taken {
+  readonly name: string;
+  readonly holder: string;
+  readonly durationMs: number;
+}
+
+type Condition = Required<Pick<Update, 'condition' | 'values'>>;
+
+const freeOrUnrenewed = (versionSeenUnchanged: string): Condition => ({
+  condition: FREE_OR_UNRENEWED,
+  values: {
+    ':nobody': NOBODY,
+    ':versionSeenUnchanged': versionSeenUnchanged,
+    ':nowMinusSkewMs': Date.now() - SKEW_MS,
+  },
+});
+
+/**
+ * The row as it stands after the try. It shows our `holder` if the lease is ours: also where a retry was refused by our own write, whose first answer was lost.
+ * What throws leaves no lease behind.
+ */
+async function take(table: Table, taken: Taken, condition: Condition, signal: AbortSignal): Promise<Item | undefined> {
+  signal.throwIfAborted();
+  try {
+    const row = await withGrace(signal, GRACE_MS, (late) => write(table, taken, condition, late));
+    if (row?.holder === taken.holder) signal.throwIfAborted();
+    return row;
+  } catch (error) {
+    const refused = !signal.aborted && error instanceof CacheError && !error.retryable;
+    if (!refused) await giveBack(table, taken);
+    throw error;
+  }
+}
+
+async function write(
   table: Table,
-  wanted: { name: string; holder: string; durationMs: number; unrenewed: string },
+  { name, holder, durationMs }: Taken,
+  { condition, values }: Condition,
   signal: AbortSignal,
 ): Promise<Item | undefined> {
-  const { name, holder, durationMs, unrenewed } = wanted;
-  const nowMs = Date.now();
   const key = leaseKey(name);
   const outcome = await table.update(
     {
@@ -76,23 +132,42 @@ async function take(
       update:
         'SET holder = :holder, version = :version, durationMs = :durationMs, leaseUntilMs = :untilMs, generation = if_not_exists(generation, :zero) + :one' +
         (isLockRow(key) ? ' REMOVE expiresSeconds' : ''),
-      condition: FREE_OR_UNRENEWED,
+      condition,
       values: {
+        ...values,
         ':holder': holder,
         ':version': randomUUID(),
         ':durationMs': durationMs,
-        ':untilMs': nowMs + durationMs,
+        ':untilMs': Date.now() + durationMs,
         ':zero': 0,
         ':one': 1,
-        ':nobody': NOBODY,
-        ':versionSeenUnchanged': unrenewed,
-        ':nowMinusSkewMs': nowMs - SKEW_MS,
       },
     },
     `acquire lease ${name}`,
     signal,
   );
   return isRefused(outcome) ? outcome.row : outcome;
+}
+
+/**
+ * Frees the row if a write of ours took it, whether or not its answer came. A transaction, because that conflicts with a write of ours that is being executed, and
+ * is then tried again after it.
+ */
+async function giveBack(table: Table, { name, holder }: Taken): Promise<void> {
+  const timeout = AbortSignal.timeout(GRACE_MS);
+  const { update, values } = freed(leaseKey(name));
+  const ours: Update = {
+    key: leaseKey(name),
+    update,
+    condition: 'holder = :holder',
+    values: { ...values, ':holder': holder },
+  };
+  try {
+    await table.transact([ours], `give back lease ${name}`, timeout);
+  } catch (error) {
+    // It lapses by itself; what the caller must know is why it was not acquired.
+    if (!timeout.aborted && !(error instanceof CacheError)) throw error;
+  }
 }
 
 /** Who holds the lease by its row, if anybody does. */
@@ -166,15 +241,10 @@ async function free(table: Table, lease: Fence): Promise<void> {
   const op = `release lease ${lease.name}`;
   const timeout = AbortSignal.timeout(RELEASE_TIMEOUT_MS);
   const key = leaseKey(lease.name);
-  const expiry = isLockRow(key) ? { ':expiresSeconds': Math.ceil(Date.now() / 1000) + FREE_ROW_SECONDS } : {};
+  const { update, values } = freed(key);
   try {
     await table.update(
-      {
-        key,
-        update: `SET holder = :nobody${isLockRow(key) ? ', expiresSeconds = :expiresSeconds' : ''}`,
-        condition: STILL_HELD,
-        values: { ':nobody': NOBODY, ...expiry, ...fenceValues(lease) },
-      },
+      { key, update, condition: STILL_HELD, values: { ...values, ...fenceValues(lease) } },
       op,
       timeout,
     );
@@ -187,3 +257,12 @@ async function free(table: Table, lease: Fence): Promise<void> {
     );
   }
 }
+
+/** What makes the row nobody's. */
+const freed = (key: Key): Pick<Update, 'update' | 'values'> =>
+  isLockRow(key)
+    ? {
+        update: 'SET holder = :nobody, expiresSeconds = :expiresSeconds',
+        values: { ':nobody': NOBODY, ':expiresSeconds': Math.ceil(Date.now() / 1000) + FREE_ROW_SECONDS },
+      }
+    : { update: 'SET holder = :nobody', values: { ':nobody': NOBODY } };

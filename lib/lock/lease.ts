@@ -41,7 +41,16 @@ export interface Leases {
    */
   adopt(fence: Fence, signal: AbortSignal): Promise<Lease>;
   /**
+   * The same for work that begins anew: the lease gets another holder and the next generation, and whatever an earlier try of the work still writes under
+   * `fence` is refused.
+   *
+   * @throws LeaseLostError if it is not that holder's any more; CatalogError
+   */
+  retake(fence: Fence, signal: AbortSignal): Promise<Lease>;
+  /**
    * One try. A lease that is free, or that {@link LeaseWatch} knows to be dead, becomes ours.
+   *
+   * Stopped by `signal`, or left without an answer, it gives back what it may have taken, within some seconds, before it throws.
    *
    * @param watch remembers what earlier tries of this waiter saw, by its own monotonic clock.
    * @throws CatalogError

@@ -19,8 +19,6 @@ export type CopyOutcome = 'copied' | 'copiedElsewhere';
 
 /** Time for the row of a blob that was finished when the pull was told to stop. */
 const COMMIT_GRACE_MS = 4_000;
-/** Time for the answer to a claim that was under way then. */
-const CLAIM_GRACE_MS = 2_000;
 
 /**
  * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4): whoever gets the claim copies, the others wait
@@ -41,10 +39,7 @@ export async function copyMissing(
     for (;;) {
       const outcome = await places.run(async () => {
         stop.throwIfAborted();
-        // A try given up half-way could leave a claim that nobody knows of, and who comes next would wait for it to lapse.
-        const claim = await withGrace(stop, CLAIM_GRACE_MS, (late) =>
-          deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, late),
-        );
+        const claim = await deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, stop);
         return isLease(claim) ? copyUnderClaim(deps, upstream, blob, claim, stop) : undefined;
       });
       if (outcome !== undefined) {

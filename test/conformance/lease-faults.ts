@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { leaseKey, NOBODY } from '../../lib/catalog/keys.ts';
+import { blobLeaseName, leaseKey, NOBODY } from '../../lib/catalog/keys.ts';
 import { CatalogError, LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { leaseWatch } from '../../lib/lock/lease-watch.ts';
 import { isLease } from '../../lib/lock/lease.ts';
+import { digestOf } from '../../lib/oci/digest.ts';
 import { answerWith, dynamoError, forever, onDynamo, type TableUnderTest } from '../support/table-under-test.ts';
+import { until } from '../support/until.ts';
 import { DURATION_MS, freshName, take } from './lease-subject.ts';
 
 /** What leases must do when requests and answers are late, lost or refused. */
@@ -19,6 +22,75 @@ export function leaseFaults(table: () => TableUnderTest): void {
     assert.equal(lease.generation, 1);
     assert.equal((await table().row(leaseKey(name)))?.holder, lease.holder);
     assert.equal(reach.proxy.log.length, 2, 'the retry was refused by our own row');
+  });
+
+  const takers = [
+    { how: 'acquired', nameOf: freshName },
+    { how: 'claimed', nameOf: () => blobLeaseName(digestOf(Buffer.from(randomUUID()))) },
+  ];
+  for (const { how, nameOf } of takers) {
+    test(`that is ${how} while its caller is stopped is given back before the caller hears of it`, async () => {
+      await using reach = await table().reach();
+      const [name, answer] = [nameOf(), Promise.withResolvers<undefined>()];
+      // The write happened, its answer is lost, and the second try hangs.
+      reach.proxy.rules.push(onDynamo('UpdateItem', { kind: 'lose-answer' }));
+      reach.proxy.rules.push(onDynamo('UpdateItem', { kind: 'hold', until: answer.promise }, Infinity));
+      const [stop, reason] = [new AbortController(), new Error('the caller went away')];
+      const trying = reach.leases(60_000).tryAcquire(name, leaseWatch(), stop.signal);
+      await until(() => reach.proxy.log.some(({ fault }) => fault === 'hold'));
+      assert.notEqual((await table().row(leaseKey(name)))?.holder, NOBODY);
+      stop.abort(reason);
+      await assert.rejects(trying, reason);
+      answer.resolve(undefined);
+      assert.equal((await table().row(leaseKey(name)))?.holder, NOBODY);
+      await using next = await take(reach.leases(DURATION_MS), name);
+      assert.equal(next.generation, 2);
+    });
+  }
+
+  test('whose answer comes after its caller was stopped is given back, too', async () => {
+    await using reach = await table().reach();
+    const [name, answer] = [freshName(), Promise.withResolvers<undefined>()];
+    reach.proxy.rules.push(onDynamo('UpdateItem', { kind: 'hold', until: answer.promise }));
+    const [stop, reason] = [new AbortController(), new Error('time is over')];
+    const trying = reach.leases(60_000).tryAcquire(name, leaseWatch(), stop.signal);
+    await until(() => reach.proxy.log.length === 1);
+    stop.abort(reason);
+    answer.resolve(undefined);
+    await assert.rejects(trying, reason);
+    assert.equal((await table().row(leaseKey(name)))?.holder, NOBODY);
+  });
+
+  test('whose answers are all lost is given back', async () => {
+    await using reach = await table().reach();
+    const name = freshName();
+    reach.proxy.rules.push(onDynamo('UpdateItem', { kind: 'lose-answer' }, Infinity));
+    await assert.rejects(reach.leases(60_000).tryAcquire(name, leaseWatch(), forever), CatalogError);
+    assert.equal((await table().row(leaseKey(name)))?.holder, NOBODY);
+  });
+
+  test('of somebody else is left alone by a caller that was stopped', async () => {
+    await using reach = await table().reach();
+    const [name, answer] = [freshName(), Promise.withResolvers<undefined>()];
+    await using lease = await take(reach.leases(60_000), name);
+    reach.proxy.rules.push(onDynamo('UpdateItem', { kind: 'hold', until: answer.promise }));
+    const [stop, reason] = [new AbortController(), new Error('time is over')];
+    const trying = reach.leases(60_000).tryAcquire(name, leaseWatch(), stop.signal);
+    await until(() => reach.proxy.log.some(({ fault }) => fault === 'hold'));
+    stop.abort(reason);
+    await assert.rejects(trying, reason);
+    answer.resolve(undefined);
+    assert.equal((await table().row(leaseKey(name)))?.holder, lease.holder);
+  });
+
+  test('a lost answer to taking it again is no loss', async () => {
+    await using reach = await table().reach();
+    const first = await take(reach.leases(60_000), freshName());
+    await first.letGo();
+    reach.proxy.rules.push(onDynamo('UpdateItem', { kind: 'lose-answer' }));
+    await using again = await reach.leases(60_000).retake(first, forever);
+    assert.equal((await table().row(leaseKey(first.name)))?.holder, again.holder);
+    assert.equal(again.generation, 2);
   });
 
   test('a lost answer to a renewal is no loss', async () => {

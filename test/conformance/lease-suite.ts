@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { blobKey, blobLeaseName, leaseKey, NOBODY } from '../../lib/catalog/keys.ts';
+import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { acquire } from '../../lib/lock/acquire.ts';
 import { leaseWatch } from '../../lib/lock/lease-watch.ts';
 import { isLease } from '../../lib/lock/lease.ts';
@@ -93,6 +94,23 @@ function handingOn(table: () => TableUnderTest): void {
     await lease.release();
     await lease[Symbol.asyncDispose]();
     assert.equal(reach.proxy.log.length, 2, 'one request to acquire, one to release');
+  });
+
+  test('is taken again by its fence, once; what comes by the older fence is refused', async () => {
+    await using reach = await table().reach();
+    const leases = reach.leases(DURATION_MS * 10);
+    const first = await take(leases, freshName());
+    await first.letGo();
+    await using second = await leases.retake(first, forever);
+    assert.deepEqual([second.name, second.generation], [first.name, 2]);
+    assert.notEqual(second.holder, first.holder);
+    for (const late of [() => leases.retake(first, forever), () => leases.adopt(first, forever)]) {
+      await assert.rejects(late(), LeaseLostError);
+    }
+    await first.release();
+    assert.equal((await table().row(leaseKey(first.name)))?.holder, second.holder);
+    await second.release();
+    await assert.rejects(leases.retake(second, forever), LeaseLostError);
   });
 
   test("is taken over when it stood unrenewed for its whole duration by the waiter's clock, and not before", async () => {
