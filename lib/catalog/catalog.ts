@@ -10,6 +10,10 @@ export interface Pointer {
   readonly resolved?: Digest;
   /** When that resolution began, epoch milliseconds. */
   readonly checkedMs?: number;
+  /** Grows with each resolution that is recorded: what was asked before the last of them was recorded is refused. */
+  readonly resolutions?: number;
+  /** The holder of the lock under which `resolved` was asked for. */
+  readonly resolvedBy?: string;
   readonly published?: Digest;
   readonly publishedMs?: number;
   /** What was published before: still servable. */
@@ -85,6 +89,14 @@ export interface Use {
   readonly child: Digest;
 }
 
+/** What the upstream said. */
+export interface ResolutionRecord {
+  readonly resolved: Digest;
+  readonly checkedMs: number;
+  /** The reference's pointer as it was read before the upstream was asked, under the lock. */
+  readonly pointer: Pointer | undefined;
+}
+
 /** All that becomes visible at once. */
 export interface Publication {
   readonly reference: Reference;
@@ -94,7 +106,7 @@ export interface Publication {
   /** Configs and layers of the entries that this pull read. */
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   readonly foreign: readonly ForeignLayer[];
-  /** The reference's pointer as it was read under the lock. */
+  /** The reference's pointer as it was read under the lock, with the resolution that this publishes. */
   readonly pointer: Pointer | undefined;
   /** When the upstream was asked what the reference means. */
   readonly checkedMs: number;
@@ -184,14 +196,18 @@ export interface Catalog {
   /** Puts `children` back, if nothing was swept or found to be lost since `epoch` was read. False if it was. */
   recomplete(root: Digest, children: readonly Digest[], epoch: number, signal: AbortSignal): Promise<boolean>;
 
-  /** Moves `resolved`, if the lock is still ours. @throws LeaseLostError */
+  /**
+   * Moves `resolved`, if the lock is still ours. Returns the pointer as it stands now; undefined, and nothing was changed, if another resolution was recorded since
+   * the upstream was asked: which of the two answers is newer is not known then, so it must be asked again.
+   *
+   * @throws LeaseLostError
+   */
   recordResolution(
     reference: Reference,
-    resolved: Digest,
-    checkedMs: number,
+    resolution: ResolutionRecord,
     lock: Fence,
     signal: AbortSignal,
-  ): Promise<void>;
+  ): Promise<Pointer | undefined>;
   /** The upstream says that there is no such name. What is published stays. @throws LeaseLostError */
   recordMissing(reference: Reference, missingMs: number, lock: Fence, signal: AbortSignal): Promise<void>;
   /** Makes it visible, in one transaction that holds only if the lock is still ours (I3). Returns the pointer as it stands now. @throws LeaseLostError */

@@ -8,8 +8,13 @@ import type { Check, Table, Update } from './dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
 import { leaseKey, rootKey, rootLinkKey, tagKey } from './keys.ts';
 
+/** No other resolution was recorded since the row was read: an older answer never replaces a newer one, whoever's clock says what. */
+const noneSince = (pointer: Pointer | undefined): string =>
+  pointer?.resolutions === undefined ? 'attribute_not_exists(resolutions)' : 'resolutions = :resolutions';
+
 /** The row is as it was read under the lock; only a holder of that lock writes it. */
-const POINTER_UNCHANGED = 'attribute_not_exists(generation) OR generation = :seen';
+const unchanged = (pointer: Pointer | undefined): string =>
+  `(attribute_not_exists(generation) OR generation = :seen) AND ${noneSince(pointer)}`;
 
 /** Nobody ever knew the name to mean anything: then a row that says so is not kept for ever. */
 const MEANT_NOTHING = 'attribute_not_exists(resolved) AND attribute_not_exists(published)';
@@ -20,14 +25,26 @@ const MISSING_ROW_SECONDS = 86_400;
 /** What references mean. Every write holds only under the lock of the reference. */
 export function pointerWrites(table: Table) {
   return {
-    async recordResolution(reference, resolved, checkedMs, lock, signal) {
+    async recordResolution(reference, { resolved, checkedMs, pointer }, lock, signal) {
+      const now = { resolved, checkedMs, resolutions: (pointer?.resolutions ?? 0) + 1, resolvedBy: lock.holder };
       const moved: Update = {
         key: tagKey(reference),
-        update: 'SET resolved = :resolved, checkedMs = :checkedMs REMOVE missingMs, expiresSeconds',
-        values: { ':resolved': resolved, ':checkedMs': checkedMs },
+        update:
+          'SET resolved = :resolved, checkedMs = :checkedMs, resolutions = :next, resolvedBy = :resolvedBy REMOVE missingMs, expiresSeconds',
+        condition: noneSince(pointer),
+        values: {
+          ':resolved': resolved,
+          ':checkedMs': checkedMs,
+          ':next': now.resolutions,
+          ':resolvedBy': now.resolvedBy,
+          ':resolutions': pointer?.resolutions,
+        },
       };
       const failed = await table.transact([stillHeld(lock), moved], 'record a resolution', signal);
-      if (failed !== undefined) throw lost(lock, 'record a resolution');
+      if (failed?.[0] === true) throw lost(lock, 'record a resolution');
+      if (failed !== undefined) return undefined;
+      const { missingMs: _, ...rest } = pointer ?? { generation: 0 };
+      return { ...rest, ...now };
     },
 
     async recordMissing(reference, missingMs, lock, signal) {
@@ -102,6 +119,11 @@ function nextPointer({ root, pointer, checkedMs, publishedMs }: Publication): Po
     publishedMs,
     ...(previous === undefined ? {} : { previous }),
     generation: (pointer?.generation ?? 0) + 1,
+    ...(pointer?.resolutions === undefined ? {} : { resolutions: pointer.resolutions }),
+    // Where something else is published than what was asked for last (a record, by a rebuild), nobody asked for it.
+    ...(pointer?.resolvedBy === undefined || pointer.resolved !== root.digest
+      ? {}
+      : { resolvedBy: pointer.resolvedBy }),
   };
 }
 
@@ -110,14 +132,15 @@ const pointerUpdate = ({ reference, pointer: seen }: Publication, pointer: Point
   update:
     'SET resolved = :published, published = :published, publishedMs = :publishedMs, checkedMs = :checkedMs, generation = :next' +
     (pointer.previous === undefined ? '' : ', previous = :previous') +
-    ' REMOVE missingMs, expiresSeconds',
-  condition: POINTER_UNCHANGED,
+    ` REMOVE missingMs, expiresSeconds${pointer.resolvedBy === undefined ? ', resolvedBy' : ''}`,
+  condition: unchanged(seen),
   values: {
     ':published': pointer.published,
     ':publishedMs': pointer.publishedMs,
     ':checkedMs': pointer.checkedMs,
     ':next': pointer.generation,
     ':seen': seen?.generation ?? 0,
+    ':resolutions': seen?.resolutions,
     ':previous': pointer.previous,
   },
 });

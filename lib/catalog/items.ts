@@ -15,6 +15,8 @@ export function pointerFrom(item: Item): Pointer {
   return defined({
     resolved: item.resolved as Digest | undefined,
     checkedMs: item.checkedMs as number | undefined,
+    resolutions: item.resolutions as number | undefined,
+    resolvedBy: item.resolvedBy as string | undefined,
     published: item.published as Digest | undefined,
     publishedMs: item.publishedMs as number | undefined,
     previous: item.previous as Digest | undefined,

@@ -6,7 +6,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *
  *   kind   pk                           sk                     attributes
  *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
- *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, published, publishedMs, previous, missingMs, generation,
+ *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, resolutions, resolvedBy, published, publishedMs, previous, missingMs, generation,
  *                                                             expiresSeconds where there is missingMs alone
  *          TAG#<registry>/<repository>  referrers:<digest>     resolved (the list of what refers to that manifest), checkedMs
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), complete{}, contents{}, foreign{}, usedDay

@@ -2,7 +2,7 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
 import { dynamoTable, isRefused, type Item, type Table, type Update } from '../catalog/dynamo-table.ts';
 import { activeKey, pullKey } from '../catalog/keys.ts';
-import { CatalogError } from '../errors/cache-error.ts';
+import { CatalogError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference } from '../reference/reference.ts';
 import { amountItem, failureItem, receiptItem, recordFrom, requestItem } from './pull-items.ts';
@@ -39,6 +39,8 @@ const NOT_BEGUN = '#state = :queued';
 const NOT_ENDED = '#state IN (:queued, :running)';
 const NOT_ENDED_NAMES = { '#state': 'state' };
 const NOT_ENDED_VALUES = { ':queued': 'queued', ':running': 'running' };
+/** No later try of the same pull has the lock. */
+const NOT_LATE = 'attribute_not_exists(#lock) OR #lock.generation <= :generation';
 
 /** How a pull ended: the columns that say it. */
 type End =
@@ -59,9 +61,13 @@ export function dynamoPullRecords(options: { client: DynamoDBClient; table: stri
           'SET #state = :running, startedMs = if_not_exists(startedMs, :nowMs), updatedMs = :nowMs, plans = plans + :one, #lock = :lock, #done = :none ' +
           'REMOVE planned, plannedMs',
         names: { '#lock': 'lock', '#done': 'done' },
-        values: { ':one': 1, ':lock': { name, holder, generation }, ':none': {} },
+        values: { ':one': 1, ':lock': { name, holder, generation }, ':none': {}, ':generation': generation },
+        condition: NOT_LATE,
       });
-      return row === undefined ? undefined : recordFrom(row);
+      if (row !== undefined) return recordFrom(row);
+      const standing = await find(table, id, signal);
+      if (standing === undefined || isEnded(standing)) return undefined;
+      throw new LeaseLostError('begin pull', `another try to plan pull ${id} began after this one; it goes on instead`);
     },
 
     async planned(id, { total, missing }, signal) {
@@ -185,13 +191,13 @@ async function change(
   id: string,
   op: string,
   signal: AbortSignal,
-  { update, names, values }: Pick<Update, 'update' | 'names' | 'values'>,
+  { update, names, values, condition }: Pick<Update, 'update' | 'names' | 'values' | 'condition'>,
 ): Promise<Item | undefined> {
   const outcome = await table.update(
     {
       key: pullKey(id),
       update,
-      condition: NOT_ENDED,
+      condition: condition === undefined ? NOT_ENDED : `${NOT_ENDED} AND (${condition})`,
       names: { ...NOT_ENDED_NAMES, ...names },
       values: { ...NOT_ENDED_VALUES, ':nowMs': Date.now(), ...values },
     },

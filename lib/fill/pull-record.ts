@@ -68,7 +68,11 @@ export interface PullRecords {
   find(id: string, signal: AbortSignal): Promise<PullRecord | undefined>;
   /** The last pull of the same kind, if it failed and none was made since. */
   findFailed(request: PullRequest, signal: AbortSignal): Promise<PullRecord | undefined>;
-  /** The lock is held and planning begins: `running`, one plan more, progress forgotten. Undefined if the pull ended meanwhile (then free the lock). */
+  /**
+   * The lock is held and planning begins: `running`, one plan more, progress forgotten. Undefined if the pull ended meanwhile (then free the lock).
+   *
+   * @throws LeaseLostError if a later try of the same pull began already.
+   */
   begin(id: string, lock: Fence, signal: AbortSignal): Promise<PullRecord | undefined>;
   /** What the plan has to copy. */
   planned(id: string, planned: NonNullable<PullRecord['planned']>, signal: AbortSignal): Promise<void>;

@@ -1,4 +1,5 @@
-import type { Catalog, Found, Root } from '../catalog/catalog.ts';
+import type { Catalog, Found, Pointer, Root } from '../catalog/catalog.ts';
+import type { HeldLease } from '../lock/lease.ts';
 import { coverage, wantedPlatforms, type Wanted } from './coverage.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
@@ -12,7 +13,8 @@ export type HitDeps = Pick<PullDeps, 'defaultPlatforms' | 'requireAllowed'> & {
 /** What the cache knew when the request came. */
 export interface Arrival {
   readonly wanted: Wanted;
-  readonly found: Found;
+  /** Not read for `alwaysPull`: whatever is known, the registry is asked. */
+  readonly found?: Found;
   /** All of it is there, and nobody asked to look further: the pull ends here. */
   readonly hit?: Receipt;
 }
@@ -32,8 +34,9 @@ export async function askCache(
   deps.requireAllowed(reference.repository);
   const configured = deps.defaultPlatforms(reference.repository.registry);
   const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
+  if (request.alwaysPull) return { wanted };
   const found = await deps.catalog.find(reference, { consistent: false, signal });
-  if (request.alwaysPull || isBehind(request, found) || !isCached(found, wanted)) return { wanted, found };
+  if (isBehind(request, found) || !isCached(found, wanted)) return { wanted, found };
   return { wanted, found, hit: receiptOfHit(draft, found, wanted) };
 }
 
@@ -55,21 +58,44 @@ const isBehind = ({ resolvedSinceMs, reference }: PullRequest, { pointer }: Foun
 export const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } =>
   coverage(found, wanted).complete;
 
+/** Who may have asked the registry before a caller with `alwaysPull` came. */
+export interface EarlierResolvers {
+  /** The first try to take the lock was refused: `held` says who had it then. */
+  note(held: HeldLease, signal: AbortSignal): Promise<void>;
+  /** Whether what the pointer means was asked for after this caller came. */
+  isLater(pointer: Pointer): boolean;
+}
+
 /**
- * Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough; one that we saw
- * on arrival is not, whatever another machine's clock says.
+ * By the table's own order, and nobody's clock: the pointer is read after the lock was refused, so who asked before that either holds the lock still or is named by
+ * the pointer. Anybody else who records something later took the lock, and asked, after this caller came. Where the lock was free nobody else asked at all.
  */
+export function earlierResolvers(
+  catalog: Pick<Catalog, 'findPointer'>,
+  { reference, alwaysPull }: PullRequest,
+): EarlierResolvers {
+  let earlier: ReadonlySet<string | undefined> | undefined;
+  return {
+    async note({ holder }, signal) {
+      if (!alwaysPull) return;
+      const pointer = await catalog.findPointer(reference, { consistent: true, signal });
+      earlier = new Set([holder, pointer?.resolvedBy, undefined]);
+    },
+    isLater: ({ resolvedBy }) => earlier !== undefined && !earlier.has(resolvedBy),
+  };
+}
+
+/** Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough. */
 export function isAnswered(
   request: PullRequest,
-  arrivedMs: number,
-  arrived: Found,
+  earlier: EarlierResolvers | undefined,
   now: Found,
   wanted: Wanted,
 ): now is Found & { root: Root } {
   if (!isCached(now, wanted) || isBehind(request, now)) return false;
   if (!request.alwaysPull) return true;
-  const { resolved, published, checkedMs = 0 } = now.pointer ?? {};
-  return resolved === published && checkedMs > arrivedMs && checkedMs !== arrived.pointer?.checkedMs;
+  const { pointer } = now;
+  return pointer?.resolved === pointer?.published && pointer !== undefined && earlier?.isLater(pointer) === true;
 }
 
 /** Nothing copied, no pointer moved. */

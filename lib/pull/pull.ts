@@ -6,7 +6,7 @@ import type { Lease } from '../lock/lease.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { copier } from './copier.ts';
 import type { Wanted } from './coverage.ts';
-import { askCache, isAnswered, receiptOfHit } from './hit.ts';
+import { askCache, earlierResolvers, isAnswered, receiptOfHit } from './hit.ts';
 import { contentOf, planPull } from './plan.ts';
 import { coveredBy, linkContent, publish, publishedByPlan, publishedKnown, storeManifests } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
@@ -44,20 +44,21 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
   let upstream: Upstream | undefined;
   try {
     deadline.throwIfAborted();
-    const arrivedMs = Date.now();
-
     // 1. Ask the cache. Here a hit ends: no network. What the configuration does not allow ends before.
-    const { wanted, found: arrived, hit } = await askCache(deps, request, draft, deadline);
+    const { wanted, hit } = await askCache(deps, request, draft, deadline);
     if (hit !== undefined) return hit;
 
     // 2. One puller per reference from here on.
     upstream = await deps.upstreams.open(reference.repository, deadline);
-    await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline);
+    const before = earlierResolvers(deps.catalog, request);
+    await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline, (held) =>
+      before.note(held, deadline),
+    );
     const signal = AbortSignal.any([deadline, lock.signal]);
 
     // 3. Somebody may just have finished, or have brought back what was lost.
-    const now = await findRestored(deps, reference, wanted, signal);
-    if (isAnswered(request, arrivedMs, arrived, now, wanted)) return receiptOfHit(draft, now, wanted);
+    let now = await findRestored(deps, reference, wanted, signal);
+    if (isAnswered(request, before, now, wanted)) return receiptOfHit(draft, now, wanted);
 
     // 4. to 7. Once more from there, still under the lock, if content that we counted on was found to be lost meanwhile.
     for (let tries = 1; ; tries++) {
@@ -65,6 +66,7 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
         return await land({ deps, upstream, request, wanted, now, lock, draft, signal });
       } catch (error) {
         if (!(error instanceof ContentSweptError) || tries === LANDINGS) throw error;
+        now = await findRestored(deps, reference, wanted, signal);
       }
     }
   } catch (error) {
@@ -91,7 +93,7 @@ async function land({ deps, upstream, request, wanted, now, lock, draft, signal 
   const epoch = await deps.catalog.readEpoch(signal);
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
-  const { checkedMs, before, known, manifest } = await resolveRoot(
+  const { checkedMs, pointer, before, known, manifest } = await resolveRoot(
     deps,
     upstream,
     request,
@@ -100,7 +102,7 @@ async function land({ deps, upstream, request, wanted, now, lock, draft, signal 
     lock,
     signal,
   );
-  const ground = { reference, pointer: now.pointer, checkedMs, epoch, before };
+  const ground = { reference, pointer, checkedMs, epoch, before };
   if (known !== undefined) {
     draftPresent(draft, known.root, known.covered);
     if (now.pointer?.published === known.root.digest) return draft.finish('hit', upstream.requests);

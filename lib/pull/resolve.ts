@@ -1,5 +1,5 @@
 import type { Link, Pointer, Root } from '../catalog/catalog.ts';
-import { ManifestUnknownError } from '../errors/cache-error.ts';
+import { LeaseLostError, ManifestUnknownError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Resolution, Upstream } from '../registry/upstream.ts';
@@ -7,12 +7,14 @@ import { coverage, type Coverage, type Wanted } from './coverage.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { held, readManifest, type HeldManifest } from './read-manifest.ts';
 
-/** Times a tag may move between the answers to HEAD and to GET. */
+/** Times a tag may move between the answers to HEAD and to GET, or others may be faster to record what it means. */
 const MOVES = 2;
 
 /** What the reference means at the upstream now: a root that this repository has complete already, or one whose bytes were just read. */
 export type Resolved = {
   readonly checkedMs: number;
+  /** The pointer of the reference, with that resolution. */
+  readonly pointer: Pointer | undefined;
   /** What this repository had complete of that root before. */
   readonly before: readonly Digest[];
 } & (
@@ -26,35 +28,44 @@ export type Resolved = {
  *
  * A digest that is known for this repository and complete needs no GET. What is known since `request.resolvedSinceMs` needs no HEAD either.
  *
- * @throws ManifestUnknownError, also where the tag keeps moving.
+ * @param seen the pointer of the reference, read under the lock.
+ * @throws ManifestUnknownError, also where the tag keeps moving; LeaseLostError.
  */
 export async function resolveRoot(
   deps: PullDeps,
   upstream: Upstream,
   request: PullRequest,
-  pointer: Pointer | undefined,
+  seen: Pointer | undefined,
   wanted: Wanted,
   lock: Fence,
   signal: AbortSignal,
 ): Promise<Resolved> {
   const { reference } = request;
+  let pointer = seen;
   for (let moves = 0; ; moves++) {
     const known = moves === 0 ? knownResolution(request, pointer) : undefined;
     const resolution = known ?? (await upstream.resolve(reference, signal));
     const { digest, checkedMs } = resolution;
     if (reference.digest === undefined && known === undefined) {
-      await deps.catalog.recordResolution(reference, digest, checkedMs, lock, signal);
+      const answer = { resolved: digest, checkedMs, pointer };
+      const recorded = await deps.catalog.recordResolution(reference, answer, lock, signal);
+      if (recorded === undefined) {
+        if (moves === MOVES) throw overtaken(lock);
+        pointer = await deps.catalog.findPointer(reference, { consistent: true, signal });
+        continue;
+      }
+      pointer = recorded;
     }
 
     const found = await deps.catalog.findRoot(upstream.repository, digest, signal);
     const { root, linked } = found;
     const before = [...(linked ?? [])].filter((entry) => root?.complete.has(entry) === true);
     const covered = coverage(found, wanted);
-    if (root !== undefined && covered.complete) return { checkedMs, before, known: { root, covered } };
+    if (root !== undefined && covered.complete) return { checkedMs, pointer, before, known: { root, covered } };
     try {
       const held = linked === undefined ? await findLinked(deps, request, resolution, signal) : root;
       const manifest = await readRoot(deps, upstream, resolution, held, signal);
-      return { checkedMs, before, manifest };
+      return { checkedMs, pointer, before, manifest };
     } catch (error) {
       // 404 by digest right after the name was resolved to it: the tag moved in between.
       const moved = error instanceof ManifestUnknownError && reference.digest === undefined && moves < MOVES;
@@ -62,6 +73,12 @@ export async function resolveRoot(
     }
   }
 }
+
+const overtaken = ({ name }: Fence): LeaseLostError =>
+  new LeaseLostError(
+    'resolve',
+    `other tries under the lock ${name} kept recording what they were answered; nothing was changed, pull again`,
+  );
 
 function knownResolution(
   { reference, resolvedSinceMs = Infinity }: PullRequest,

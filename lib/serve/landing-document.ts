@@ -25,7 +25,13 @@ import type { ServeCall } from './serve-deps.ts';
 
 /** What the functions say to each other; a repository is text on the way. */
 export type LandingQuestion<R extends string | Repository = string> =
-  | { readonly ask: 'resolve'; readonly repository: R; readonly tag: string; readonly lock: Fence }
+  | {
+      readonly ask: 'resolve';
+      readonly repository: R;
+      readonly tag: string;
+      readonly lock: Fence;
+      readonly resolutions?: number;
+    }
   | { readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate'; readonly repository: R; readonly digest: Digest };
 
 const OP = 'ask registry';
@@ -62,8 +68,8 @@ async function answerTo(landing: Landing, question: LandingQuestion<Repository>,
   const { ask, repository } = question;
   switch (ask) {
     case 'resolve': {
-      const { tag, lock } = question;
-      const { digest, checkedMs, landed } = await landing.resolve(call, { repository, tag }, lock);
+      const { tag, lock, resolutions } = question;
+      const { digest, checkedMs, landed } = await landing.resolve(call, { repository, tag }, lock, resolutions);
       return { digest, checkedMs, ...(landed === undefined ? {} : { landed: landed.descriptor }) };
     }
     case 'land':
@@ -87,7 +93,14 @@ function questionFrom(document: unknown): LandingQuestion<Repository> {
     const ask = value.get('ask').oneOf('resolve', 'land', 'confirm', 'locate', 'landReferrers');
     const { repository } = parseReference(`${value.get('repository').text()}:any`);
     if (ask === 'resolve') {
-      return { ask, repository, tag: parseTag(value.get('tag').text()), lock: fenceFrom(value.get('lock')) };
+      const resolutions = value.get('resolutions');
+      return {
+        ask,
+        repository,
+        tag: parseTag(value.get('tag').text()),
+        lock: fenceFrom(value.get('lock')),
+        ...(resolutions.isAbsent ? {} : { resolutions: resolutions.count() }),
+      };
     }
     return { ask, repository, digest: value.get('digest').digest() };
   } catch (error) {
@@ -130,10 +143,16 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
     }
   };
   return {
-    resolve: (call, { repository, tag = '' }, lock) =>
+    resolve: (call, { repository, tag = '' }, lock, resolutions) =>
       ask(
         call,
-        { ask: 'resolve', repository: formatRepository(repository), tag, lock: fenceDocument(lock) },
+        {
+          ask: 'resolve',
+          repository: formatRepository(repository),
+          tag,
+          lock: fenceDocument(lock),
+          ...(resolutions === undefined ? {} : { resolutions }),
+        },
         (answer) => {
           const landed = answer.get('landed');
           return {

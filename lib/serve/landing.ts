@@ -37,9 +37,15 @@ export interface Landing {
   /**
    * What the tag means at its registry now, recorded under `lock`, which stays the caller's. `landed` is its manifest, unless the repository had it whole before.
    *
+   * @param resolutions those of the tag's pointer, as the caller knows them under the lock: the question may arrive twice, and the older answer is not recorded.
    * @throws LeaseLostError
    */
-  resolve(call: ServeCall, reference: Reference, lock: Fence): Promise<Meaning & { readonly landed?: Landed }>;
+  resolve(
+    call: ServeCall,
+    reference: Reference,
+    lock: Fence,
+    resolutions: number | undefined,
+  ): Promise<Meaning & { readonly landed?: Landed }>;
   /** Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
   land(call: ServeCall, repository: Repository, digest: Digest): Promise<Landed>;
   /** Asks what refers to the manifest, and lands the list: nothing leads to it yet. Where nothing refers to the manifest, nothing is written. */

@@ -1,4 +1,5 @@
-import { BusyError, ContentLostError } from '../errors/cache-error.ts';
+import type { Pointer } from '../catalog/catalog.ts';
+import { BusyError, ContentLostError, LeaseLostError } from '../errors/cache-error.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Fence, Lease } from '../lock/lease.ts';
@@ -51,7 +52,7 @@ export async function openReferrers(
 async function openAll(state: Serving, call: ServeCall, subject: Subject): Promise<ServedReferrers> {
   const { reference } = subject;
   if (isUnreferred(state, subject)) return { index: NO_REFERRERS };
-  const known = await findKnown(state, call, reference);
+  const { known } = await findKnown(state, call, reference);
   if (known !== undefined && isFresh(state, known)) return { index: known.index };
   try {
     const index = await state.share(`referrers ${formatReference(reference)}`, call.signal, (signal) =>
@@ -82,14 +83,19 @@ const isUnreferred = ({ unreferred }: Serving, subject: Subject): boolean =>
 const isFresh = ({ deps }: Serving, { checkedMs }: Known): boolean =>
   Date.now() - checkedMs < deps.settings.referrersTtlMs;
 
-async function findKnown(state: Serving, { signal }: ServeCall, reference: Reference): Promise<Known | undefined> {
+async function findKnown(
+  state: Serving,
+  { signal }: ServeCall,
+  reference: Reference,
+): Promise<{ readonly pointer: Pointer | undefined; readonly known?: Known }> {
   const { catalog } = state.deps;
   const pointer = await catalog.findPointer(reference, { consistent: true, signal });
-  if (pointer?.resolved === undefined || pointer.checkedMs === undefined) return undefined;
-  if (pointer.resolved === NONE) return { index: NO_REFERRERS, checkedMs: pointer.checkedMs };
+  if (pointer?.resolved === undefined || pointer.checkedMs === undefined) return { pointer };
+  if (pointer.resolved === NONE) return { pointer, known: { index: NO_REFERRERS, checkedMs: pointer.checkedMs } };
   const { link } = await catalog.findContent(reference.repository, pointer.resolved, { consistent: true, signal });
   const bytes = link && (await readBytes(state, link, signal));
-  return bytes && { index: referrersIndex(parseReferrers(bytes)), checkedMs: pointer.checkedMs };
+  if (bytes === undefined) return { pointer };
+  return { pointer, known: { index: referrersIndex(parseReferrers(bytes)), checkedMs: pointer.checkedMs } };
 }
 
 /** Of a manifest that nobody pulled here anybody can ask: without the lock, so that no row stays where there is nothing to record. */
@@ -108,9 +114,9 @@ async function askFirst(state: Serving, call: ServeCall, subject: Subject): Prom
   }
   await using lock = await acquire(leases, pullLeaseName(reference), call.signal);
   const locked = underLock(call, lock);
-  const now = await findKnown(state, locked, reference);
-  if (now !== undefined && now.checkedMs >= said.checkedMs) return now.index;
-  return await record(state, locked, reference, said, lock);
+  // What somebody else recorded since we looked is as good: ours may be the older answer.
+  const { pointer, known } = await findKnown(state, locked, reference);
+  return known?.index ?? (await record(state, locked, reference, said, pointer, lock));
 }
 
 async function askStrangely(state: Serving, call: ServeCall, subject: Subject): Promise<LandedReferrers> {
@@ -128,9 +134,9 @@ async function askAgain(state: Serving, call: ServeCall, subject: Subject): Prom
   const { reference } = subject;
   await using lock = await acquire(state.deps.leases, pullLeaseName(reference), call.signal);
   const locked = underLock(call, lock);
-  const now = await findKnown(state, locked, reference);
-  if (now !== undefined && isFresh(state, now)) return now.index;
-  return await record(state, locked, reference, await askRegistry(state, locked, subject), lock);
+  const { pointer, known } = await findKnown(state, locked, reference);
+  if (known !== undefined && isFresh(state, known)) return known.index;
+  return await record(state, locked, reference, await askRegistry(state, locked, subject), pointer, lock);
 }
 
 const underLock = (call: ServeCall, lock: Lease): ServeCall => ({
@@ -146,10 +152,17 @@ async function record(
   { signal }: ServeCall,
   reference: Reference,
   { list, checkedMs }: LandedReferrers,
+  pointer: Pointer | undefined,
   lock: Fence,
 ): Promise<ReferrersIndex> {
-  const means = list?.descriptor.digest ?? NONE;
-  await state.deps.catalog.recordResolution(reference, means, checkedMs, lock, signal);
+  const resolved = list?.descriptor.digest ?? NONE;
+  const recorded = await state.deps.catalog.recordResolution(reference, { resolved, checkedMs, pointer }, lock, signal);
+  if (recorded === undefined) {
+    throw new LeaseLostError(
+      'list referrers',
+      `${formatReference(reference)}: another try under the same lock recorded a list meanwhile; ask again in a moment`,
+    );
+  }
   if (list === undefined) return NO_REFERRERS;
   state.remember(list);
   const bytes = list.bytes ?? (await readBytes(state, list.descriptor, signal));

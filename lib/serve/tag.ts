@@ -82,7 +82,7 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference,
         return { digest, checkedMs: pointer?.checkedMs ?? 0 };
       }
     } else if (lock !== undefined) {
-      return await resolveUnder(state, call, reference, lock);
+      return await resolveUnder(state, call, reference, lock, pointer);
     } else if (waitedMs > LOCK_PATIENCE_MS && (pointer?.resolved ?? pointer?.published) !== undefined) {
       throw pulled(reference);
     }
@@ -99,11 +99,17 @@ async function isLinked(
   return (await catalog.findContent(repository, digest, { consistent: true, signal })).link !== undefined;
 }
 
-async function resolveUnder(state: Serving, call: ServeCall, reference: Reference, lock: Lease): Promise<Meaning> {
+async function resolveUnder(
+  state: Serving,
+  call: ServeCall,
+  reference: Reference,
+  lock: Lease,
+  pointer: Pointer | undefined,
+): Promise<Meaning> {
   const signal = AbortSignal.any([call.signal, lock.signal]);
   try {
     const { landed, ...meaning } = await state.ask(reference.repository, (landing) =>
-      landing.resolve({ ...call, signal }, reference, lock),
+      landing.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),
     );
     if (landed !== undefined) state.remember(landed);
     return meaning;

@@ -30,11 +30,12 @@ export function upstreamLanding(deps: PullDeps): Landing {
     }
   };
   return {
-    resolve: (call, reference, lock) =>
+    resolve: (call, reference, lock, resolutions) =>
       ask(call, reference.repository, async (upstream) => {
         const { signal } = call;
         const request = { reference, platforms: [], alwaysPull: true, attestations: true };
-        const resolved = await resolveRoot(deps, upstream, request, undefined, EVERYTHING, lock, signal);
+        const seen = resolutions === undefined ? undefined : { resolutions, generation: 0 };
+        const resolved = await resolveRoot(deps, upstream, request, seen, EVERYTHING, lock, signal);
         const { checkedMs, known, manifest } = resolved;
         if (known !== undefined) return { digest: known.root.digest, checkedMs };
         const landed = await landManifest(deps, upstream, manifest, reference.tag, signal);

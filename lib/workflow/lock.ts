@@ -1,5 +1,4 @@
 import { pullLeaseName } from '../catalog/keys.ts';
-import { withGrace } from '../clock/grace.ts';
 import { sleep } from '../clock/sleep.ts';
 import { LeaseHeldError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRecord } from '../fill/pull-record.ts';
@@ -10,13 +9,12 @@ import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** A pull that is nearly done ends within this; for longer ones, waiting in the state machine costs nothing. */
 const USUAL_PATIENCE_MS = 20_000;
-/** Time for the answer to a try that was under way at the deadline. */
-const GRACE_MS = 2_000;
 
 type LockDeps = Pick<WorkflowDeps, 'leases' | 'metrics' | 'lockPatienceMs'>;
 
 /**
- * The lock of the record's reference: the one that an earlier planning of the same pull left, if it is still ours, or a new one.
+ * The lock of the record's reference: the one that an earlier planning of the same pull left, if it is still ours, or a new one. Under a fence of its own in both
+ * cases: an earlier planning that still runs can write nothing any more.
  *
  * @throws LeaseHeldError if another pull holds it for longer than is worth waiting here.
  */
@@ -25,17 +23,14 @@ export async function lockFor(
   { lock, request: { reference } }: PullRecord,
   signal: AbortSignal,
 ): Promise<Lease> {
-  const kept = lock === undefined ? undefined : await adoptKept(deps, lock, signal);
+  const kept = lock === undefined ? undefined : await ifStillOurs(deps.leases.retake(lock, signal));
   if (kept !== undefined) return kept;
   const { lockPatienceMs = USUAL_PATIENCE_MS } = deps;
   const watch = leaseWatch();
   const startedMs = performance.now();
   for (;;) {
     const first = !watch.hasSeen();
-    // A try given up half-way could leave a lock that nobody knows of, for minutes.
-    const outcome = await withGrace(signal, GRACE_MS, (late) =>
-      deps.leases.tryAcquire(pullLeaseName(reference), watch, late),
-    );
+    const outcome = await deps.leases.tryAcquire(pullLeaseName(reference), watch, signal);
     if (isLease(outcome)) return outcome;
     if (first) deps.metrics.add('LeaseWaits', 1);
     const delayMs = watch.nextDelayMs();
@@ -66,13 +61,13 @@ export async function underLock<T>(
 
 /** Frees the lock, if it is still ours. */
 export async function freeLock(deps: LockDeps, fence: Fence | undefined, signal: AbortSignal): Promise<void> {
-  const kept = fence === undefined ? undefined : await adoptKept(deps, fence, signal);
+  const kept = fence === undefined ? undefined : await ifStillOurs(deps.leases.adopt(fence, signal));
   await kept?.release();
 }
 
-async function adoptKept(deps: LockDeps, fence: Fence, signal: AbortSignal): Promise<Lease | undefined> {
+async function ifStillOurs(kept: Promise<Lease>): Promise<Lease | undefined> {
   try {
-    return await deps.leases.adopt(fence, signal);
+    return await kept;
   } catch (error) {
     if (error instanceof LeaseLostError) return undefined;
     throw error;

@@ -152,15 +152,18 @@ function platformFrom(document: JsonValue): Platform {
 function pointerFrom(document: JsonValue): Pointer {
   const digestAt = (key: 'resolved' | 'published' | 'previous') =>
     document.get(key).isAbsent ? {} : { [key]: document.get(key).digest() };
-  const timeAt = (key: 'checkedMs' | 'publishedMs') =>
+  const countAt = (key: 'checkedMs' | 'resolutions' | 'publishedMs') =>
     document.get(key).isAbsent ? {} : { [key]: document.get(key).count() };
+  const resolvedBy = optional(document.get('resolvedBy'), (one) => one.text());
   return {
     generation: document.get('generation').count(),
     ...digestAt('resolved'),
     ...digestAt('published'),
     ...digestAt('previous'),
-    ...timeAt('checkedMs'),
-    ...timeAt('publishedMs'),
+    ...countAt('checkedMs'),
+    ...countAt('resolutions'),
+    ...countAt('publishedMs'),
+    ...(resolvedBy === undefined ? {} : { resolvedBy }),
   };
 }
 

@@ -1,10 +1,10 @@
-import type { Found } from '../catalog/catalog.ts';
+import type { Pointer } from '../catalog/catalog.ts';
 import { isEnded, type Amount, type PullRecord } from '../fill/pull-record.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { copier } from '../pull/copier.ts';
 import type { Wanted } from '../pull/coverage.ts';
-import { askCache, isAnswered, receiptOfHit, type Arrival } from '../pull/hit.ts';
+import { askCache, isAnswered, receiptOfHit } from '../pull/hit.ts';
 import { contentOf, planPull } from '../pull/plan.ts';
 import { coveredBy, publish, publishedKnown, storeManifests } from '../pull/publish.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from '../pull/receipt-draft.ts';
@@ -48,7 +48,7 @@ export const planTask = (outer: WorkflowDeps, event: unknown, signal: AbortSigna
     const draft = receiptDraft(record.request.reference);
     const arrival = await askCache(deps.pull, record.request, draft, signal);
     if (arrival.hit !== undefined) {
-      await succeed(deps, record, hitOrOurs(record, arrival.found, arrival.hit), signal);
+      await succeed(deps, record, hitOrOurs(record, arrival.found?.pointer, arrival.hit), signal);
       await freeLock(deps, record.lock, signal);
       return done;
     }
@@ -60,7 +60,7 @@ export const planTask = (outer: WorkflowDeps, event: unknown, signal: AbortSigna
     // Ended from outside while we waited.
     if (begun === undefined) return done;
     const work = AbortSignal.any([signal, lock.signal]);
-    const planning = { deps, record: begun, upstream, lock, draft, arrival, signal: work };
+    const planning = { deps, record: begun, upstream, lock, draft, wanted: arrival.wanted, signal: work };
     const answer = await planUnderLock(planning);
     if ('batches' in answer) await lock.letGo();
     else await succeed(deps, begun, answer.receipt, work);
@@ -74,42 +74,41 @@ interface Planning {
   readonly upstream: Upstream;
   readonly lock: Lease;
   readonly draft: ReceiptDraft;
-  readonly arrival: Arrival;
+  readonly wanted: Wanted;
   readonly signal: AbortSignal;
 }
 
 type Planned = Extract<PlanAnswer, { outcome: 'copy' }> | { readonly receipt: Receipt };
 
 async function planUnderLock(planning: Planning): Promise<Planned> {
-  const { deps, record, upstream, lock, draft, arrival, signal } = planning;
+  const { deps, record, upstream, lock, draft, wanted, signal } = planning;
   const { request } = record;
-  const { wanted } = arrival;
 
-  // 3. Somebody may just have finished, or have brought back what was lost.
+  // 3. Somebody may just have finished, or have brought back what was lost. Callers with `alwaysPull` join until the pull begins: for the last of them no resolution
+  // but our own is new enough.
   const now = await findRestored(deps.pull, request.reference, wanted, signal);
-  if (isAnswered(request, record.askedMs, arrival.found, now, wanted)) {
-    return { receipt: hitOrOurs(record, now, receiptOfHit(draft, now, wanted)) };
+  if (isAnswered(request, undefined, now, wanted)) {
+    return { receipt: hitOrOurs(record, now.pointer, receiptOfHit(draft, now, wanted)) };
   }
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
   const epoch = await deps.pull.catalog.readEpoch(signal);
   const resolved = await resolveRoot(deps.pull, upstream, request, now.pointer, wanted, lock, signal);
-  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(planning, now, epoch, resolved) };
-  const { checkedMs, before, manifest } = resolved;
-  const ground = { pointer: now.pointer, checkedMs, epoch, before };
+  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(planning, epoch, resolved) };
+  const { checkedMs, pointer, before, manifest } = resolved;
+  const ground = { pointer, checkedMs, epoch, before };
   draft.resolved(manifest.descriptor);
-  return await writePlan(planning, ground, wanted, manifest);
+  return await writePlan(planning, ground, manifest);
 }
 
 async function publishKnownRoot(
   { deps, record, upstream, lock, draft, signal }: Planning,
-  { pointer }: Found,
   epoch: number,
-  { checkedMs, before, known }: Extract<Resolved, { known: object }>,
+  { checkedMs, pointer, before, known }: Extract<Resolved, { known: object }>,
 ): Promise<Receipt> {
   draftPresent(draft, known.root, known.covered);
   if (pointer?.published === known.root.digest) {
-    return hitOrOurs(record, { pointer }, draft.finish('hit', upstream.requests));
+    return hitOrOurs(record, pointer, draft.finish('hit', upstream.requests));
   }
   const ground = { reference: record.request.reference, pointer, checkedMs, epoch, before };
   await publish(deps.pull, ground, publishedKnown(known.root, known.covered), lock, signal);
@@ -117,16 +116,15 @@ async function publishKnownRoot(
 }
 
 /** A hit, unless an earlier try of this pull moved the pointer, and died before it could say so. */
-function hitOrOurs({ startedMs }: PullRecord, { pointer }: Pick<Found, 'pointer'>, hit: Receipt): Receipt {
+function hitOrOurs({ startedMs }: PullRecord, pointer: Pointer | undefined, hit: Receipt): Receipt {
   const moved = startedMs !== undefined && (pointer?.publishedMs ?? 0) >= startedMs;
   return moved ? { ...hit, outcome: 'pulled' } : hit;
 }
 
 /** 5. What is wanted, minus what is there (and may be used, I9). */
 async function writePlan(
-  { deps, record, upstream, lock, draft, signal }: Planning,
+  { deps, record, upstream, lock, draft, wanted, signal }: Planning,
   ground: PlanDocument['ground'],
-  wanted: Wanted,
   root: Exclude<Resolved['manifest'], undefined>,
 ): Promise<Planned> {
   const { id, request } = record;

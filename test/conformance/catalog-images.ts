@@ -5,7 +5,16 @@ import type { CachedReference } from '../../lib/catalog/catalog.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { formatReference, parseReference, type Reference, type Repository } from '../../lib/reference/reference.ts';
 import { forever, type TableUnderTest } from '../support/table-under-test.ts';
-import { found, freshReference, lockOf, publicationOf, publishNow, someDigest, someIndex } from './catalog-subject.ts';
+import {
+  found,
+  freshReference,
+  lockOf,
+  publicationOf,
+  publishNow,
+  resolveNow,
+  someDigest,
+  someIndex,
+} from './catalog-subject.ts';
 
 export function images(table: () => TableUnderTest): void {
   test('lists every published reference of every repository, and no other', async () => {
@@ -29,7 +38,7 @@ export function images(table: () => TableUnderTest): void {
     const resolvedOnly = parseReference(`registry.example.test/resolved-${run}:v1`);
     await reach.catalog.writeLinks(resolvedOnly.repository, [], forever);
     await using lock = await lockOf(reach, resolvedOnly);
-    await reach.catalog.recordResolution(resolvedOnly, someDigest(), 1, lock, forever);
+    await resolveNow(reach, resolvedOnly, someDigest(), 1, lock);
 
     const listed: CachedReference[] = [];
     for await (const image of reach.catalog.images(forever)) {

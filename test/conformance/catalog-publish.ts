@@ -13,6 +13,7 @@ import {
   MANIFEST_TYPE,
   publicationOf,
   publishNow,
+  resolveNow,
   some,
   someDigest,
   someIndex,
@@ -48,16 +49,62 @@ export function publishing(table: () => TableUnderTest): void {
     const reference = freshReference();
     const resolved = someDigest();
     await using lock = await lockOf(reach, reference);
-    await reach.catalog.recordResolution(reference, resolved, 4_711, lock, forever);
-    assert.deepEqual(await found(reach, reference), { pointer: { resolved, checkedMs: 4_711, generation: 0 } });
+    await resolveNow(reach, reference, resolved, 4_711, lock);
+    const pointer = { resolved, checkedMs: 4_711, resolutions: 1, resolvedBy: lock.holder, generation: 0 };
+    assert.deepEqual(await found(reach, reference), { pointer });
   });
 
   test('a resolution is refused without the lock, and changes nothing', async () => {
     const reference = freshReference();
     await using lock = await lockOf(reach, reference);
     await takeOver(reference);
-    await assert.rejects(reach.catalog.recordResolution(reference, someDigest(), 1, lock, forever), LeaseLostError);
+    await assert.rejects(resolveNow(reach, reference, someDigest(), 1, lock), LeaseLostError);
     assert.deepEqual(await found(reach, reference), {});
+  });
+
+  test('a resolution that was asked for before another was recorded is refused, whoever holds the lock, and whatever the clocks say', async () => {
+    const reference = freshReference();
+    const asked = async (checkedMs: number) => {
+      const pointer = await reach.catalog.findPointer(reference, { consistent: true, signal: forever });
+      return { resolved: someDigest(), checkedMs, pointer };
+    };
+    for (const lateMs of [1_000, 9_000]) {
+      await using lock = await lockOf(reach, reference);
+      const late = await asked(lateMs);
+      const newer = await asked(5_000);
+      const recorded = await reach.catalog.recordResolution(reference, newer, lock, forever);
+      assert.deepEqual((await found(reach, reference)).pointer, recorded);
+      assert.equal(await reach.catalog.recordResolution(reference, late, lock, forever), undefined);
+      assert.deepEqual((await found(reach, reference)).pointer, recorded);
+      // Asked again, it is the newest.
+      const again = await reach.catalog.recordResolution(reference, await asked(lateMs), lock, forever);
+      assert.deepEqual([again?.resolutions, again?.checkedMs], [recorded!.resolutions! + 1, lateMs]);
+    }
+  });
+
+  test('a publication of what was asked for before another resolution was recorded changes nothing at all', async () => {
+    const reference = freshReference();
+    const [old, newer] = [someIndex(), someIndex()];
+    await publishNow(reach, publicationOf(reference, old));
+    await using lock = await lockOf(reach, reference);
+    const first = await resolveNow(reach, reference, old.digest, 10, lock);
+    const second = await resolveNow(reach, reference, newer.digest, 20, lock);
+    const late = publicationOf(reference, old, { pointer: first });
+    await assert.rejects(reach.catalog.publish(late, lock, forever), CatalogError);
+    assert.deepEqual((await found(reach, reference)).pointer, second);
+    const pointer = await reach.catalog.publish(publicationOf(reference, newer, { pointer: second }), lock, forever);
+    assert.deepEqual([pointer.published, pointer.resolutions, pointer.resolvedBy], [newer.digest, 2, lock.holder]);
+    assert.deepEqual((await found(reach, reference)).pointer, pointer);
+  });
+
+  test('what is published without having been asked for was resolved by no one', async () => {
+    const reference = freshReference();
+    await using lock = await lockOf(reach, reference);
+    const pointer = await resolveNow(reach, reference, someDigest(), 10, lock);
+    const root = someIndex();
+    const published = await reach.catalog.publish(publicationOf(reference, root, { pointer }), lock, forever);
+    assert.deepEqual([published.resolved, published.resolvedBy], [root.digest, undefined]);
+    assert.deepEqual((await found(reach, reference)).pointer, published);
   });
 
   for (const consistent of [true, false]) {
@@ -194,7 +241,7 @@ export function publishing(table: () => TableUnderTest): void {
     await publishNow(reach, publicationOf(reference, root));
     const newer = someDigest();
     await using lock = await lockOf(reach, reference);
-    await reach.catalog.recordResolution(reference, newer, 9_999, lock, forever);
+    await resolveNow(reach, reference, newer, 9_999, lock);
     const { pointer, root: still } = await found(reach, reference);
     assert.deepEqual([pointer?.resolved, pointer?.checkedMs], [newer, 9_999]);
     assert.deepEqual([pointer?.published, pointer?.generation, still?.digest], [root.digest, 1, root.digest]);
@@ -291,7 +338,7 @@ export function publishing(table: () => TableUnderTest): void {
     const epoch = await reach.catalog.readEpoch(forever);
     await using lock = await lockOf(reach, reference);
     reach.proxy.rules.push(onDynamo('TransactWriteItems', { kind: 'lose-answer' }));
-    await reach.catalog.recordResolution(reference, root.digest, 5, lock, forever);
+    await resolveNow(reach, reference, root.digest, 5, lock);
     const { pointer } = await found(reach, reference);
     reach.proxy.rules.push(onDynamo('TransactWriteItems', { kind: 'lose-answer' }, 2));
     const publication = publicationOf(reference, root, { pointer, epoch });

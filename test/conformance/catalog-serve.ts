@@ -6,6 +6,7 @@ import { pullLeaseName } from '../../lib/catalog/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { acquire } from '../../lib/lock/acquire.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
+import { resolveNow } from './catalog-subject.ts';
 import { forever, type TableUnderTest } from '../support/table-under-test.ts';
 
 const digest = (): ReturnType<typeof digestOf> => digestOf(Buffer.from(randomUUID()));
@@ -58,11 +59,12 @@ export function catalogServe(table: () => TableUnderTest): void {
     const pointer = () => catalog.findPointer(reference, { consistent: true, signal: forever });
     assert.equal(await pointer(), undefined);
     const first = digest();
-    await catalog.recordResolution(reference, first, 1_000, lock, forever);
+    await resolveNow(reach, reference, first, 1_000, lock);
     await catalog.recordMissing(reference, 2_000, lock, forever);
-    assert.deepEqual(await pointer(), { resolved: first, checkedMs: 1_000, missingMs: 2_000, generation: 0 });
-    await catalog.recordResolution(reference, first, 3_000, lock, forever);
-    assert.deepEqual(await pointer(), { resolved: first, checkedMs: 3_000, generation: 0 });
+    const meant = { resolved: first, resolvedBy: lock.holder, generation: 0 };
+    assert.deepEqual(await pointer(), { ...meant, checkedMs: 1_000, resolutions: 1, missingMs: 2_000 });
+    await resolveNow(reach, reference, first, 3_000, lock);
+    assert.deepEqual(await pointer(), { ...meant, checkedMs: 3_000, resolutions: 2 });
     await lock.release();
     await assert.rejects(catalog.recordMissing(reference, 4_000, lock, forever), LeaseLostError);
     assert.equal((await pointer())?.missingMs, undefined);
@@ -77,7 +79,7 @@ export function catalogServe(table: () => TableUnderTest): void {
     const pointers = ['v10', 'v2', 'A', '9', `referrers:${digest()}`].map((tag) => ({ repository, tag }));
     for (const reference of [...pointers, { repository, digest: digest() }]) {
       const lock = await acquire(leases, pullLeaseName(reference), forever);
-      await catalog.recordResolution(reference, digest(), 1_000, lock, forever);
+      await resolveNow(reach, reference, digest(), 1_000, lock);
       await lock.release();
     }
     const missing = { repository, tag: 'gone' };

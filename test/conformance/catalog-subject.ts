@@ -1,8 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import type { Found, Publication } from '../../lib/catalog/catalog.ts';
+import type { Found, Pointer, Publication } from '../../lib/catalog/catalog.ts';
 import { blobLeaseName, pullLeaseName } from '../../lib/catalog/keys.ts';
 import { leaseWatch } from '../../lib/lock/lease-watch.ts';
-import { isLease, type Lease } from '../../lib/lock/lease.ts';
+import { isLease, type Fence, type Lease } from '../../lib/lock/lease.ts';
 import type { Descriptor, IndexEntry } from '../../lib/oci/descriptor.ts';
 import type { Digest } from '../../lib/oci/digest.ts';
 import { parseReference, type Reference } from '../../lib/reference/reference.ts';
@@ -79,6 +79,18 @@ export async function publishNow(reach: Reach, publication: Publication): Promis
   await using lock = await lockOf(reach, reference);
   await reach.catalog.publish({ ...publication, pointer: seen.pointer, epoch }, lock, forever);
   return await found(reach, reference);
+}
+
+/** Records what the upstream said, as whoever asked it just now. The pointer after it; undefined where it was refused. */
+export async function resolveNow(
+  reach: Reach,
+  reference: Reference,
+  resolved: Digest,
+  checkedMs: number,
+  lock: Fence,
+): Promise<Pointer | undefined> {
+  const pointer = await reach.catalog.findPointer(reference, { consistent: true, signal: forever });
+  return await reach.catalog.recordResolution(reference, { resolved, checkedMs, pointer }, lock, forever);
 }
 
 export const found = (reach: Reach, reference: Reference, consistent = true): Promise<Found> =>

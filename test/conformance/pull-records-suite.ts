@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { activeKey, pullKey } from '../../lib/catalog/keys.ts';
 import type { PullRecord, PullRecords } from '../../lib/fill/pull-record.ts';
 import { requestKey } from '../../lib/fill/request-key.ts';
@@ -197,6 +198,17 @@ function lives(table: () => TableUnderTest): void {
     assert.partialDeepStrictEqual(second, { plans: 2, lock, copied: amount(0, 0), startedMs: first!.startedMs! });
     assert.equal(second!.planned, undefined);
     assert.equal(second!.plannedMs, undefined);
+  });
+
+  test('a plan that comes late is refused, and changes nothing', async () => {
+    await using reach = await table().reach();
+    const records = recordsAt(table(), reach);
+    const { id } = await created(records, freshRequest());
+    const early = fenceOf(id);
+    const lock = { ...fenceOf(id), generation: early.generation + 1 };
+    await records.begin(id, lock, forever);
+    await assert.rejects(records.begin(id, early, forever), LeaseLostError);
+    assert.partialDeepStrictEqual(await records.find(id, forever), { plans: 1, lock });
   });
 
   test('the first end stands, however often and however it is ended again', async () => {

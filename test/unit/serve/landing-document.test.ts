@@ -56,11 +56,11 @@ describe('a question and its answer come through as they are', () => {
         return Promise.resolve({ digest, checkedMs: 12, landed: { descriptor, bytes: Buffer.from('content') } });
       },
     });
-    const meaning = await landing.resolve(call, { repository, tag: 'v1' }, lease);
+    const meaning = await landing.resolve(call, { repository, tag: 'v1' }, lease, 7);
     assert.deepEqual(meaning, { digest, checkedMs: 12, landed: { descriptor } });
-    assert.deepEqual(asked, [[{ repository, tag: 'v1' }, lock]]);
+    assert.deepEqual(asked, [[{ repository, tag: 'v1' }, lock, 7]]);
     const known = remote({ resolve: () => Promise.resolve({ digest, checkedMs: 12 }) });
-    assert.deepEqual(await known.resolve(call, { repository, tag: 'v1' }, lock), { digest, checkedMs: 12 });
+    assert.deepEqual(await known.resolve(call, { repository, tag: 'v1' }, lock, undefined), { digest, checkedMs: 12 });
   });
 
   test('a manifest, a confirmation', async () => {
