@@ -190,7 +190,12 @@ function openBucket(
       { find: true, read: true, put: true, begin: true },
     ),
     refs: {
-      ...lazily<Omit<RefRecords, 'list'>>(() => refs.get(), { write: true, find: true, remove: true }),
+      ...lazily<Omit<RefRecords, 'list'>>(() => refs.get(), {
+        write: true,
+        find: true,
+        forget: true,
+        raiseIncarnation: true,
+      }),
       async *list(signal) {
         yield* (await refs.get()).list(signal);
       },

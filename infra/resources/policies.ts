@@ -19,9 +19,8 @@ export type Capability =
   | 'readBlobs'
   /** To put content, in parts too, and to take away what proved wrong. */
   | 'writeBlobs'
-  /** Records of what tags mean: read before they are written, so that a late writer overwrites nothing newer. */
+  /** Records of what tags mean, tombstones of those that were removed, and the incarnation: read before they are written, so that a late writer overwrites nothing newer. */
   | 'writeRefs'
-  | 'removeRefs'
   | 'readPlans'
   | 'writePlans'
   /** To ask the configured registries, with their credentials. */
@@ -102,7 +101,6 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
     ),
   ],
   writeRefs: ({ storage }) => [allow(['s3:GetObject', 's3:PutObject'], [storage.objectsArn('refs/')])],
-  removeRefs: ({ storage }) => [allow(['s3:DeleteObject', 's3:GetObject'], [storage.objectsArn('refs/')])],
   readPlans: ({ storage }) => [allow(['s3:GetObject'], [storage.objectsArn('plans/')])],
   writePlans: ({ storage }) => [allow(['s3:PutObject'], [storage.objectsArn('plans/')])],
   registries: registryStatements,

@@ -6,7 +6,7 @@ import { UNDELIVERED_EVENTS } from './queues.ts';
 
 const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   // Answers hits, starts pulls, validates what is there, removes tags, signs passwords; it asks no registry.
-  api: ['table', 'readBlobs', 'removeRefs', 'startPulls', 'signPasswords'],
+  api: ['table', 'readBlobs', 'writeRefs', 'startPulls', 'signPasswords'],
   // Serves what is there, starts pulls, and has `land` ask the registries: whoever gets in from the internet finds no credentials, and no right to write content.
   registry: ['table', 'readBlobs', 'startPulls', 'land', 'signPasswords', 'readUsers'],
   // Asks the registries what a tag means, and stores the manifests that they answer.

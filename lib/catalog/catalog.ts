@@ -20,8 +20,14 @@ export interface Pointer {
   readonly previous?: Digest;
   /** When the upstream said that there is no such name; a later resolution takes it back. Epoch milliseconds. */
   readonly missingMs?: number;
-  /** Grows with each publish. */
+  /** When the name was removed; then nothing is resolved or published, and the rest is kept for longer than any writer lives. Epoch milliseconds. */
+  readonly removedMs?: number;
+  /** Of the table, when it was published last; absent where an older version published it, or the bucket could not be asked. */
+  readonly incarnation?: number;
+  /** Grows with each publish, and does not start again after a removal. */
   readonly generation: number;
+  /** The generation whose record was seen in the bucket. */
+  readonly recorded?: number;
 }
 
 /** ROOT: a manifest or index that something points to, with what is known of its tree. */
@@ -113,6 +119,10 @@ export interface Publication {
   readonly publishedMs: number;
   /** The sweep epoch read when the pull began under its lock. */
   readonly epoch: number;
+  /** Of the table; absent where the bucket, which decides it for a new table, could not be asked. */
+  readonly incarnation?: number;
+  /** Of the record from which it is published again; without it, the next one. */
+  readonly generation?: number;
 }
 
 /** A row of `entrepot images`. */
@@ -213,8 +223,23 @@ export interface Catalog {
   /** Makes it visible, in one transaction that holds only if the lock is still ours (I3). Returns the pointer as it stands now. @throws LeaseLostError */
   publish(publication: Publication, lock: Fence, signal: AbortSignal): Promise<Pointer>;
 
-  /** Takes the pointer away, if the lock is still ours. The content, and what the repository may serve of it, stay. @throws LeaseLostError */
+  /** The record of that generation is in the bucket, under that incarnation. Nothing is changed if the pointer has moved on. */
+  confirmRecord(
+    reference: Reference,
+    order: { readonly incarnation: number; readonly generation: number },
+    signal: AbortSignal,
+  ): Promise<void>;
+
+  /**
+   * Takes away what the name means, if the lock is still ours. The content, and what the repository may serve of it, stay; so does the generation, for longer than
+   * any writer lives. @throws LeaseLostError
+   */
   removeTag(reference: Reference, lock: Fence, signal: AbortSignal): Promise<void>;
+
+  /** The incarnation of the table, as this process knows it: read once, unless `fresh`. Undefined for a table that has none yet. */
+  readIncarnation(options: { fresh: boolean; signal: AbortSignal }): Promise<number | undefined>;
+  /** The table has this incarnation from now on, unless it has a higher one. Returns the one that it has. */
+  writeIncarnation(number: number, signal: AbortSignal): Promise<number>;
 
   /** Everything that is published, by repository and pointer. */
   images(signal: AbortSignal): AsyncIterable<CachedReference>;

@@ -4,10 +4,17 @@ import { blobWrites } from './dynamo-blobs.ts';
 import { graphWrites } from './dynamo-graph.ts';
 import { pointerWrites } from './dynamo-pointers.ts';
 import { reads } from './dynamo-reads.ts';
+import { incarnation } from './dynamo-incarnation.ts';
 import { dynamoTable } from './dynamo-table.ts';
 
 /** The catalogue in one DynamoDB table; its layout is drawn in `keys.ts`. */
 export function dynamoCatalog(options: { client: DynamoDBClient; table: string }): Catalog {
   const table = dynamoTable(options.client, options.table);
-  return { ...reads(table), ...blobWrites(table), ...graphWrites(table), ...pointerWrites(table) };
+  return {
+    ...reads(table),
+    ...blobWrites(table),
+    ...graphWrites(table),
+    ...pointerWrites(table),
+    ...incarnation(table),
+  };
 }

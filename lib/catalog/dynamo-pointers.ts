@@ -2,6 +2,7 @@ import { CatalogError, ContentSweptError, LeaseLostError, type CacheError } from
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
 import type { Fence } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';
+import { TOMBSTONE_MS } from '../store/ref-record.ts';
 import type { Catalog, Pointer, Publication } from './catalog.ts';
 import { epochUnchanged } from './dynamo-epoch.ts';
 import type { Check, Table, Update } from './dynamo-table.ts';
@@ -17,10 +18,13 @@ const unchanged = (pointer: Pointer | undefined): string =>
   `(attribute_not_exists(generation) OR generation = :seen) AND ${noneSince(pointer)}`;
 
 /** Nobody ever knew the name to mean anything: then a row that says so is not kept for ever. */
-const MEANT_NOTHING = 'attribute_not_exists(resolved) AND attribute_not_exists(published)';
+const MEANT_NOTHING =
+  'attribute_not_exists(resolved) AND attribute_not_exists(published) AND attribute_not_exists(removedMs)';
 
 const DAY_MS = 86_400_000;
 const MISSING_ROW_SECONDS = 86_400;
+/** Twice as long as the tombstone in the bucket has force (lib/store/ref-record.ts): what is published later is newer than that. */
+const REMOVED_ROW_SECONDS = (2 * TOMBSTONE_MS) / 1000;
 
 /** What references mean. Every write holds only under the lock of the reference. */
 export function pointerWrites(table: Table) {
@@ -30,7 +34,7 @@ export function pointerWrites(table: Table) {
       const moved: Update = {
         key: tagKey(reference),
         update:
-          'SET resolved = :resolved, checkedMs = :checkedMs, resolutions = :next, resolvedBy = :resolvedBy REMOVE missingMs, expiresSeconds',
+          'SET resolved = :resolved, checkedMs = :checkedMs, resolutions = :next, resolvedBy = :resolvedBy REMOVE missingMs, removedMs, expiresSeconds',
         condition: noneSince(pointer),
         values: {
           ':resolved': resolved,
@@ -43,7 +47,7 @@ export function pointerWrites(table: Table) {
       const failed = await table.transact([stillHeld(lock), moved], 'record a resolution', signal);
       if (failed?.[0] === true) throw lost(lock, 'record a resolution');
       if (failed !== undefined) return undefined;
-      const { missingMs: _, ...rest } = pointer ?? { generation: 0 };
+      const { missingMs: _, removedMs: __, ...rest } = pointer ?? { generation: 0 };
       return { ...rest, ...now };
     },
 
@@ -64,9 +68,29 @@ export function pointerWrites(table: Table) {
     },
 
     async removeTag(reference, lock, signal) {
-      const removal = { remove: tagKey(reference) };
+      const nowMs = Date.now();
+      const removal: Update = {
+        key: tagKey(reference),
+        update:
+          'SET removedMs = :nowMs, expiresSeconds = :expiresSeconds REMOVE resolved, checkedMs, resolvedBy, published, publishedMs, previous, missingMs, recorded',
+        condition: 'attribute_exists(pk)',
+        values: { ':nowMs': nowMs, ':expiresSeconds': Math.ceil(nowMs / 1000) + REMOVED_ROW_SECONDS },
+      };
       const failed = await table.transact([stillHeld(lock), removal], 'remove a tag', signal);
-      if (failed !== undefined) throw lost(lock, 'remove a tag');
+      if (failed?.[0] === true) throw lost(lock, 'remove a tag');
+    },
+
+    async confirmRecord(reference, { incarnation, generation }, signal) {
+      await table.update(
+        {
+          key: tagKey(reference),
+          update: 'SET recorded = :generation, incarnation = :incarnation',
+          condition: 'generation = :generation AND attribute_exists(published)',
+          values: { ':generation': generation, ':incarnation': incarnation },
+        },
+        'confirm a record',
+        signal,
+      );
     },
 
     async publish(publication, lock, signal) {
@@ -110,7 +134,7 @@ const lost = (lock: Fence, op: string): LeaseLostError =>
   new LeaseLostError(op, `lease ${lock.name} was taken over before we could ${op}; nothing was changed, pull again`);
 
 /** What the pointer will be: `previous` keeps what was published before, as long as that was something else. */
-function nextPointer({ root, pointer, checkedMs, publishedMs }: Publication): Pointer {
+function nextPointer({ root, pointer, checkedMs, publishedMs, incarnation, generation }: Publication): Pointer {
   const previous = pointer?.published === root.digest ? pointer.previous : pointer?.published;
   return {
     resolved: root.digest,
@@ -118,7 +142,9 @@ function nextPointer({ root, pointer, checkedMs, publishedMs }: Publication): Po
     published: root.digest,
     publishedMs,
     ...(previous === undefined ? {} : { previous }),
-    generation: (pointer?.generation ?? 0) + 1,
+    generation: generation ?? (pointer?.generation ?? 0) + 1,
+    ...(incarnation === undefined ? {} : { incarnation }),
+    ...(generation === undefined ? {} : { recorded: generation }),
     ...(pointer?.resolutions === undefined ? {} : { resolutions: pointer.resolutions }),
     // Where something else is published than what was asked for last (a record, by a rebuild), nobody asked for it.
     ...(pointer?.resolvedBy === undefined || pointer.resolved !== root.digest
@@ -127,23 +153,36 @@ function nextPointer({ root, pointer, checkedMs, publishedMs }: Publication): Po
   };
 }
 
-const pointerUpdate = ({ reference, pointer: seen }: Publication, pointer: Pointer): Update => ({
-  key: tagKey(reference),
-  update:
-    'SET resolved = :published, published = :published, publishedMs = :publishedMs, checkedMs = :checkedMs, generation = :next' +
-    (pointer.previous === undefined ? '' : ', previous = :previous') +
-    ` REMOVE missingMs, expiresSeconds${pointer.resolvedBy === undefined ? ', resolvedBy' : ''}`,
-  condition: unchanged(seen),
-  values: {
-    ':published': pointer.published,
-    ':publishedMs': pointer.publishedMs,
-    ':checkedMs': pointer.checkedMs,
-    ':next': pointer.generation,
-    ':seen': seen?.generation ?? 0,
-    ':resolutions': seen?.resolutions,
-    ':previous': pointer.previous,
-  },
-});
+function pointerUpdate({ reference, pointer: seen }: Publication, pointer: Pointer): Update {
+  const { published, publishedMs, checkedMs, generation, previous, incarnation, recorded } = pointer;
+  const set = Object.entries({
+    resolved: published,
+    published,
+    publishedMs,
+    checkedMs,
+    generation,
+    previous,
+    incarnation,
+    recorded,
+  });
+  const given = set.filter(([, value]) => value !== undefined);
+  const gone = [
+    'missingMs',
+    'removedMs',
+    'expiresSeconds',
+    ...['resolvedBy', 'incarnation'].filter((name) => !(name in pointer)),
+  ];
+  return {
+    key: tagKey(reference),
+    update: `SET ${given.map(([name]) => `${name} = :${name}`).join(', ')} REMOVE ${gone.join(', ')}`,
+    condition: unchanged(seen),
+    values: {
+      ...Object.fromEntries(given.map(([name, value]) => [`:${name}`, value])),
+      ':seen': seen?.generation ?? 0,
+      ':resolutions': seen?.resolutions,
+    },
+  };
+}
 
 function rootUpdate({ root, complete, contents, foreign, publishedMs }: Publication): Update {
   const tallies = contentsItem(contents, root.entries.length);

@@ -47,11 +47,6 @@ export interface Refused {
 /** A row that a transaction does not change, but that must be so. */
 export type Check = Required<Pick<Update, 'key' | 'condition' | 'values'>>;
 
-/** A row that a transaction takes away, whether or not it is there. */
-export interface Removal {
-  readonly remove: Key;
-}
-
 export interface PageOptions {
   readonly after?: string | undefined;
   readonly pageSize?: number | undefined;
@@ -77,7 +72,7 @@ export interface Table {
    * whether its own condition failed. Undefined when all happened.
    */
   transact(
-    writes: readonly (Check | Update | Removal)[],
+    writes: readonly (Check | Update)[],
     op: string,
     signal: AbortSignal,
   ): Promise<readonly boolean[] | undefined>;
@@ -98,8 +93,7 @@ function updateInput(table: string, update: Update) {
   };
 }
 
-function transactItem(table: string, write: Check | Update | Removal): TransactWriteItem {
-  if ('remove' in write) return { Delete: { TableName: table, Key: toAttributes(write.remove) } };
+function transactItem(table: string, write: Check | Update): TransactWriteItem {
   if ('update' in write) return { Update: updateInput(table, write) };
   return {
     ConditionCheck: {

@@ -21,7 +21,10 @@ export function pointerFrom(item: Item): Pointer {
     publishedMs: item.publishedMs as number | undefined,
     previous: item.previous as Digest | undefined,
     missingMs: item.missingMs as number | undefined,
+    removedMs: item.removedMs as number | undefined,
+    incarnation: item.incarnation as number | undefined,
     generation: (item.generation as number | undefined) ?? 0,
+    recorded: item.recorded as number | undefined,
   });
 }
 

@@ -7,7 +7,8 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *   kind   pk                           sk                     attributes
  *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
  *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, resolutions, resolvedBy, published, publishedMs, previous, missingMs, generation,
- *                                                             expiresSeconds where there is missingMs alone
+ *                                                             incarnation, recorded; expiresSeconds where there is missingMs alone;
+ *                                                             once it is removed: generation, incarnation, resolutions, removedMs, expiresSeconds
  *          TAG#<registry>/<repository>  referrers:<digest>     resolved (the list of what refers to that manifest), checkedMs
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), complete{}, contents{}, foreign{}, usedDay
  *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via, neededBy
@@ -19,6 +20,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *          LOCK#land:<reg>/<repo>@<d>   LOCK                   the same, of whoever lands that manifest
  *   REPO   REPO                         <registry>/<repository>
  *   SWEEP  SWEEP                        SWEEP                  epoch
+ *   INCARNATION INCARNATION             INCARNATION            number: of this table among all that ever were on its bucket (refs/incarnation.json)
  *   PULL   PULL#<id>                    PULL                   request, state, createdMs, updatedMs, startedMs, plannedMs, endedMs, plans, lock, planned,
  *                                                              done{batch: [blobs, bytes]}, receipt (deflated), failure, expiresSeconds
  *   ACTIVE ACTIVE#<hash of the request> ACTIVE                 pullId: the pull under way for that reference, platforms, attestations and alwaysPull;
@@ -75,6 +77,7 @@ export const activeKey = (request: string): Key => ({ pk: `ACTIVE#${request}`, s
 export const warmupKey = (name: string, scheduledTime: string): Key => ({ pk: `WARMUP#${name}`, sk: scheduledTime });
 export const waitingKey = (period: number): Key => ({ pk: 'WAITING', sk: String(period) });
 export const SWEEP_KEY: Key = { pk: 'SWEEP', sk: 'SWEEP' };
+export const INCARNATION_KEY: Key = { pk: 'INCARNATION', sk: 'INCARNATION' };
 
 const PULL = 'pull:';
 const BLOB = 'blob:';

@@ -68,6 +68,9 @@ export function receiptLines(receipt: Receipt): string[] {
       ({ digest, mediaType, size, reason }) =>
         `  skipped    ${digest} ${printable(mediaType)}, ${formatBytes(size)}: ${printable(reason)}`,
     ),
+    ...(receipt.recordError === undefined
+      ? []
+      : [`  record     not in the bucket yet, pull again to write it: ${printable(receipt.recordError)}`]),
     `  blobs      ${tally}`,
     `  registry   ${counted(registryRequests.total, 'request')}, ${formatDuration(receipt.durationMs)}`,
   ];

@@ -3,7 +3,7 @@ import { counted, EXIT, printable, type ExitCode, type Output } from './output.t
 
 /** Makes the table again from the bucket, and says what became of each record. Done only if nothing was lost. */
 export async function rebuildTable(deps: RebuildDeps, output: Output, signal: AbortSignal): Promise<ExitCode> {
-  const tally = { rebuilt: 0, partly: 0, kept: 0, gone: 0, skipped: 0 };
+  const tally = { rebuilt: 0, partly: 0, kept: 0, gone: 0, removed: 0, skipped: 0 };
   for await (const one of rebuild(deps, signal)) {
     tally[one.outcome] += 1;
     output.result(one, [rebuiltLine(one)]);

@@ -86,6 +86,12 @@ export const receiptSchema = documentOf<Receipt>()(
       'What belongs to the image and was left out on purpose.',
     ),
     durationMs: count,
+    recordError: z.exactOptional(
+      described(
+        z.string(),
+        'Only where what is published could not be written down under `refs/` of the bucket: why. It is served all the same; the next pull that takes the lock writes it.',
+      ),
+    ),
   }),
 );
 

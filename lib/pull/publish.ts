@@ -1,14 +1,15 @@
-import type { Pointer, Root, Use } from '../catalog/catalog.ts';
+import type { Catalog, Pointer, Root, Use } from '../catalog/catalog.ts';
 import { withNeeders } from '../catalog/needs.ts';
 import type { Fence } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
-import { pointerOf, type Reference, type Repository } from '../reference/reference.ts';
+import type { Reference, Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import type { Coverage } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { Plan, PlannedContent } from './plan.ts';
 import type { PullDeps } from './pull-request.ts';
 import type { HeldManifest } from './read-manifest.ts';
+import { nextIncarnation, problemOf, recordOf, writeInOrder, type RefDeps } from './ref-order.ts';
 
 const PARALLEL_PUTS = 6;
 
@@ -102,44 +103,39 @@ export const coveredBy = (plan: Pick<Plan, 'selected'>): Coverage => ({
 
 /**
  * Makes the root visible under the reference: one transaction that holds only if the lock is still ours (I3), then the record in the bucket.
- * `done` is told in between: a pull that is stopped at the record has published.
+ *
+ * Returns why there is no record, where it could not be written: the root is published all the same, and the next pull that takes the lock writes it.
  */
 export async function publish(
-  deps: Pick<PullDeps, 'catalog' | 'refs'>,
+  deps: RefDeps & { readonly catalog: Pick<Catalog, 'publish'> },
   context: PublicationContext,
   published: PublishedRoot,
   lock: Fence,
   signal: AbortSignal,
-  done: () => void = () => undefined,
-): Promise<void> {
+): Promise<string | undefined> {
   const publishedMs = Date.now();
-  const { generation } = await deps.catalog.publish({ ...context, ...published, publishedMs }, lock, signal);
-  done();
-  await recordRef(deps, context, published, { publishedMs, generation }, signal);
+  const { pointer: seen } = context;
+  let incarnation = seen?.incarnation;
+  // A bucket that cannot be asked stops no publish.
+  const problem = await problemOf(signal, async () => (incarnation = await nextIncarnation(deps, seen, signal)));
+  signal.throwIfAborted();
+  const order = incarnation === undefined ? {} : { incarnation };
+  const pointer = await deps.catalog.publish({ ...context, ...published, ...order, publishedMs }, lock, signal);
+  return problem ?? (await recordRef(deps, context, published, pointer, signal));
 }
 
-/** Writes down in the bucket what the reference means since `publishedMs`, so that the table can be rebuilt. Idempotent. */
+/** Writes down in the bucket what the reference means by `pointer`, so that the table can be rebuilt. Idempotent. Returns why it could not. */
 export async function recordRef(
-  { refs }: Pick<PullDeps, 'refs'>,
+  deps: RefDeps,
   { reference, before }: Pick<PublicationContext, 'reference' | 'before'>,
   { root, complete }: PublishedRoot,
-  since: { readonly publishedMs: number; readonly generation: number },
+  pointer: Pointer,
   signal: AbortSignal,
-): Promise<void> {
-  const { registry, path } = reference.repository;
-  const pointer = pointerOf(reference);
-  const { digest, mediaType, size } = root;
-  await refs.write(
-    { registry, path, pointer },
-    {
-      reference: `${registry}/${path}${reference.digest === undefined ? ':' : ''}${pointer}`,
-      digest,
-      mediaType,
-      size,
-      complete: [...new Set([...before, ...complete])].sort(),
-      publishedMs: since.publishedMs,
-      generation: since.generation,
-    },
-    signal,
-  );
+): Promise<string | undefined> {
+  const { publishedMs = 0, generation } = pointer;
+  return await problemOf(signal, async () => {
+    const incarnation = await nextIncarnation(deps, pointer, signal);
+    const record = { ...recordOf(reference, root, [...before, ...complete]), publishedMs, generation, incarnation };
+    await writeInOrder(deps, reference, record, signal);
+  });
 }

@@ -12,6 +12,7 @@ import { coveredBy, linkContent, publish, publishedByPlan, publishedKnown, store
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
+import { ensureRecorded } from './ref-order.ts';
 import { resolveRoot } from './resolve.ts';
 import { findRestored } from './restore.ts';
 import { isStopped } from './stopped.ts';
@@ -58,7 +59,10 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
 
     // 3. Somebody may just have finished, or have brought back what was lost.
     let now = await findRestored(deps, reference, wanted, signal);
-    if (isAnswered(request, before, now, wanted)) return receiptOfHit(draft, now, wanted);
+    if (isAnswered(request, before, now, wanted)) {
+      draft.recorded(await ensureRecorded(deps, reference, now, signal));
+      return receiptOfHit(draft, now, wanted);
+    }
 
     // 4. to 7. Once more from there, still under the lock, if content that we counted on was found to be lost meanwhile.
     for (let tries = 1; ; tries++) {
@@ -105,8 +109,11 @@ async function land({ deps, upstream, request, wanted, now, lock, draft, signal 
   const ground = { reference, pointer, checkedMs, epoch, before };
   if (known !== undefined) {
     draftPresent(draft, known.root, known.covered);
-    if (now.pointer?.published === known.root.digest) return draft.finish('hit', upstream.requests);
-    await publish(deps, ground, publishedKnown(known.root, known.covered), lock, signal);
+    if (now.pointer?.published === known.root.digest) {
+      draft.recorded(await ensureRecorded(deps, reference, now, signal));
+      return draft.finish('hit', upstream.requests);
+    }
+    draft.recorded(await publish(deps, ground, publishedKnown(known.root, known.covered), lock, signal));
     return draft.finish('pulled', upstream.requests);
   }
   draft.resolved(manifest.descriptor);
@@ -123,6 +130,7 @@ async function land({ deps, upstream, request, wanted, now, lock, draft, signal 
   await linkContent(deps, reference.repository, content, signal);
 
   // 7. Last of all, and only if the lock is still ours.
-  await publish(deps, ground, publishedByPlan(content), lock, signal, () => draft.covered(coveredBy(plan)));
+  draft.recorded(await publish(deps, ground, publishedByPlan(content), lock, signal));
+  draft.covered(coveredBy(plan));
   return draft.finish('pulled', upstream.requests);
 }

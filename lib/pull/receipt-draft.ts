@@ -22,6 +22,8 @@ export interface ReceiptDraft {
   blob(blob: Descriptor, outcome: Outcome): void;
   /** The platforms as they are now. */
   covered(coverage: Coverage): void;
+  /** Whether the bucket says, too, what is published: why not, if it does not. */
+  recorded(problem: string | undefined): void;
   finish(outcome: Receipt['outcome'], requests?: Readonly<RequestCounts>): Receipt;
 }
 
@@ -32,6 +34,7 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
   let blobs: readonly Descriptor[] = [];
   let platforms: readonly ReceiptPlatform[] = [];
   let skipped: readonly SkippedContent[] = [];
+  let recordError: string | undefined;
   return {
     resolved(found): void {
       root = found;
@@ -46,6 +49,9 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
     },
     covered(coverage): void {
       platforms = platformsOf(coverage.entries);
+    },
+    recorded(problem): void {
+      recordError = problem;
     },
     finish(outcome, requests = NO_REQUESTS): Receipt {
       const all = [...outcomes.values()];
@@ -75,6 +81,7 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
         registryRequests: { ...requests },
         skipped,
         durationMs: Math.round(nowMs() - startedMs),
+        ...(recordError === undefined ? {} : { recordError }),
       };
     },
   };

@@ -43,4 +43,9 @@ export interface Receipt {
   readonly registryRequests: Readonly<RequestCounts>;
   readonly skipped: readonly SkippedContent[];
   readonly durationMs: number;
+  /**
+   * Only where what is published could not be written down in the bucket (`refs/`): why. It is served all the same, but a rebuild of the table would not find it until the
+   * next pull that takes the lock has written it.
+   */
+  readonly recordError?: string;
 }

@@ -4,10 +4,12 @@ import { withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Leases } from '../lock/lease.ts';
-import { formatReference, parseReference, pointerOf, type Reference } from '../reference/reference.ts';
-import type { ContentStore, FoundRefRecord, RefRecord, RefRecords } from '../store/content-store.ts';
+import { formatReference, parseReference, type Reference } from '../reference/reference.ts';
+import type { ContentStore, FoundRefRecord, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';
+import { compareOrder, isOver } from '../store/ref-record.ts';
 import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
+import { nameOf, raiseIncarnation } from '../pull/ref-order.ts';
 import { readTree, type StoredTree } from './stored-tree.ts';
 
 const PARALLEL_ROWS = 8;
@@ -22,9 +24,12 @@ export interface RebuildDeps {
 
 /** What became of one record. */
 export type RebuiltReference =
-  /** `rebuilt`: as the record says. `partly`: some of what it calls complete is not in the bucket. `kept`: the table knows something as new or newer. `gone`: removed meanwhile. */
+  /**
+   * `rebuilt`: as the record says. `partly`: some of what it calls complete is not in the bucket. `kept`: the table knows something as new or newer. `gone`: removed
+   * meanwhile. `removed`: the bucket knows that it was removed after what the table knows.
+   */
   | {
-      readonly outcome: 'rebuilt' | 'partly' | 'kept' | 'gone';
+      readonly outcome: 'rebuilt' | 'partly' | 'kept' | 'gone' | 'removed';
       readonly reference: string;
       readonly lost: number;
     }
@@ -33,7 +38,8 @@ export type RebuiltReference =
 
 /**
  * Makes the rows of every record under `refs/` again, from the bucket alone: no registry is asked. Safe while pulls run and tags are removed, and may be repeated:
- * each reference is written under its lock, by the record that is there then, and what the table knows as new or newer stands.
+ * each reference is written under its lock, by the record that is there then, and what the table knows as new or newer stands. What is new is said by incarnation and
+ * generation: the table takes its next incarnation first. Tombstones that are older than any writer lives go.
  *
  * Links are made again because the record is the proof that the repository had what it lists (I9). A blob row gets back the trust domain that the object names; others that
  * proved to hold it will prove it again.
@@ -41,13 +47,51 @@ export type RebuiltReference =
  * @throws CacheError where bucket or table fail; what is done stays, and the next call goes on.
  */
 export async function* rebuild(deps: RebuildDeps, signal: AbortSignal): AsyncGenerator<RebuiltReference> {
-  for await (const found of deps.refs.list(signal)) yield await rebuildOne(deps, found, signal);
+  await raiseIncarnation(deps, signal);
+  for await (const found of deps.refs.list(signal)) {
+    const one =
+      found.tombstone === undefined
+        ? await rebuildOne(deps, found, signal)
+        : await removeAgain(deps, found.key, found.tombstone, signal);
+    if (one !== undefined) yield one;
+  }
+}
+
+/** What was removed after what the table knows is removed again: it may come from a backup. Undefined where there is nothing to remove. */
+async function removeAgain(
+  deps: RebuildDeps,
+  key: string,
+  tombstone: RefTombstone,
+  signal: AbortSignal,
+): Promise<RebuiltReference | undefined> {
+  await deps.refs.forget(key, signal);
+  const reference = referenceOf(tombstone);
+  if (reference === undefined) return { outcome: 'skipped', key, problem: 'names no normalised reference' };
+  const isOutdated = async (): Promise<boolean> => {
+    const pointer = await deps.catalog.findPointer(reference, { consistent: true, signal });
+    return pointer?.published !== undefined && compareOrder(pointer, tombstone) <= 0;
+  };
+  if (isOver(tombstone, Date.now()) || !(await isOutdated())) return undefined;
+  await using lock = await acquire(deps.leases, pullLeaseName(reference), signal);
+  if (!(await isOutdated())) return undefined;
+  await deps.catalog.removeTag(reference, lock, AbortSignal.any([signal, lock.signal]));
+  return { outcome: 'removed', reference: tombstone.reference, lost: 0 };
+}
+
+function referenceOf({ reference: name }: RefTombstone): Reference | undefined {
+  try {
+    const reference = parseReference(name);
+    return formatReference(reference) === name ? reference : undefined;
+  } catch (error) {
+    if (error instanceof CacheError) return undefined;
+    throw error;
+  }
 }
 
 async function rebuildOne(deps: RebuildDeps, found: FoundRefRecord, signal: AbortSignal): Promise<RebuiltReference> {
   const { key, record } = found;
   const skipped = (problem: string): RebuiltReference => ({ outcome: 'skipped', key, problem });
-  if (record === undefined) return skipped(found.problem);
+  if (record === undefined) return skipped(found.problem ?? 'is no record');
   try {
     const reference = parseReference(record.reference);
     if (formatReference(reference) !== record.reference) return skipped('names no normalised reference');
@@ -73,11 +117,10 @@ async function rebuildReference(
   const held = AbortSignal.any([signal, lock.signal]);
   const { pointer } = await deps.catalog.find(reference, { consistent: true, signal: held });
   // Read again: what was listed may have been removed, or published anew, while we waited for the lock.
-  const { registry, path } = reference.repository;
-  const record = await deps.refs.find({ registry, path, pointer: pointerOf(reference) }, held);
+  const record = await deps.refs.find(nameOf(reference), held);
   if (record === undefined) return { outcome: 'gone', reference: name, lost: 0 };
-  // Generations would not tell: a new table counts from the start. What was published is as new as it says, as for the records themselves.
-  if (pointer?.published !== undefined && (pointer.publishedMs ?? 0) >= record.publishedMs) {
+  const isKnown = pointer?.published !== undefined || pointer?.removedMs !== undefined;
+  if (isKnown && compareOrder(pointer, record) >= 0) {
     return { outcome: 'kept', reference: name, lost: 0 };
   }
   const epoch = await deps.catalog.readEpoch(held);
@@ -102,7 +145,7 @@ async function rebuildReference(
 
 function publication(
   reference: Reference,
-  { digest, mediaType, size, publishedMs, generation }: RefRecord,
+  { digest, mediaType, size, publishedMs, incarnation, generation }: RefRecord,
   tree: StoredTree,
   pointer: Pointer | undefined,
   epoch: number,
@@ -113,8 +156,10 @@ function publication(
     complete: tree.complete,
     contents: tree.contents,
     foreign: tree.foreign,
-    // The next generation is the record's own, so that what was published later is known to be newer.
-    pointer: pointer ?? { generation: generation - 1 },
+    pointer,
+    // The record's own order, so that what is published later is known to be newer.
+    generation,
+    ...(incarnation === undefined ? {} : { incarnation }),
     checkedMs: publishedMs,
     publishedMs,
     epoch,

@@ -77,8 +77,18 @@ export interface ContentStore {
   begin(content: Descriptor, domain: TrustDomain, signal: AbortSignal, resume?: Checkpoint): Promise<Ingest>;
 }
 
+/**
+ * Where what is said of a reference stands among all that was ever said of it: the higher incarnation of the table is newer, then the higher generation of
+ * the pointer. No clock is asked.
+ */
+export interface RefOrder {
+  /** Of the table in which it was published; absent where an older version wrote it, which counts as 0. */
+  readonly incarnation?: number;
+  readonly generation: number;
+}
+
 /** What a tag meant when it was last published: lets the table be rebuilt from the bucket. */
-export interface RefRecord {
+export interface RefRecord extends RefOrder {
   /** `registry/repository:tag`, or `…@digest`. */
   readonly reference: string;
   readonly digest: Digest;
@@ -87,13 +97,19 @@ export interface RefRecord {
   /** What the repository held complete of it: the root itself and its entries, whichever pulls brought them. */
   readonly complete: readonly Digest[];
   readonly publishedMs: number;
-  readonly generation: number;
 }
 
-/** An object under `refs/`: a record, or what is wrong with it. */
+/** The reference was removed, with what was published up to this generation. Stands in place of the record, so that a late publisher does not bring it back. */
+export interface RefTombstone extends RefOrder {
+  readonly reference: string;
+  readonly removedMs: number;
+}
+
+/** An object under `refs/`: a record, a tombstone, or what is wrong with it. */
 export type FoundRefRecord =
-  | { readonly key: string; readonly record: RefRecord; readonly problem?: never }
-  | { readonly key: string; readonly record?: never; readonly problem: string };
+  | { readonly key: string; readonly record: RefRecord; readonly tombstone?: never; readonly problem?: never }
+  | { readonly key: string; readonly record?: never; readonly tombstone: RefTombstone; readonly problem?: never }
+  | { readonly key: string; readonly record?: never; readonly tombstone?: never; readonly problem: string };
 
 /** What a record is about: a tag, or `@` and a digest, of a repository. */
 export interface RefName {
@@ -104,18 +120,16 @@ export interface RefName {
 
 /** `refs/<registry>/<repository>/<tag>.json`. */
 export interface RefRecords {
-  /** Writes the record, unless what is there was published later. A lost write is repaired by the next publish of the reference. */
-  write(reference: RefName, record: RefRecord, signal: AbortSignal): Promise<void>;
-  /**
-   * Takes away the record that is there now; one that is written meanwhile stays.
-   *
-   * @throws StoreError, also where it was rewritten meanwhile.
-   */
-  remove(reference: RefName, signal: AbortSignal): Promise<void>;
+  /** Writes the record or tombstone, unless what is there is newer. False, and nothing was changed, if it is. */
+  write(reference: RefName, entry: RefRecord | RefTombstone, signal: AbortSignal): Promise<boolean>;
   /** The record that is there now. Undefined where there is none, or what is there is no record. */
   find(reference: RefName, signal: AbortSignal): Promise<RefRecord | undefined>;
-  /** Every record there is. What is too large for one, or none, is told as such and stops nothing. */
+  /** Every record and tombstone there is. What is too large for one, or none, is reported as such and stops nothing. */
   list(signal: AbortSignal): AsyncIterable<FoundRefRecord>;
+  /** Takes away the tombstone under the key of {@link list}, if it is older than any writer lives. */
+  forget(key: string, signal: AbortSignal): Promise<void>;
+  /** The next incarnation of a table on this bucket: higher than `above`, and than every one before it. No two callers get the same. */
+  raiseIncarnation(above: number, signal: AbortSignal): Promise<number>;
 }
 
 /** `plans/<pull id>/<n>.json`: what one planning of a workflow found. Immutable; they expire after days. */

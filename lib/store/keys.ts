@@ -5,6 +5,7 @@ import { hexOf, isDigest, type Digest } from '../oci/digest.ts';
  *
  *   blobs/sha256/<hex>                          every manifest, config and layer
  *   refs/<registry>/<repository>/<pointer>.json what a tag (or @digest) meant when it was last published
+ *   refs/incarnation.json                       the newest incarnation of a table on this bucket
  *   plans/<pull id>/<n>.json                    what the n-th planning of a workflow found
  *
  * Each segment under refs/ keeps letters, digits, ".", "_" and "-"; any other character is "!" and its two hex digits, because S3
@@ -27,6 +28,9 @@ export function digestOfKey(key: string): Digest | undefined {
 
 /** What the keys of all records begin with. */
 export const REFS_PREFIX = 'refs/';
+
+/** Records are at least two folders deeper. */
+export const INCARNATION_KEY = `${REFS_PREFIX}incarnation.json`;
 
 /** Where the record of this pointer is. Different pointers have different keys. */
 export function refKey(reference: {

@@ -1,7 +1,6 @@
 import {
   DeleteObjectCommand,
   GetObjectCommand,
-  HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   type GetObjectCommandOutput,
@@ -9,9 +8,9 @@ import {
 import { StoreError } from '../errors/cache-error.ts';
 import { digestOf, hexOf } from '../oci/digest.ts';
 import { sha256Base64 } from './checksums.ts';
-import type { FoundRefRecord, RefRecord, RefRecords } from './content-store.ts';
-import { REFS_PREFIX, refKey } from './keys.ts';
-import { parseRefRecord } from './ref-record.ts';
+import type { FoundRefRecord, RefRecords } from './content-store.ts';
+import { INCARNATION_KEY, REFS_PREFIX, refKey } from './keys.ts';
+import { isOver, outcomeOver, parseIncarnation, parseRefRecord } from './ref-record.ts';
 import { withPayloadHash, type S3Bucket } from './s3-client.ts';
 import { isConflict, isNotFound, isPreconditionFailed, raise } from './s3-errors.ts';
 
@@ -20,54 +19,89 @@ const WRITE_TRIES = 5;
 /** A thousand digests of a large index take 80 KB. */
 const MAX_RECORD_BYTES = 1024 * 1024;
 
-/** What is under the key: its ETag, and its record where it is one. */
+/** What is under the key. */
 interface Kept {
   readonly etag: string;
-  readonly found: FoundRefRecord;
+  /** Undefined where it is too long for a record. */
+  readonly text: string | undefined;
+  readonly size: number | undefined;
 }
 
 /** The records as JSON objects beside the content: `refs/<registry>/<repository>/<pointer>.json`. */
 export function s3RefRecords(bucket: S3Bucket): RefRecords {
   return {
-    async write(reference, record, signal) {
-      const key = refKey(reference);
-      let kept: Kept | undefined;
-      for (let tries = 1; ; tries++) {
-        // A holder that lost its lock after publishing may come late: what was published after it stands. Generations would not tell where the table is
-        // a new one beside an old bucket; clocks that differ by less than a lease do.
-        if ((kept?.found.record?.publishedMs ?? 0) > record.publishedMs) return;
-        if (await put(bucket, key, record, kept?.etag, signal)) return;
-        if (tries === WRITE_TRIES) {
-          throw new StoreError(
-            'write ref record',
-            `s3://${bucket.bucket}/${key} was rewritten ${tries} times meanwhile`,
-          );
-        }
-        kept = await read(bucket, key, signal);
-      }
+    async write(reference, entry, signal) {
+      let isNewer = true;
+      await swap(bucket, refKey(reference), signal, (kept) => {
+        const { record, tombstone } = kept === undefined ? {} : parsed(refKey(reference), kept);
+        const there = record ?? tombstone;
+        const outcome = there === undefined ? 'replaced' : outcomeOver(there, entry, Date.now());
+        isNewer = outcome !== 'kept';
+        return outcome === 'replaced' ? entry : undefined;
+      });
+      return isNewer;
     },
     async find(reference, signal) {
-      return (await read(bucket, refKey(reference), signal))?.found.record;
+      const key = refKey(reference);
+      const kept = await read(bucket, key, signal);
+      return kept === undefined ? undefined : parsed(key, kept).record;
     },
-    remove: (reference, signal) => remove(bucket, refKey(reference), signal),
     async *list(signal) {
       for await (const key of keysOf(bucket, signal)) {
         const kept = await read(bucket, key, signal);
-        if (kept !== undefined) yield kept.found; // Removed since it was listed.
+        if (kept !== undefined) yield parsed(key, kept); // Removed since it was listed.
       }
     },
+    async forget(key, signal) {
+      const kept = await read(bucket, key, signal);
+      if (kept === undefined) return;
+      const { tombstone } = parsed(key, kept);
+      if (tombstone !== undefined && isOver(tombstone, Date.now())) await remove(bucket, key, kept.etag, signal);
+    },
+    async raiseIncarnation(above, signal) {
+      let incarnation = above;
+      // Nothing is there most of the time: only a new table, or one that was restored, comes here.
+      await swap(bucket, INCARNATION_KEY, signal, (kept) => {
+        incarnation = Math.max(above, parseIncarnation(kept?.text)) + 1;
+        return { incarnation };
+      });
+      return incarnation;
+    },
   };
+}
+
+const parsed = (key: string, { text, size }: Kept): FoundRefRecord =>
+  text === undefined
+    ? { key, problem: `has ${size} bytes, a record has at most ${MAX_RECORD_BYTES}` }
+    : parseRefRecord(key, text);
+
+/** Writes what `next` makes of what is there, over that and nothing else; `next` is asked again where that changed meanwhile, and gives undefined to leave it. */
+async function swap(
+  bucket: S3Bucket,
+  key: string,
+  signal: AbortSignal,
+  next: (kept: Kept | undefined) => object | undefined,
+): Promise<void> {
+  let kept: Kept | undefined;
+  for (let tries = 1; ; tries++) {
+    const document = next(kept);
+    if (document === undefined || (await put(bucket, key, document, kept?.etag, signal))) return;
+    if (tries === WRITE_TRIES) {
+      throw new StoreError('write ref record', `s3://${bucket.bucket}/${key} was rewritten ${tries} times meanwhile`);
+    }
+    kept = await read(bucket, key, signal);
+  }
 }
 
 /** One conditional PUT: over what `etag` names, or where nothing is. False if that is not so any more. */
 async function put(
   bucket: S3Bucket,
   key: string,
-  record: RefRecord,
+  document: object,
   etag: string | undefined,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const body = Buffer.from(JSON.stringify(record));
+  const body = Buffer.from(JSON.stringify(document));
   const digest = digestOf(body);
   const command = new PutObjectCommand({
     Bucket: bucket.bucket,
@@ -89,15 +123,15 @@ async function put(
   }
 }
 
-/** Only what was seen goes: a removal that arrives late must not take what was published after it. */
-async function remove(bucket: S3Bucket, key: string, signal: AbortSignal): Promise<void> {
-  const object = { Bucket: bucket.bucket, Key: key };
+/** Only what was seen goes: what is written meanwhile stays. */
+async function remove(bucket: S3Bucket, key: string, etag: string, signal: AbortSignal): Promise<void> {
+  const command = new DeleteObjectCommand({ Bucket: bucket.bucket, Key: key, IfMatch: etag });
   try {
-    const { ETag: etag } = await bucket.client.send(new HeadObjectCommand(object), { abortSignal: signal });
-    await bucket.client.send(new DeleteObjectCommand({ ...object, IfMatch: etag }), { abortSignal: signal });
+    await bucket.client.send(command, { abortSignal: signal });
   } catch (error) {
-    if (isNotFound(error)) return;
-    raise(error, 'remove ref record', `s3://${bucket.bucket}/${key}`, signal);
+    signal.throwIfAborted();
+    if (isNotFound(error) || isPreconditionFailed(error) || isConflict(error)) return;
+    raise(error, 'forget ref tombstone', `s3://${bucket.bucket}/${key}`, signal);
   }
 }
 
@@ -107,12 +141,7 @@ async function read(bucket: S3Bucket, key: string, signal: AbortSignal): Promise
     const answer = await bucket.client.send(new GetObjectCommand({ Bucket: bucket.bucket, Key: key }), {
       abortSignal: signal,
     });
-    const text = await textOf(answer);
-    const found =
-      text === undefined
-        ? { key, problem: `has ${answer.ContentLength} bytes, a record has at most ${MAX_RECORD_BYTES}` }
-        : parseRefRecord(key, text);
-    return { etag: answer.ETag ?? '', found };
+    return { etag: answer.ETag ?? '', text: await textOf(answer), size: answer.ContentLength };
   } catch (error) {
     if (isNotFound(error)) return undefined;
     return raise(error, 'read ref record', where, signal);
@@ -140,7 +169,7 @@ async function* keysOf(bucket: S3Bucket, signal: AbortSignal): AsyncGenerator<st
     const page = await bucket.client
       .send(command, { abortSignal: signal })
       .catch((error: unknown) => raise(error, 'list ref records', `s3://${bucket.bucket}/${REFS_PREFIX}`, signal));
-    for (const { Key } of page.Contents ?? []) if (Key !== undefined) yield Key;
+    for (const { Key } of page.Contents ?? []) if (Key !== undefined && Key !== INCARNATION_KEY) yield Key;
     from = page.NextContinuationToken;
   } while (from !== undefined);
 }

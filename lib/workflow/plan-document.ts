@@ -152,7 +152,7 @@ function platformFrom(document: JsonValue): Platform {
 function pointerFrom(document: JsonValue): Pointer {
   const digestAt = (key: 'resolved' | 'published' | 'previous') =>
     document.get(key).isAbsent ? {} : { [key]: document.get(key).digest() };
-  const countAt = (key: 'checkedMs' | 'resolutions' | 'publishedMs') =>
+  const countAt = (key: 'checkedMs' | 'resolutions' | 'publishedMs' | 'removedMs' | 'incarnation' | 'recorded') =>
     document.get(key).isAbsent ? {} : { [key]: document.get(key).count() };
   const resolvedBy = optional(document.get('resolvedBy'), (one) => one.text());
   return {
@@ -163,6 +163,9 @@ function pointerFrom(document: JsonValue): Pointer {
     ...countAt('checkedMs'),
     ...countAt('resolutions'),
     ...countAt('publishedMs'),
+    ...countAt('removedMs'),
+    ...countAt('incarnation'),
+    ...countAt('recorded'),
     ...(resolvedBy === undefined ? {} : { resolvedBy }),
   };
 }

@@ -1,4 +1,4 @@
-import type { Pointer } from '../catalog/catalog.ts';
+import type { Found, Pointer } from '../catalog/catalog.ts';
 import { isEnded, type Amount, type PullRecord } from '../fill/pull-record.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -9,6 +9,7 @@ import { contentOf, planPull } from '../pull/plan.ts';
 import { coveredBy, publish, publishedKnown, storeManifests } from '../pull/publish.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from '../pull/receipt-draft.ts';
 import type { Receipt } from '../pull/receipt.ts';
+import { ensureRecorded } from '../pull/ref-order.ts';
 import { resolveRoot, type Resolved } from '../pull/resolve.ts';
 import { findRestored } from '../pull/restore.ts';
 import type { Upstream } from '../registry/upstream.ts';
@@ -88,13 +89,14 @@ async function planUnderLock(planning: Planning): Promise<Planned> {
   // but our own is new enough.
   const now = await findRestored(deps.pull, request.reference, wanted, signal);
   if (isAnswered(request, undefined, now, wanted)) {
+    draft.recorded(await ensureRecorded(deps.pull, request.reference, now, signal));
     return { receipt: hitOrOurs(record, now.pointer, receiptOfHit(draft, now, wanted)) };
   }
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
   const epoch = await deps.pull.catalog.readEpoch(signal);
   const resolved = await resolveRoot(deps.pull, upstream, request, now.pointer, wanted, lock, signal);
-  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(planning, epoch, resolved) };
+  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(planning, now, epoch, resolved) };
   const { checkedMs, pointer, before, manifest } = resolved;
   const ground = { pointer, checkedMs, epoch, before };
   draft.resolved(manifest.descriptor);
@@ -103,15 +105,18 @@ async function planUnderLock(planning: Planning): Promise<Planned> {
 
 async function publishKnownRoot(
   { deps, record, upstream, lock, draft, signal }: Planning,
+  now: Found,
   epoch: number,
   { checkedMs, pointer, before, known }: Extract<Resolved, { known: object }>,
 ): Promise<Receipt> {
   draftPresent(draft, known.root, known.covered);
+  const { reference } = record.request;
   if (pointer?.published === known.root.digest) {
+    draft.recorded(await ensureRecorded(deps.pull, reference, now, signal));
     return hitOrOurs(record, pointer, draft.finish('hit', upstream.requests));
   }
-  const ground = { reference: record.request.reference, pointer, checkedMs, epoch, before };
-  await publish(deps.pull, ground, publishedKnown(known.root, known.covered), lock, signal);
+  const ground = { reference, pointer, checkedMs, epoch, before };
+  draft.recorded(await publish(deps.pull, ground, publishedKnown(known.root, known.covered), lock, signal));
   return draft.finish('pulled', upstream.requests);
 }
 

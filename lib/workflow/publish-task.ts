@@ -31,8 +31,9 @@ export const publishTask = (outer: WorkflowDeps, event: unknown, signal: AbortSi
     const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, signal), task.plan, id);
     requireAll(task, plan);
     await underLock(deps, plan.lock, signal, async (lock, work) => {
-      await publishOnce(deps, record, plan, lock, work);
-      await succeed(deps, record, receiptOf(plan, task), work);
+      const recordError = await publishOnce(deps, record, plan, lock, work);
+      const receipt = receiptOf(plan, task);
+      await succeed(deps, record, recordError === undefined ? receipt : { ...receipt, recordError }, work);
       await lock.release();
     });
     return { id };
@@ -53,16 +54,13 @@ async function publishOnce(
   { content, ground }: PlanDocument,
   lock: Lease,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string | undefined> {
   const { pointer } = await deps.pull.catalog.find(reference, { consistent: true, signal });
   const published = publishedByPlan(content);
   const context = { reference, ...ground };
-  if (isOurs(pointer)) {
-    await recordRef(deps.pull, context, published, { publishedMs: 0, ...pointer }, signal);
-    return;
-  }
+  if (isOurs(pointer)) return await recordRef(deps.pull, context, published, pointer, signal);
   await linkContent(deps.pull, reference.repository, content, signal);
-  await publish(deps.pull, context, published, lock, signal);
+  return await publish(deps.pull, context, published, lock, signal);
 
   /** Nobody else moves the pointer under our lock: an earlier invocation of this task did, and died before the record or the receipt. */
   function isOurs(found: Pointer | undefined): found is Pointer {

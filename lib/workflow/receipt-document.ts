@@ -64,4 +64,5 @@ export const receiptFrom = (document: JsonValue): Receipt => ({
     reason: one.get('reason').text(),
   })),
   durationMs: document.get('durationMs').count(),
+  ...(document.get('recordError').isAbsent ? {} : { recordError: document.get('recordError').text() }),
 });

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import type { CachedReference } from '../../lib/catalog/catalog.ts';
+import { tagKey } from '../../lib/catalog/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { formatReference, parseReference, type Reference, type Repository } from '../../lib/reference/reference.ts';
+import { TOMBSTONE_MS } from '../../lib/store/ref-record.ts';
 import { forever, type TableUnderTest } from '../support/table-under-test.ts';
 import {
   found,
@@ -97,11 +99,82 @@ export function images(table: () => TableUnderTest): void {
     await using lock = await lockOf(reach, reference);
     await reach.catalog.removeTag(reference, lock, forever);
     await reach.catalog.removeTag(reference, lock, forever);
-    assert.deepEqual(await found(reach, reference), {});
+    const { pointer, ...nothing } = await found(reach, reference);
+    assert.deepEqual(nothing, {});
+    assert.deepEqual(Object.keys(pointer ?? {}).sort(), ['generation', 'removedMs']);
+    const names = async () => Array.fromAsync(reach.catalog.tagsOf(reference.repository, undefined, forever));
+    assert.deepEqual(await names(), ['v2']);
     const left = await found(reach, both);
     assert.equal(left.root?.digest, root.digest);
     assert.equal(left.linked?.size, 4);
     assert.equal((await reach.catalog.findLinks(reference.repository, [root.digest], forever)).size, 1);
+  });
+
+  test('a tag that was removed goes on with its generation, and its row expires only after every writer', async () => {
+    await using reach = await table().reach();
+    const reference = freshReference();
+    for (const _ of [1, 2]) await publishNow(reach, publicationOf(reference, someIndex()));
+    const lock = await lockOf(reach, reference);
+    await reach.catalog.removeTag(reference, lock, forever);
+    const expires = async () => (await table().row(tagKey(reference)))?.expiresSeconds as number | undefined;
+    const removed = (await expires()) ?? 0;
+    assert.ok(removed * 1000 > Date.now() + TOMBSTONE_MS + 60_000);
+    await reach.catalog.recordMissing(reference, Date.now(), lock, forever);
+    assert.equal(await expires(), removed, 'a name that is missing does not expire sooner');
+    await lock.release();
+    const { pointer } = await publishNow(reach, publicationOf(reference, someIndex()));
+    assert.deepEqual([pointer?.generation, pointer?.removedMs, await expires()], [3, undefined, undefined]);
+  });
+
+  test('a name that has no row gets none by its removal', async () => {
+    await using reach = await table().reach();
+    const reference = freshReference();
+    await using lock = await lockOf(reach, reference);
+    await reach.catalog.removeTag(reference, lock, forever);
+    assert.equal(await table().row(tagKey(reference)), undefined);
+  });
+
+  test('a record is confirmed for what is published, and for nothing else', async () => {
+    await using reach = await table().reach();
+    const reference = freshReference();
+    const confirm = (generation: number) =>
+      reach.catalog.confirmRecord(reference, { incarnation: 4, generation }, forever);
+    await confirm(1);
+    assert.equal(await table().row(tagKey(reference)), undefined);
+    await publishNow(reach, publicationOf(reference, someIndex()));
+    await confirm(2);
+    assert.equal((await found(reach, reference)).pointer?.recorded, undefined);
+    await confirm(1);
+    const { pointer } = await found(reach, reference);
+    assert.deepEqual([pointer?.recorded, pointer?.incarnation], [1, 4]);
+    const next = await publishNow(reach, publicationOf(reference, someIndex(), { incarnation: 5 }));
+    assert.notEqual(next.pointer?.recorded, next.pointer?.generation, 'what is published next is not recorded yet');
+    assert.equal(next.pointer?.incarnation, 5);
+  });
+
+  test('what is published again from a record has its order, and is recorded', async () => {
+    await using reach = await table().reach();
+    const reference = freshReference();
+    const { pointer } = await publishNow(
+      reach,
+      publicationOf(reference, someIndex(), { incarnation: 3, generation: 9 }),
+    );
+    assert.deepEqual([pointer?.incarnation, pointer?.generation, pointer?.recorded], [3, 9, 9]);
+  });
+
+  test('the incarnation of a table only grows, and is read once by each process', async () => {
+    await using reach = await table().reach();
+    const read = (fresh: boolean) => reach.catalog.readIncarnation({ fresh, signal: forever });
+    assert.equal(await read(false), undefined);
+    assert.equal(await reach.catalog.writeIncarnation(3, forever), 3);
+    assert.equal(await reach.catalog.writeIncarnation(2, forever), 3);
+    reach.proxy.log.length = 0;
+    assert.equal(await read(false), 3);
+    assert.equal(reach.proxy.log.length, 0);
+    await using other = await table().reach();
+    assert.equal(await other.catalog.writeIncarnation(5, forever), 5);
+    assert.equal(await read(false), 3);
+    assert.equal(await read(true), 5);
   });
 
   test('loses no tag to somebody whose lock is lost', async () => {

@@ -8,6 +8,7 @@ import { digestOf } from '../../lib/oci/digest.ts';
 import { PUBLIC } from '../../lib/reference/trust-domain.ts';
 import { crc32Base64, sha256Base64 } from '../../lib/store/checksums.ts';
 import { blobKey } from '../../lib/store/keys.ts';
+import { TOMBSTONE_MS } from '../../lib/store/ref-record.ts';
 import {
   chunksOf,
   descriptorOf,
@@ -323,5 +324,75 @@ function refRecords(subject: () => StoreUnderTest): void {
     await refs.write({ ...reference, pointer: `@${record.digest}` }, record, signal);
     const key = `refs/!5B!3A!3A1!5D!3A5000/team/app/!40sha256!3A${record.digest.slice(7)}.json`;
     assert.equal((await bytesAt(key)).byteLength > 0, true);
+  });
+
+  const recordAt = (generation: number, incarnation?: number, publishedMs = 1) => ({
+    reference: 'registry.example.test/team/app:v1',
+    ...descriptorOf(Buffer.from('{}')),
+    complete: [],
+    publishedMs,
+    generation,
+    ...(incarnation === undefined ? {} : { incarnation }),
+  });
+  const removalAt = (generation: number, incarnation: number, removedMs = Date.now()) => ({
+    reference: 'registry.example.test/team/app:v1',
+    removedMs,
+    incarnation,
+    generation,
+  });
+  const longAgoMs = Date.now() - TOMBSTONE_MS - 60_000;
+  const orders = [
+    { name: 'the next generation', first: recordAt(1, 1, 9_000), second: recordAt(2, 1), isNewer: true },
+    { name: 'an older generation', first: recordAt(2, 1), second: recordAt(1, 1, 9_000), isNewer: false },
+    { name: 'the next incarnation', first: recordAt(7, 1, 9_000), second: recordAt(1, 2), isNewer: true },
+    { name: 'an older incarnation', first: recordAt(1, 2), second: recordAt(7, 1, 9_000), isNewer: false },
+    { name: 'what an older version wrote', first: recordAt(7), second: recordAt(1, 1), isNewer: true },
+    { name: 'the same', first: recordAt(1, 1), second: recordAt(1, 1), isNewer: true },
+    { name: 'another of the same order', first: recordAt(1, 1), second: recordAt(1, 1, 9_000), isNewer: false },
+    { name: 'the removal of it', first: recordAt(2, 1), second: removalAt(2, 1), isNewer: true },
+    { name: 'an older removal', first: recordAt(2, 1), second: removalAt(1, 1), isNewer: false },
+    { name: 'what was removed', first: removalAt(2, 1), second: recordAt(2, 1), isNewer: false },
+    { name: 'what was published after a removal', first: removalAt(2, 1), second: recordAt(3, 1), isNewer: true },
+    { name: 'over a removal of long ago', first: removalAt(7, 1, longAgoMs), second: recordAt(1, 1), isNewer: true },
+  ];
+  for (const [i, { name, first, second, isNewer }] of orders.entries()) {
+    test(`a record is replaced by what is newer, by incarnation and generation: ${name}`, async () => {
+      const { refs, bytesAt } = subject();
+      const at = { registry: 'registry.example.test', path: 'order', pointer: `v${i}` };
+      assert.equal(await refs.write(at, first, signal), true);
+      assert.equal(await refs.write(at, second, signal), isNewer);
+      const there: unknown = JSON.parse((await bytesAt(`refs/registry.example.test/order/v${i}.json`)).toString());
+      assert.deepEqual(there, isNewer ? second : first);
+      const live = isNewer ? second : first;
+      assert.deepEqual(await refs.find(at, signal), 'removedMs' in live ? undefined : live);
+    });
+  }
+
+  test('a tombstone is forgotten when it is older than any writer lives, and nothing else is', async () => {
+    const { refs } = subject();
+    const entries = { live: recordAt(1, 1), young: removalAt(1, 1), old: removalAt(1, 1, longAgoMs) };
+    for (const [pointer, entry] of Object.entries(entries)) {
+      await refs.write({ registry: 'registry.example.test', path: 'forget', pointer }, entry, signal);
+    }
+    const keys = async () => {
+      const all = (await Array.fromAsync(refs.list(signal))).map(({ key }) => key);
+      return all.filter((key) => key.includes('/forget/'));
+    };
+    for (const key of await keys()) await refs.forget(key, signal);
+    assert.deepEqual(
+      await keys(),
+      ['live', 'young'].map((name) => `refs/registry.example.test/forget/${name}.json`),
+    );
+  });
+
+  test('each table gets an incarnation of its own, higher than all before; the object is no record', async () => {
+    const { refs } = subject();
+    const raised = await Promise.all([0, 0, 0].map((above) => refs.raiseIncarnation(above, signal)));
+    assert.equal(new Set(raised).size, 3);
+    const above = Math.max(...raised) + 10;
+    assert.equal(await refs.raiseIncarnation(above, signal), above + 1);
+    assert.equal(await refs.raiseIncarnation(0, signal), above + 2);
+    const keys = (await Array.fromAsync(refs.list(signal))).map(({ key }) => key);
+    assert.equal(keys.includes('refs/incarnation.json'), false);
   });
 }

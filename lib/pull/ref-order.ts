@@ -1,0 +1,148 @@
+import type { Catalog, Found, Pointer } from '../catalog/catalog.ts';
+import { CacheError, StoreError } from '../errors/cache-error.ts';
+import type { Digest } from '../oci/digest.ts';
+import { formatReference, pointerOf, type Reference } from '../reference/reference.ts';
+import type { RefName, RefOrder, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';
+
+/*
+ * The records under refs/, from which the table is made again, in the order of the table: incarnation, then generation.
+ *
+ *   bucket  refs/incarnation.json   n      a table that has no incarnation takes n + 1, by compare-and-swap
+ *   table   INCARNATION             n      and keeps it; each process reads it once
+ *
+ * A table that was restored from a backup has the incarnation of then, and counts on from the generations of then. It is found out where somebody meets a record that
+ * is newer than what the table says now: then it takes the next incarnation. A rebuild takes one in any case.
+ */
+
+export interface RefDeps {
+  readonly catalog: Pick<Catalog, 'findPointer' | 'readIncarnation' | 'writeIncarnation' | 'confirmRecord'>;
+  readonly refs: Pick<RefRecords, 'write' | 'find' | 'raiseIncarnation'>;
+}
+
+const WRITE_TRIES = 3;
+
+/** The incarnation of the table; a table without one takes the next of its bucket. */
+export async function incarnationOf(deps: RefDeps, signal: AbortSignal): Promise<number> {
+  return (await deps.catalog.readIncarnation({ fresh: false, signal })) ?? (await raiseIncarnation(deps, signal));
+}
+
+/** The table is another one from now on: what was recorded before is older than whatever it records. */
+export async function raiseIncarnation({ catalog, refs }: RefDeps, signal: AbortSignal): Promise<number> {
+  const before = await catalog.readIncarnation({ fresh: true, signal });
+  return await catalog.writeIncarnation(await refs.raiseIncarnation(before ?? 0, signal), signal);
+}
+
+/** Never below that of what was published before: the process may have read the incarnation of the table long ago. */
+export async function nextIncarnation(
+  deps: RefDeps,
+  pointer: Pointer | undefined,
+  signal: AbortSignal,
+): Promise<number> {
+  return Math.max(pointer?.incarnation ?? 0, await incarnationOf(deps, signal));
+}
+
+/**
+ * Writes the record or tombstone in its order. Where something newer is there, the table decides: if it has moved on, this is late, and nothing is written; if not, it is
+ * the table that went back, and takes its next incarnation. Returns the order in which it stands; undefined where it was late.
+ *
+ * @throws StoreError, CatalogError
+ */
+export async function writeInOrder(
+  deps: RefDeps,
+  reference: Reference,
+  entry: RefRecord | RefTombstone,
+  signal: AbortSignal,
+): Promise<Required<RefOrder> | undefined> {
+  const { generation } = entry;
+  let { incarnation = 0 } = entry;
+  for (let tries = 1; tries <= WRITE_TRIES; tries++) {
+    if (await deps.refs.write(nameOf(reference), { ...entry, incarnation }, signal)) return { incarnation, generation };
+    const pointer = await deps.catalog.findPointer(reference, { consistent: true, signal });
+    if (pointer?.published === undefined || pointer.generation !== generation) return undefined;
+    const now = (await deps.catalog.readIncarnation({ fresh: true, signal })) ?? 0;
+    incarnation = now > incarnation ? now : await raiseIncarnation(deps, signal);
+  }
+  throw new StoreError(
+    'write ref record',
+    `${formatReference(reference)}: newer records came ${WRITE_TRIES} times; more than one table seems to be in use with this bucket`,
+  );
+}
+
+/**
+ * The bucket has the record of what is published, where the table does not know that it has: a publisher may have died, or failed, before it. Returns why it
+ * could not be written; nothing is thrown for that, since what is published is served all the same.
+ */
+export async function ensureRecorded(
+  deps: RefDeps,
+  reference: Reference,
+  { pointer, root, linked }: Found,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (pointer?.published === undefined || root === undefined || pointer.recorded === pointer.generation) {
+    return undefined;
+  }
+  const complete = [...(linked ?? [])].filter((entry) => root.complete.has(entry));
+  const { generation, publishedMs = 0 } = pointer;
+  return await problemOf(signal, async () => {
+    const incarnation = await nextIncarnation(deps, pointer, signal);
+    const record = { ...recordOf(reference, root, complete), publishedMs, generation, incarnation };
+    await recordOnce(deps, reference, pointer, record, signal);
+  });
+}
+
+/** Writes nothing where the record is there already. */
+async function recordOnce(
+  deps: RefDeps,
+  reference: Reference,
+  pointer: Pointer,
+  record: RefRecord,
+  signal: AbortSignal,
+): Promise<void> {
+  const kept = await deps.refs.find(nameOf(reference), signal);
+  const isThere =
+    kept?.digest === record.digest &&
+    kept.generation === record.generation &&
+    (kept.incarnation ?? 0) >= (pointer.incarnation ?? 0);
+  const order = isThere
+    ? { incarnation: kept.incarnation ?? 0, generation: kept.generation }
+    : await writeInOrder(deps, reference, record, signal);
+  if (order !== undefined) await deps.catalog.confirmRecord(reference, order, signal);
+}
+
+/** What a record says, but for its order and time. */
+export function recordOf(
+  reference: Reference,
+  { digest, mediaType, size }: { readonly digest: Digest; readonly mediaType: string; readonly size: number },
+  complete: readonly Digest[],
+): Omit<RefRecord, 'publishedMs' | 'generation'> {
+  return {
+    reference: recordedName(reference),
+    digest,
+    mediaType,
+    size,
+    complete: [...new Set(complete)].sort(),
+  };
+}
+
+/** `registry/repository:tag`, or `…@digest`, without a tag beside the digest. */
+export function recordedName(reference: Reference): string {
+  const { registry, path, pointer } = nameOf(reference);
+  return `${registry}/${path}${reference.digest === undefined ? ':' : ''}${pointer}`;
+}
+
+/** What the records call the reference. */
+export function nameOf(reference: Reference): RefName {
+  const { registry, path } = reference.repository;
+  return { registry, path, pointer: pointerOf(reference) };
+}
+
+/** Why `work` did not succeed: a failure of bucket or table, or that time was over. */
+export async function problemOf(signal: AbortSignal, work: () => Promise<unknown>): Promise<string | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof CacheError) && !signal.aborted) throw error;
+    return error instanceof Error ? error.message : String(error);
+  }
+}
