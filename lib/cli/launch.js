@@ -4,22 +4,42 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const NEEDED_MAJOR = 24;
+/** Major and minor version. */
+const NEEDED = [24, 2];
 
-/** Node 24 from the npm package for this machine, which `npm ci` installed. */
+/** Where Node 24 for this machine is, in the npm package that `npm ci` installs; undefined where there is none. */
 function packagedNode() {
-  const name = `node-${process.platform}-${process.arch}`;
+  const isWindows = process.platform === 'win32';
+  const name = `node-${isWindows ? 'win' : process.platform}-${process.arch}`;
   try {
-    return join(dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)), 'bin', 'node');
+    const folder = dirname(createRequire(import.meta.url).resolve(`${name}/package.json`));
+    return join(folder, 'bin', isWindows ? 'node.exe' : 'node');
   } catch {
-    return undefined; // No such package for this machine, or installed without optional dependencies: told below.
+    return undefined; // No such package for this machine, or installed without optional dependencies.
   }
+}
+
+function isNewEnough() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  return major > NEEDED[0] || (major === NEEDED[0] && minor >= NEEDED[1]);
+}
+
+/** The program of a Node that runs ours; undefined for this one. @throws Error saying what to do where there is none */
+export function findNode() {
+  if (isNewEnough()) return undefined;
+  const node = packagedNode();
+  if (node !== undefined) return node;
+  throw new Error(
+    `entrepot: needs Node ${NEEDED.join('.')} or newer, this is ${process.version}, and npm ci installed none for ` +
+      `${process.platform}-${process.arch}: start npm and entrepot with Node ${NEEDED.join('.')} or newer`,
+  );
 }
 
 function runWith(node, file) {
   const child = spawn(node, [file, ...process.argv.slice(2)], { stdio: 'inherit' });
-  const forward = (signal) => child.kill(signal);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, forward);
+  // On Windows a Ctrl-C reaches every process of the console, and a signal from us would end the child at once.
+  const forward = (signal) => process.platform !== 'win32' && child.kill(signal);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward);
   child.once('error', (error) => {
     console.error(`entrepot: cannot start ${node}: ${error.message}`);
     process.exitCode = 1;
@@ -38,18 +58,17 @@ function runWith(node, file) {
 /** Calls `main` of the module `name` with the arguments of this process. */
 export async function launch(name) {
   const module = new URL(name, import.meta.url);
-  if (Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR) {
-    const { main } = await import(module.href);
-    await main(process.argv.slice(2));
+  let node;
+  try {
+    node = findNode();
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
     return;
   }
-  const node = packagedNode();
   if (node === undefined) {
-    console.error(
-      `entrepot: needs Node ${NEEDED_MAJOR} or newer, this is ${process.version}, and no node-${process.platform}-${process.arch} package is installed; ` +
-        `run it with Node ${NEEDED_MAJOR}, or run npm ci without --omit=optional`,
-    );
-    process.exitCode = 1;
+    const { main } = await import(module.href);
+    await main(process.argv.slice(2));
   } else {
     runWith(node, fileURLToPath(module));
   }
