@@ -111,6 +111,36 @@ const restrict = (...patterns) => ({
   ],
 });
 
+/** What not every platform has: refused where the two commands of the README run (docs/decisions/0028-without-proc-and-groups.md). */
+const EVERYWHERE = [
+  {
+    selector:
+      ':matches(Literal[value=/^\\u002f(proc|sys|dev|tmp|etc)\\b/], TemplateElement[value.raw=/^\\u002f(proc|sys|dev|tmp|etc)\\b/])',
+    message: 'Not on every platform.',
+  },
+  {
+    selector: 'Literal[value=/^SIG(?!(INT|TERM|KILL|HUP)$)[A-Z0-9]+$/]',
+    message: 'Windows has no such signal.',
+  },
+  {
+    selector:
+      'MemberExpression[object.name="process"][property.name=/^((get|set)(e?[ug]id|groups)|initgroups|umask|execve)$/]',
+    message: 'Not on every platform.',
+  },
+  {
+    selector: 'MemberExpression[property.name=/^(ino|uid|gid)$/]',
+    message: 'Not the same on every platform.',
+  },
+  {
+    selector: 'MemberExpression[object.name="process"][property.name="kill"]',
+    message: "A pid may be a stranger's, and a negative one is a group: ask the child, or processes.ts.",
+  },
+  {
+    selector: 'Property[key.name="detached"]',
+    message: 'Groups of processes are not on every platform: only what must outlive us is detached, in processes.ts.',
+  },
+];
+
 export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', '.entrepot/', '.interop/', 'coverage/'] },
   ...tseslint.configs.strictTypeChecked,
@@ -158,6 +188,13 @@ export default tseslint.config(
       files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events,lambda,sigv4}-*.ts`],
     }),
   ),
+  { files: ['lib/cli/**', 'infra/local/**'], rules: { 'no-restricted-syntax': ['error', ...EVERYWHERE] } },
+  {
+    files: ['infra/local/processes.ts', 'lib/cli/launch.js'],
+    rules: {
+      'no-restricted-syntax': ['error', ...EVERYWHERE.filter(({ selector }) => !/"kill"|"detached"/.test(selector))],
+    },
+  },
   { files: ['functions/**'], rules: restrict(awsClients, undici) },
   {
     files: ['lib/config/**', 'infra/**', 'test/**', 'lib/cli/entrepot.js'],

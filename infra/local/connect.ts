@@ -12,7 +12,7 @@ import { openSession, type Session } from './sessions.ts';
 export { stackEnvironment } from './local-stack.ts';
 
 const SUPERVISOR = fileURLToPath(new URL('supervisor.ts', import.meta.url));
-const START_WITHIN_MS = 30_000;
+const START_WITHIN_MS = 90_000;
 const POLL_MS = 25;
 
 export interface OpenStackOptions {
@@ -25,25 +25,31 @@ export interface OpenStackOptions {
  * The embedded stack whose state is in the folder `home`: started if nobody uses it, shared otherwise.
  *
  * However many processes call this at once, they get the same stack. It stays for as long as one of them holds it, and a while longer; if its supervisor
- * is killed meanwhile, holders start another one, which takes the servers over.
+ * is killed meanwhile, holders start another one, whose servers have the same ports and state.
  *
  * @throws Error saying why it cannot run here; the signal's reason.
  */
 export async function openLocalStack(home: string, options: OpenStackOptions = {}): Promise<LocalStack> {
   const files = homeAt(home);
   options.signal?.throwIfAborted();
-  dynoxideBinary(); // Before anything is started: this is where other machines are told what to do.
+  // Named on purpose, it goes before dynoxide. Without either, nothing is started: this is where users learn what to do.
+  const { AWS_ENDPOINT_URL_DYNAMODB: dynamodb = '' } = process.env;
+  if (dynamodb === '') dynoxideBinary();
+  const args = [
+    ...(options.idleMs === undefined ? [] : ['--idle-ms', String(options.idleMs)]),
+    ...(dynamodb === '' ? [] : ['--dynamodb', dynamodb]),
+  ];
   createHome(files);
   const closing = new AbortController();
   const signals = [closing.signal, ...(options.signal === undefined ? [] : [options.signal])];
-  let session = await hold(files, options.idleMs, AbortSignal.any(signals));
-  const endpoints = stackAt(session.ports, readCredentials(files), files.signingKey);
+  let session = await hold(files, args, AbortSignal.any(signals));
+  const endpoints = stackAt(session.places, readCredentials(files), files.signingKey);
 
   const isHeld = (): boolean => !closing.signal.aborted;
   const holdOn = async (): Promise<void> => {
     while (isHeld()) {
       await session.closed;
-      if (isHeld()) session = await hold(files, options.idleMs, closing.signal);
+      if (isHeld()) session = await hold(files, args, closing.signal);
     }
     session.close();
   };
@@ -58,11 +64,11 @@ export async function openLocalStack(home: string, options: OpenStackOptions = {
 }
 
 /** A session with the supervisor of the home, which is started if there is none. */
-async function hold(home: Home, idleMs: number | undefined, caller: AbortSignal): Promise<Session> {
+async function hold(home: Home, args: readonly string[], caller: AbortSignal): Promise<Session> {
   const signal = AbortSignal.any([caller, AbortSignal.timeout(START_WITHIN_MS)]);
   try {
     for (;;) {
-      const session = (await attach(home, signal)) ?? (await startOnce(home, idleMs, signal));
+      const session = (await attach(home, signal)) ?? (await startOnce(home, args, signal));
       if (session !== undefined) return session;
       await sleep(POLL_MS, undefined, { signal });
     }
@@ -81,14 +87,13 @@ async function attach(home: Home, signal: AbortSignal): Promise<Session | undefi
 }
 
 /** Starts the supervisor, unless another client is just doing that, or has just done it. */
-async function startOnce(home: Home, idleMs: number | undefined, signal: AbortSignal): Promise<Session | undefined> {
+async function startOnce(home: Home, args: readonly string[], signal: AbortSignal): Promise<Session | undefined> {
   using starting = tryLock(home.startingLock, 0);
   if (starting === undefined) return undefined;
   const session = await attach(home, signal);
   if (session !== undefined) return session;
 
-  const idle = idleMs === undefined ? [] : ['--idle-ms', String(idleMs)];
-  const command = [process.execPath, SUPERVISOR, '--home', home.root, ...idle];
+  const command = [process.execPath, SUPERVISOR, '--home', home.root, ...args];
   const supervisor = withLog(home.logs, 'supervisor', (log) => startDetached(command, log));
   return await untilAttached(home, supervisor, signal);
 }

@@ -12,6 +12,7 @@ import type { StackCredentials } from './local-stack.ts';
  *   credentials.json   keys of the embedded S3, made once
  *   signing-key        what signs passwords, made by the first use (lib/access/local-signing-keys.ts)
  *   dynamodb.sqlite    the table
+ *   dynamodb-mark.json a schema for dynoxide: the table whose name only this home knows, by which its DynamoDB is recognised
  *   s3/                the bucket
  *   logs/              one bounded log for each process
  */
@@ -23,16 +24,16 @@ export interface Home {
   readonly credentials: string;
   readonly signingKey: string;
   readonly dynamoFile: string;
+  readonly dynamoMark: string;
   readonly s3Root: string;
   readonly logs: string;
 }
 
-/** A process that the supervisor started. Its whole command line, with port and home in it, is what identifies it, never the pid alone. */
+/** A server of the stack. */
 export interface ChildRecord {
-  /** Null between deciding the command and having the process. */
+  /** Of the process that listens on the port. Null until it is known. */
   readonly pid: number | null;
   readonly port: number;
-  readonly command: readonly string[];
 }
 
 export type ChildName = 'dynamodb' | 's3';
@@ -56,6 +57,7 @@ export function homeAt(root: string): Home {
     credentials: join(root, 'credentials.json'),
     signingKey: join(root, 'signing-key'),
     dynamoFile: join(root, 'dynamodb.sqlite'),
+    dynamoMark: join(root, 'dynamodb-mark.json'),
     s3Root: join(root, 's3'),
     logs: join(root, 'logs'),
   };
@@ -99,14 +101,21 @@ export function ensureCredentials(home: Home): StackCredentials {
 
 /** @throws Error naming the file where it is missing or damaged. */
 export function readCredentials(home: Home): StackCredentials {
-  const value = readJson(home.credentials);
-  if (isObject(value) && typeof value.accessKeyId === 'string' && typeof value.secretAccessKey === 'string') {
-    return { accessKeyId: value.accessKeyId, secretAccessKey: value.secretAccessKey };
-  }
+  const credentials = findCredentials(home);
+  if (credentials !== undefined) return credentials;
   throw new Error(`${home.credentials} holds no accessKeyId and secretAccessKey; delete it to have new keys made`);
 }
 
-function writePrivate(file: string, value: unknown): void {
+/** The keys of this home's S3; undefined where there are none, or where they cannot be understood. */
+export function findCredentials(home: Home): StackCredentials | undefined {
+  const value = readJson(home.credentials);
+  if (!isObject(value) || typeof value.accessKeyId !== 'string' || typeof value.secretAccessKey !== 'string')
+    return undefined;
+  return { accessKeyId: value.accessKeyId, secretAccessKey: value.secretAccessKey };
+}
+
+/** Replaces the file as a whole, for its owner alone. */
+export function writePrivate(file: string, value: unknown): void {
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, `${JSON.stringify(value, undefined, 2)}\n`, { mode: 0o600 });
   renameSync(draft, file);
@@ -122,9 +131,11 @@ function readJson(file: string): unknown {
 }
 
 function isChildRecord(value: unknown): value is ChildRecord {
-  if (!isObject(value) || typeof value.port !== 'number' || !Array.isArray(value.command)) return false;
-  return value.command.length > 0 && value.command.every((word) => typeof word === 'string');
+  return isObject(value) && typeof value.port === 'number' && (value.pid === null || isPid(value.pid));
 }
+
+/** 0 and negative numbers are groups of processes. */
+const isPid = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) > 0;
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 
@@ -24,19 +25,29 @@ export interface LocalStack extends StackEndpoints, AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** What only those know who can read the home: by it its state is recognised. */
+export const markOf = ({ secretAccessKey }: StackCredentials): string =>
+  `home-${createHash('sha256').update(secretAccessKey).digest('hex').slice(0, 32)}`;
+
 export const LOCAL_REGION = 'us-east-1';
 
-/** The endpoints of a stack on these loopback ports. */
+/** Where the servers of a stack are: loopback ports, or the endpoint of a DynamoDB outside, which may have tables of others. */
+export interface StackPlaces {
+  readonly s3: number;
+  readonly dynamodb: number | string;
+}
+
+/** The endpoints of a stack. */
 export function stackAt(
-  ports: { s3: number; dynamodb: number },
+  { s3, dynamodb }: StackPlaces,
   credentials: StackCredentials,
   signingKeyFile: string,
 ): StackEndpoints {
   return {
-    s3Endpoint: `http://127.0.0.1:${ports.s3}`,
-    dynamoEndpoint: `http://127.0.0.1:${ports.dynamodb}`,
+    s3Endpoint: `http://127.0.0.1:${s3}`,
+    dynamoEndpoint: typeof dynamodb === 'string' ? dynamodb : `http://127.0.0.1:${dynamodb}`,
     bucket: 'entrepot',
-    table: 'entrepot',
+    table: typeof dynamodb === 'string' ? `entrepot-${markOf(credentials)}` : 'entrepot',
     region: LOCAL_REGION,
     credentials,
     signingKeyFile,

@@ -1,23 +1,20 @@
-import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How long a process may take to end after SIGTERM before it gets SIGKILL. */
-const TERM_GRACE_MS = 5_000;
+/** How long a process may take to end when it is asked to, before it is killed. */
+const STOP_GRACE_MS = 5_000;
 /** Between two looks at a port that is about to open. */
 const PORT_POLL_MS = 5;
-/** Between two looks at a process that is not our own child, whose end nobody tells us. */
-const ADOPTED_POLL_MS = 200;
 
-/** A process of the stack, our own child or one that an earlier supervisor left. */
+/** A child of ours. */
 export interface Process {
   readonly pid: number;
   isRunning(): boolean;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
-  /** Ends it: SIGTERM, and SIGKILL where that is not enough. It is gone when this returns. */
+  /** Asks it to end, and kills it where that is not enough. It is gone when this returns. */
   stop(): Promise<void>;
 }
 
@@ -69,76 +66,94 @@ export async function untilListening(port: number, server: Process, withinMs: nu
   throw new Error(`process ${server.pid} did not listen on port ${port} within ${withinMs} ms`);
 }
 
-/** Starts a process of the stack. */
+/** Starts a program. */
 export function startProcess(command: readonly string[], stdio: StdioOptions, extra: NodeJS.ProcessEnv = {}): Process {
-  const [file = '', ...args] = command;
-  const child = spawn(file, args, { stdio, env: { ...childEnvironment(), ...extra } });
-  if (child.pid === undefined) throw new Error(`cannot start ${file}: is it there, and may it be executed?`);
-  return ourChild(child, child.pid);
-}
-
-export interface DetachedProcess extends Process {
-  /** Whether it ended otherwise than with exit code 0. */
-  hasFailed(): boolean;
-}
-
-/** Starts a process in a session of its own, that lives on when we end; its output goes to the descriptor `log`. */
-export function startDetached(command: readonly string[], log: number): DetachedProcess {
-  const [file = '', ...args] = command;
-  // The root as working folder: any other would be kept from being removed or unmounted.
-  const child = spawn(file, args, { stdio: ['ignore', log, log], env: childEnvironment(), detached: true, cwd: '/' });
-  if (child.pid === undefined) throw new Error(`cannot start ${file}: is it there, and may it be executed?`);
-  child.unref();
-  return { ...ourChild(child, child.pid), hasFailed: () => child.signalCode !== null || (child.exitCode ?? 0) !== 0 };
-}
-
-function ourChild(child: ChildProcess, pid: number): Process {
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()).once('error', () => resolve()));
-  const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
-  return { pid, isRunning, ended, stop: () => stopProcess((signal) => child.kill(signal), isRunning, ended) };
+  const child = start(command, { stdio, env: { ...childEnvironment(), ...extra } });
+  const { isRunning, ended } = child;
+  return { ...child, stop: () => stopProcess(child.child, isRunning, ended) };
 }
 
 /**
- * The running process with exactly this command line, if there is one. Pids are reused; a command line with our home and
- * port in it is not, so that a stranger is never taken for ours. Undefined where there is no /proc.
+ * Starts one of our own programs for as long as we live: it holds the other end of a channel, and ends by itself when the channel closes,
+ * however we end. Its output goes to the descriptor `log`; `onPid` gets the pid that it reports.
  */
-export function findProcess(command: readonly string[]): Process | undefined {
-  const wanted = command.map((word) => `${word}\0`).join('');
-  const pid = allPids().find((candidate) => commandLineOf(candidate) === wanted);
-  if (pid === undefined) return undefined;
-  const isRunning = (): boolean => commandLineOf(pid) === wanted;
-  const ended = (async () => {
-    while (isRunning()) await sleep(ADOPTED_POLL_MS, undefined, { ref: false });
-  })();
-  // Looked at again right before each signal: the pid could be somebody else's by now.
-  const kill = (signal: NodeJS.Signals): boolean => isRunning() && process.kill(pid, signal);
-  return { pid, isRunning, ended, stop: () => stopProcess(kill, isRunning, ended) };
+export function startHeld(
+  command: readonly string[],
+  log: number,
+  extra: NodeJS.ProcessEnv,
+  onPid: (pid: number) => void,
+): Process {
+  const { child, pid, isRunning, ended } = start(command, {
+    stdio: ['ignore', log, log, 'ipc'],
+    env: { ...childEnvironment(), ...extra },
+  });
+  child.on('message', (message) => {
+    if (typeof message === 'number') onPid(message);
+  });
+  const stop = async (): Promise<void> => {
+    if (child.connected) child.disconnect();
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_GRACE_MS);
+    await ended;
+    clearTimeout(timer);
+  };
+  return { pid, isRunning, ended, stop };
 }
 
-function allPids(): number[] {
-  if (process.platform !== 'linux') return [];
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
+export interface DetachedProcess extends Process {
+  /** Whether it ended with another exit code than 0. Not where it was killed: another start may go better. */
+  hasFailed(): boolean;
 }
 
-/** Empty for zombies, and for processes that are gone. */
-function commandLineOf(pid: number): string {
+/**
+ * Starts a program that lives on when we end, and gets no Ctrl-C of our terminal; its output goes to the descriptor `log`.
+ * Where that cannot be had, it ends with us or by the Ctrl-C: as if it had been killed.
+ */
+export function startDetached(command: readonly string[], log: number): DetachedProcess {
+  // The root as working folder: any other would be kept from being removed or unmounted.
+  const started = start(command, {
+    stdio: ['ignore', log, log],
+    env: childEnvironment(),
+    detached: true,
+    cwd: '/',
+  });
+  const { child, isRunning, ended } = started;
+  child.unref();
+  const hasFailed = (): boolean => (child.exitCode ?? 0) !== 0;
+  return { ...started, stop: () => stopProcess(child, isRunning, ended), hasFailed };
+}
+
+/** Whether there is a process with this pid, whoever's it is. */
+export function isThere(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-  } catch {
-    return ''; // It ended between two looks (ENOENT, ESRCH), or is not ours to read (EACCES).
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
-async function stopProcess(
-  kill: (signal: NodeJS.Signals) => boolean,
-  isRunning: () => boolean,
-  ended: Promise<void>,
-): Promise<void> {
+/** Ends the process at once, if it is there. For a pid that was just proven to be ours: any other one may be a stranger's. */
+export function killProven(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+type Started = Omit<Process, 'stop'> & { readonly child: ChildProcess };
+
+function start([file = '', ...args]: readonly string[], options: SpawnOptions): Started {
+  const child = spawn(file, args, { ...options, windowsHide: true });
+  const { pid } = child;
+  if (pid === undefined) throw new Error(`cannot start ${file}: is it there, and may it be executed?`);
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()).once('error', () => resolve()));
+  return { child, pid, isRunning: () => child.exitCode === null && child.signalCode === null, ended };
+}
+
+async function stopProcess(child: ChildProcess, isRunning: () => boolean, ended: Promise<void>): Promise<void> {
   if (!isRunning()) return;
-  kill('SIGTERM');
-  const timer = setTimeout(() => kill('SIGKILL'), TERM_GRACE_MS);
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_GRACE_MS);
   try {
     await ended;
   } finally {

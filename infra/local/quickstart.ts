@@ -4,13 +4,15 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { formatBytes, formatDuration } from '../../lib/cli/output.ts';
 import { receiptLines } from '../../lib/cli/pull.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
 import { openLocalStack, stackEnvironment } from './connect.ts';
+import { tryLock } from './file-lock.ts';
+import { homeAt } from './home.ts';
 import { lambdaContext } from './lambda-event.ts';
 import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from './sample/sample-image.ts';
 import { startSampleRegistry, type SampleRegistry } from './sample/sample-registry.ts';
@@ -19,6 +21,9 @@ const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 /** A home of its own: it is emptied at each start, so that there is always something to pull. */
 const HOME = join(PROJECT, '.entrepot', 'quickstart');
 const CONFIG = join(HOME, 'entrepot.yaml');
+const STOPPED_WITHIN_MS = 60_000;
+/** As the user has it, before it is changed below. */
+const ENVIRONMENT = { ...process.env };
 /** A name of the configuration; nobody asks DNS for it. */
 const REGISTRY = 'sample.entrepot.test';
 const REFERENCE = `${REGISTRY}/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
@@ -71,14 +76,17 @@ async function main(): Promise<void> {
   say('  npm run entrepot -- pull alpine:3.20 --platform linux/amd64');
 }
 
-/** Moved away at once and then removed, so that a supervisor that still serves it sees that it is over. */
+/** A supervisor that still serves the home ends once it has other keys, or none; nothing is removed while it runs. */
 function emptyHome(): void {
+  const home = homeAt(HOME);
   if (existsSync(HOME)) {
-    const old = `${HOME}.${process.pid}`;
-    renameSync(HOME, old);
-    rmSync(old, { recursive: true, maxRetries: 5 });
+    rmSync(home.credentials, { force: true });
+    const lock = tryLock(home.supervisorLock, STOPPED_WITHIN_MS);
+    if (lock === undefined) throw new Error(`${HOME} is in use; end what uses it, and try again`);
+    lock[Symbol.dispose]();
+    rmSync(HOME, { recursive: true, maxRetries: 5 });
   }
-  mkdirSync(dirname(CONFIG), { recursive: true, mode: 0o700 });
+  mkdirSync(HOME, { recursive: true, mode: 0o700 });
 }
 
 function configure(registry: SampleRegistry): void {
@@ -98,9 +106,13 @@ async function pull(platform: string): Promise<Receipt> {
 async function entrepot(...args: readonly string[]): Promise<void> {
   say(`   $ entrepot ${args.join(' ')}`);
   const launcher = join(PROJECT, 'lib', 'cli', 'entrepot.js');
-  const env = { ...process.env, ENTREPOT_HOME: HOME };
+  const env: NodeJS.ProcessEnv = { ...ENVIRONMENT, ENTREPOT_HOME: HOME };
   for (const name of ['ENTREPOT_BUCKET', 'ENTREPOT_TABLE', 'ENTREPOT_CONFIG']) Reflect.deleteProperty(env, name);
-  const child = spawn(process.execPath, [launcher, ...args], { stdio: ['ignore', 'pipe', 'inherit'], env });
+  const child = spawn(process.execPath, [launcher, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env,
+    windowsHide: true,
+  });
   const exited = once(child, 'exit');
   let output = '';
   for await (const chunk of child.stdout.setEncoding('utf8')) output += chunk as string;

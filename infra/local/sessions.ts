@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import type { StackPlaces } from './local-stack.ts';
 
 /*
  * How clients hold the stack: one loopback connection for each, open for as long as they use it. The kernel closes it when the client
@@ -11,12 +12,6 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 const MAX_LINE_CHARACTERS = 4_096;
 const TOKEN_WITHIN_MS = 2_000;
 
-/** The ports of a stack that answers. */
-export interface ReadyPorts {
-  readonly dynamodb: number;
-  readonly s3: number;
-}
-
 export interface SessionServer {
   readonly port: number;
   /** How long there has been no client; 0 while there is one. */
@@ -25,8 +20,8 @@ export interface SessionServer {
   close(): Promise<void>;
 }
 
-/** Takes clients that know the token, and tells them the ports once there are any. */
-export async function serveSessions(token: string, ready: Promise<ReadyPorts>): Promise<SessionServer> {
+/** Takes clients that know the token, and sends them the places of the servers once they answer. */
+export async function serveSessions(token: string, ready: Promise<StackPlaces>): Promise<SessionServer> {
   const clients = new Set<Socket>();
   let idleSince = performance.now();
   const server = createServer((socket) => {
@@ -52,18 +47,18 @@ export async function serveSessions(token: string, ready: Promise<ReadyPorts>): 
   };
 }
 
-async function welcome(socket: Socket, token: string, ready: Promise<ReadyPorts>): Promise<void> {
+async function welcome(socket: Socket, token: string, ready: Promise<StackPlaces>): Promise<void> {
   if ((await readLine(socket, AbortSignal.timeout(TOKEN_WITHIN_MS))) !== token) {
     socket.destroy();
     return;
   }
-  const ports = await ready;
-  if (!socket.destroyed) socket.write(`${JSON.stringify(ports)}\n`);
+  const places = await ready;
+  if (!socket.destroyed) socket.write(`${JSON.stringify(places)}\n`);
 }
 
 /** A held connection to the supervisor. It does not keep the process alive. */
 export interface Session {
-  readonly ports: ReadyPorts;
+  readonly places: StackPlaces;
   /** Resolves when the connection is gone: by `close`, or because the supervisor is. */
   readonly closed: Promise<void>;
   close(): void;
@@ -79,7 +74,7 @@ export async function openSession(port: number, token: string, signal: AbortSign
     const line = await readLine(socket, signal);
     if (line === undefined) return undefined;
     socket.unref();
-    return { ports: JSON.parse(line) as ReadyPorts, closed, close: () => socket.destroy() };
+    return { places: JSON.parse(line) as StackPlaces, closed, close: () => socket.destroy() };
   } catch (error) {
     socket.destroy();
     throw error;

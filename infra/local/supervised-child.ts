@@ -1,23 +1,30 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChildRecord } from './home.ts';
 import { logTail, withLog } from './logs.ts';
-import { findProcess, freePort, isListening, startProcess, untilListening, type Process } from './processes.ts';
+import { freePort, isListening, isThere, killProven, startHeld, type Process } from './processes.ts';
 
-const START_WITHIN_MS = 10_000;
+const START_WITHIN_MS = 30_000;
 const PORT_ATTEMPTS = 5;
 /** A child that dies this soon after its start did not really run. */
 const SHORT_LIFE_MS = 2_000;
 const MAX_SHORT_LIVES = 5;
 const RESTART_DELAY_MS = 100;
 
+/** How long a new process waits for one that an earlier supervisor left. */
+const LEFT_WITHIN_MS = 2_000;
+const POLL_MS = 5;
+
 export interface ChildSpec {
   readonly name: string;
   readonly logs: string;
   readonly environment?: NodeJS.ProcessEnv;
+  /** One of our programs. It ends with us, and reports the pid of the server when it has one. */
   command(port: number): readonly string[];
-  /** Told before a process is started and after, so that its record survives a kill of the supervisor in between. */
+  /** Whether it is our server, with our state, that answers on the port. Undefined where nothing else than our server can be left there. */
+  readonly isOurs?: (port: number) => Promise<boolean>;
+  /** Called before a server is started, and with its pid. */
   record(child: ChildRecord): void;
-  /** Told once, when the child cannot be kept running. */
+  /** Called once, when the child cannot be kept running. */
   failed(error: Error): void;
 }
 
@@ -30,13 +37,21 @@ export interface SupervisedChild {
 /**
  * A server process that answers on `port`, and is started again on the same port whenever it dies.
  *
- * What an earlier supervisor left under the same command line is adopted if it still answers, and ended otherwise. Its port is kept where
- * possible, because clients may still be using it.
+ * What an earlier supervisor left has ended before, and its port is kept where possible, because clients may still be using it.
  */
 export async function superviseChild(spec: ChildSpec, earlier: ChildRecord | undefined): Promise<SupervisedChild> {
-  const started = (await adopt(spec, earlier)) ?? (await startSomewhere(spec, earlier?.port));
+  let latest = earlier;
+  const recording: ChildSpec = {
+    ...spec,
+    record: (child) => {
+      latest = child;
+      spec.record(child);
+    },
+  };
+  await endLeft(spec, earlier);
+  const started = await startSomewhere(recording, earlier?.port);
   const stopping = new AbortController();
-  const watching = keepRunning(spec, started, stopping.signal);
+  const watching = keepRunning(recording, started, () => latest, stopping.signal);
   return {
     port: started.port,
     stop: async () => {
@@ -51,19 +66,26 @@ interface Running {
   readonly server: Process;
 }
 
-async function adopt(spec: ChildSpec, earlier: ChildRecord | undefined): Promise<Running | undefined> {
-  if (earlier === undefined) return undefined;
-  const server = findProcess(earlier.command);
-  if (server === undefined) return undefined;
-  const { port } = earlier;
-  // Another version of the project may have started it with other arguments: then it is ours to end, not to use.
-  const isCurrent = spec.command(port).join('\0') === earlier.command.join('\0');
-  if (isCurrent && (await isListening(port))) {
-    spec.record({ ...earlier, pid: server.pid });
-    return { port, server };
+/**
+ * Waits until what was started before has ended: our programs end by themselves. A server that is left nevertheless, because the program that
+ * held it was killed, is ended. The pid alone proves nothing, since pids are reused: our server must answer on the port that was recorded with it.
+ */
+async function endLeft({ isOurs }: ChildSpec, left: ChildRecord | undefined): Promise<void> {
+  if (left === undefined) return;
+  const { pid, port } = left;
+  const start = performance.now();
+  let isKilled = false;
+  while (performance.now() - start < LEFT_WITHIN_MS) {
+    const mayBeThere = pid !== null && !isKilled && isThere(pid);
+    if (!(await isListening(port))) {
+      // It may be about to listen.
+      if (!mayBeThere) return;
+    } else if (mayBeThere && (await isOurs?.(port)) === true) {
+      killProven(pid);
+      isKilled = true;
+    }
+    await sleep(POLL_MS);
   }
-  await server.stop();
-  return undefined;
 }
 
 async function startSomewhere(spec: ChildSpec, preferredPort: number | undefined): Promise<Running> {
@@ -83,12 +105,17 @@ async function startSomewhere(spec: ChildSpec, preferredPort: number | undefined
 }
 
 async function start(spec: ChildSpec, port: number): Promise<Process> {
-  const command = spec.command(port);
-  spec.record({ pid: null, port, command });
-  const server = withLog(spec.logs, spec.name, (log) => startProcess(command, ['ignore', log, log], spec.environment));
-  spec.record({ pid: server.pid, port, command });
+  spec.record({ pid: null, port });
+  let isReported = false;
+  const onPid = (pid: number): void => {
+    isReported = true;
+    spec.record({ pid, port });
+  };
+  const server = withLog(spec.logs, spec.name, (log) =>
+    startHeld(spec.command(port), log, spec.environment ?? {}, onPid),
+  );
   try {
-    await untilListening(port, server, START_WITHIN_MS);
+    await untilAnswering(spec, port, server, () => isReported);
     return server;
   } catch (error) {
     await server.stop();
@@ -96,8 +123,31 @@ async function start(spec: ChildSpec, port: number): Promise<Process> {
   }
 }
 
+/** @throws Error when the process ends first, or after {@link START_WITHIN_MS}. */
+async function untilAnswering(
+  { name, isOurs = isListening }: ChildSpec,
+  port: number,
+  server: Process,
+  isReported: () => boolean,
+): Promise<void> {
+  const startedAt = performance.now();
+  while (performance.now() - startedAt < START_WITHIN_MS) {
+    // Asked before the process: a stranger on its port makes it end, and must not be taken for it.
+    const answers = isReported() && (await isOurs(port));
+    if (!server.isRunning()) throw new Error(`${name} ended before it answered on port ${port}`);
+    if (answers) return;
+    await sleep(POLL_MS);
+  }
+  throw new Error(`${name} did not answer on port ${port} within ${START_WITHIN_MS} ms`);
+}
+
 /** Resolves when the child was stopped, or could not be kept running. */
-async function keepRunning(spec: ChildSpec, first: Running, stopping: AbortSignal): Promise<void> {
+async function keepRunning(
+  spec: ChildSpec,
+  first: Running,
+  latest: () => ChildRecord | undefined,
+  stopping: AbortSignal,
+): Promise<void> {
   const { port } = first;
   const stop = new Promise<void>((resolve) => stopping.addEventListener('abort', () => resolve(), { once: true }));
   let server: Process | undefined = first.server;
@@ -110,6 +160,7 @@ async function keepRunning(spec: ChildSpec, first: Running, stopping: AbortSigna
     }
     shortLives = performance.now() - startedAt < SHORT_LIFE_MS ? shortLives + 1 : 0;
     await sleep(RESTART_DELAY_MS * shortLives);
+    await endLeft(spec, latest());
     server = await start(spec, port).catch(() => undefined); // Counted as a short life; why is in its log.
   }
   spec.failed(new Error(`${spec.name} died ${MAX_SHORT_LIVES} times in a row; see its log in ${spec.logs}`));

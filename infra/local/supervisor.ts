@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { dynoxideCommand } from './dynoxide.ts';
+import { keptDynoxideCommand, servesMark, writeMark } from './dynoxide.ts';
 import { tryLock } from './file-lock.ts';
 import {
   createHome,
   ensureCredentials,
+  findCredentials,
   homeAt,
   readRecord,
   removeRecord,
@@ -15,15 +15,15 @@ import {
   type Home,
   type SupervisorRecord,
 } from './home.ts';
-import { stackAt } from './local-stack.ts';
+import { markOf, stackAt, type StackPlaces } from './local-stack.ts';
 import { boundLog } from './logs.ts';
-import { serveSessions, type ReadyPorts } from './sessions.ts';
+import { serveSessions } from './sessions.ts';
 import { s3Command, s3Environment } from './s3-process.ts';
 import { superviseChild, type ChildSpec, type SupervisedChild } from './supervised-child.ts';
 
 /** How long a new supervisor waits for one that is on its way out. */
 const LOCK_WAIT_MS = 10_000;
-const PREPARE_WITHIN_MS = 15_000;
+const PREPARE_WITHIN_MS = 30_000;
 const MAX_TICK_MS = 1_000;
 /** How long an unused stack lives. */
 const DEFAULT_IDLE_MS = 30_000;
@@ -32,11 +32,12 @@ const DEFAULT_IDLE_MS = 30_000;
  * Runs the stack of one home until nobody has used it for `idleMs`, or until a signal. At most one supervisor serves a home, however
  * many are started: the others end without doing anything.
  *
- * What a killed one left is taken over: its children by their command lines, its files as they are.
+ * What a killed one left is taken over: its files as they are, its ports once its children have ended. With `dynamodb`, the endpoint of a
+ * DynamoDB that runs elsewhere, only S3 is started.
  *
  * @throws Error if the stack cannot be started, or a child of it cannot be kept running.
  */
-export async function supervise(root: string, idleMs: number): Promise<void> {
+export async function supervise(root: string, idleMs: number, dynamodb?: string): Promise<void> {
   const home = homeAt(root);
   createHome(home);
   using lock = tryLock(home.supervisorLock, LOCK_WAIT_MS);
@@ -45,16 +46,16 @@ export async function supervise(root: string, idleMs: number): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
     process.once(signal, () => stopping.resolve(undefined));
 
-  const ports = Promise.withResolvers<ReadyPorts>();
+  const places = Promise.withResolvers<StackPlaces>();
   const token = randomBytes(24).toString('base64url');
-  const sessions = await serveSessions(token, ports.promise);
+  const sessions = await serveSessions(token, places.promise);
   const record = keepRecord(home, { pid: process.pid, port: sessions.port, token });
-  const children = startChildren(home, record, stopping.reject);
-  const prepared = Promise.all(children).then(([dynamodb, s3]) =>
-    prepare(home, { dynamodb: dynamodb.port, s3: s3.port }),
+  const children = startChildren(home, record, stopping.reject, dynamodb);
+  const prepared = Promise.all([children.s3, children.dynamodb]).then(([s3, own]) =>
+    prepare(home, { s3: s3.port, dynamodb: own?.port ?? dynamodb ?? '' }),
   );
-  prepared.then(ports.resolve, ports.reject);
-  ports.promise.catch(stopping.reject); // Clients see the end of their connection, and find the reason in the log.
+  prepared.then(places.resolve, places.reject);
+  places.promise.catch(stopping.reject); // Clients see the end of their connection, and find the reason in the log.
 
   const tick = (): void => {
     if (!record.isHomeOurs() || sessions.idleMs() >= idleMs) {
@@ -79,8 +80,12 @@ export async function supervise(root: string, idleMs: number): Promise<void> {
   } finally {
     clearInterval(ticking);
     await sessions.close();
-    const started = (await Promise.allSettled(children)).filter((child) => child.status === 'fulfilled');
-    await Promise.all(started.map((child) => child.value.stop()));
+    const started = await Promise.allSettled([children.s3, children.dynamodb]);
+    await Promise.all(
+      started.map(async (child) => {
+        if (child.status === 'fulfilled') await child.value?.stop();
+      }),
+    );
     record.remove(); // Last: a kill before this line leaves what the next start needs to find the children.
   }
 }
@@ -97,8 +102,8 @@ interface KeptRecord {
 }
 
 function keepRecord(home: Home, self: Omit<SupervisorRecord, 'children'>): KeptRecord {
-  const inode = statSync(home.supervisorLock).ino;
-  const isHomeOurs = (): boolean => statSync(home.supervisorLock, { throwIfNoEntry: false })?.ino === inode;
+  const { secretAccessKey } = ensureCredentials(home);
+  const isHomeOurs = (): boolean => findCredentials(home)?.secretAccessKey === secretAccessKey;
   const earlier = readRecord(home)?.children ?? {};
   let record: SupervisorRecord = { ...self, children: earlier };
   writeRecord(home, record);
@@ -118,38 +123,56 @@ function keepRecord(home: Home, self: Omit<SupervisorRecord, 'children'>): KeptR
   };
 }
 
+interface Children {
+  readonly s3: Promise<SupervisedChild>;
+  /** Undefined where it runs elsewhere. */
+  readonly dynamodb: Promise<SupervisedChild | undefined>;
+}
+
 function startChildren(
   home: Home,
   record: KeptRecord,
   failed: (error: Error) => void,
-): [Promise<SupervisedChild>, Promise<SupervisedChild>] {
+  elsewhere: string | undefined,
+): Children {
   const { logs } = home;
-  const start = (name: ChildName, spec: Pick<ChildSpec, 'command' | 'environment'>): Promise<SupervisedChild> =>
+  const credentials = ensureCredentials(home);
+  const mark = markOf(credentials);
+  const start = (
+    name: ChildName,
+    spec: Pick<ChildSpec, 'command' | 'environment' | 'isOurs'>,
+  ): Promise<SupervisedChild> =>
     superviseChild(
       { name, logs, failed, record: (child) => record.update(name, child), ...spec },
       record.earlier[name],
     );
-  return [
-    start('dynamodb', { command: (port) => dynoxideCommand(port, home.dynamoFile), environment: {} }),
-    start('s3', {
-      command: (port) => s3Command(port, home.s3Root),
-      environment: s3Environment(ensureCredentials(home)),
-    }),
-  ];
+  const startDynamo = (): Promise<SupervisedChild> => {
+    writeMark(home, mark);
+    return start('dynamodb', {
+      command: (port) => keptDynoxideCommand(port, home),
+      isOurs: (port) => servesMark(port, mark),
+    });
+  };
+  return {
+    s3: start('s3', { command: (port) => s3Command(port, home.s3Root), environment: s3Environment(credentials) }),
+    dynamodb: elsewhere === undefined ? startDynamo() : Promise.resolve(undefined),
+  };
 }
 
-async function prepare(home: Home, ports: ReadyPorts): Promise<ReadyPorts> {
+async function prepare(home: Home, places: StackPlaces): Promise<StackPlaces> {
   // Imported here: the SDK takes longer to load than the children to start, and runs beside them this way.
   const { prepareStack } = await import('./prepare.ts');
-  await prepareStack(stackAt(ports, ensureCredentials(home), home.signingKey), AbortSignal.timeout(PREPARE_WITHIN_MS));
-  return ports;
+  await prepareStack(stackAt(places, ensureCredentials(home), home.signingKey), AbortSignal.timeout(PREPARE_WITHIN_MS));
+  return places;
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { home: { type: 'string' }, 'idle-ms': { type: 'string' } } });
-  if (values.home === undefined) throw new Error('usage: supervisor.ts --home FOLDER [--idle-ms MILLISECONDS]');
+  const options = { home: { type: 'string' }, 'idle-ms': { type: 'string' }, dynamodb: { type: 'string' } } as const;
+  const { values } = parseArgs({ options });
+  if (values.home === undefined)
+    throw new Error('usage: supervisor.ts --home FOLDER [--idle-ms MILLISECONDS] [--dynamodb ENDPOINT]');
   try {
-    await supervise(values.home, Number(values['idle-ms'] ?? DEFAULT_IDLE_MS));
+    await supervise(values.home, Number(values['idle-ms'] ?? DEFAULT_IDLE_MS), values.dynamodb);
   } catch (error) {
     console.error(new Date().toISOString(), error instanceof Error ? error.message : error);
     process.exitCode = 1;

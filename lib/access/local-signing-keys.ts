@@ -25,7 +25,8 @@ async function readSecret(file: string): Promise<string | undefined> {
   try {
     await using opened = await open(file, 'r');
     const { mode, size } = await opened.stat();
-    if ((mode & 0o077) !== 0) {
+    // Windows has no such bits: there a file is as open as its folder.
+    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
       throw new ConfigError(`the signing key ${file} is open to others than its owner; chmod 600 it, or delete it`);
     }
     if (size > MAX_FILE_BYTES) throw new ConfigError(`the signing key ${file} is longer than ${MAX_FILE_BYTES} bytes`);

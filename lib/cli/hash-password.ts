@@ -51,7 +51,7 @@ export async function runHashPassword(
 /** Names of letters and digits may be numbers or words to YAML. */
 const yaml = (name: string): string => JSON.stringify(name);
 
-/** One line from the terminal, without echo. Ctrl-C interrupts, as ever. */
+/** One line from the terminal, without echo. @throws InvalidRequestError after Ctrl-C */
 async function promptFor(terminal: NodeJS.ReadStream, output: Output, signal: AbortSignal): Promise<string> {
   output.note('Password (not shown):');
   let typed = '';
@@ -60,11 +60,10 @@ async function promptFor(terminal: NodeJS.ReadStream, output: Output, signal: Ab
     for await (const chunk of terminal as AsyncIterable<string>) {
       for (const character of chunk) {
         if (character === '\r' || character === '\n' || character === END) return typed;
-        if (character === INTERRUPT) process.kill(process.pid, 'SIGINT');
-        else if (BACKSPACES.includes(character)) typed = typed.slice(0, -1);
+        if (character === INTERRUPT) throw new InvalidRequestError('password', 'interrupted');
+        if (BACKSPACES.includes(character)) typed = typed.slice(0, -1);
         else typed += character;
       }
-      if (chunk.includes(INTERRUPT)) throw new InvalidRequestError('password', 'interrupted');
       signal.throwIfAborted();
     }
     return typed;

@@ -25,6 +25,7 @@ const agent = new Agent({ keepAlive: true });
 
 async function main(): Promise<void> {
   process.stdin.once('end', () => process.exit()).resume();
+  process.on('SIGINT', () => undefined); // A Ctrl-C reaches every process of a terminal; it is for the one that started us to act on.
   let handler: Handler;
   try {
     handler = await loadHandler();

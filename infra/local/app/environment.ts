@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { withLog } from '../logs.ts';
 import { startRuntimeApi, type Outcome, type RuntimeApi } from './runtime-api.ts';
@@ -36,18 +36,10 @@ const INIT_MS = 30_000;
 const VERSION = '$LATEST';
 
 /** Children that must not outlive us, however we end. */
-const alive = new Set<number>();
+const alive = new Set<ChildProcess>();
 process.once('exit', () => {
-  for (const pid of alive) killIfThere(pid);
+  for (const child of alive) child.kill('SIGKILL');
 });
-
-function killIfThere(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
 
 export const logNameOf = (functionName: string): string => `function-${functionName}`;
 
@@ -57,9 +49,8 @@ export async function startEnvironment(spec: EnvironmentSpec): Promise<Execution
   const [file = '', ...args] = spec.command;
   const child = withLog(spec.logs, logNameOf(spec.name), (log) =>
     spawn(file, args, {
-      // The pipe is how it sees that we are gone. In a group of its own, so that Ctrl-C is ours alone to act on.
-      stdio: ['pipe', log, log],
-      detached: true,
+      stdio: ['pipe', log, log], // The pipe is how it sees that we are gone.
+      windowsHide: true,
       env: { ...spec.variables(), ...lambdaVariables(spec, api) },
       cwd: spec.taskRoot,
     }),
@@ -71,9 +62,9 @@ export async function startEnvironment(spec: EnvironmentSpec): Promise<Execution
     await api.close();
     throw new Error(`cannot start ${file}: is it there, and may it be executed?`);
   }
-  alive.add(pid);
+  alive.add(child);
   let killed = false;
-  const ended = exit.promise.then(() => void alive.delete(pid));
+  const ended = exit.promise.then(() => void alive.delete(child));
   const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
   const kill = (): void => {
     killed = true;

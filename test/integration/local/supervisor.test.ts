@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import fs, { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DynamoDBClient, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
@@ -18,12 +20,19 @@ import {
   type LocalStack,
   type StackEndpoints,
 } from '../../../infra/local/local-stack.ts';
+import { startEmbeddedDynamo } from '../../support/embedded-dynamo.ts';
+import { elsewhere } from '../../support/elsewhere.ts';
 
 const HOLDER = fileURLToPath(new URL('hold-stack.ts', import.meta.url));
+const KEEPER = fileURLToPath(new URL('../../../infra/local/keeper.ts', import.meta.url));
 const SUPERVISOR = fileURLToPath(new URL('../../../infra/local/supervisor.ts', import.meta.url));
 /** Long enough that no supervisor ends while a test still looks at it. */
 const IDLE_MS = 2_000;
 const WITHIN_MS = 15_000;
+
+/** As they were before a test took them away. */
+const { readdirSync, readFileSync } = fs;
+const kill = process.kill.bind(process);
 
 let home: Home;
 
@@ -33,12 +42,18 @@ beforeEach(() => {
 
 afterEach(async () => {
   // All of these have the home of this test in their command line.
-  for (const pid of pidsOf(home.root)) process.kill(pid, 'SIGKILL');
+  for (const pid of pidsOf(home.root)) kill(pid, 'SIGKILL');
   await until('all processes are gone', () => pidsOf(home.root).length === 0);
   rmSync(home.root, { recursive: true, force: true });
 });
 
-describe('the supervisor of the embedded stack', { timeout: 300_000 }, () => {
+describe('the supervisor of the embedded stack, with only what every platform has', { timeout: 300_000 }, () => {
+  let absence: Disposable;
+  before(() => {
+    absence = elsewhere();
+  });
+  after(() => absence[Symbol.dispose]());
+
   test('20 processes that start at once share one stack', async () => {
     const holders = await Promise.all(Array.from({ length: 20 }, () => startHolder()));
     assert.equal(new Set(holders.map((holder) => JSON.stringify(holder.endpoints))).size, 1);
@@ -49,8 +64,8 @@ describe('the supervisor of the embedded stack', { timeout: 300_000 }, () => {
 
   test('has bucket and table ready, and files for the owner alone', async () => {
     await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
-    await writeMark(stack, 'here');
-    assert.equal(await readMark(stack), 'here');
+    await writeText(stack, 'here');
+    assert.equal(await readText(stack), 'here');
     const s3 = new S3Client(s3ClientConfig(stack));
     await s3.send(new HeadBucketCommand({ Bucket: stack.bucket }));
     s3.destroy();
@@ -60,41 +75,84 @@ describe('the supervisor of the embedded stack', { timeout: 300_000 }, () => {
 
   test('a killed child is restarted on its port, and has what it acknowledged', async () => {
     await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
-    await writeMark(stack, 'before');
+    await writeText(stack, 'before');
     const before = recordedPids();
-    for (const pid of before) process.kill(pid, 'SIGKILL');
+    for (const pid of before) kill(pid, 'SIGKILL');
     await until(
       'both children are new',
       () => recordedPids().length === 2 && !recordedPids().some((pid) => before.includes(pid)),
     );
-    assert.equal(await readMark(stack), 'before');
+    assert.equal(await readText(stack), 'before');
   });
 
-  test('a killed supervisor is replaced by whoever holds the stack; the children stay as they are', async () => {
+  test('a killed supervisor is replaced by a holder: the same ports and state, and nothing is left of it', async () => {
     await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
-    await writeMark(stack, 'before');
+    await writeText(stack, 'before');
     const [children, supervisor] = [recordedPids(), supervisorPid()];
-    process.kill(supervisor, 'SIGKILL');
+    kill(supervisor, 'SIGKILL');
     await until('there is another supervisor', () => supervisorPid() !== supervisor && pidsOf(SUPERVISOR).length === 1);
     await using again = await openLocalStack(home.root, { idleMs: IDLE_MS });
     assert.deepEqual(endpointsOf(again), endpointsOf(stack));
-    assert.deepEqual(recordedPids(), children);
-    // An adopted child is watched like an own one.
-    process.kill(children[0] ?? 0, 'SIGKILL');
-    await until(
-      'the child is replaced',
-      () => !recordedPids().includes(children[0] ?? 0) && recordedPids().length === 2,
-    );
-    assert.equal(await readMark(stack), 'before');
+    assert.equal(await readText(stack), 'before');
+    assert.ok(!recordedPids().some((pid) => children.includes(pid)));
+    assert.deepEqual(childPids(), recordedPids());
+  });
+
+  test('a supervisor killed at any moment of its start leaves nothing running but what the next one uses', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const args = [SUPERVISOR, '--home', home.root, '--idle-ms', String(IDLE_MS)];
+      const supervisor = spawn(process.execPath, args, { stdio: 'ignore' });
+      const ended = once(supervisor, 'exit');
+      await sleep(100 + 60 * round);
+      supervisor.kill('SIGKILL');
+      await ended;
+    }
+    await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
+    await writeText(stack, 'here');
+    await until('only the new children are there', () => childPids().join() === recordedPids().join());
+    assert.equal(pidsOf(KEEPER).length, 1);
+  });
+
+  test('whoever waits for a supervisor that is killed in its start gets the next one', async () => {
+    const opening = openLocalStack(home.root, { idleMs: IDLE_MS });
+    await until('it has begun', () => supervisorPid() !== 0);
+    kill(supervisorPid(), 'SIGKILL');
+    await using stack = await opening;
+    await writeText(stack, 'here');
+  });
+
+  test('a database that is left without its keeper is ended before another one is started, on the same port', async () => {
+    await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
+    await writeText(stack, 'before');
+    const [database, keeper] = [readRecord(home)?.children.dynamodb?.pid ?? 0, pidsOf(KEEPER)[0] ?? 0];
+    kill(keeper, 'SIGKILL');
+    await until('there is another', () => ![database, null].includes(readRecord(home)?.children.dynamodb?.pid ?? null));
+    assert.equal(await readText(stack), 'before');
+    await until('the left one is gone', () => !pidsOf(home.root).includes(database));
+    assert.deepEqual(childPids(), recordedPids());
+  });
+
+  test('after every Node was killed the next start ends the database that is left, and has its port and state', async () => {
+    const holder = await startHolder();
+    const stack = await openAndClose();
+    await writeText(stack, 'before');
+    const database = readRecord(home)?.children.dynamodb?.pid ?? 0;
+    for (const pid of pidsOf(home.root)) if (pid !== database) kill(pid, 'SIGKILL');
+    await holder.ended;
+    assert.ok(pidsOf(home.root).includes(database));
+    await using next = await openLocalStack(home.root, { idleMs: IDLE_MS });
+    assert.equal(next.dynamoEndpoint, stack.dynamoEndpoint);
+    assert.equal(await readText(next), 'before');
+    assert.deepEqual(childPids(), recordedPids());
   });
 
   test('after everything was killed the next start finds the state', async () => {
     const holder = await startHolder();
-    await writeMark(await openAndClose(), 'before');
-    for (const pid of pidsOf(home.root)) process.kill(pid, 'SIGKILL');
+    await writeText(await openAndClose(), 'before');
+    for (const pid of pidsOf(home.root)) kill(pid, 'SIGKILL');
     await holder.ended;
     await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
-    assert.equal(await readMark(stack), 'before');
+    assert.equal(await readText(stack), 'before');
     assert.equal(pidsOf(SUPERVISOR).length, 1);
     assert.deepEqual(childPids(), recordedPids());
   });
@@ -111,21 +169,42 @@ describe('the supervisor of the embedded stack', { timeout: 300_000 }, () => {
     await using stack = await openLocalStack(home.root, { idleMs: 200 });
     const supervisor = supervisorPid();
     await sleep(1_000);
-    await writeMark(stack, 'still here');
+    await writeText(stack, 'still here');
     assert.equal(supervisorPid(), supervisor);
   });
 
-  test('never touches a stranger whose pid stands in a stale record', async () => {
+  test('neither ends nor uses a stranger that has the pid and the port of a stale record', async () => {
     createHome(home);
-    const stranger = spawn('sleep', ['60'], { stdio: 'ignore' });
-    const pid = stranger.pid ?? 0;
-    const command = ['dynoxide', 'serve', '--port', '1', '--db-path', home.dynamoFile];
-    writeRecord(home, { pid, port: 1, token: 'stale', children: { dynamodb: { pid, port: 1, command } } });
+    const process = spawn('sleep', ['60'], { stdio: 'ignore' });
+    const server = await startStranger('{"TableNames":["entrepot","home-0123456789abcdef0123456789abcdef"]}');
+    const stale = { pid: process.pid ?? 0, port: (server.address() as AddressInfo).port };
+    writeRecord(home, { pid: stale.pid, port: 1, token: 'stale', children: { dynamodb: stale, s3: stale } });
     await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
-    await writeMark(stack, 'works');
-    assert.ok(!recordedPids().includes(pid));
-    assert.equal(stranger.exitCode ?? stranger.signalCode, null);
-    stranger.kill();
+    await writeText(stack, 'works');
+    assert.ok(![stack.dynamoEndpoint, stack.s3Endpoint].includes(`http://127.0.0.1:${stale.port}`));
+    assert.ok(!recordedPids().includes(stale.pid));
+    assert.equal(process.exitCode ?? process.signalCode, null);
+    process.kill();
+    server.close();
+    server.closeAllConnections();
+  });
+
+  test('takes the DynamoDB whose endpoint is named, with a table of its own for each home, and starts none', async () => {
+    const outside = await startEmbeddedDynamo();
+    process.env.AWS_ENDPOINT_URL_DYNAMODB = outside.endpoint;
+    const other = homeAt(join(home.root, 'other'));
+    try {
+      await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
+      await using another = await openLocalStack(other.root, { idleMs: IDLE_MS });
+      assert.deepEqual([stack.dynamoEndpoint, another.dynamoEndpoint], [outside.endpoint, outside.endpoint]);
+      await writeText(stack, 'here');
+      assert.deepEqual([await readText(stack), await readText(another)], ['here', undefined]);
+      assert.equal(readRecord(home)?.children.dynamodb, undefined);
+      assert.equal(pidsOf(KEEPER).length, 0);
+    } finally {
+      delete process.env.AWS_ENDPOINT_URL_DYNAMODB;
+      await outside.close();
+    }
   });
 
   test('shows its record again where somebody deleted it', async () => {
@@ -142,7 +221,7 @@ describe('the supervisor of the embedded stack', { timeout: 300_000 }, () => {
     const old = recordedPids();
     rmSync(home.root, { recursive: true });
     await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
-    assert.equal(await readMark(stack), undefined);
+    assert.equal(await readText(stack), undefined);
     await until('the old children are gone', () => !childPids().some((pid) => old.includes(pid)));
     assert.deepEqual(childPids(), recordedPids());
     await holder.end();
@@ -164,6 +243,18 @@ describe('the supervisor of the embedded stack', { timeout: 300_000 }, () => {
   });
 });
 
+describe('the supervisor of the embedded stack on this platform', { timeout: 60_000 }, () => {
+  test('gets no Ctrl-C of the terminal from which it was started', async () => {
+    const holder = await startHolder(IDLE_MS, true);
+    const [before, children] = [supervisorPid(), recordedPids()];
+    kill(-(holder.process.pid ?? 0), 'SIGINT');
+    assert.deepEqual(await holder.ended, [null, 'SIGINT']);
+    await using stack = await openLocalStack(home.root, { idleMs: IDLE_MS });
+    await writeText(stack, 'here');
+    assert.deepEqual([supervisorPid(), recordedPids()], [before, children]);
+  });
+});
+
 interface Holder {
   readonly process: ChildProcess;
   readonly endpoints: unknown;
@@ -171,8 +262,12 @@ interface Holder {
   end(): Promise<void>;
 }
 
-async function startHolder(idleMs = IDLE_MS): Promise<Holder> {
-  const child = spawn(process.execPath, [HOLDER, home.root, String(idleMs)], { stdio: ['pipe', 'pipe', 'inherit'] });
+/** @param ownGroup as a terminal gives one to each command */
+async function startHolder(idleMs = IDLE_MS, ownGroup = false): Promise<Holder> {
+  const child = spawn(process.execPath, [HOLDER, home.root, String(idleMs)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    detached: ownGroup,
+  });
   const ended = once(child, 'exit');
   const [line] = (await Promise.race([
     once(createInterface(child.stdout), 'line'),
@@ -191,15 +286,23 @@ async function openAndClose(): Promise<LocalStack> {
   return stack;
 }
 
+/** An HTTP server that gives every request this answer. */
+async function startStranger(answer: string): Promise<Server> {
+  const server = createServer((_request, response) => response.end(answer));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
 const MARK = { pk: { S: 'mark' }, sk: { S: 'mark' } };
 
-async function writeMark(stack: StackEndpoints, text: string): Promise<void> {
+async function writeText(stack: StackEndpoints, text: string): Promise<void> {
   const client = new DynamoDBClient(dynamoClientConfig(stack));
   await client.send(new PutItemCommand({ TableName: stack.table, Item: { ...MARK, text: { S: text } } }));
   client.destroy();
 }
 
-async function readMark(stack: StackEndpoints): Promise<string | undefined> {
+async function readText(stack: StackEndpoints): Promise<string | undefined> {
   const client = new DynamoDBClient({ ...dynamoClientConfig(stack), maxAttempts: 10 });
   const { Item } = await client.send(new GetItemCommand({ TableName: stack.table, Key: MARK }));
   client.destroy();
@@ -220,7 +323,7 @@ function recordedPids(): number[] {
 /** As the kernel has them. */
 const childPids = (): number[] =>
   pidsOf(home.root)
-    .filter((pid) => !/supervisor\.ts|hold-stack\.ts/.test(commandLine(pid)))
+    .filter((pid) => !/supervisor\.ts|keeper\.ts|hold-stack\.ts/.test(commandLine(pid)))
     .sort();
 
 /** Processes other than this one that belong to this test's home and have `word` in their command line. */

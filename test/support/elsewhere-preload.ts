@@ -1,0 +1,3 @@
+import { elsewhere } from './elsewhere.ts';
+
+elsewhere();
