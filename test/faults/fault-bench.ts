@@ -39,7 +39,7 @@ export async function startFaultBench(): Promise<FaultBench> {
       const s3 = await startFaultProxy(bench.stack.s3Endpoint);
       const cache = await openCache(bench.stack, {
         registries,
-        limits: { leaseSeconds: 2, partBytes: PART_BYTES, ...limits },
+        limits: { leaseSeconds: 10, partBytes: PART_BYTES, ...limits },
         dynamoEndpoint: dynamo.endpoint,
         s3Endpoint: s3.endpoint,
       });

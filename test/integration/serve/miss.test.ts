@@ -235,7 +235,7 @@ describe('the waiting room', { concurrency: false }, () => {
 
   test('at most 8 hops, then 429 and when to come back; a token that is forged, or of another blob, counts for nothing', async () => {
     const { path } = await slowly('too-slow', 800);
-    bench.patienceMs = 150;
+    bench.patienceMs = 400;
     const all = await bench.follow(path);
     const hops = all.slice(0, -1).map(hopOf);
     assert.deepEqual(hops.map(countIn), ['1', '2', '3', '4', '5', '6', '7', '8']);
