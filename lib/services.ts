@@ -187,7 +187,7 @@ function openBucket(
         const resumable = resumableAboveMs === undefined ? {} : { resumableAboveMs };
         return s3ContentStore({ ...(await bucket.get()), partBytes, windowParts, ...resumable });
       },
-      { find: true, read: true, put: true, begin: true },
+      { find: true, isContent: true, read: true, put: true, begin: true },
     ),
     refs: {
       ...lazily<Omit<RefRecords, 'list'>>(() => refs.get(), {

@@ -1,4 +1,4 @@
-import type { Fence, Lease } from '../lock/lease.ts';
+import type { Fence, HeldLease, Lease } from '../lock/lease.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
@@ -34,7 +34,10 @@ export interface Pointer {
 export interface Root extends Descriptor {
   /** Every manifest and nested index below an index; for a single manifest, itself. The same for whoever reads the root's bytes. */
   readonly entries: readonly IndexEntry[];
-  /** Those of `entries`, and the root itself, whose content is all in the store (I2). */
+  /**
+   * Those of `entries`, and the root itself, whose content is known to be all in the store (I2): as it was seen at `epoch`, and nothing was found to be lost
+   * since. One that is not in it may be complete by its rows all the same: see {@link Catalog.findWhole}.
+   */
   readonly complete: ReadonlySet<Digest>;
   /** Configs and layers of each complete entry, so that a hit can count them without reading manifests. */
   readonly contents: { get(entry: Digest): readonly ContentTally[] | undefined };
@@ -54,13 +57,20 @@ export interface ContentTally {
   readonly size: number;
 }
 
-/** What the catalogue knows of one reference: two round trips. */
-export interface Found {
-  readonly pointer?: Pointer;
-  /** The root that `pointer.published` names. */
+/** What the catalogue knows of a root, for one repository. */
+export interface FoundRoot {
   readonly root?: Root;
   /** Those of the root's entries that this repository may serve (I9). Absent where the repository has no link to the root. */
   readonly linked?: ReadonlySet<Digest>;
+  /** How often content was found to be lost, for this root: what is read from here on is newer. */
+  readonly epoch: number;
+  /** The epoch of what is remembered of it, complete or not. */
+  readonly stamp?: number;
+}
+
+/** What the catalogue knows of one reference: two round trips. */
+export interface Found extends Partial<FoundRoot> {
+  readonly pointer?: Pointer;
 }
 
 /** LINK: this repository may serve this digest. */
@@ -77,22 +87,30 @@ export interface Link extends Descriptor {
 export interface BlobRow {
   readonly digest: Digest;
   readonly state: 'absent' | 'present';
+  /**
+   * A random id, new whenever the row is made to say what the store holds. Who writes that must have read it before asking the store: then what was written
+   * meanwhile is never undone by an older look. Undefined until the first of these writes.
+   */
+  readonly commit?: string;
+  /** Who copies it now, if somebody does. */
+  readonly claim?: HeldLease;
   /** Bytes; known once present. */
   readonly size?: number;
   readonly etag?: string;
   readonly crc32?: string;
   readonly domains: ReadonlySet<TrustDomain>;
-  /** ETag of an object that was found to be wrong: whoever finds it still there must replace it. */
-  readonly distrustedEtag?: string;
   /** Of the ingest under way, or of one that died. */
   readonly checkpoint?: Checkpoint;
 }
 
-/** USE: `digest` is needed by `child` of `root` (`child` is the root itself for its own bytes). */
-export interface Use {
-  readonly digest: Digest;
-  readonly root: Digest;
-  readonly child: Digest;
+/** What the store holds, as a row is to say it. */
+export interface BlobRecord {
+  readonly content: Descriptor;
+  readonly stored: StoredContent;
+  /** Those that proved to hold it, beside those that the row names already. */
+  readonly domains: readonly TrustDomain[];
+  /** {@link BlobRow.commit} as it was read before the store was asked. */
+  readonly commit: string | undefined;
 }
 
 /** What the upstream said. */
@@ -117,12 +135,15 @@ export interface Publication {
   /** When the upstream was asked what the reference means. */
   readonly checkedMs: number;
   readonly publishedMs: number;
-  /** The sweep epoch read when the pull began under its lock. */
+  /** The epoch of the root, read before any row of its content was, and the stamp of what was remembered then. */
   readonly epoch: number;
   /** Of the table; absent where the bucket, which decides it for a new table, could not be asked. */
   readonly incarnation?: number;
   /** Of the record from which it is published again; without it, the next one. */
   readonly generation?: number;
+  readonly stamp?: number | undefined;
+  /** What was known of the root: what would not change is not written. */
+  readonly known?: Pick<FoundRoot, 'root' | 'linked'>;
 }
 
 /** A row of `entrepot images`. */
@@ -140,8 +161,8 @@ export interface CachedReference {
 export interface Catalog {
   /** What is known of the reference. */
   find(reference: Reference, options: { consistent: boolean; signal: AbortSignal }): Promise<Found>;
-  /** The same for a root that is known by digest, whether or not the reference's pointer names it yet. */
-  findRoot(repository: Repository, digest: Digest, signal: AbortSignal): Promise<Pick<Found, 'root' | 'linked'>>;
+  /** The same for a root that is known by digest, whether or not the reference's pointer names it yet. Consistent. */
+  findRoot(repository: Repository, digest: Digest, signal: AbortSignal): Promise<FoundRoot>;
   /** Which of the digests this repository may serve. Consistent. */
   findLinks(
     repository: Repository,
@@ -159,33 +180,50 @@ export interface Catalog {
     digest: Digest,
     options: { consistent: boolean; signal: AbortSignal },
   ): Promise<{ readonly link?: Link; readonly blob?: BlobRow }>;
+  /** Both of these at once. Consistent. */
+  findContents(
+    repository: Repository,
+    digests: readonly Digest[],
+    signal: AbortSignal,
+  ): Promise<{ readonly links: ReadonlyMap<Digest, Link>; readonly blobs: ReadonlyMap<Digest, BlobRow> }>;
   /** The rows of the digests that have one. Consistent. */
   findBlobs(digests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, BlobRow>>;
-  /** The sweep epoch: a publish holds only while it stands. */
-  readEpoch(signal: AbortSignal): Promise<number>;
+  /** The row of the blob as its claim found it. Reads nothing. */
+  blobOf(claim: Lease): BlobRow;
+  /** How often content was found to be lost, for this root: to be read before the rows of its content are. Consistent. */
+  readEpoch(root: Digest, signal: AbortSignal): Promise<number>;
+  /**
+   * Which of the manifests and indexes of the root are complete by the rows of all their content (I2). With `remember`, what is found is kept with its epoch, if
+   * that works at the first try. Two reads and one for each hundred of their blobs. Consistent.
+   */
+  findWhole(
+    root: Digest,
+    manifests: readonly Digest[],
+    options: { remember: boolean; signal: AbortSignal },
+  ): Promise<ReadonlySet<Digest>>;
 
-  /** The content is in the store, and `domains` proved to hold it. For content that needs no claim (manifests), and for healing. */
-  recordBlob(
-    content: Descriptor,
-    stored: StoredContent,
-    domains: readonly TrustDomain[],
-    signal: AbortSignal,
-  ): Promise<void>;
-  /** The same for a blob whose claim is ours; frees the claim in the same write. @throws LeaseLostError if it is ours no more. */
-  commitBlob(
-    claim: Lease,
-    content: Descriptor,
-    stored: StoredContent,
-    domains: readonly TrustDomain[],
-    signal: AbortSignal,
-  ): Promise<void>;
+  /**
+   * The content is in the store, by a look after `commit` was read. For content that needs no claim (manifests), and for what is found there.
+   *
+   * @returns false if the row was written meanwhile: read it, and ask the store again.
+   */
+  recordBlob(record: BlobRecord, signal: AbortSignal): Promise<boolean>;
+  /**
+   * The same for a blob whose claim is ours; frees the claim in the same write. Gives the row where it was written meanwhile, and then nothing is changed: ask the
+   * store again.
+   *
+   * @throws LeaseLostError if the claim is ours no more.
+   */
+  commitBlob(claim: Lease, record: BlobRecord, signal: AbortSignal): Promise<BlobRow | undefined>;
   /** Keeps how far an ingest came. @throws LeaseLostError */
   saveCheckpoint(claim: Fence, digest: Digest, checkpoint: Checkpoint, signal: AbortSignal): Promise<void>;
   /**
-   * The object is gone, or wrong (`distrustedEtag`): the row says so, unless somebody wrote the object anew meanwhile (the row has another ETag than
-   * `row`). False if that was so.
+   * The store does not hold the content of these rows, by a look after they were read. Those that said present say absent from now on, and with them every root
+   * has a new epoch, in transactions of up to 84 rows. The others get a new commit, so that a copier who was answered meanwhile asks again.
+   *
+   * @returns the digests of rows that were written meanwhile, and not changed: read them, and ask the store again.
    */
-  markBlobLost(row: BlobRow, distrustedEtag: string | undefined, signal: AbortSignal): Promise<boolean>;
+  recordLoss(rows: readonly BlobRow[], signal: AbortSignal): Promise<readonly Digest[]>;
 
   /** Idempotent, in batches. */
   writeLinks(repository: Repository, links: readonly Link[], signal: AbortSignal): Promise<void>;
@@ -195,16 +233,8 @@ export interface Catalog {
   writeNeeds(repository: Repository, digests: readonly Digest[], neededBy: Digest, signal: AbortSignal): Promise<void>;
   /** What landed in the repository and needs the digest, as far as its rows say: one read, at most two of them. Consistent. */
   findNeededBy(repository: Repository, digest: Digest, signal: AbortSignal): Promise<readonly Digest[]>;
-  /** Idempotent, in batches. */
-  writeUses(uses: readonly Use[], signal: AbortSignal): Promise<void>;
-  /** Every use of the digest, by whichever repository, in pages of as many rows as one read gives, at most `pageSize`: thousands of images share some blobs. */
-  usesOf(digest: Digest, options: { pageSize?: number; signal: AbortSignal }): AsyncIterable<readonly Use[]>;
-  /** All of them. */
-  findUses(digest: Digest, signal: AbortSignal): Promise<readonly Use[]>;
-  /** Takes `children` out of the root's complete set. */
-  uncomplete(root: Digest, children: readonly Digest[], signal: AbortSignal): Promise<void>;
-  /** Puts `children` back, if nothing was swept or found to be lost since `epoch` was read. False if it was. */
-  recomplete(root: Digest, children: readonly Digest[], epoch: number, signal: AbortSignal): Promise<boolean>;
+  /** What each manifest needs: its configs and layers. Written before the manifest itself is recorded. Idempotent, in batches. */
+  writeContents(contents: ReadonlyMap<Digest, readonly Digest[]>, signal: AbortSignal): Promise<void>;
 
   /**
    * Moves `resolved`, if the lock is still ours. Returns the pointer as it stands now; undefined, and nothing was changed, if another resolution was recorded since
@@ -220,7 +250,12 @@ export interface Catalog {
   ): Promise<Pointer | undefined>;
   /** The upstream says that there is no such name. What is published stays. @throws LeaseLostError */
   recordMissing(reference: Reference, missingMs: number, lock: Fence, signal: AbortSignal): Promise<void>;
-  /** Makes it visible, in one transaction that holds only if the lock is still ours (I3). Returns the pointer as it stands now. @throws LeaseLostError */
+  /**
+   * Makes it visible, in one transaction that holds only if the lock is still ours (I3) and nothing was found to be lost since `epoch`. Where something was, the rows
+   * of all its content are read again, until they and the epoch stand together. Returns the pointer as it stands now.
+   *
+   * @throws LeaseLostError; ContentSweptError where content is really gone.
+   */
   publish(publication: Publication, lock: Fence, signal: AbortSignal): Promise<Pointer>;
 
   /** The record of that generation is in the bucket, under that incarnation. Nothing is changed if the pointer has moved on. */
@@ -249,4 +284,7 @@ export interface Catalog {
   tagsOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<string>;
   /** What is published in one repository, in the order of the pointers (digests, as `@…`, among the tags); those after `after`. */
   imagesOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<CachedReference>;
+
+  /** Removes every row that another version of Entrepot wrote, and that this one refuses. How many there were. */
+  removeOtherVersions(signal: AbortSignal): Promise<number>;
 }

@@ -1,8 +1,10 @@
 import { CatalogError } from '../errors/cache-error.ts';
 import { sleep } from '../clock/sleep.ts';
 
-/** Rounds of `UnprocessedKeys` or of conflicts before it is an error. */
+/** Rounds of `UnprocessedKeys`, or of throttling, before it is an error. */
 export const ROUNDS = 10;
+/** Conflicts end when those who came first have written: they are waited out, until the caller's deadline, but not for ever. */
+export const CONFLICT_PATIENCE_MS = 5 * 60_000;
 /** Errors of a busy table. The SDK retried most of them already; the same call may succeed later. */
 export const PASSING = /Conflict|InProgress|Throttl|ThroughputExceeded|RequestLimitExceeded/;
 
@@ -14,13 +16,14 @@ export const backOffMs = (round: number): number => Math.random() * Math.min(2_0
  * does not retry that, and every publish is a transaction over the row that its own renewals and its waiters write to.
  */
 export async function attempt<T>(op: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
+  const startedMs = performance.now();
   for (let round = 1; ; round++) {
     signal.throwIfAborted();
     try {
       return await send();
     } catch (error) {
       signal.throwIfAborted();
-      if (!isConflict(error) || round === ROUNDS) throw failed(op, error);
+      if (!isConflict(error) || performance.now() - startedMs > CONFLICT_PATIENCE_MS) throw failed(op, error);
     }
     await sleep(backOffMs(round), signal);
   }

@@ -1,40 +1,60 @@
+import { randomUUID } from 'node:crypto';
 import { LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
 import type { Fence } from '../lock/lease.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
-import type { TrustDomain } from '../reference/trust-domain.ts';
-import type { StoredContent } from '../store/content-store.ts';
-import type { Catalog } from './catalog.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { BlobRecord, BlobRow, Catalog } from './catalog.ts';
+import { nextEpoch } from './dynamo-completeness.ts';
 import { isRefused, type Table, type Update } from './dynamo-table.ts';
-import { blobKey, NOBODY, SWEEP_KEY } from './keys.ts';
+import { blobFrom } from './items.ts';
+import { blobKey, epochKeys, NOBODY } from './keys.ts';
 
-/** Nobody wrote the object anew since it was found to be gone or wrong. */
-const SAME_OBJECT = 'attribute_not_exists(etag) OR etag = :seen';
+/** Nobody wrote what the store holds since the row was read, and the store asked. */
+const SAME_COMMIT = '#commit = :seen';
+const NO_COMMIT = 'attribute_not_exists(#commit)';
+const unwritten = (commit: string | undefined): string => (commit === undefined ? NO_COMMIT : SAME_COMMIT);
+
+/** A transaction has at most 100 items, and each moves the epoch of every shard. */
+const MOST_LOST_AT_ONCE = 100 - epochKeys.length;
 
 /** What is in the store, and how far is what is on its way there. */
 export function blobWrites(table: Table) {
   return {
-    async recordBlob(content, stored, domains, signal) {
-      const row = present(content, stored, domains);
-      await table.update({ key: blobKey(content.digest), ...row }, 'record content', signal);
+    blobOf: ({ row }) => blobFrom(row),
+
+    async recordBlob(record, signal) {
+      const row = present(record);
+      const own = row.values[':commit'];
+      const outcome = await table.update(
+        { key: blobKey(record.content.digest), ...row, condition: unwritten(record.commit) },
+        'record content',
+        signal,
+      );
+      // A refusal by our own write is a success whose first answer was lost.
+      return !isRefused(outcome) || outcome.row?.commit === own;
     },
 
-    async commitBlob(claim, content, stored, domains, signal) {
-      const row = present(content, stored, domains);
+    async commitBlob(claim, record, signal) {
+      const row = present(record);
       const outcome = await table.update(
         {
-          key: blobKey(content.digest),
+          key: blobKey(record.content.digest),
           ...row,
           update: row.update.replace('SET ', 'SET holder = :nobody, committedBy = :holder, '),
-          condition: STILL_HELD,
+          condition: `${STILL_HELD} AND ${unwritten(record.commit)}`,
           values: { ...row.values, ...fenceValues(claim), ':nobody': NOBODY },
         },
         'commit a blob',
         signal,
       );
+      const found = isRefused(outcome) ? outcome.row : undefined;
       // A refusal by our own write is a success whose first answer was lost.
-      if (isRefused(outcome) && outcome.row?.committedBy !== claim.holder) throw lost(claim, 'commit a blob');
-      claim.markReleased();
+      if (!isRefused(outcome) || found?.committedBy === claim.holder) {
+        claim.markReleased();
+        return undefined;
+      }
+      if (found?.holder !== claim.holder || found.generation !== claim.generation) throw lost(claim, 'commit a blob');
+      return blobFrom(found);
     },
 
     async saveCheckpoint(claim, digest, checkpoint, signal) {
@@ -51,41 +71,65 @@ export function blobWrites(table: Table) {
       if (isRefused(outcome)) throw lost(claim, 'save a checkpoint');
     },
 
-    async markBlobLost(row, distrustedEtag, signal) {
-      const distrusted = distrustedEtag === undefined ? '' : ', distrustedEtag = :distrusted';
-      const gone: Update = {
-        key: blobKey(row.digest),
-        update: `SET #state = :absent${distrusted} REMOVE etag, crc32`,
-        condition: SAME_OBJECT,
-        names: { '#state': 'state' },
-        values: { ':absent': 'absent', ':seen': row.etag ?? NOBODY, ':distrusted': distrustedEtag },
-      };
-      // A pull that counted the blob as present a moment ago must not publish it as complete: in the same write, its epoch ends (I2).
-      const nextEpoch: Update = { key: SWEEP_KEY, update: 'ADD epoch :one', values: { ':one': 1 } };
-      return (await table.transact([gone, nextEpoch], 'mark content as lost', signal)) === undefined;
+    async recordLoss(rows, signal) {
+      const refused: Digest[] = [];
+      const said = rows.filter(({ state }) => state === 'present');
+      for (let from = 0; from < said.length; from += MOST_LOST_AT_ONCE) {
+        refused.push(...(await loseAtOnce(table, said.slice(from, from + MOST_LOST_AT_ONCE), signal)));
+      }
+      for (const row of rows.filter(({ state }) => state !== 'present')) {
+        const outcome = await table.update(gone(row), 'record that content is lost', signal);
+        if (isRefused(outcome)) refused.push(row.digest);
+      }
+      return refused;
     },
   } satisfies Partial<Catalog>;
 }
 
+/** One transaction; where some rows were written meanwhile, another without them. */
+async function loseAtOnce(table: Table, rows: readonly BlobRow[], signal: AbortSignal): Promise<Digest[]> {
+  const refused: Digest[] = [];
+  let left = rows;
+  while (left.length > 0) {
+    const failed = await table.transact([...left.map(gone), ...nextEpoch()], 'record that content is lost', signal);
+    if (failed === undefined) break;
+    refused.push(...left.filter((_, i) => failed[i]).map(({ digest }) => digest));
+    left = left.filter((_, i) => failed[i] !== true);
+  }
+  return refused;
+}
+
+/** The row of content that the store does not hold. Domains stay: who proved to hold the digest still does. */
+const gone = ({ digest, commit }: BlobRow): Update => ({
+  key: blobKey(digest),
+  update: 'SET #state = :absent, #commit = :commit REMOVE etag, crc32',
+  condition: unwritten(commit),
+  names: { '#state': 'state', '#commit': 'commit' },
+  values: { ':absent': 'absent', ':commit': randomUUID(), ...(commit === undefined ? {} : { ':seen': commit }) },
+});
+
 /** What a row says of content that is in the store. */
-function present(
-  content: Descriptor,
-  stored: StoredContent,
-  domains: readonly TrustDomain[],
-): Pick<Update, 'update' | 'names' | 'values'> {
+function present({
+  content,
+  stored,
+  domains,
+  commit,
+}: BlobRecord): Required<Pick<Update, 'update' | 'names' | 'values'>> {
   return {
     update:
-      'SET #state = :present, #size = :size, etag = :etag' +
+      'SET #state = :present, #commit = :commit, #size = :size, etag = :etag' +
       (stored.crc32 === undefined ? ' REMOVE crc32,' : ', crc32 = :crc32 REMOVE') +
-      ' checkpoint, distrustedEtag' +
+      ' checkpoint' +
       (domains.length === 0 ? '' : ' ADD domains :domains'),
-    names: { '#state': 'state', '#size': 'size' },
+    names: { '#state': 'state', '#size': 'size', '#commit': 'commit' },
     values: {
       ':present': 'present',
+      ':commit': randomUUID(),
       ':size': content.size,
       ':etag': stored.etag,
       ':crc32': stored.crc32,
       ':domains': domains.length === 0 ? undefined : new Set(domains),
+      ...(commit === undefined ? {} : { ':seen': commit }),
     },
   };
 }

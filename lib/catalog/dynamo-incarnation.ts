@@ -1,5 +1,6 @@
 import type { Catalog } from './catalog.ts';
-import { isRefused, type Table } from './dynamo-table.ts';
+import { nextEpoch } from './dynamo-completeness.ts';
+import type { Table, Update } from './dynamo-table.ts';
 import { INCARNATION_KEY } from './keys.ts';
 
 /** Which table this is among all that ever were on its bucket: read once for the life of the process. */
@@ -13,19 +14,19 @@ export function incarnation(table: Table) {
       return known;
     },
     async writeIncarnation(number, signal) {
-      const outcome = await table.update(
-        {
-          key: INCARNATION_KEY,
-          update: 'SET #number = :number',
-          condition: 'attribute_not_exists(#number) OR #number < :number',
-          names: { '#number': 'number' },
-          values: { ':number': number },
-        },
-        'write the incarnation of the table',
-        signal,
-      );
-      const row = isRefused(outcome) ? outcome.row : outcome;
-      known = Math.max(number, row?.number as number);
+      const op = 'write the incarnation of the table';
+      const next: Update = {
+        key: INCARNATION_KEY,
+        update: 'SET #number = :number',
+        condition: 'attribute_not_exists(#number) OR #number < :number',
+        names: { '#number': 'number' },
+        values: { ':number': number },
+      };
+      const row = await table.get(INCARNATION_KEY, true, op, signal);
+      // A table that had another one was restored or rebuilt: what it remembers as complete may be older than losses.
+      await table.transact([next, ...(row === undefined ? [] : nextEpoch())], op, signal);
+      const now = await table.get(INCARNATION_KEY, true, op, signal);
+      known = Math.max(number, now?.number as number);
       return known;
     },
   } satisfies Partial<Catalog>;

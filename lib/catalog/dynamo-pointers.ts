@@ -1,10 +1,11 @@
-import { CatalogError, ContentSweptError, LeaseLostError, type CacheError } from '../errors/cache-error.ts';
+import { CatalogError, ContentSweptError, LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
 import type { Fence } from '../lock/lease.ts';
+import type { Digest } from '../oci/digest.ts';
 import { formatReference } from '../reference/reference.ts';
 import { TOMBSTONE_MS } from '../store/ref-record.ts';
 import type { Catalog, Pointer, Publication } from './catalog.ts';
-import { epochUnchanged } from './dynamo-epoch.ts';
+import { completeUpdate, epochUnchanged, seeWhole, seenBy, type Seen } from './dynamo-completeness.ts';
 import type { Check, Table, Update } from './dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
 import { leaseKey, rootKey, rootLinkKey, tagKey } from './keys.ts';
@@ -95,16 +96,27 @@ export function pointerWrites(table: Table) {
 
     async publish(publication, lock, signal) {
       const pointer = nextPointer(publication);
-      const writes = [
-        stillHeld(lock),
-        epochUnchanged(publication.epoch),
-        pointerUpdate(publication, pointer),
-        rootUpdate(publication),
-        rootLinkUpdate(publication),
-      ];
-      const failed = await table.transact(writes, 'publish', signal);
-      if (failed !== undefined) throw refusal(failed, publication, lock);
-      return pointer;
+      const root = rootUpdate(publication);
+      // Invisible before the pointer names it, and too large for a transaction that others wait for.
+      if (root !== undefined) await table.update(root, 'write a root', signal);
+      const { digest } = publication.root;
+      for (let seen = seenBy(publication); ;) {
+        const writes = [
+          stillHeld(lock),
+          pointerUpdate(publication, pointer),
+          epochUnchanged(digest, seen.epoch),
+          ...(isRemembered(publication, seen) ? [] : [completeUpdate(seen)]),
+          ...(isLinked(publication) ? [] : [rootLinkUpdate(publication)]),
+        ];
+        const failed = await table.transact(writes, 'publish', signal);
+        if (failed === undefined) return pointer;
+        const [lockFailed, pointerFailed] = failed;
+        if (lockFailed === true) throw lost(lock, 'publish');
+        if (pointerFailed === true) throw notAsRead(publication);
+        // Something was found to be lost, perhaps of others: what this publication needs is looked at again.
+        seen = await seeWhole(table, digest, publication.complete, signal);
+        if (seen.whole.size < new Set(publication.complete).size) throw swept(publication);
+      }
     },
   } satisfies Partial<Catalog>;
 }
@@ -115,20 +127,24 @@ const stillHeld = (lock: Fence): Check => ({
   values: fenceValues(lock),
 });
 
-/** Why a publication did not happen; `failed` is in the order of its writes. */
-function refusal([lockFailed, epochFailed]: readonly boolean[], { reference }: Publication, lock: Fence): CacheError {
-  if (lockFailed === true) return lost(lock, 'publish');
-  const name = formatReference(reference);
-  return epochFailed === true
-    ? new ContentSweptError(
-        'publish',
-        `${name}: content was swept or found to be lost while this pull was under way; pull again`,
-      )
-    : new CatalogError(
-        'publish',
-        `${name}: its pointer is not as it was read under the lock; nothing was changed, pull again`,
-      );
-}
+const notAsRead = ({ reference }: Publication): CatalogError =>
+  new CatalogError(
+    'publish',
+    `${formatReference(reference)}: its pointer is not as it was read under the lock; nothing was changed, pull again`,
+  );
+
+const swept = ({ reference }: Publication): ContentSweptError =>
+  new ContentSweptError(
+    'publish',
+    `${formatReference(reference)}: content of it was found to be lost while this pull was under way; pull again`,
+  );
+
+/** All of it is in the set with that stamp: written before, and believed until the epoch moves. */
+const isRemembered = ({ known, complete, epoch: first }: Publication, { stamp, epoch }: Seen): boolean =>
+  stamp === epoch && epoch === first && complete.every((digest) => known?.root?.complete.has(digest) === true);
+
+const isLinked = ({ known, complete }: Publication): boolean =>
+  complete.every((digest) => known?.linked?.has(digest) === true);
 
 const lost = (lock: Fence, op: string): LeaseLostError =>
   new LeaseLostError(op, `lease ${lock.name} was taken over before we could ${op}; nothing was changed, pull again`);
@@ -184,22 +200,30 @@ function pointerUpdate({ reference, pointer: seen }: Publication, pointer: Point
   };
 }
 
-function rootUpdate({ root, complete, contents, foreign, publishedMs }: Publication): Update {
-  const tallies = contentsItem(contents, root.entries.length);
-  const leftOut = foreignItem(foreign, root.entries.length);
+/** Undefined where the row says all of it already. */
+function rootUpdate({ root, contents, foreign, publishedMs, known }: Publication): Update | undefined {
+  const isUnknown = (entry: Digest): boolean => known?.root?.contents.get(entry) === undefined;
+  const tallies = contentsItem(new Map([...contents].filter(([entry]) => isUnknown(entry))), root.entries.length);
+  const leftOut = foreignItem(
+    foreign.filter(({ entry }) => isUnknown(entry)),
+    root.entries.length,
+  );
+  if (known?.root !== undefined && tallies.size === 0 && leftOut.size === 0) return undefined;
+  const added = [
+    ...(tallies.size === 0 ? [] : ['contents :contents']),
+    ...(leftOut.size === 0 ? [] : ['#foreign :foreign']),
+  ];
   return {
     key: rootKey(root.digest),
     update:
-      'SET mediaType = :mediaType, #size = :size, entries = if_not_exists(entries, :entries), usedDay = :usedDay ADD complete :complete' +
-      (tallies.size === 0 ? '' : ', contents :contents') +
-      (leftOut.size === 0 ? '' : ', #foreign :foreign'),
+      'SET mediaType = :mediaType, #size = :size, entries = if_not_exists(entries, :entries), usedDay = :usedDay' +
+      (added.length === 0 ? '' : ` ADD ${added.join(', ')}`),
     names: { '#size': 'size', ...(leftOut.size === 0 ? {} : { '#foreign': 'foreign' }) },
     values: {
       ':mediaType': root.mediaType,
       ':size': root.size,
       ':entries': entriesItem(root.entries),
       ':usedDay': Math.floor(publishedMs / DAY_MS),
-      ':complete': new Set(complete),
       ':contents': tallies.size === 0 ? undefined : tallies,
       ':foreign': leftOut.size === 0 ? undefined : leftOut,
     },

@@ -1,10 +1,13 @@
 import { isDigest, type Digest } from '../oci/digest.ts';
 import { isTag, type Reference, type Repository } from '../reference/reference.ts';
-import type { CachedReference, Catalog, Found, Use } from './catalog.ts';
-import type { Table } from './dynamo-table.ts';
-import { blobFrom, digests, linkFrom, pointerFrom, rootFrom, useFrom } from './items.ts';
+import type { BlobRow, CachedReference, Catalog, FoundRoot, Link } from './catalog.ts';
+import { epochFrom, seeWhole } from './dynamo-completeness.ts';
+import type { Item, Table } from './dynamo-table.ts';
+import { blobFrom, digests, linkFrom, pointerFrom, rootFrom } from './items.ts';
 import {
   blobKey,
+  completeKey,
+  epochKey,
   linkKey,
   needKey,
   REPO_PARTITION,
@@ -12,10 +15,8 @@ import {
   repositoryOf,
   rootKey,
   rootLinkKey,
-  SWEEP_KEY,
   tagKey,
   tagPartition,
-  usePartition,
 } from './keys.ts';
 
 /** Everything that looks and changes nothing. */
@@ -25,15 +26,29 @@ export function reads(table: Table) {
     digest: Digest,
     consistent: boolean,
     signal: AbortSignal,
-  ): Promise<Pick<Found, 'root' | 'linked'>> => {
-    const keys = [rootKey(digest), rootLinkKey(repository, digest)];
+  ): Promise<FoundRoot> => {
+    const keys = [rootKey(digest), completeKey(digest), rootLinkKey(repository, digest), epochKey(digest)];
     const rows = await table.getAll(keys, consistent, 'read a root', signal);
-    const root = rows.find((row) => row.sk === 'ROOT');
-    const link = rows.find((row) => row.sk !== 'ROOT');
+    const rowOf = (sk: string) => rows.find((row) => row.sk === sk);
+    const root = rowOf('ROOT');
+    const link = rowOf(rootLinkKey(repository, digest).sk);
+    const epoch = epochFrom(rowOf('EPOCH'));
+    const remembered = rowOf('COMPLETE');
+    const stamp = remembered?.stamp as number | undefined;
     return {
-      ...(root === undefined ? {} : { root: rootFrom(root) }),
+      epoch,
+      ...(stamp === undefined ? {} : { stamp }),
+      ...(root === undefined ? {} : { root: rootFrom(root, remembered, epoch) }),
       ...(link === undefined ? {} : { linked: digests(link.complete) }),
     };
+  };
+  /** With what the rows say of entries that were complete before something was found to be lost. */
+  const withRows = async (found: FoundRoot, signal: AbortSignal): Promise<FoundRoot> => {
+    const { root, linked } = found;
+    const open = root === undefined ? [] : [...(linked ?? [])].filter((digest) => !root.complete.has(digest));
+    if (root === undefined || open.length === 0) return found;
+    const { whole } = await seeWhole(table, root.digest, open, signal);
+    return { ...found, root: { ...root, complete: new Set([...root.complete, ...whole]) } };
   };
   async function* repositories(after: Repository | undefined, signal: AbortSignal): AsyncGenerator<Repository> {
     const name = after && repoKey(after).sk;
@@ -49,16 +64,9 @@ export function reads(table: Table) {
     for await (const row of table.query(tagPartition(repository), 'list tags', signal, after)) {
       const pointer = pointerFrom(row);
       if (pointer.published === undefined) continue;
-      const root = await findRoot(repository, pointer.published, false, signal);
+      const root = await withRows(await findRoot(repository, pointer.published, false, signal), signal);
       yield { reference: referenceTo(repository, row.sk as string), pointer, ...root };
     }
-  }
-  async function* usesOf(
-    digest: Digest,
-    { pageSize, signal }: { pageSize?: number; signal: AbortSignal },
-  ): AsyncGenerator<readonly Use[]> {
-    const pages = table.pages(usePartition(digest), 'find uses', signal, { pageSize });
-    for await (const page of pages) yield page.map(useFrom);
   }
   return {
     async find(reference, { consistent, signal }) {
@@ -92,26 +100,24 @@ export function reads(table: Table) {
     findRoot: (repository, digest, signal) => findRoot(repository, digest, true, signal),
     async findLinks(repository, wanted, signal) {
       const keys = wanted.map((digest) => linkKey(repository, digest));
-      const rows = await table.getAll(keys, true, 'find links', signal);
-      return new Map(rows.map(linkFrom).map((link) => [link.digest, link]));
+      return linksOf(await table.getAll(keys, true, 'find links', signal));
     },
     async findBlobs(wanted, signal) {
-      const rows = await table.getAll(wanted.map(blobKey), true, 'find blobs', signal);
-      return new Map(rows.map(blobFrom).map((blob) => [blob.digest, blob]));
+      return blobsOf(await table.getAll(wanted.map(blobKey), true, 'find blobs', signal));
     },
-    async readEpoch(signal) {
-      const row = await table.get(SWEEP_KEY, true, 'read the sweep epoch', signal);
-      return (row?.epoch as number | undefined) ?? 0;
+    async findContents(repository, wanted, signal) {
+      const keys = wanted.flatMap((digest) => [linkKey(repository, digest), blobKey(digest)]);
+      const rows = await table.getAll(keys, true, 'find content', signal);
+      return {
+        links: linksOf(rows.filter(({ sk }) => sk !== 'BLOB')),
+        blobs: blobsOf(rows.filter(({ sk }) => sk === 'BLOB')),
+      };
     },
     async findNeededBy(repository, digest, signal) {
       const keys = [linkKey(repository, digest), needKey(repository, digest)];
       const rows = await table.getAll(keys, true, 'find what needs content', signal);
       const needers = rows.map((row) => row.neededBy as Digest | undefined).filter((needer) => needer !== undefined);
       return [...new Set(needers)];
-    },
-    usesOf,
-    async findUses(digest, signal) {
-      return (await Array.fromAsync(usesOf(digest, { signal }))).flat();
     },
     async *images(signal) {
       for await (const repository of repositories(undefined, signal)) yield* imagesOf(repository, undefined, signal);
@@ -120,6 +126,11 @@ export function reads(table: Table) {
     imagesOf,
   } satisfies Partial<Catalog>;
 }
+
+const linksOf = (rows: readonly Item[]): ReadonlyMap<Digest, Link> =>
+  new Map(rows.map(linkFrom).map((link) => [link.digest, link]));
+const blobsOf = (rows: readonly Item[]): ReadonlyMap<Digest, BlobRow> =>
+  new Map(rows.map(blobFrom).map((blob) => [blob.digest, blob]));
 
 function referenceTo(repository: Repository, pointer: string): Reference {
   const digest = pointer.slice(1);

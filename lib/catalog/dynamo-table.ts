@@ -4,6 +4,7 @@ import {
   ConditionalCheckFailedException,
   GetItemCommand,
   QueryCommand,
+  ScanCommand,
   TransactionCanceledException,
   TransactWriteItemsCommand,
   UpdateItemCommand,
@@ -12,11 +13,12 @@ import {
   type TransactWriteItem,
   type WriteRequest,
 } from '@aws-sdk/client-dynamodb';
-import { marshall, unmarshall } from '@aws-sdk/util-dynamodb';
+import { marshall } from '@aws-sdk/util-dynamodb';
 import { randomUUID } from 'node:crypto';
 import { CatalogError } from '../errors/cache-error.ts';
 import { sleep } from '../clock/sleep.ts';
-import { attempt, backOffMs, PASSING, ROUNDS } from './dynamo-attempt.ts';
+import { attempt, backOffMs, CONFLICT_PATIENCE_MS, PASSING, ROUNDS } from './dynamo-attempt.ts';
+import { OF_ANOTHER_VERSION, rowFrom, versioned, versionedUpdate, type Item } from './dynamo-schema.ts';
 import type { Key } from './keys.ts';
 
 /** Limits of the API: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
@@ -26,8 +28,10 @@ const BATCH_WRITE_ITEMS = 25;
 const PARALLEL_BATCHES = 4;
 /** The code of a transaction's write whose condition did not hold. */
 const CONDITION_FAILED = 'ConditionalCheckFailed';
+/** The code of a transaction's write whose row is part of another that is under way. */
+const CONFLICT = 'TransactionConflict';
 
-export type Item = Record<string, unknown>;
+export type { Item };
 
 /** An update with its condition: an expression over names (`#x`, given as they are) and values (`:x`). */
 export interface Update {
@@ -63,19 +67,23 @@ export interface Table {
   update(update: Update, op: string, signal: AbortSignal): Promise<Item | Refused>;
   /** Puts rows without condition; any number, a later row of the same key wins. */
   putAll(rows: readonly (Key & Item)[], op: string, signal: AbortSignal): Promise<void>;
+  /** Removes every row that another version of Entrepot wrote. How many there were. */
+  removeOtherVersions(op: string, signal: AbortSignal): Promise<number>;
   /** The rows of a partition in the order of their `sk`; those after `after`. Consistent. */
   query(pk: string, op: string, signal: AbortSignal, after?: string): AsyncGenerator<Item>;
   /** The same in pages, each of one read, of at most `pageSize` rows. The last may be empty. */
   pages(pk: string, op: string, signal: AbortSignal, from: PageOptions): AsyncGenerator<Item[]>;
   /**
-   * All or nothing. Conflicts with other writers are tried again, and a lost answer is not executed twice. Says what stood in the way: for each write
-   * whether its own condition failed. Undefined when all happened.
+   * All or nothing. Conflicts with other writers are waited out until `signal` fires, and a lost answer is not executed twice. Says what stood in the way: for
+   * each write whether its own condition failed. Undefined when all happened.
    */
   transact(
     writes: readonly (Check | Update)[],
     op: string,
     signal: AbortSignal,
   ): Promise<readonly boolean[] | undefined>;
+  /** The same, without another try: whether it happened. */
+  tryTransact(writes: readonly (Check | Update)[], op: string, signal: AbortSignal): Promise<boolean>;
 }
 
 export const toAttributes = (item: Item | Key): Record<string, AttributeValue> =>
@@ -83,13 +91,14 @@ export const toAttributes = (item: Item | Key): Record<string, AttributeValue> =
 
 /** The parts of an update as the API wants them. */
 function updateInput(table: string, update: Update) {
+  const { update: expression, values } = versionedUpdate(update.update);
   return {
     TableName: table,
     Key: toAttributes(update.key),
-    UpdateExpression: update.update,
+    UpdateExpression: expression,
     ...(update.condition === undefined ? {} : { ConditionExpression: update.condition }),
     ...(update.names === undefined ? {} : { ExpressionAttributeNames: update.names }),
-    ...(Object.keys(update.values).length === 0 ? {} : { ExpressionAttributeValues: toAttributes(update.values) }),
+    ExpressionAttributeValues: toAttributes({ ...update.values, ...values }),
   };
 }
 
@@ -123,10 +132,29 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
         ...(from === undefined ? {} : { ExclusiveStartKey: from }),
       });
       const answer = await attempt(op, signal, () => client.send(query, { abortSignal: signal }));
-      yield (answer.Items ?? []).map((item) => unmarshall(item));
+      yield (answer.Items ?? []).map((item) => rowFrom(item, op));
       from = answer.LastEvaluatedKey;
     } while (from !== undefined);
   }
+  /** The codes of what stood in the way, one for each write. Undefined when all happened. */
+  const transactOnce = (
+    writes: readonly (Check | Update)[],
+    op: string,
+    signal: AbortSignal,
+  ): Promise<readonly string[] | undefined> => {
+    // One token for the SDK's own retries: a lost answer is not executed twice.
+    const items = writes.map((write) => transactItem(table, write));
+    const command = new TransactWriteItemsCommand({ TransactItems: items, ClientRequestToken: randomUUID() });
+    return attempt(op, signal, async () => {
+      try {
+        await client.send(command, { abortSignal: signal });
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof TransactionCanceledException)) throw error;
+        return (error.CancellationReasons ?? []).map((reason) => reason.Code ?? 'None');
+      }
+    });
+  };
   return {
     async get(key, consistent, op, signal) {
       const answer = await attempt(op, signal, () =>
@@ -134,7 +162,7 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
           abortSignal: signal,
         }),
       );
-      return answer.Item === undefined ? undefined : unmarshall(answer.Item);
+      return answer.Item === undefined ? undefined : rowFrom(answer.Item, op);
     },
 
     async getAll(keys, consistent, op, signal) {
@@ -155,12 +183,12 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
             }),
             { abortSignal: signal },
           );
-          return unmarshall(answer.Attributes ?? {});
+          return rowFrom(answer.Attributes ?? {}, op);
         } catch (error) {
           if (!(error instanceof ConditionalCheckFailedException)) throw error;
           const refused: Refused = {
             refused: true,
-            row: error.Item === undefined ? undefined : unmarshall(error.Item),
+            row: error.Item === undefined ? undefined : rowFrom(error.Item, op),
           };
           return refused;
         }
@@ -170,10 +198,31 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
     async putAll(rows, op, signal) {
       const distinct = [...new Map(rows.map((row) => [`${row.pk}\n${row.sk}`, row])).values()];
       const pages = chunk(
-        distinct.map((row): WriteRequest => ({ PutRequest: { Item: toAttributes(row) } })),
+        distinct.map((row): WriteRequest => ({ PutRequest: { Item: toAttributes(versioned(row)) } })),
         BATCH_WRITE_ITEMS,
       );
-      await inWaves(pages, (page) => batchPut(client, table, page, op, signal));
+      await inWaves(pages, (page) => batchWrite(client, table, page, op, signal));
+    },
+
+    async removeOtherVersions(op, signal) {
+      let from: Record<string, AttributeValue> | undefined;
+      let removed = 0;
+      do {
+        const scan = new ScanCommand({
+          TableName: table,
+          ConsistentRead: true,
+          ProjectionExpression: 'pk, sk',
+          FilterExpression: OF_ANOTHER_VERSION.expression,
+          ExpressionAttributeValues: OF_ANOTHER_VERSION.values,
+          ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+        });
+        const answer = await attempt(op, signal, () => client.send(scan, { abortSignal: signal }));
+        const old = (answer.Items ?? []).map((Key): WriteRequest => ({ DeleteRequest: { Key } }));
+        await inWaves(chunk(old, BATCH_WRITE_ITEMS), (page) => batchWrite(client, table, page, op, signal));
+        removed += old.length;
+        from = answer.LastEvaluatedKey;
+      } while (from !== undefined);
+      return removed;
     },
 
     async *query(pk, op, signal, after) {
@@ -183,32 +232,29 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
     pages,
 
     async transact(writes, op, signal) {
+      const startedMs = performance.now();
       for (let round = 1; ; round++) {
-        // One token for the SDK's own retries of this round: a lost answer is not executed twice.
-        const items = writes.map((write) => transactItem(table, write));
-        const command = new TransactWriteItemsCommand({ TransactItems: items, ClientRequestToken: randomUUID() });
-        const reasons = await attempt(op, signal, async () => {
-          try {
-            await client.send(command, { abortSignal: signal });
-            return undefined;
-          } catch (error) {
-            if (!(error instanceof TransactionCanceledException)) throw error;
-            return (error.CancellationReasons ?? []).map((reason) => reason.Code ?? 'None');
-          }
-        });
+        const reasons = await transactOnce(writes, op, signal);
         if (reasons === undefined) return undefined;
         if (reasons.includes(CONDITION_FAILED)) return reasons.map((reason) => reason === CONDITION_FAILED);
-        const passing = reasons.some((reason) => PASSING.test(reason));
-        if (!passing || round === ROUNDS) {
+        const isPassing = reasons.some((reason) => PASSING.test(reason));
+        const isOver = reasons.includes(CONFLICT)
+          ? performance.now() - startedMs > CONFLICT_PATIENCE_MS
+          : round >= ROUNDS;
+        if (!isPassing || isOver) {
           throw new CatalogError(
             op,
             `DynamoDB refused the transaction to ${op}: ${reasons.join(', ') || 'no reason given'}`,
             undefined,
-            passing,
+            isPassing,
           );
         }
         await sleep(backOffMs(round), signal);
       }
+    },
+
+    async tryTransact(writes, op, signal) {
+      return (await transactOnce(writes, op, signal)) === undefined;
     },
   };
 }
@@ -231,13 +277,13 @@ async function batchGet(
         abortSignal: signal,
       }),
     );
-    for (const item of answer.Responses?.[table] ?? []) rows.push(unmarshall(item));
+    for (const item of answer.Responses?.[table] ?? []) rows.push(rowFrom(item, op));
     keys = answer.UnprocessedKeys?.[table]?.Keys ?? [];
   }
   return rows;
 }
 
-async function batchPut(
+async function batchWrite(
   client: DynamoDBClient,
   table: string,
   page: WriteRequest[],

@@ -3,7 +3,9 @@ import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import { hexOf, type Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Checkpoint } from '../store/content-store.ts';
-import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root, Use } from './catalog.ts';
+import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root } from './catalog.ts';
+import { heldLease } from '../lock/dynamo-fence.ts';
+import { completeFrom } from './dynamo-completeness.ts';
 import type { Item } from './dynamo-table.ts';
 
 /*
@@ -28,13 +30,14 @@ export function pointerFrom(item: Item): Pointer {
   });
 }
 
-export function rootFrom(item: Item): Root {
+/** The row ROOT, with what is remembered of it (row COMPLETE) at `epoch`. */
+export function rootFrom(item: Item, remembered: Item | undefined, epoch: number): Root {
   return {
     digest: (item.pk as string).slice('ROOT#'.length) as Digest,
     mediaType: item.mediaType as string,
     size: item.size as number,
     entries: entriesFrom(item.entries as Uint8Array),
-    complete: digests(item.complete),
+    complete: completeFrom(remembered, epoch),
     contents: contentsFrom(item.contents as ReadonlySet<Uint8Array> | undefined),
     foreign: [...((item.foreign as ReadonlySet<string> | undefined) ?? [])].map(
       (json) => JSON.parse(json) as ForeignLayer,
@@ -139,19 +142,30 @@ export function blobFrom(item: Item): BlobRow {
     size: item.size as number | undefined,
     etag: item.etag as string | undefined,
     crc32: item.crc32 as string | undefined,
+    commit: item.commit as string | undefined,
+    claim: heldLease(item),
     domains: (item.domains as ReadonlySet<TrustDomain> | undefined) ?? new Set<TrustDomain>(),
-    distrustedEtag: item.distrustedEtag as string | undefined,
     checkpoint: item.checkpoint as Checkpoint | undefined,
   });
 }
 
-export function useFrom(item: Item): Use {
-  const [root = '', child = ''] = (item.sk as string).split('#');
-  return {
-    digest: (item.pk as string).slice('USE#'.length) as Digest,
-    root: root as Digest,
-    child: child as Digest,
-  };
+/*
+ * What a manifest needs: digests of 32 bytes, each behind a byte that names its algorithm, one after the other. 10,000 of them, the most that a pull has, take
+ * 330 KB of the 400 KB that a row may have.
+ */
+const SHA256_CODE = 1;
+const NEED_BYTES = 33;
+
+export const needsItem = (needs: readonly Digest[]): Uint8Array =>
+  Buffer.concat(needs.map((digest) => Buffer.concat([Buffer.of(SHA256_CODE), Buffer.from(hexOf(digest), 'hex')])));
+
+/** A row CHILD: the manifest, and what it needs. */
+export function needsFrom(item: Item): [manifest: Digest, needs: readonly Digest[]] {
+  const bytes = Buffer.from(item.needs as Uint8Array);
+  const needs = Array.from({ length: bytes.length / NEED_BYTES }, (_, i) => {
+    return `sha256:${bytes.toString('hex', i * NEED_BYTES + 1, (i + 1) * NEED_BYTES)}` as Digest;
+  });
+  return [(item.pk as string).slice('CHILD#'.length) as Digest, needs];
 }
 
 /** A string set, which DynamoDB has only while it is not empty. */

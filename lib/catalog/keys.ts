@@ -1,4 +1,4 @@
-import type { Digest } from '../oci/digest.ts';
+import { hexOf, type Digest } from '../oci/digest.ts';
 import { formatRepository, pointerOf, type Reference, type Repository } from '../reference/reference.ts';
 
 /*
@@ -10,16 +10,17 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *                                                             incarnation, recorded; expiresSeconds where there is missingMs alone;
  *                                                             once it is removed: generation, incarnation, resolutions, removedMs, expiresSeconds
  *          TAG#<registry>/<repository>  referrers:<digest>     resolved (the list of what refers to that manifest), checkedMs
- *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), complete{}, contents{}, foreign{}, usedDay
+ *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), contents{}, foreign{}, usedDay
+ *          ROOT#<digest>                COMPLETE               complete{}: entries of that root whose content was all present at epoch `stamp`
+ *   CHILD  CHILD#<digest>               CHILD                  needs (packed): the configs and layers of that manifest
  *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via, neededBy
  *          LINK#<registry>/<repository> root:<digest>          complete{}: entries of that root that this repository may serve
  *          LINK#<registry>/<repository> need:<digest>          neededBy: a manifest or index of the repository; the digest itself need not be linked
- *   BLOB   BLOB#<digest>                BLOB                   size, state, domains{}, etag, crc32, distrustedEtag, checkpoint, committedBy, + lease
- *   USE    USE#<digest>                 <root>#<child>
+ *   BLOB   BLOB#<digest>                BLOB                   size, state, commit, domains{}, etag, crc32, checkpoint, committedBy, + lease
  *   LOCK   LOCK#<reference>             LOCK                   + lease, expiresSeconds while it is free
  *          LOCK#land:<reg>/<repo>@<d>   LOCK                   the same, of whoever lands that manifest
  *   REPO   REPO                         <registry>/<repository>
- *   SWEEP  SWEEP                        SWEEP                  epoch
+ *   EPOCH  EPOCH#<0 to f>               EPOCH                  epoch: how often content was found to be lost, for the roots with that first digit
  *   INCARNATION INCARNATION             INCARNATION            number: of this table among all that ever were on its bucket (refs/incarnation.json)
  *   PULL   PULL#<id>                    PULL                   request, state, createdMs, updatedMs, startedMs, plannedMs, endedMs, plans, lock, planned,
  *                                                              done{batch: [blobs, bytes]}, receipt (deflated), failure, expiresSeconds
@@ -30,7 +31,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *
  *   + lease: holder, generation, version, durationMs, leaseUntilMs. A claim on a blob is a lease on its BLOB row.
  *
- * A hit reads TAG, then ROOT and LINK root:… in one BatchGet.
+ * A hit reads TAG, then ROOT, COMPLETE, LINK root:… and EPOCH in one BatchGet.
  */
 
 export interface Key {
@@ -46,6 +47,7 @@ export const tagKey = (reference: Reference): Key => ({
 });
 export const tagPartition = (repository: Repository): string => `TAG#${formatRepository(repository)}`;
 export const rootKey = (digest: Digest): Key => ({ pk: `ROOT#${digest}`, sk: 'ROOT' });
+export const completeKey = (root: Digest): Key => ({ pk: `ROOT#${root}`, sk: 'COMPLETE' });
 export const linkKey = (repository: Repository, digest: Digest): Key => ({
   pk: `LINK#${formatRepository(repository)}`,
   sk: digest,
@@ -59,11 +61,7 @@ export const needKey = (repository: Repository, digest: Digest): Key => ({
   sk: `need:${digest}`,
 });
 export const blobKey = (digest: Digest): Key => ({ pk: `BLOB#${digest}`, sk: 'BLOB' });
-export const usePartition = (digest: Digest): string => `USE#${digest}`;
-export const useKey = (digest: Digest, root: Digest, child: Digest): Key => ({
-  pk: usePartition(digest),
-  sk: `${root}#${child}`,
-});
+export const childKey = (digest: Digest): Key => ({ pk: `CHILD#${digest}`, sk: 'CHILD' });
 export const REPO_PARTITION = 'REPO';
 export const repoKey = (repository: Repository): Key => ({ pk: REPO_PARTITION, sk: formatRepository(repository) });
 /** The repository of a REPO row's `sk`. */
@@ -76,8 +74,14 @@ export const pullKey = (id: string): Key => ({ pk: `PULL#${id}`, sk: 'PULL' });
 export const activeKey = (request: string): Key => ({ pk: `ACTIVE#${request}`, sk: 'ACTIVE' });
 export const warmupKey = (name: string, scheduledTime: string): Key => ({ pk: `WARMUP#${name}`, sk: scheduledTime });
 export const waitingKey = (period: number): Key => ({ pk: 'WAITING', sk: String(period) });
-export const SWEEP_KEY: Key = { pk: 'SWEEP', sk: 'SWEEP' };
 export const INCARNATION_KEY: Key = { pk: 'INCARNATION', sk: 'INCARNATION' };
+
+/** Every loss moves all of them in one transaction; a publish reads and checks the one of its root. */
+const SHARDS = 16;
+const shardKey = (shard: string): Key => ({ pk: `EPOCH#${shard}`, sk: 'EPOCH' });
+export const epochKeys: readonly Key[] = Array.from({ length: SHARDS }, (_, i) => shardKey(i.toString(16)));
+/** The shard of a root: the first hexadecimal digit of its digest. */
+export const epochKey = (root: Digest): Key => shardKey(hexOf(root).charAt(0));
 
 const PULL = 'pull:';
 const BLOB = 'blob:';

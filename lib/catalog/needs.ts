@@ -1,21 +1,24 @@
+import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Link, Use } from './catalog.ts';
+import type { Link } from './catalog.ts';
 
-/** What needs the digest: of a blob the manifest, of a manifest the root that leads to it. Undefined for the root itself. */
-export function neederOf({ digest, root, child }: Use): Digest | undefined {
-  const needer = child === digest ? root : child;
-  return needer === digest ? undefined : needer;
+/** Manifests of one root, and what each of them needs. */
+export interface Needs {
+  readonly root: Digest;
+  readonly contents: ReadonlyMap<Digest, readonly Pick<Descriptor, 'digest'>[]>;
 }
 
-/** The links, each with the first of its `uses`: whoever finds the content gone knows what brings it again, however many others use it. */
-export function withNeeders(links: readonly Link[], uses: readonly Use[]): Link[] {
+/**
+ * The links, each with what needs it: of a blob the first manifest that names it, of a manifest the root that leads to it. Whoever finds the content gone knows what
+ * brings it again, however many others use it.
+ */
+export function withNeeders(links: readonly Link[], { root, contents }: Needs): Link[] {
   const needers = new Map<Digest, Digest>();
-  for (const use of uses) {
-    const neededBy = neederOf(use);
-    if (neededBy !== undefined && !needers.has(use.digest)) needers.set(use.digest, neededBy);
+  for (const [manifest, blobs] of contents) {
+    for (const { digest } of blobs) if (!needers.has(digest)) needers.set(digest, manifest);
   }
   return links.map((link) => {
-    const neededBy = needers.get(link.digest);
+    const neededBy = needers.get(link.digest) ?? (link.landed === true && link.digest !== root ? root : undefined);
     return neededBy === undefined ? link : { ...link, neededBy };
   });
 }

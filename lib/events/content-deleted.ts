@@ -2,7 +2,7 @@ import { InvalidRequestError } from '../errors/cache-error.ts';
 import { JsonShapeError, jsonValue } from '../fill/json.ts';
 import type { Digest } from '../oci/digest.ts';
 import { digestOfKey } from '../store/keys.ts';
-import { loseContent, type LoseContentDeps } from '../validate/lose-content.ts';
+import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 
 /** What came of an event that says that an object is gone. */
 export type DeletionAnswer = { readonly lost: Digest } | { readonly ignored: string };
@@ -14,13 +14,13 @@ export function isDeletion(event: unknown): boolean {
 }
 
 /**
- * Looks whether the content is really gone; if it is, whatever used it is complete no more, and the next request brings it again. The event may come late, twice,
+ * Looks whether the content is really gone; if it is, its row says so, and the next request brings it again. The event may come late, twice,
  * or for an object that a pull replaced because it was wrong.
  *
  * @throws InvalidRequestError if the event is not what S3 sends; StoreError, CatalogError.
  */
 export async function contentDeleted(
-  deps: LoseContentDeps & { readonly bucket: string },
+  deps: ReconcileDeps & { readonly bucket: string },
   event: unknown,
   signal: AbortSignal,
 ): Promise<DeletionAnswer> {
@@ -28,7 +28,8 @@ export async function contentDeleted(
   if (bucket !== deps.bucket) return { ignored: `${bucket} is not the bucket of this cache` };
   const digest = digestOfKey(key);
   if (digest === undefined) return { ignored: 'no content' };
-  return (await loseContent(deps, digest, signal)) ? { lost: digest } : { ignored: `${digest} is there, or never was` };
+  const missing = await reconcile(deps, [{ digest }], { adopt: false, signal });
+  return missing.has(digest) ? { lost: digest } : { ignored: `${digest} is there` };
 }
 
 function deletedObject(event: unknown): { readonly bucket: string; readonly key: string } {

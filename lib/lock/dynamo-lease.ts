@@ -4,12 +4,11 @@ import { isLockRow, leaseKey, NOBODY, type Key } from '../catalog/keys.ts';
 import { dynamoTable, isRefused, type Item, type Table, type Update } from '../catalog/dynamo-table.ts';
 import { withGrace } from '../clock/grace.ts';
 import { CacheError, CatalogError, LeaseLostError } from '../errors/cache-error.ts';
-import { fenceValues, STILL_HELD } from './dynamo-fence.ts';
+import { fenceValues, heldLease, STILL_HELD } from './dynamo-fence.ts';
 import { startHeartbeat } from './heartbeat.ts';
-import type { Fence, HeldLease, Lease, Leases } from './lease.ts';
+import { SKEW_MS } from './lease-watch.ts';
+import type { Fence, Lease, Leases } from './lease.ts';
 
-/** Clocks of two machines are trusted to this much, and only to get past a holder that died long ago. */
-const SKEW_MS = 60_000;
 const RELEASE_TIMEOUT_MS = 5_000;
 /** Time for the answer to a write that takes a lease when its caller is stopped, and then for giving back what it may have taken. */
 const GRACE_MS = 2_000;
@@ -47,7 +46,7 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
       const startedMs = performance.now();
       const row = await take(table, { name, holder, durationMs }, freeOrUnrenewed(unrenewed ?? NOBODY), signal);
       if (row?.holder === holder) {
-        return heldByUs(table, { name, holder, generation: Number(row.generation), durationMs, startedMs });
+        return heldByUs(table, { name, holder, generation: Number(row.generation), durationMs, startedMs, row });
       }
       const held = heldLease(row);
       if (held === undefined)
@@ -59,10 +58,11 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
     async adopt({ name, holder, generation }, signal) {
       const startedMs = performance.now();
       const lease = { name, holder, generation };
-      if (!(await renew(table, lease, durationMs, signal))) {
+      const row = await renew(table, lease, durationMs, signal);
+      if (row === undefined) {
         throw new LeaseLostError('adopt', `lease ${name} is not ours any more: somebody took it over, or it was freed`);
       }
-      return heldByUs(table, { ...lease, durationMs, startedMs });
+      return heldByUs(table, { ...lease, durationMs, startedMs, row });
     },
 
     async retake(fence, signal) {
@@ -77,7 +77,7 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
         signal,
       );
       if (row?.holder === holder) {
-        return heldByUs(table, { name, holder, generation: Number(row.generation), durationMs, startedMs });
+        return heldByUs(table, { name, holder, generation: Number(row.generation), durationMs, startedMs, row });
       }
       throw new LeaseLostError('retake', `lease ${name} is not ours any more: somebody took it over, or it was freed`);
     },
@@ -170,25 +170,17 @@ async function giveBack(table: Table, { name, holder }: Taken): Promise<void> {
   }
 }
 
-/** Who holds the lease by its row, if anybody does. */
-function heldLease(row: Item | undefined): HeldLease | undefined {
-  if (row?.holder === undefined || row.holder === NOBODY) return undefined;
-  return {
-    holder: row.holder as string,
-    version: row.version as string,
-    durationMs: row.durationMs as number,
-    leaseUntilMs: row.leaseUntilMs as number,
-  };
-}
-
 /** A lease in our hands, from its acquisition (sent at `startedMs` of the monotonic clock) to its end. */
-function heldByUs(table: Table, taken: Fence & { readonly durationMs: number; readonly startedMs: number }): Lease {
-  const { name, holder, generation, durationMs, startedMs } = taken;
+function heldByUs(
+  table: Table,
+  taken: Fence & { readonly durationMs: number; readonly startedMs: number; readonly row: Item },
+): Lease {
+  const { name, holder, generation, durationMs, startedMs, row } = taken;
   const lost = new AbortController();
   const heartbeat = startHeartbeat({
     durationMs,
     startedMs,
-    renew: (signal) => renew(table, taken, durationMs, signal),
+    renew: async (signal) => (await renew(table, taken, durationMs, signal)) !== undefined,
     lose: (why, cause) => {
       const message = `lease ${name} is ours no more: ${why}; the work under it was stopped, pull again`;
       lost.abort(new LeaseLostError('renew', message, cause));
@@ -203,6 +195,7 @@ function heldByUs(table: Table, taken: Fence & { readonly durationMs: number; re
     name,
     holder,
     generation,
+    row,
     signal: lost.signal,
     stopRenewing: () => heartbeat.stop(),
     release,
@@ -221,8 +214,8 @@ function heldByUs(table: Table, taken: Fence & { readonly durationMs: number; re
   };
 }
 
-/** Whether the lease is still ours, and stands for another `durationMs`. */
-async function renew(table: Table, lease: Fence, durationMs: number, signal: AbortSignal): Promise<boolean> {
+/** The row, if the lease is still ours and stands for another `durationMs`. */
+async function renew(table: Table, lease: Fence, durationMs: number, signal: AbortSignal): Promise<Item | undefined> {
   const outcome = await table.update(
     {
       key: leaseKey(lease.name),
@@ -233,7 +226,7 @@ async function renew(table: Table, lease: Fence, durationMs: number, signal: Abo
     `renew lease ${lease.name}`,
     signal,
   );
-  return !isRefused(outcome);
+  return isRefused(outcome) ? undefined : outcome;
 }
 
 /** Frees the row, if it is still ours. */

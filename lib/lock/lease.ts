@@ -13,6 +13,8 @@ export interface Fence {
  * Disposal releases it; releasing one that was lost does nothing.
  */
 export interface Lease extends Fence, AsyncDisposable {
+  /** The attributes of its row, as taking it left them. */
+  readonly row: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
   /** Stops renewing, so that a renewal does not race a write that ends the lease (publish, commit). The lease stands for the rest of its duration. */
   stopRenewing(): Promise<void>;
@@ -64,6 +66,8 @@ export interface LeaseWatch {
   saw(held: HeldLease): void;
   /** Whether an earlier try found it held. */
   hasSeen(): boolean;
+  /** Remembers `held` as seen now, and says whether its holder is known to be dead: the next try takes the lease over. */
+  isDead(held: HeldLease): boolean;
   /** The version that stood unchanged for the holder's whole `durationMs` by our monotonic clock, if one did. */
   unrenewedVersion(): string | undefined;
   /** How long to wait before the next look, in milliseconds, with jitter. Grows to a second. */

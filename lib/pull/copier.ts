@@ -4,6 +4,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { copyMissing } from './copy-blob.ts';
 import { findMissing } from './presence.ts';
+import { reconcile } from './reconcile.ts';
 import type { PullDeps } from './pull-request.ts';
 import type { ReceiptDraft } from './receipt-draft.ts';
 
@@ -46,18 +47,11 @@ export function copier(
         return await read(config);
       } catch (error) {
         if (!(error instanceof ContentLostError)) throw error;
-        await forget(deps, config, signal);
+        await reconcile(deps, [config], { adopt: false, signal });
         brought.delete(config.digest);
       }
       await copy([config]);
       return await read(config);
     },
   };
-}
-
-/** The row says that the content is there, the store knows better. */
-async function forget(deps: PullDeps, { digest }: Descriptor, signal: AbortSignal): Promise<void> {
-  const row = (await deps.catalog.findBlobs([digest], signal)).get(digest);
-  const stored = await deps.store.find(digest, signal);
-  if (row !== undefined) await deps.catalog.markBlobLost(row, stored?.etag, signal);
 }

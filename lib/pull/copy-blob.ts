@@ -1,10 +1,12 @@
-import type { BlobRow } from '../catalog/catalog.ts';
+import type { BlobRow, Catalog } from '../catalog/catalog.ts';
 import { blobLeaseName } from '../catalog/keys.ts';
-import { leaseWatch } from '../lock/lease-watch.ts';
-import { isLease, type Lease } from '../lock/lease.ts';
 import { withGrace } from '../clock/grace.ts';
 import { sleep } from '../clock/sleep.ts';
+import { CatalogError } from '../errors/cache-error.ts';
+import { leaseWatch } from '../lock/lease-watch.ts';
+import { isLease, type Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
 import { drainVerified } from '../oci/verify.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
@@ -19,12 +21,18 @@ export type CopyOutcome = 'copied' | 'copiedElsewhere';
 
 /** Time for the row of a blob that was finished when the pull was told to stop. */
 const COMMIT_GRACE_MS = 4_000;
+/** A HEAD costs little beside fetching so much in vain. */
+const LARGE_BYTES = 8 * 1024 * 1024;
+/** Rows that others write while we ask the store: it is asked again so often. */
+const ROUNDS = 10;
+const FIRST_LOOK_MS = 50;
+const MOST_BETWEEN_LOOKS_MS = 1_000;
 
 /**
  * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4): whoever gets the claim copies, the others wait
- * without holding a place, and take over when the copier dies.
+ * without holding a permit, and take over when the copier dies. All that this pull waits for is read together, about once a second.
  *
- * `done` hears of each blob as it becomes present, so that a call which fails or is stopped has still told what is kept.
+ * `done` is called for each blob as it becomes present, so that a call which fails or is stopped has still reported what is kept.
  */
 export async function copyMissing(
   deps: PullDeps,
@@ -33,29 +41,63 @@ export async function copyMissing(
   signal: AbortSignal,
   done: (blob: Descriptor, outcome: CopyOutcome) => void,
 ): Promise<void> {
-  const places = limiter(deps.limits.parallelBlobs);
+  const permits = limiter(deps.limits.parallelBlobs);
+  const looks = batchedLooks(deps.catalog);
   await allOrFirstFailure(missing, signal, async (blob, stop) => {
-    const watch = leaseWatch();
+    const finished = (outcome: CopyOutcome): void => {
+      done(blob, outcome);
+      deps.progress?.finished?.(blob, outcome === 'copied' ? 'us' : 'another pull');
+    };
+    let watch = leaseWatch();
     for (;;) {
-      const outcome = await places.run(async () => {
+      const outcome = await permits.run(async () => {
         stop.throwIfAborted();
         const claim = await deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, stop);
         return isLease(claim) ? copyUnderClaim(deps, upstream, blob, claim, stop) : undefined;
       });
       if (outcome !== undefined) {
-        done(blob, outcome);
-        deps.progress?.finished?.(blob, outcome === 'copied' ? 'us' : 'another pull');
+        finished(outcome);
         return;
       }
-      await sleep(watch.nextDelayMs(), stop);
-      const row = (await deps.catalog.findBlobs([blob.digest], stop)).get(blob.digest);
-      if (await isThere(row, blob, upstream, stop)) {
-        done(blob, 'copiedElsewhere');
-        deps.progress?.finished?.(blob, 'another pull');
-        return;
+      for (let isHeld = true; isHeld;) {
+        const row = await looks.next(blob.digest, stop);
+        if (await isThere(row, blob, upstream, stop)) {
+          finished('copiedElsewhere');
+          return;
+        }
+        isHeld = row?.claim !== undefined && !watch.isDead(row.claim);
+        if (row?.claim === undefined) watch = leaseWatch();
       }
     }
   });
+}
+
+/** Looks at the rows of all blobs that one pull waits for, in one read. */
+interface BatchedLooks {
+  /** The row at the next look. */
+  next(digest: Digest, signal: AbortSignal): Promise<BlobRow | undefined>;
+}
+
+function batchedLooks(catalog: Pick<Catalog, 'findBlobs'>): BatchedLooks {
+  let delayMs = FIRST_LOOK_MS;
+  let waiting: { readonly digests: Set<Digest>; readonly rows: Promise<ReadonlyMap<Digest, BlobRow>> } | undefined;
+  const begin = (signal: AbortSignal) => {
+    const digests = new Set<Digest>();
+    const look = async (): Promise<ReadonlyMap<Digest, BlobRow>> => {
+      await sleep(delayMs, signal);
+      delayMs = Math.min(delayMs * 2, MOST_BETWEEN_LOOKS_MS);
+      waiting = undefined;
+      return await catalog.findBlobs([...digests], signal);
+    };
+    return { digests, rows: look() };
+  };
+  return {
+    async next(digest, signal) {
+      waiting ??= begin(signal);
+      waiting.digests.add(digest);
+      return (await waiting.rows).get(digest);
+    },
+  };
 }
 
 const isThere = async (
@@ -68,7 +110,10 @@ const isThere = async (
   return row?.state === 'present' && (await mayUse(row, blob, upstream, signal));
 };
 
-/** The claim is ours: nobody else copies this blob until it ends. */
+/**
+ * The claim is ours: nobody else copies this blob until it ends. Each round asks the store once, if need be, and writes what it found on the row that was read
+ * before: where that was written meanwhile (its content was found to be lost, or was adopted), the next round begins from there.
+ */
 async function copyUnderClaim(
   deps: PullDeps,
   upstream: Upstream,
@@ -76,50 +121,101 @@ async function copyUnderClaim(
   claimed: Lease,
   stop: AbortSignal,
 ): Promise<CopyOutcome> {
-  await using claim = claimed;
-  const signal = AbortSignal.any([stop, claim.signal]);
-  // Somebody may have finished between our look and our claim.
-  const row = (await deps.catalog.findBlobs([blob.digest], signal)).get(blob.digest);
-  if (await isThere(row, blob, upstream, signal)) return 'copiedElsewhere';
-
-  // A kill may have fallen between the commit of the content and its row: the store knows.
-  const stored = await deps.store.find(blob.digest, signal);
-  if (stored?.size !== blob.size || stored.etag === row?.distrustedEtag) {
-    const ingested = await ingestBlob(deps, { blob, claim, upstream }, row?.checkpoint, signal);
-    await commit(deps, claim, blob, ingested, [upstream.domain], stop);
-    return 'copied';
+  await using held = new AsyncDisposableStack();
+  let claim = held.use(claimed);
+  let row = deps.catalog.blobOf(claim);
+  // Whether the store may hold it although the row does not say so: a kill between content and row, or another's work meanwhile.
+  let mayBeStored = claim.generation > 1 || row.commit !== undefined || blob.size > LARGE_BYTES;
+  let isProven = false;
+  for (let round = 1; round <= ROUNDS; round++) {
+    const signal = AbortSignal.any([stop, claim.signal]);
+    if (await isThere(row, blob, upstream, signal)) return isProven ? 'copied' : 'copiedElsewhere';
+    const copying: Copying = { deps, upstream, blob, claim, signal };
+    const found = await findOrFetch(copying, row, mayBeStored, isProven);
+    isProven ||= found.isProven;
+    // So that no renewal meets a row that the commit has just freed.
+    await claim.stopRenewing();
+    const written = await commit(copying, row, found, stop);
+    if (written === undefined) return isProven ? 'copied' : 'copiedElsewhere';
+    claim = held.use(await deps.leases.adopt(claim, stop));
+    row = written;
+    mayBeStored = true;
   }
-  const domains = stored.domain === undefined ? [] : [stored.domain];
-  const found: BlobRow = {
-    digest: blob.digest,
-    state: 'present',
-    domains: new Set([...(row?.domains ?? []), ...domains]),
-  };
-  // A row that says present was asked about above, and the answer was no.
-  if (row?.state !== 'present' && (await mayUse(found, blob, upstream, signal))) {
-    await commit(deps, claim, blob, stored, [...found.domains], stop);
-    return 'copiedElsewhere';
+  throw new CatalogError(
+    'commit a blob',
+    `the row of blob ${blob.digest} was written by others ${ROUNDS} times in a row; pull again`,
+  );
+}
+
+interface Copying {
+  readonly deps: PullDeps;
+  readonly upstream: Upstream;
+  readonly blob: Descriptor;
+  readonly claim: Lease;
+  readonly signal: AbortSignal;
+}
+
+/** Content that the store holds by now. */
+interface InStore {
+  readonly stored: StoredContent;
+  readonly domains: readonly TrustDomain[];
+  /** Whether all of its bytes came from our upstream, which is the proof that it has them (I9). */
+  readonly isProven: boolean;
+}
+
+async function findOrFetch(
+  { deps, upstream, blob, claim, signal }: Copying,
+  row: BlobRow,
+  mayBeStored: boolean,
+  isProven: boolean,
+): Promise<InStore> {
+  const stored = mayBeStored ? await findRight(deps, blob, row, signal) : undefined;
+  if (stored === undefined) {
+    const ingested = await ingestBlob(deps, { blob, claim, upstream }, row.checkpoint, signal);
+    return { stored: ingested, domains: [upstream.domain, ...domainsOf(ingested)], isProven: true };
+  }
+  const domains = domainsOf(stored);
+  if (isProven) return { stored, domains: [upstream.domain, ...domains], isProven };
+  const found: BlobRow = { ...row, state: 'present', domains: new Set([...row.domains, ...domains]) };
+  // A row that says present was asked about already, and the answer was no.
+  if (row.state !== 'present' && (await mayUse(found, blob, upstream, signal))) {
+    return { stored, domains: [...found.domains], isProven: false };
   }
   // The bytes are here, but nobody this pull may trust brought them: fetching them is the proof (I9). They are not uploaded again.
   await drainVerified(counted(deps, blob, await upstream.openBlob(blob, 0, signal)), blob);
-  await commit(deps, claim, blob, stored, [...domains, upstream.domain], stop);
-  return 'copied';
+  return { stored, domains: [upstream.domain, ...domains], isProven: true };
+}
+
+const domainsOf = ({ domain }: StoredContent): readonly TrustDomain[] => (domain === undefined ? [] : [domain]);
+
+/** The object, if it is what its name says. A row that says so was written by one who verified it. */
+async function findRight(
+  { store }: PullDeps,
+  blob: Descriptor,
+  row: BlobRow,
+  signal: AbortSignal,
+): Promise<StoredContent | undefined> {
+  const stored = await store.find(blob.digest, signal);
+  if (stored?.size !== blob.size) return undefined;
+  const isRecorded = row.state === 'present' && row.etag === stored.etag;
+  return isRecorded || (await store.isContent(blob, stored, signal)) ? stored : undefined;
 }
 
 /**
  * Writes the row and frees the claim in one go, a little beyond the deadline if need be, so that a finished blob is kept. If time is over for that,
- * too, or the claim is lost, its successor finds the content in the store.
+ * too, or the claim is lost, its successor finds the content in the store. Gives the row where it was written meanwhile.
  */
 async function commit(
-  deps: PullDeps,
-  claim: Lease,
-  blob: Descriptor,
-  stored: StoredContent,
-  domains: readonly TrustDomain[],
+  { deps, blob, claim }: Copying,
+  { commit: seen }: BlobRow,
+  { stored, domains }: InStore,
   stop: AbortSignal,
-): Promise<void> {
-  await claim.stopRenewing();
-  await withGrace(stop, COMMIT_GRACE_MS, (late) =>
-    deps.catalog.commitBlob(claim, blob, stored, domains, AbortSignal.any([claim.signal, late])),
+): Promise<BlobRow | undefined> {
+  return await withGrace(stop, COMMIT_GRACE_MS, (late) =>
+    deps.catalog.commitBlob(
+      claim,
+      { content: blob, stored, domains, commit: seen },
+      AbortSignal.any([claim.signal, late]),
+    ),
   );
 }

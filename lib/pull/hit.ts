@@ -4,10 +4,11 @@ import { coverage, wantedPlatforms, type Wanted } from './coverage.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
+import { findKnown } from './whole.ts';
 
 /** What a hit needs: no store, no registry. */
 export type HitDeps = Pick<PullDeps, 'defaultPlatforms' | 'requireAllowed'> & {
-  readonly catalog: Pick<Catalog, 'find'>;
+  readonly catalog: Pick<Catalog, 'find' | 'findWhole'>;
 };
 
 /** What the cache knew when the request came. */
@@ -35,13 +36,15 @@ export async function askCache(
   const configured = deps.defaultPlatforms(reference.repository.registry);
   const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
   if (request.alwaysPull) return { wanted };
-  const found = await deps.catalog.find(reference, { consistent: false, signal });
+  // What is found out of rows is remembered, so that the next one asks less.
+  const found = await findKnown(deps, reference, wanted, { consistent: false, remember: true, signal });
   if (isBehind(request, found) || !isCached(found, wanted)) return { wanted, found };
   return { wanted, found, hit: receiptOfHit(draft, found, wanted) };
 }
 
 /**
- * The receipt of a hit, or undefined where more than the cache must be asked: always for `alwaysPull`. Two reads of the catalogue, no other request.
+ * The receipt of a hit, or undefined where more than the cache must be asked: always for `alwaysPull`. Two reads of the catalogue, some more where content was found
+ * to be lost since, here or elsewhere; no other request.
  *
  * @throws as {@link askCache} does.
  */

@@ -39,13 +39,7 @@ export async function findMissing(
   signal: AbortSignal,
 ): Promise<{ present: Descriptor[]; missing: Descriptor[] }> {
   const digests = blobs.map((blob) => blob.digest);
-  const reads = [
-    deps.catalog.findLinks(upstream.repository, digests, signal),
-    deps.catalog.findBlobs(digests, signal),
-  ] as const;
-  // Both have ended before a failure of one is thrown: nothing runs on after the call returned.
-  await Promise.allSettled(reads);
-  const [links, rows] = await Promise.all(reads);
+  const { links, blobs: rows } = await deps.catalog.findContents(upstream.repository, digests, signal);
   const questions = limiter(PARALLEL_QUESTIONS);
   const there = await allOrFirstFailure(blobs, signal, async (blob, stop) => {
     const row = rows.get(blob.digest);

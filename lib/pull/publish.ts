@@ -1,9 +1,13 @@
-import type { Catalog, Pointer, Root, Use } from '../catalog/catalog.ts';
+import type { BlobRow, Catalog, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
 import { withNeeders } from '../catalog/needs.ts';
+import { CatalogError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
+import { blobsOf } from '../oci/manifest.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
+import type { StoredContent } from '../store/content-store.ts';
 import type { Coverage } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { Plan, PlannedContent } from './plan.ts';
@@ -12,51 +16,90 @@ import type { HeldManifest } from './read-manifest.ts';
 import { nextIncarnation, problemOf, recordOf, writeInOrder, type RefDeps } from './ref-order.ts';
 
 const PARALLEL_PUTS = 6;
+/** Rows that others write while we store a manifest: it is stored again so often. */
+const ROUNDS = 10;
 
 /**
- * Stores the manifests of a plan, the deepest indexes before those above them, the root last (I2): that is their order in `manifests`. Without links they
- * are invisible.
+ * Stores the manifests of a plan, the deepest indexes before those above them, the root last (I2): that is their order in `manifests`. What they need is written
+ * before them. Without links they are invisible. Those that the catalogue calls present are not stored again.
  */
 export async function storeManifests(
-  deps: PullDeps,
-  upstream: Upstream,
+  deps: Pick<PullDeps, 'catalog' | 'store'>,
+  upstream: Pick<Upstream, 'domain'>,
   manifests: readonly HeldManifest[],
   signal: AbortSignal,
 ): Promise<void> {
-  const places = limiter(PARALLEL_PUTS);
+  const digests = manifests.map(({ descriptor }) => descriptor.digest);
+  const rows = await deps.catalog.findBlobs(digests, signal);
+  const unknown = manifests.filter(({ descriptor }) => rows.get(descriptor.digest)?.state !== 'present');
+  await deps.catalog.writeContents(new Map(unknown.map(needsOf)), signal);
+  const permits = limiter(PARALLEL_PUTS);
   const put = (some: readonly HeldManifest[]) =>
-    allOrFirstFailure(
-      some.filter((manifest) => !manifest.stored),
-      signal,
-      ({ descriptor, bytes }, stop) =>
-        places.run(async () => {
-          const stored = await deps.store.put(descriptor, bytes, upstream.domain, stop);
-          await deps.catalog.recordBlob(descriptor, stored, [upstream.domain], stop);
-        }),
+    allOrFirstFailure(some, signal, (manifest, stop) =>
+      permits.run(() => storeOne(deps, upstream.domain, manifest, rows.get(manifest.descriptor.digest), stop)),
     );
   await put(manifests.filter((manifest) => manifest.content.kind === 'manifest'));
   for (const index of manifests.filter((manifest) => manifest.content.kind === 'index')) await put([index]);
 }
 
-/** Lets the repository serve what has landed, and says what needs it. Idempotent. */
-export async function linkContent(
-  deps: Pick<PullDeps, 'catalog'>,
-  repository: Repository,
-  content: PlannedContent,
+const needsOf = ({ descriptor, content }: HeldManifest): [Digest, readonly Digest[]] => [
+  descriptor.digest,
+  content.kind === 'manifest' ? blobsOf(content).map(({ digest }) => digest) : [],
+];
+
+/** The store holds the manifest, and its row says so: each write of the row rests on a look at the store after the row was read. */
+async function storeOne(
+  { catalog, store }: Pick<PullDeps, 'catalog' | 'store'>,
+  domain: TrustDomain,
+  { descriptor: content, bytes, stored: isLinked }: HeldManifest,
+  known: BlobRow | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  const landed = [...content.manifests, content.root].map((manifest) => ({ ...manifest, landed: true }));
-  const uses = usesOf(content);
-  await deps.catalog.writeLinks(repository, withNeeders([...content.blobs, ...landed], uses), signal);
-  await deps.catalog.writeUses(uses, signal);
+  let row = known;
+  for (let round = 1; round <= ROUNDS; round++) {
+    if (row?.state === 'present' && (isLinked || row.domains.has(domain))) return;
+    const stored = row?.state === 'present' ? storedBy(row) : await store.put(content, bytes, domain, signal);
+    const domains = [...(stored.domain === undefined ? [] : [stored.domain]), domain];
+    if (await catalog.recordBlob({ content, stored, domains, commit: row?.commit }, signal)) return;
+    row = (await catalog.findBlobs([content.digest], signal)).get(content.digest);
+  }
+  throw new CatalogError(
+    'store manifest',
+    `the row of manifest ${content.digest} was written by others ${ROUNDS} times in a row; pull again`,
+  );
 }
 
-function usesOf({ root, manifests, contents }: PlannedContent): Use[] {
-  const own = [...manifests, root].map(({ digest }): Use => ({ digest, root: root.digest, child: digest }));
-  const blobs = [...contents].flatMap(([child, all]) =>
-    all.map((blob): Use => ({ digest: blob.digest, root: root.digest, child })),
+/** What the row says of the object: only who proved to hold it is new. */
+const storedBy = ({ size = 0, etag = '', crc32 }: BlobRow): StoredContent => ({
+  size,
+  etag,
+  ...(crc32 === undefined ? {} : { crc32 }),
+});
+
+/** Lets the repository serve what has landed, and says what needs it. Idempotent; rows that say it already are not written. */
+export async function linkContent(
+  { catalog }: Pick<PullDeps, 'catalog'>,
+  repository: Repository,
+  { root, manifests, blobs, contents }: PlannedContent,
+  signal: AbortSignal,
+): Promise<void> {
+  const landed = [...manifests, root].map((manifest) => ({ ...manifest, landed: true }));
+  const links = withNeeders([...blobs, ...landed], { root: root.digest, contents });
+  const known = await catalog.findLinks(
+    repository,
+    links.map(({ digest }) => digest),
+    signal,
   );
-  return [...own, ...blobs];
+  const isSaid = ({ digest, landed: hasLanded, neededBy }: Link): boolean => {
+    const link = known.get(digest);
+    return (
+      link !== undefined &&
+      (hasLanded !== true || link.landed === true) &&
+      (neededBy === undefined || link.neededBy !== undefined)
+    );
+  };
+  const unsaid = links.filter((link) => !isSaid(link));
+  if (unsaid.length > 0) await catalog.writeLinks(repository, unsaid, signal);
 }
 
 /** What was known of the reference under the lock, and what it means now. */
@@ -64,9 +107,8 @@ export interface PublicationContext {
   readonly reference: Reference;
   readonly pointer: Pointer | undefined;
   readonly checkedMs: number;
-  /** What the repository had complete of the root before. */
-  readonly before: readonly Digest[];
-  readonly epoch: number;
+  /** What was known of the root, before any row of its content was read. */
+  readonly found: FoundRoot;
 }
 
 /** What the pointer will show. */
@@ -120,14 +162,17 @@ export async function publish(
   const problem = await problemOf(signal, async () => (incarnation = await nextIncarnation(deps, seen, signal)));
   signal.throwIfAborted();
   const order = incarnation === undefined ? {} : { incarnation };
-  const pointer = await deps.catalog.publish({ ...context, ...published, ...order, publishedMs }, lock, signal);
+  const { found, ...meant } = context;
+  const { epoch, stamp } = found;
+  const publication = { ...meant, ...published, ...order, publishedMs, epoch, stamp, known: found };
+  const pointer = await deps.catalog.publish(publication, lock, signal);
   return problem ?? (await recordRef(deps, context, published, pointer, signal));
 }
 
 /** Writes down in the bucket what the reference means by `pointer`, so that the table can be rebuilt. Idempotent. Returns why it could not. */
 export async function recordRef(
   deps: RefDeps,
-  { reference, before }: Pick<PublicationContext, 'reference' | 'before'>,
+  { reference, found }: Pick<PublicationContext, 'reference' | 'found'>,
   { root, complete }: PublishedRoot,
   pointer: Pointer,
   signal: AbortSignal,
@@ -135,7 +180,7 @@ export async function recordRef(
   const { publishedMs = 0, generation } = pointer;
   return await problemOf(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
-    const record = { ...recordOf(reference, root, [...before, ...complete]), publishedMs, generation, incarnation };
+    const record = { ...recordOf(reference, root, [...(found.linked ?? []), ...complete]), publishedMs, generation, incarnation };
     await writeInOrder(deps, reference, record, signal);
   });
 }

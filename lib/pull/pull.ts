@@ -14,8 +14,8 @@ import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.t
 import type { Receipt } from './receipt.ts';
 import { ensureRecorded } from './ref-order.ts';
 import { resolveRoot } from './resolve.ts';
-import { findRestored } from './restore.ts';
 import { isStopped } from './stopped.ts';
+import { findRestored } from './whole.ts';
 
 /*
  * The invariants this story keeps (docs/design.md, section 2):
@@ -94,19 +94,18 @@ interface Landing {
 
 async function land({ deps, upstream, request, wanted, now, lock, draft, signal }: Landing): Promise<Receipt> {
   const { reference } = request;
-  const epoch = await deps.catalog.readEpoch(signal);
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
-  const { checkedMs, pointer, before, known, manifest } = await resolveRoot(
+  const { checkedMs, pointer, found, known, manifest } = await resolveRoot(
     deps,
     upstream,
     request,
-    now.pointer,
+    now,
     wanted,
     lock,
     signal,
   );
-  const ground = { reference, pointer, checkedMs, epoch, before };
+  const ground = { reference, pointer, checkedMs, found };
   if (known !== undefined) {
     draftPresent(draft, known.root, known.covered);
     if (now.pointer?.published === known.root.digest) {

@@ -4,6 +4,7 @@ import type { Digest } from '../oci/digest.ts';
 import { parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
 import type { FetchedManifest, Upstream } from '../registry/upstream.ts';
 import type { PullDeps } from './pull-request.ts';
+import { reconcile } from './reconcile.ts';
 
 /** A manifest or index in memory, and whether the store has it already. */
 export interface HeldManifest {
@@ -56,8 +57,9 @@ async function readStored(
   try {
     return { descriptor: linked, bytes: await deps.store.read(linked, deps.limits.manifestBytes, signal) };
   } catch (error) {
-    // Gone from the bucket: this pull writes it anew.
-    if (error instanceof ContentLostError) return undefined;
-    throw error;
+    if (!(error instanceof ContentLostError)) throw error;
+    // This pull writes it anew, if its registry still has it. Until then nothing that needs it is complete (I2).
+    await reconcile(deps, [linked], { adopt: false, signal });
+    return undefined;
   }
 }

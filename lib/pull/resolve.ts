@@ -1,11 +1,13 @@
-import type { Link, Pointer, Root } from '../catalog/catalog.ts';
+import type { Found, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
 import { LeaseLostError, ManifestUnknownError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { Repository } from '../reference/reference.ts';
 import type { Resolution, Upstream } from '../registry/upstream.ts';
 import { coverage, type Coverage, type Wanted } from './coverage.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { held, readManifest, type HeldManifest } from './read-manifest.ts';
+import { wantedOf, withRows } from './whole.ts';
 
 /** Times a tag may move between the answers to HEAD and to GET, or others may be faster to record what it means. */
 const MOVES = 2;
@@ -15,8 +17,8 @@ export type Resolved = {
   readonly checkedMs: number;
   /** The pointer of the reference, with that resolution. */
   readonly pointer: Pointer | undefined;
-  /** What this repository had complete of that root before. */
-  readonly before: readonly Digest[];
+  /** What the catalogue knew of that root: what is read of its content from here on is newer. */
+  readonly found: FoundRoot;
 } & (
   | { readonly known: { readonly root: Root; readonly covered: Coverage }; readonly manifest?: never }
   | { readonly known?: never; readonly manifest: HeldManifest }
@@ -35,15 +37,15 @@ export async function resolveRoot(
   deps: PullDeps,
   upstream: Upstream,
   request: PullRequest,
-  seen: Pointer | undefined,
+  now: Found,
   wanted: Wanted,
   lock: Fence,
   signal: AbortSignal,
 ): Promise<Resolved> {
   const { reference } = request;
-  let pointer = seen;
+  let { pointer } = now;
   for (let moves = 0; ; moves++) {
-    const known = moves === 0 ? knownResolution(request, pointer) : undefined;
+    const known = moves === 0 ? knownResolution(request, now.pointer) : undefined;
     const resolution = known ?? (await upstream.resolve(reference, signal));
     const { digest, checkedMs } = resolution;
     if (reference.digest === undefined && known === undefined) {
@@ -57,15 +59,14 @@ export async function resolveRoot(
       pointer = recorded;
     }
 
-    const found = await deps.catalog.findRoot(upstream.repository, digest, signal);
+    const found = await findRoot(deps, upstream.repository, digest, now, wanted, signal);
     const { root, linked } = found;
-    const before = [...(linked ?? [])].filter((entry) => root?.complete.has(entry) === true);
     const covered = coverage(found, wanted);
-    if (root !== undefined && covered.complete) return { checkedMs, pointer, before, known: { root, covered } };
+    if (root !== undefined && covered.complete) return { checkedMs, pointer, found, known: { root, covered } };
     try {
       const held = linked === undefined ? await findLinked(deps, request, resolution, signal) : root;
       const manifest = await readRoot(deps, upstream, resolution, held, signal);
-      return { checkedMs, pointer, before, manifest };
+      return { checkedMs, pointer, found, manifest };
     } catch (error) {
       // 404 by digest right after the name was resolved to it: the tag moved in between.
       const moved = error instanceof ManifestUnknownError && reference.digest === undefined && moves < MOVES;
@@ -79,6 +80,22 @@ const overtaken = ({ name }: Fence): LeaseLostError =>
     'resolve',
     `other tries under the lock ${name} kept recording what they were answered; nothing was changed, pull again`,
   );
+/** What `now` says of it, where that is of the same root: it was read under the lock, too. */
+async function findRoot(
+  deps: PullDeps,
+  repository: Repository,
+  digest: Digest,
+  { root, linked, epoch, stamp }: Found,
+  wanted: Wanted,
+  signal: AbortSignal,
+): Promise<FoundRoot> {
+  if (root?.digest === digest && epoch !== undefined) {
+    return { root, epoch, ...(linked && { linked }), ...(stamp === undefined ? {} : { stamp }) };
+  }
+  const found = await deps.catalog.findRoot(repository, digest, signal);
+  const entries = wantedOf(found, wanted).map((entry) => entry.digest);
+  return await withRows(deps, found, entries, { remember: true, signal });
+}
 
 function knownResolution(
   { reference, resolvedSinceMs = Infinity }: PullRequest,

@@ -1,4 +1,4 @@
-import type { Catalog, Pointer, Publication } from '../catalog/catalog.ts';
+import type { Catalog, FoundRoot, Pointer, Publication } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
@@ -7,12 +7,9 @@ import type { Leases } from '../lock/lease.ts';
 import { formatReference, parseReference, type Reference } from '../reference/reference.ts';
 import type { ContentStore, FoundRefRecord, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';
 import { compareOrder, isOver } from '../store/ref-record.ts';
-import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import { nameOf, raiseIncarnation } from '../pull/ref-order.ts';
 import { readTree, type StoredTree } from './stored-tree.ts';
-
-const PARALLEL_ROWS = 8;
 
 export interface RebuildDeps {
   readonly catalog: Catalog;
@@ -41,12 +38,15 @@ export type RebuiltReference =
  * each reference is written under its lock, by the record that is there then, and what the table knows as new or newer stands. What is new is said by incarnation and
  * generation: the table takes its next incarnation first. Tombstones that are older than any writer lives go.
  *
+ * Rows that another version of Entrepot wrote are removed first: this one cannot read them.
+ *
  * Links are made again because the record is the proof that the repository had what it lists (I9). A blob row gets back the trust domain that the object names; others that
  * proved to hold it will prove it again.
  *
  * @throws CacheError where bucket or table fail; what is done stays, and the next call goes on.
  */
 export async function* rebuild(deps: RebuildDeps, signal: AbortSignal): AsyncGenerator<RebuiltReference> {
+  await deps.catalog.removeOtherVersions(signal);
   await raiseIncarnation(deps, signal);
   for await (const found of deps.refs.list(signal)) {
     const one =
@@ -123,23 +123,19 @@ async function rebuildReference(
   if (isKnown && compareOrder(pointer, record) >= 0) {
     return { outcome: 'kept', reference: name, lost: 0 };
   }
-  const epoch = await deps.catalog.readEpoch(held);
+  const found = await deps.catalog.findRoot(reference.repository, record.digest, held);
   const tree = await readTree(deps, record, held);
   if (tree?.complete.includes(record.digest) !== true) return undefined;
-  const places = limiter(PARALLEL_ROWS);
-  await allOrFirstFailure(tree.content, held, ({ descriptor, stored }, stop) =>
-    places.run(() => {
-      const domains = stored.domain === undefined ? [] : [stored.domain];
-      return deps.catalog.recordBlob(descriptor, stored, domains, stop);
-    }),
-  );
-  const links = tree.content.map(({ descriptor }) => ({
+  const links = tree.content.map((descriptor) => ({
     ...descriptor,
     ...(tree.complete.includes(descriptor.digest) ? { landed: true } : {}),
   }));
-  await deps.catalog.writeLinks(reference.repository, withNeeders(links, tree.uses), held);
-  await deps.catalog.writeUses(tree.uses, held);
-  await deps.catalog.publish(publication(reference, record, tree, pointer, epoch), lock, held);
+  await deps.catalog.writeLinks(
+    reference.repository,
+    withNeeders(links, { root: record.digest, contents: tree.contents }),
+    held,
+  );
+  await deps.catalog.publish(publication(reference, record, tree, pointer, found), lock, held);
   return { outcome: tree.lost === 0 ? 'rebuilt' : 'partly', reference: name, lost: tree.lost };
 }
 
@@ -148,7 +144,7 @@ function publication(
   { digest, mediaType, size, publishedMs, incarnation, generation }: RefRecord,
   tree: StoredTree,
   pointer: Pointer | undefined,
-  epoch: number,
+  { epoch, stamp }: FoundRoot,
 ): Publication {
   return {
     reference,
@@ -163,5 +159,6 @@ function publication(
     checkedMs: publishedMs,
     publishedMs,
     epoch,
+    stamp,
   };
 }

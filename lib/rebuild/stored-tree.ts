@@ -1,20 +1,12 @@
-import type { ForeignLayer, Use } from '../catalog/catalog.ts';
+import type { Catalog, ForeignLayer } from '../catalog/catalog.ts';
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest, platformOfConfig, type Index, type Manifest } from '../oci/manifest.ts';
 import { isImageConfigType, isIndexType, isManifestOrIndexType } from '../oci/media-type.ts';
-import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
+import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
-import type { ContentStore, RefRecord, StoredContent } from '../store/content-store.ts';
-
-const PARALLEL_LOOKS = 16;
-
-/** Content of a root that is in the store. */
-interface PresentContent {
-  readonly descriptor: Descriptor;
-  readonly stored: StoredContent;
-}
+import type { ContentStore, RefRecord } from '../store/content-store.ts';
 
 /** What the bucket holds of a root, of what its record calls complete. */
 export interface StoredTree {
@@ -24,21 +16,24 @@ export interface StoredTree {
   readonly complete: readonly Digest[];
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   readonly foreign: readonly ForeignLayer[];
-  /** Manifests and blobs of the complete entries, each once. */
-  readonly content: readonly PresentContent[];
-  readonly uses: readonly Use[];
+  /** Manifests and blobs of the complete entries, each once: all of them have their rows. */
+  readonly content: readonly Descriptor[];
   /** Entries that the record calls complete, and that are not. */
   readonly lost: number;
 }
 
-interface TreeDeps {
+interface TreeDeps extends ReconcileDeps {
+  readonly catalog: ReconcileDeps['catalog'] & Pick<Catalog, 'writeContents'>;
   readonly store: ContentStore;
   readonly limits: PullLimits;
 }
 
 type Parsed = Index | Manifest;
 
-/** The tree below the record's root, from the bucket alone; undefined where the root, or an index that leads on, is not there. */
+/**
+ * The tree below the record's root, from the bucket alone; undefined where the root, or an index that leads on, is not there. The rows of what is there, and is what its
+ * name says, are written on the way: what a manifest needs before the manifest.
+ */
 export async function readTree(
   deps: TreeDeps,
   record: RefRecord,
@@ -52,27 +47,26 @@ export async function readTree(
   if (entries === undefined) return undefined;
 
   const listed = new Set(record.complete);
-  const presence = presentContent(deps, signal);
+  const arePresent = presence(deps, signal);
   const complete: Digest[] = [];
   const contents = new Map<Digest, readonly Descriptor[]>();
   const foreign: ForeignLayer[] = [];
-  const content = new Map<Digest, PresentContent>();
-  const uses: Use[] = [];
+  const content = new Map<Digest, Descriptor>();
   const wanted = distinct([root, ...entries]).filter(({ digest }) => listed.has(digest));
   for (const entry of wanted) {
     const parsed = manifests.get(entry.digest) ?? (await readParsed(deps, entry, signal));
     const blobs = parsed?.kind === 'manifest' ? blobsOf(parsed) : [];
-    const found = parsed === undefined ? undefined : await presence([entry, ...blobs]);
-    if (parsed === undefined || found === undefined) continue;
+    if (parsed === undefined) continue;
+    await deps.catalog.writeContents(new Map([[entry.digest, blobs.map(({ digest }) => digest)]]), signal);
+    if (!(await arePresent([entry, ...blobs]))) continue;
     complete.push(entry.digest);
-    for (const one of found) content.set(one.descriptor.digest, one);
-    uses.push(...found.map(({ descriptor: { digest } }) => ({ digest, root: root.digest, child: entry.digest })));
+    for (const one of [entry, ...blobs]) content.set(one.digest, one);
     if (parsed.kind === 'index') continue;
     contents.set(entry.digest, blobs);
     foreign.push(...parsed.foreignLayers.map((layer) => ({ ...layer, entry: entry.digest })));
   }
   const lost = listed.size - complete.length;
-  return { entries, complete, contents, foreign, content: [...content.values()], uses, lost };
+  return { entries, complete, contents, foreign, content: [...content.values()], lost };
 }
 
 /** Every manifest below an index, nested ones read; for a single manifest, itself with its config's platform. */
@@ -136,20 +130,14 @@ async function readParsed(
   }
 }
 
-/** Looks each digest up once: all of them as they are in the store, or undefined if one is not there with its size. */
-function presentContent({ store }: TreeDeps, signal: AbortSignal) {
-  const places = limiter(PARALLEL_LOOKS);
-  const known = new Map<Digest, StoredContent | undefined>();
-  return async (descriptors: readonly Descriptor[]): Promise<PresentContent[] | undefined> => {
-    const all = await allOrFirstFailure(distinct(descriptors), signal, (descriptor, stop) =>
-      places.run(async () => {
-        const { digest } = descriptor;
-        if (!known.has(digest)) known.set(digest, await store.find(digest, stop));
-        return { descriptor, stored: known.get(digest) };
-      }),
-    );
-    const present = all.filter((one): one is PresentContent => one.stored?.size === one.descriptor.size);
-    return present.length === all.length ? present : undefined;
+/** Whether all of them are in the store. Looks each digest up once, and writes its row. */
+function presence(deps: TreeDeps, signal: AbortSignal) {
+  const known = new Map<Digest, boolean>();
+  return async (descriptors: readonly Descriptor[]): Promise<boolean> => {
+    const unknown = distinct(descriptors).filter(({ digest }) => !known.has(digest));
+    const missing = await reconcile(deps, unknown, { adopt: true, signal });
+    for (const { digest } of unknown) known.set(digest, !missing.has(digest));
+    return descriptors.every(({ digest }) => known.get(digest) === true);
   };
 }
 

@@ -13,8 +13,8 @@ import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
 import { isIndexType, OCTET_STREAM } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
+import { reconcile } from '../pull/reconcile.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
-import { loseContent } from '../validate/lose-content.ts';
 import { startFillOf } from './fill.ts';
 import { locationOf, sendsOn } from './location.ts';
 import { linksThatNeed } from './needed-by.ts';
@@ -152,8 +152,8 @@ function looksFor(
       [child, fill, vain] = [next, undefined, 0];
     } else if (seen?.state === 'succeeded') {
       if (++vain > MOST_VAIN) throw badlyFilled(digest, undefined);
-      // By the catalogue it was there; it was lost since, or somebody died while writing that down.
-      await loseContent(state.deps, digest, signal);
+      // By the catalogue it was there; it was lost since.
+      await reconcile(state.deps, [{ digest }], { adopt: false, signal });
       fill = undefined;
     }
     fill ??= await startedFill(state, call, repository, child);

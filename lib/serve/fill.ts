@@ -74,7 +74,7 @@ async function platformsToFill(
   const configured = defaultPlatforms(repository.registry);
   if (configured.length === 0) {
     const { root, linked } = await catalog.findRoot(repository, index.digest, call.signal);
-    const there = root?.entries.filter(({ digest }) => root.complete.has(digest) && linked?.has(digest) === true) ?? [];
+    const there = root?.entries.filter(({ digest }) => linked?.has(digest) === true) ?? [];
     return there.flatMap(({ platform, attests }) =>
       platform === undefined || attests !== undefined ? [] : [platform],
     );

@@ -13,7 +13,7 @@ export interface ServeDeps extends Pick<
   PullDeps,
   'catalog' | 'leases' | 'limits' | 'defaultPlatforms' | 'requireAllowed'
 > {
-  readonly store: Pick<ContentStore, 'find' | 'read'>;
+  readonly store: Pick<ContentStore, 'find' | 'isContent' | 'read'>;
   readonly landing: Landing;
   readonly waitingRoom: WaitingRoom;
   readonly settings: Omit<ServeSettings, 'auth' | 'front'>;

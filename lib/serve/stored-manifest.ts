@@ -1,6 +1,6 @@
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { loseContent } from '../validate/lose-content.ts';
+import { reconcile } from '../pull/reconcile.ts';
 import type { Serving } from './serving.ts';
 
 /** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it: that is recorded. */
@@ -20,7 +20,7 @@ export async function readBytes(
     return bytes;
   } catch (error) {
     if (!(error instanceof ContentLostError)) throw error;
-    await loseContent(deps, manifest.digest, signal);
+    await reconcile(deps, [manifest], { adopt: false, signal });
     return undefined;
   }
 }

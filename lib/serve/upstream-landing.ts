@@ -34,8 +34,16 @@ export function upstreamLanding(deps: PullDeps): Landing {
       ask(call, reference.repository, async (upstream) => {
         const { signal } = call;
         const request = { reference, platforms: [], alwaysPull: true, attestations: true };
-        const seen = resolutions === undefined ? undefined : { resolutions, generation: 0 };
-        const resolved = await resolveRoot(deps, upstream, request, seen, EVERYTHING, lock, signal);
+        const pointer = resolutions === undefined ? undefined : { resolutions, generation: 0 };
+        const resolved = await resolveRoot(
+          deps,
+          upstream,
+          request,
+          pointer === undefined ? {} : { pointer },
+          EVERYTHING,
+          lock,
+          signal,
+        );
         const { checkedMs, known, manifest } = resolved;
         if (known !== undefined) return { digest: known.root.digest, checkedMs };
         const landed = await landManifest(deps, upstream, manifest, reference.tag, signal);
@@ -107,7 +115,7 @@ async function landReferrers(
   subject: Digest,
   signal: AbortSignal,
 ): Promise<LandedReferrers> {
-  const { repository, domain } = upstream;
+  const { repository } = upstream;
   const checkedMs = Date.now();
   const index = await upstream.listReferrers(subject, signal);
   if (index.manifests.length === 0) return { checkedMs };
@@ -119,8 +127,7 @@ async function landReferrers(
     );
   }
   const descriptor = { mediaType: OCI_INDEX, digest: digestOf(bytes), size: bytes.byteLength };
-  const stored = await deps.store.put(descriptor, bytes, domain, signal);
-  await deps.catalog.recordBlob(descriptor, stored, [domain], signal);
+  await storeManifests(deps, upstream, [{ descriptor, bytes, content: { kind: 'index', mediaType: OCI_INDEX, entries: [] }, stored: false }], signal);
   await deps.catalog.linkEarly(repository, descriptor, signal);
   return { checkedMs, list: { descriptor, bytes } };
 }

@@ -62,6 +62,8 @@ export interface Ingest extends AsyncDisposable {
 export interface ContentStore {
   /** What is there, from a HEAD. Undefined on 404 and only then (I6). */
   find(digest: Digest, signal: AbortSignal): Promise<StoredContent | undefined>;
+  /** Whether the object is what its name says: by S3's own SHA-256 where it keeps one of the whole, else by reading its bytes. */
+  isContent(content: Descriptor, found: StoredContent, signal: AbortSignal): Promise<boolean>;
   /**
    * The whole bytes, verified again.
    *

@@ -168,12 +168,12 @@ export async function writeOnce(
 export async function isExpected(
   bucket: S3Bucket,
   found: StoredContent,
-  expected: ExpectedContent,
+  expected: Content & Partial<ExpectedContent>,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (found.size !== expected.size) return false;
   if (found.sha256 !== undefined) return found.sha256 === sha256Base64(expected.digest);
-  if (found.crc32 !== undefined) return found.crc32 === expected.crc32();
+  if (found.crc32 !== undefined && expected.crc32 !== undefined) return found.crc32 === expected.crc32();
   const command = new GetObjectCommand({
     Bucket: bucket.bucket,
     Key: blobKey(expected.digest),
@@ -185,6 +185,8 @@ export async function isExpected(
     return true;
   } catch (error) {
     if (error instanceof ContentMismatchError) return false;
+    // Gone or replaced since it was found.
+    if (isNotFound(error) || isPreconditionFailed(error)) return false;
     return raise(error, 'check content', locate(bucket, expected.digest), signal);
   }
 }

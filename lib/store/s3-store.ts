@@ -7,7 +7,7 @@ import { DEFAULT_RESUMABLE_ABOVE_MS } from './ingest-digest.ts';
 import { blobKey } from './keys.ts';
 import { DEFAULT_PART_BYTES, DEFAULT_WINDOW_PARTS, planParts } from './parts.ts';
 import type { S3Bucket } from './s3-client.ts';
-import { findContent, locate, putContent } from './s3-content.ts';
+import { findContent, isExpected, locate, putContent } from './s3-content.ts';
 import { isNotFound, raise } from './s3-errors.ts';
 import { S3Ingest } from './s3-ingest.ts';
 import { discardUpload } from './s3-parts.ts';
@@ -36,6 +36,7 @@ export function s3ContentStore(options: S3StoreOptions): ContentStore {
   } = options;
   return {
     find: (digest, signal) => findContent(bucket, digest, signal),
+    isContent: (content, found, signal) => isExpected(bucket, found, content, signal),
     read: (content, maxBytes, signal) => readContent(bucket, content, maxBytes, signal),
     put: (content, bytes, domain, signal) => putContent(bucket, content, bytes, domain, signal),
     begin: async (content, domain, signal, resume) => {

@@ -1,20 +1,17 @@
-import type { BlobRow, Catalog, Found, Root } from '../catalog/catalog.ts';
+import type { Catalog, Found, Root } from '../catalog/catalog.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
-import { hexOf, type Digest } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 import { formatPlatform, type Platform } from '../oci/platform.ts';
 import { platformName, selectEntries } from '../oci/select.ts';
 import { coverage, platformsFor, wantedPlatforms, type Coverage, type Wanted } from '../pull/coverage.ts';
-import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
-import { findRestored } from '../pull/restore.ts';
+import { reconcile } from '../pull/reconcile.ts';
+import { findKnown, findRestored } from '../pull/whole.ts';
 import { storedContents } from '../pull/stored-contents.ts';
 import { platformsOf } from '../pull/receipt-draft.ts';
 import type { ReceiptPlatform } from '../pull/receipt.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
-import type { ContentStore, StoredContent } from '../store/content-store.ts';
-import { takeBack } from './take-back.ts';
-
-const PARALLEL_LOOKS = 16;
+import type { ContentStore } from '../store/content-store.ts';
 
 export interface ValidateRequest {
   readonly reference: Reference;
@@ -51,20 +48,23 @@ export interface Validation {
 /**
  * Says from the cache alone whether the reference is all there for the platforms, and what is missing and why.
  *
- * With `deep`, every object is looked up in the store: size, ETag and checksum must be those of the catalogue. What is gone or wrong un-completes every root
- * that uses it, so that the next pull heals it.
+ * With `deep`, every object is looked up in the store: size, ETag and checksum must be those of the catalogue, or its bytes its digest. What is gone or wrong is
+ * recorded, so that the next pull heals it; what is there and was not recorded counts from now on.
  */
 export async function validate(deps: ValidateDeps, request: ValidateRequest, signal: AbortSignal): Promise<Validation> {
   const { reference } = request;
   const wanted = wantedPlatforms(request.platforms, deps.defaultPlatforms(reference.repository.registry));
   const before = request.deep
     ? await findRestored(deps, reference, wanted, signal)
-    : await deps.catalog.find(reference, { consistent: true, signal });
+    : await findKnown(deps, reference, wanted, { consistent: true, remember: true, signal });
   if (before.root === undefined || before.linked === undefined) {
     return { reference: formatReference(reference), digest: null, state: 'unknown', platforms: [], missing: [] };
   }
   const damage = request.deep ? await findDamage(deps, before.root, coverage(before, wanted), signal) : [];
-  const found = damage.length === 0 ? before : await deps.catalog.find(reference, { consistent: true, signal });
+  const found =
+    damage.length === 0
+      ? before
+      : await findKnown(deps, reference, wanted, { consistent: true, remember: true, signal });
   return report(deps, reference, found, wanted, damage, signal);
 }
 
@@ -113,19 +113,14 @@ async function missingOf(
       });
       continue;
     }
-    missing.push(...(await missingBelow(deps, entry, linked?.has(entry.digest) === true, signal)));
+    missing.push(...(await missingBelow(deps, entry, signal)));
   }
   if (missing.length === 0)
     missing.push({ ...sized(root), reason: 'its content changed after it was published; pull it again' });
   return missing;
 }
 
-async function missingBelow(
-  deps: ValidateDeps,
-  entry: IndexEntry,
-  wasComplete: boolean,
-  signal: AbortSignal,
-): Promise<MissingContent[]> {
+async function missingBelow(deps: ValidateDeps, entry: IndexEntry, signal: AbortSignal): Promise<MissingContent[]> {
   const neverPulled = [{ ...sized(entry), reason: `${describe(entry)} was not pulled` }];
   const row = (await deps.catalog.findBlobs([entry.digest], signal)).get(entry.digest);
   if (row?.state !== 'present')
@@ -137,11 +132,7 @@ async function missingBelow(
     signal,
   );
   const absent = blobs.filter((blob) => rows.get(blob.digest)?.state !== 'present');
-  if (absent.length === 0) {
-    return wasComplete
-      ? [{ ...sized(entry), reason: 'lost content of it is back: pull it, or validate it with --deep' }]
-      : neverPulled;
-  }
+  if (absent.length === 0) return neverPulled;
   return absent.map((blob) => ({
     ...sized(blob),
     reason: rows.has(blob.digest) ? 'gone from the store' : 'never copied',
@@ -153,7 +144,7 @@ const describe = (entry: IndexEntry): string =>
 
 const sized = ({ digest, size }: Descriptor): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size });
 
-/** Looks at every object that the complete part of the root needs, and takes back completeness where one is gone or wrong. */
+/** Looks at every object that the complete part of the root needs, and records what is gone or wrong. */
 async function findDamage(
   deps: ValidateDeps,
   root: Root,
@@ -166,34 +157,9 @@ async function findDamage(
     contents.set(manifest.digest, manifest);
     for (const blob of (await storedContents(deps, manifest, signal)) ?? []) contents.set(blob.digest, blob);
   }
-  const rows = await deps.catalog.findBlobs([...contents.keys()], signal);
-  const places = limiter(PARALLEL_LOOKS);
-  const found = await allOrFirstFailure([...contents.values()], signal, (content, stop) =>
-    places.run(async (): Promise<MissingContent | undefined> => {
-      stop.throwIfAborted();
-      const row = rows.get(content.digest);
-      const stored = await deps.store.find(content.digest, stop);
-      const reason = damageOf(content, row, stored);
-      if (reason === undefined) return undefined;
-      await takeBack(deps.catalog, content.digest, row, stored, stop);
-      return { ...sized(content), reason };
-    }),
-  );
-  return found.filter((one) => one !== undefined);
-}
-
-function damageOf(
-  content: Descriptor,
-  row: BlobRow | undefined,
-  stored: StoredContent | undefined,
-): string | undefined {
-  if (stored === undefined) return 'the object is gone from the bucket';
-  if (row?.state !== 'present') return 'the catalogue does not know it as present';
-  if (stored.size !== content.size) return `the object has ${stored.size} bytes instead of ${content.size}`;
-  if (row.etag !== undefined && row.etag !== stored.etag)
-    return 'the object was overwritten: its ETag is not the one recorded';
-  if (row.crc32 !== undefined && row.crc32 !== stored.crc32) return 'the CRC-32 of the object is not the one recorded';
-  const sha256 = Buffer.from(hexOf(content.digest), 'hex').toString('base64');
-  if (stored.sha256 !== undefined && stored.sha256 !== sha256) return 'the SHA-256 of the object is not its digest';
-  return undefined;
+  const missing = await reconcile(deps, [...contents.values()], { adopt: true, signal });
+  return [...contents.values()].flatMap((content) => {
+    const reason = missing.get(content.digest);
+    return reason === undefined ? [] : [{ ...sized(content), reason }];
+  });
 }

@@ -7,6 +7,7 @@ import { waitForEnd } from '../fill/wait-for-end.ts';
 import { coverage, wantedPlatforms } from '../pull/coverage.ts';
 import { limiter } from '../pull/limiter.ts';
 import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
+import { findKnown } from '../pull/whole.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../reference/reference.ts';
 import type { Upstreams } from '../registry/upstream.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
@@ -20,7 +21,7 @@ import type { WarmupEntry, WarmupSettings } from './warmup-settings.ts';
 const MAX_REFERENCES = 1000;
 
 export interface WarmUpDeps {
-  readonly catalog: Pick<Catalog, 'find'>;
+  readonly catalog: Pick<Catalog, 'find' | 'findWhole'>;
   readonly upstreams: Pick<Upstreams, 'open'>;
   readonly fills: Fills;
   readonly records: Pick<PullRecords, 'find'>;
@@ -141,10 +142,10 @@ async function isCurrent(deps: WarmUpDeps, request: PullRequest, signal: AbortSi
   const { repository } = reference;
   const upstream = await deps.upstreams.open(repository, signal);
   const { digest } = await upstream.resolve(reference, signal);
-  const found = await deps.catalog.find(reference, { consistent: false, signal });
-  if (found.pointer?.published !== digest) return false;
   const configured = deps.defaultPlatforms(repository.registry);
-  return coverage(found, wantedPlatforms(request.platforms, configured, request.attestations)).complete;
+  const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
+  const found = await findKnown(deps, reference, wanted, { consistent: false, remember: true, signal });
+  return found.pointer?.published === digest && coverage(found, wanted).complete;
 }
 
 const tooMany = (count: number): InvalidRequestError =>

@@ -30,8 +30,8 @@ export interface PlanDocument {
   readonly ground: {
     readonly pointer: Pointer | undefined;
     readonly checkedMs: number;
+    /** Of the root, before any row of its content was read. */
     readonly epoch: number;
-    readonly before: readonly Digest[];
   };
   /** As if all had landed; counts only what the planning itself did. */
   readonly receipt: Receipt;
@@ -92,7 +92,6 @@ function planFrom(document: JsonValue): PlanDocument {
       pointer: optional(ground.get('pointer'), pointerFrom),
       checkedMs: ground.get('checkedMs').count(),
       epoch: ground.get('epoch').count(),
-      before: ground.get('before').list((one) => one.digest()),
     },
     receipt: receiptFrom(document.get('receipt')),
   };

@@ -11,7 +11,7 @@ import { draftPresent, receiptDraft, type ReceiptDraft } from '../pull/receipt-d
 import type { Receipt } from '../pull/receipt.ts';
 import { ensureRecorded } from '../pull/ref-order.ts';
 import { resolveRoot, type Resolved } from '../pull/resolve.ts';
-import { findRestored } from '../pull/restore.ts';
+import { findRestored } from '../pull/whole.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { batchesOf } from './batches.ts';
 import { announceEnd, succeed } from './ending.ts';
@@ -94,11 +94,10 @@ async function planUnderLock(planning: Planning): Promise<Planned> {
   }
 
   // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
-  const epoch = await deps.pull.catalog.readEpoch(signal);
-  const resolved = await resolveRoot(deps.pull, upstream, request, now.pointer, wanted, lock, signal);
-  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(planning, now, epoch, resolved) };
-  const { checkedMs, pointer, before, manifest } = resolved;
-  const ground = { pointer, checkedMs, epoch, before };
+  const resolved = await resolveRoot(deps.pull, upstream, request, now, wanted, lock, signal);
+  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(planning, now, resolved) };
+  const { checkedMs, pointer, found, manifest } = resolved;
+  const ground = { pointer, checkedMs, epoch: found.epoch };
   draft.resolved(manifest.descriptor);
   return await writePlan(planning, ground, manifest);
 }
@@ -106,8 +105,7 @@ async function planUnderLock(planning: Planning): Promise<Planned> {
 async function publishKnownRoot(
   { deps, record, upstream, lock, draft, signal }: Planning,
   now: Found,
-  epoch: number,
-  { checkedMs, pointer, before, known }: Extract<Resolved, { known: object }>,
+  { checkedMs, pointer, found, known }: Extract<Resolved, { known: object }>,
 ): Promise<Receipt> {
   draftPresent(draft, known.root, known.covered);
   const { reference } = record.request;
@@ -115,7 +113,7 @@ async function publishKnownRoot(
     draft.recorded(await ensureRecorded(deps.pull, reference, now, signal));
     return hitOrOurs(record, pointer, draft.finish('hit', upstream.requests));
   }
-  const ground = { reference, pointer, checkedMs, epoch, before };
+  const ground = { reference, pointer, checkedMs, found };
   draft.recorded(await publish(deps.pull, ground, publishedKnown(known.root, known.covered), lock, signal));
   return draft.finish('pulled', upstream.requests);
 }

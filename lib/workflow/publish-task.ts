@@ -57,7 +57,9 @@ async function publishOnce(
 ): Promise<string | undefined> {
   const { pointer } = await deps.pull.catalog.find(reference, { consistent: true, signal });
   const published = publishedByPlan(content);
-  const context = { reference, ...ground };
+  const root = await deps.pull.catalog.findRoot(reference.repository, content.root.digest, signal);
+  const { epoch, ...meant } = ground;
+  const context = { reference, ...meant, found: { ...root, epoch } };
   if (isOurs(pointer)) return await recordRef(deps.pull, context, published, pointer, signal);
   await linkContent(deps.pull, reference.repository, content, signal);
   return await publish(deps.pull, context, published, lock, signal);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Use } from '../../lib/catalog/catalog.ts';
 import { CatalogError } from '../../lib/errors/cache-error.ts';
 import type { Digest } from '../../lib/oci/digest.ts';
 import {
@@ -14,7 +13,7 @@ import {
 } from '../support/table-under-test.ts';
 import { freshReference, MANIFEST_TYPE, some, someDigest } from './catalog-subject.ts';
 
-export function linksAndUses(table: () => TableUnderTest): void {
+export function links(table: () => TableUnderTest): void {
   const count = ({ proxy }: Reach, operation: string): number =>
     operationsOf(proxy).filter((one) => one === operation).length;
 
@@ -33,55 +32,10 @@ export function linksAndUses(table: () => TableUnderTest): void {
     assert.equal((await reach.catalog.findLinks(here, [], forever)).size, 0);
   });
 
-  test('300 uses, some twice, and all of them found', async () => {
-    await using reach = await table().reach();
-    const digest = someDigest();
-    const uses = Array.from({ length: 300 }, (): Use => ({ digest, root: someDigest(), child: someDigest() }));
-    await reach.catalog.writeUses([...uses, ...uses.slice(0, 30)], forever);
-    const found = await reach.catalog.findUses(digest, forever);
-    const order = (some: readonly Use[]) => [...some].sort((a, b) => (a.root < b.root ? -1 : 1));
-    assert.deepEqual(order(found), order(uses));
-    assert.deepEqual(await reach.catalog.findUses(someDigest(), forever), []);
-    await reach.catalog.writeUses([], forever);
-  });
-
-  test('findUses reads page by page', async () => {
-    await using reach = await table().reach();
-    const digest = someDigest();
-    // A page ends at 1 MB, and each of these rows has about 220 bytes.
-    const uses = Array.from({ length: 5_500 }, (): Use => ({ digest, root: someDigest(), child: someDigest() }));
-    await reach.catalog.writeUses(uses, forever);
-    assert.equal((await reach.catalog.findUses(digest, forever)).length, 5_500);
-    assert.ok(count(reach, 'Query') > 1, `${count(reach, 'Query')} pages`);
-  });
-
-  test('usesOf: pages of a wanted size, and nothing is read that nobody asks for', async () => {
-    await using reach = await table().reach();
-    const digest = someDigest();
-    const uses = Array.from({ length: 250 }, (): Use => ({ digest, root: someDigest(), child: someDigest() }));
-    await reach.catalog.writeUses(uses, forever);
-    const pages = await Array.fromAsync(reach.catalog.usesOf(digest, { pageSize: 100, signal: forever }));
-    assert.deepEqual(
-      pages.map((page) => page.length),
-      [100, 100, 50],
-    );
-    const roots = pages.flat().map(({ root }) => root);
-    assert.deepEqual(roots, uses.map(({ root }) => root).sort());
-    assert.deepEqual((await Array.fromAsync(reach.catalog.usesOf(digest, { signal: forever }))).flat(), pages.flat());
-    const before = count(reach, 'Query');
-    for await (const page of reach.catalog.usesOf(digest, { pageSize: 100, signal: forever })) {
-      assert.equal(page.length, 100);
-      break;
-    }
-    assert.equal(count(reach, 'Query') - before, 1);
-    const none = await Array.fromAsync(reach.catalog.usesOf(someDigest(), { pageSize: 100, signal: forever }));
-    assert.deepEqual(none.flat(), []);
-  });
-
   test('what needs a digest: in its repository alone, whether or not that may serve it; one read', async () => {
     await using reach = await table().reach();
     const [here, elsewhere] = [freshReference().repository, freshReference().repository];
-    const needed = Array.from({ length: 60 }, someDigest);
+    const needed = Array.from({ length: 60 }, () => someDigest());
     const [first, second, published] = [someDigest(), someDigest(), someDigest()];
     const neededBy = (digest: Digest, repository = here) => reach.catalog.findNeededBy(repository, digest, forever);
     await reach.catalog.writeNeeds(here, [...needed, ...needed], first, forever);
@@ -133,7 +87,7 @@ export function linksAndUses(table: () => TableUnderTest): void {
 
   test('one failed batch of many fails the call, after the others have settled', async () => {
     await using reach = await table().reach();
-    const digests = Array.from({ length: 300 }, someDigest);
+    const digests = Array.from({ length: 300 }, () => someDigest());
     reach.proxy.rules.push(onDynamo('BatchGetItem', dynamoError('AccessDeniedException')));
     reach.proxy.rules.push(onDynamo('BatchGetItem', { kind: 'delay', delayMs: 100 }, 2));
     await assert.rejects(reach.catalog.findBlobs(digests, forever), CatalogError);
@@ -151,7 +105,7 @@ export function linksAndUses(table: () => TableUnderTest): void {
     setTimeout(() => stop.abort(reason), 50);
     const look = reach.catalog.find(freshReference(), { consistent: true, signal: stop.signal });
     await assert.rejects(look, reason);
-    const digests = Array.from({ length: 300 }, someDigest);
+    const digests = Array.from({ length: 300 }, () => someDigest());
     await assert.rejects(reach.catalog.findBlobs(digests, stop.signal), reason);
   });
 }

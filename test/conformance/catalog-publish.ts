@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { before, beforeEach, afterEach, test } from 'node:test';
-import { leaseKey, pullLeaseName, rootKey, rootLinkKey, SWEEP_KEY, tagKey } from '../../lib/catalog/keys.ts';
+import { beforeEach, afterEach, test } from 'node:test';
+import { completeKey, leaseKey, pullLeaseName, rootLinkKey, tagKey } from '../../lib/catalog/keys.ts';
 import { CatalogError, ContentSweptError, LeaseLostError } from '../../lib/errors/cache-error.ts';
 import type { Digest } from '../../lib/oci/digest.ts';
 import { parseReference, type Reference } from '../../lib/reference/reference.ts';
@@ -10,6 +10,7 @@ import {
   freshReference,
   LAYER_TYPE,
   lockOf,
+  loseSomething,
   MANIFEST_TYPE,
   publicationOf,
   publishNow,
@@ -17,11 +18,11 @@ import {
   some,
   someDigest,
   someIndex,
+  wholeIndex,
 } from './catalog-subject.ts';
 
 export function publishing(table: () => TableUnderTest): void {
   let reach: Reach;
-  before(() => table().change({ key: SWEEP_KEY, update: 'SET epoch = :zero', values: { ':zero': 0 } }));
   beforeEach(async () => {
     reach = await table().reach();
   });
@@ -36,7 +37,7 @@ export function publishing(table: () => TableUnderTest): void {
     });
   const rowsOf = (reference: Reference, root: Digest) =>
     Promise.all(
-      [tagKey(reference), rootKey(root), rootLinkKey(reference.repository, root)].map((key) => table().row(key)),
+      [tagKey(reference), completeKey(root), rootLinkKey(reference.repository, root)].map((key) => table().row(key)),
     );
 
   for (const consistent of [true, false]) {
@@ -146,7 +147,7 @@ export function publishing(table: () => TableUnderTest): void {
     const there = await reach.catalog.findRoot(elsewhere.repository, root.digest, forever);
     assert.equal(there.root?.digest, root.digest);
     assert.equal(there.linked, undefined);
-    assert.deepEqual(await reach.catalog.findRoot(here.repository, someDigest(), forever), {});
+    assert.deepEqual(await reach.catalog.findRoot(here.repository, someDigest('0'), forever), { epoch: 0 });
   });
 
   test('a publication without the lock changes nothing at all', async () => {
@@ -176,21 +177,29 @@ export function publishing(table: () => TableUnderTest): void {
     assert.deepEqual(await found(reach, reference), {});
   });
 
-  test('a publication from before a sweep changes nothing at all', async () => {
+  test('a publication of content that was lost meanwhile changes nothing at all', async () => {
     const reference = freshReference();
     const root = someIndex();
-    const epoch = await reach.catalog.readEpoch(forever);
+    const { epoch } = await reach.catalog.findRoot(reference.repository, root.digest, forever);
     await using lock = await lockOf(reach, reference);
-    await table().change({ key: SWEEP_KEY, update: 'ADD epoch :one', values: { ':one': 1 } });
-    assert.equal(await reach.catalog.readEpoch(forever), epoch + 1);
+    await loseSomething(reach);
     await assert.rejects(reach.catalog.publish(publicationOf(reference, root, { epoch }), lock, forever), (error) => {
       assert.ok(error instanceof ContentSweptError);
       assert.equal(error.retryable, true);
-      assert.match(error.message, /swept/);
+      assert.match(error.message, /found to be lost/);
       return true;
     });
     assert.deepEqual(await rowsOf(reference, root.digest), [undefined, undefined, undefined]);
-    await reach.catalog.publish(publicationOf(reference, root, { epoch: epoch + 1 }), lock, forever);
+  });
+
+  test('a publication beside a loss that is none of its content looks again, and is published', async () => {
+    const reference = freshReference();
+    const { root, epoch } = await wholeIndex(reach);
+    await using lock = await lockOf(reach, reference);
+    await loseSomething(reach);
+    await reach.catalog.publish(publicationOf(reference, root, { epoch }), lock, forever);
+    const now = await found(reach, reference);
+    assert.deepEqual([now.epoch, now.stamp, now.root?.complete.size], [epoch + 1, epoch + 1, 4]);
   });
 
   test('a publication over a pointer that it did not see changes nothing at all', async () => {
@@ -198,12 +207,12 @@ export function publishing(table: () => TableUnderTest): void {
     const [known, unseen, ours] = [someIndex(), someIndex(), someIndex()];
     const { pointer } = await publishNow(reach, publicationOf(reference, known));
     await publishNow(reach, publicationOf(reference, unseen));
-    const epoch = await reach.catalog.readEpoch(forever);
+    const epoch = await reach.catalog.readEpoch(ours.digest, forever);
     await using lock = await lockOf(reach, reference);
     const publication = publicationOf(reference, ours, { pointer, epoch });
     await assert.rejects(reach.catalog.publish(publication, lock, forever), CatalogError);
     assert.equal((await found(reach, reference)).root?.digest, unseen.digest);
-    assert.equal(await table().row(rootKey(ours.digest)), undefined);
+    assert.equal(await table().row(completeKey(ours.digest)), undefined);
   });
 
   test('the pointer: generation grows, previous is what was published before something else', async () => {
@@ -301,41 +310,10 @@ export function publishing(table: () => TableUnderTest): void {
     assert.deepEqual(now.root.contents.get(manifest.digest), []);
   });
 
-  test('uncomplete takes back what it names, and makes no row for a root that was never published', async () => {
-    const reference = freshReference();
-    const root = someIndex();
-    const [first, second, third] = root.entries.map(({ digest }) => digest);
-    await publishNow(reach, publicationOf(reference, root));
-    await reach.catalog.uncomplete(root.digest, [first!, second!, someDigest()], forever);
-    await reach.catalog.uncomplete(root.digest, [], forever);
-    assert.deepEqual((await found(reach, reference)).root?.complete, new Set([root.digest, third]));
-    await reach.catalog.uncomplete(root.digest, [root.digest, third!], forever);
-    assert.deepEqual((await found(reach, reference)).root?.complete, new Set());
-    const never = someDigest();
-    await reach.catalog.uncomplete(never, [never], forever);
-    assert.deepEqual(await reach.catalog.findRoot(reference.repository, never, forever), {});
-  });
-
-  test('recomplete puts back what it names, unless an epoch ended meanwhile or the root was never published', async () => {
-    const reference = freshReference();
-    const root = someIndex();
-    const all = [root.digest, ...root.entries.map(({ digest }) => digest)];
-    await publishNow(reach, publicationOf(reference, root));
-    await reach.catalog.uncomplete(root.digest, all, forever);
-    await table().change({ key: SWEEP_KEY, update: 'ADD epoch :one', values: { ':one': 1 } });
-    const epoch = await reach.catalog.readEpoch(forever);
-    assert.equal(await reach.catalog.recomplete(root.digest, all.slice(0, 2), epoch - 1, forever), false);
-    assert.equal(await reach.catalog.recomplete(root.digest, all.slice(0, 2), epoch, forever), true);
-    assert.deepEqual((await found(reach, reference)).root?.complete, new Set(all.slice(0, 2)));
-    const never = someDigest();
-    assert.equal(await reach.catalog.recomplete(never, [never], epoch, forever), false);
-    assert.deepEqual(await reach.catalog.findRoot(reference.repository, never, forever), {});
-  });
-
   test('lost answers: resolution and publication happened once, and succeed', async () => {
     const reference = freshReference();
     const root = someIndex();
-    const epoch = await reach.catalog.readEpoch(forever);
+    const epoch = await reach.catalog.readEpoch(root.digest, forever);
     await using lock = await lockOf(reach, reference);
     reach.proxy.rules.push(onDynamo('TransactWriteItems', { kind: 'lose-answer' }));
     await resolveNow(reach, reference, root.digest, 5, lock);

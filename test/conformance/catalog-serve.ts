@@ -8,6 +8,7 @@ import { acquire } from '../../lib/lock/acquire.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import { resolveNow } from './catalog-subject.ts';
 import { forever, type TableUnderTest } from '../support/table-under-test.ts';
+import { recorded } from './catalog-subject.ts';
 
 const digest = (): ReturnType<typeof digestOf> => digestOf(Buffer.from(randomUUID()));
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
@@ -24,7 +25,7 @@ export function catalogServe(table: () => TableUnderTest): void {
     assert.deepEqual(await find(true), {});
     await catalog.linkEarly(repository, { ...content, via: 'v1' }, forever);
     assert.deepEqual(await find(true), { link: { ...content, via: 'v1' } });
-    await catalog.recordBlob(content, { size: 7, etag: '"e"' }, [], forever);
+    await recorded(reach, content, []);
     const found = await find(false);
     assert.deepEqual([found.link?.digest, found.blob?.state, found.blob?.size], [content.digest, 'present', 7]);
     assert.equal(

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Found, Pointer, Publication } from '../../lib/catalog/catalog.ts';
 import { blobLeaseName, pullLeaseName } from '../../lib/catalog/keys.ts';
@@ -6,6 +7,7 @@ import { isLease, type Fence, type Lease } from '../../lib/lock/lease.ts';
 import type { Descriptor, IndexEntry } from '../../lib/oci/descriptor.ts';
 import type { Digest } from '../../lib/oci/digest.ts';
 import { parseReference, type Reference } from '../../lib/reference/reference.ts';
+import { PUBLIC, type TrustDomain } from '../../lib/reference/trust-domain.ts';
 import type { StoredContent } from '../../lib/store/content-store.ts';
 import { forever, type Reach } from '../support/table-under-test.ts';
 
@@ -15,7 +17,8 @@ export const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar+gzip';
 /** Of the locks; long, so that none of them lapses while a test looks at it. */
 const LOCK_MS = 30_000;
 
-export const someDigest = (): Digest => `sha256:${randomBytes(32).toString('hex')}` as Digest;
+export const someDigest = (start = ''): Digest =>
+  `sha256:${start}${randomBytes(32).toString('hex').slice(start.length)}` as Digest;
 
 export const some = (mediaType = LAYER_TYPE, size = 1_000): Descriptor => ({ mediaType, digest: someDigest(), size });
 
@@ -74,10 +77,11 @@ export const claimOf = (reach: Reach, digest: Digest): Promise<Lease> => taken(r
 /** Publishes under a lock of its own, as the newest pull would: on top of what is there, in the epoch that is. */
 export async function publishNow(reach: Reach, publication: Publication): Promise<Found> {
   const { reference } = publication;
-  const seen = await reach.catalog.find(reference, { consistent: true, signal: forever });
-  const epoch = await reach.catalog.readEpoch(forever);
+  const { pointer } = await reach.catalog.find(reference, { consistent: true, signal: forever });
+  const known = await reach.catalog.findRoot(reference.repository, publication.root.digest, forever);
   await using lock = await lockOf(reach, reference);
-  await reach.catalog.publish({ ...publication, pointer: seen.pointer, epoch }, lock, forever);
+  const { epoch, stamp } = known;
+  await reach.catalog.publish({ ...publication, pointer, epoch, stamp, known }, lock, forever);
   return await found(reach, reference);
 }
 
@@ -95,3 +99,38 @@ export async function resolveNow(
 
 export const found = (reach: Reach, reference: Reference, consistent = true): Promise<Found> =>
   reach.catalog.find(reference, { consistent, signal: forever });
+
+/** Writes the row as one who has just asked the store would. */
+export async function recorded(
+  reach: Reach,
+  content: Descriptor,
+  domains: readonly TrustDomain[] = [PUBLIC],
+  stored = someStored(content.size),
+): Promise<StoredContent> {
+  const commit = (await reach.catalog.findBlobs([content.digest], forever)).get(content.digest)?.commit;
+  assert.equal(await reach.catalog.recordBlob({ content, stored, domains, commit }, forever), true);
+  return stored;
+}
+
+/** Content is found to be lost: that of somebody else, whom no test knows. */
+export async function loseSomething(reach: Reach): Promise<void> {
+  const blob = some();
+  await recorded(reach, blob);
+  const rows = await reach.catalog.findBlobs([blob.digest], forever);
+  assert.deepEqual(await reach.catalog.recordLoss([...rows.values()], forever), []);
+}
+
+/** An index with the rows of all its content, each manifest with two blobs of its own; and the epoch before they were written. */
+export async function wholeIndex(reach: Reach): Promise<{
+  readonly root: Publication['root'];
+  readonly epoch: number;
+  readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
+}> {
+  const root = someIndex();
+  const epoch = await reach.catalog.readEpoch(root.digest, forever);
+  const contents = new Map(root.entries.map(({ digest }) => [digest, [some(), some()]]));
+  const needs = [...contents].map(([digest, blobs]): [Digest, Digest[]] => [digest, blobs.map((blob) => blob.digest)]);
+  await reach.catalog.writeContents(new Map([[root.digest, []], ...needs]), forever);
+  for (const content of [root, ...root.entries, ...[...contents.values()].flat()]) await recorded(reach, content);
+  return { root, epoch, contents };
+}

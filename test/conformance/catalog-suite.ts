@@ -1,11 +1,13 @@
 import { after, before, describe } from 'node:test';
 import { tableOn, type DynamoEndpoint, type TableUnderTest } from '../support/table-under-test.ts';
 import { blobRows } from './catalog-blobs.ts';
-import { linksAndUses } from './catalog-graph.ts';
+import { links } from './catalog-graph.ts';
+import { completeness } from './catalog-completeness.ts';
 import { images } from './catalog-images.ts';
 import { publishing } from './catalog-publish.ts';
 import { catalogServe } from './catalog-serve.ts';
 import { largestRoots } from './catalog-size.ts';
+import { versions } from './catalog-versions.ts';
 
 /** What every implementation of the catalogue must do; `make` starts a server of its own for the suite. */
 export function catalogSuite(name: string, make: () => Promise<DynamoEndpoint>): void {
@@ -16,9 +18,11 @@ export function catalogSuite(name: string, make: () => Promise<DynamoEndpoint>):
     });
     after(() => table[Symbol.asyncDispose]());
     describe('references and publications', () => publishing(() => table));
+    describe('what is complete', () => completeness(() => table));
+    describe('versions', () => versions(() => table));
     describe('blobs', () => blobRows(() => table));
     // One of them waits for many rounds of back-off.
-    describe('links and uses', { concurrency: 4 }, () => linksAndUses(() => table));
+    describe('links', { concurrency: 4 }, () => links(() => table));
     describe('limits', () => largestRoots(() => table));
     describe('images', () => images(() => table));
     describe('serving', () => catalogServe(() => table));

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
+import { dynamoClient } from '../../lib/catalog/dynamo-client.ts';
+import { dynamoTable, type Item } from '../../lib/catalog/dynamo-table.ts';
+import type { Key } from '../../lib/catalog/keys.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
+import type { TrustDomain } from '../../lib/reference/trust-domain.ts';
 import { openCache, startBench, type Bench, type CacheOptions, type TestCache } from '../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../support/http-fault-proxy.ts';
 import { upstreamImage, type Image } from '../support/images.ts';
+import { forever } from '../support/table-under-test.ts';
 import { startMisbehavingTable, type MisbehavingTable } from '../support/misbehaving-table.ts';
 import { startUpstream, type TestUpstream } from '../support/upstream/upstream.ts';
 
@@ -23,6 +28,10 @@ export interface FaultBench extends AsyncDisposable {
   open(limits?: CacheOptions['limits']): Promise<FaultyCache>;
   /** The upstream has the image as this tag from now on. Returns the reference. */
   offer(image: Image, repository: string, tag?: string): string;
+  /** Behind the catalogue's back: only these proved to hold the blob of the row. */
+  changeRow(key: Key, domains: ReadonlySet<TrustDomain>): Promise<void>;
+  /** Behind the catalogue's back. */
+  putRows(rows: readonly (Key & Item)[]): Promise<void>;
   /** The image was pulled whole, each of its blobs fetched `gets` times, and it is a hit from now on. */
   assertLanded(faulty: FaultyCache, image: Image, repository: string, gets?: number): Promise<void>;
 }
@@ -31,9 +40,15 @@ export async function startFaultBench(): Promise<FaultBench> {
   const bench = await startBench();
   const upstream = await bench.use(startUpstream());
   const registries = { [REGISTRY]: { endpoint: upstream.origin, credentials: 'none' } };
+  const client = dynamoClient({ ...bench.stack, endpoint: bench.stack.dynamoEndpoint });
+  const table = dynamoTable(client, bench.stack.table);
   return {
     bench,
     upstream,
+    async changeRow(key, domains) {
+      await table.update({ key, update: 'SET domains = :domains', values: { ':domains': domains } }, 'meddle', forever);
+    },
+    putRows: (rows) => table.putAll(rows, 'meddle', forever),
     async open(limits = {}) {
       const dynamo = await startMisbehavingTable(bench.stack);
       const s3 = await startFaultProxy(bench.stack.s3Endpoint);
@@ -72,6 +87,9 @@ export async function startFaultBench(): Promise<FaultBench> {
       assert.deepEqual([again.outcome, again.digest], ['hit', image.root.digest]);
       assert.equal(upstream.count({ repository }), before);
     },
-    [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      client.destroy();
+      await bench[Symbol.asyncDispose]();
+    },
   };
 }

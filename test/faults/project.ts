@@ -9,11 +9,12 @@ import { parseDigest, type Digest } from '../../lib/oci/digest.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import type { PullDeps } from '../../lib/pull/pull-request.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
+import type { ReconcileDeps } from '../../lib/pull/reconcile.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import { blobKey } from '../../lib/store/keys.ts';
-import { loseContent, type LoseContentDeps } from '../../lib/validate/lose-content.ts';
 import { rawS3, type TestCache, type TestStack } from '../support/cache.ts';
 import { noise } from '../support/images.ts';
+import { loseContent } from '../support/lost-content.ts';
 import { forever } from '../support/table-under-test.ts';
 
 /** The object goes, and no event tells of it. */
@@ -23,17 +24,20 @@ export async function deleteObject(stack: TestStack, digest: Digest): Promise<vo
   s3.destroy();
 }
 
-/** The object comes back byte for byte, as from a backup. */
-export async function putBack(stack: TestStack, digest: Digest, bytes: Uint8Array): Promise<void> {
+/** The object comes back, as from a backup: byte for byte, where these are its bytes. */
+export async function putBack(
+  stack: TestStack,
+  digest: Digest,
+  bytes: Uint8Array,
+  Metadata: Record<string, string> = { domain: 'public' },
+): Promise<void> {
   const s3 = rawS3(stack);
-  const Metadata = { domain: 'public' };
   await s3.send(new PutObjectCommand({ Bucket: stack.bucket, Key: blobKey(digest), Body: bytes, Metadata }));
   s3.destroy();
 }
 
 /** What the function does that is told of a deleted object. */
-export const reportLost = (deps: LoseContentDeps, digest: Digest): Promise<boolean> =>
-  loseContent(deps, digest, forever);
+export const reportLost = (deps: ReconcileDeps, digest: Digest): Promise<boolean> => loseContent(deps, digest);
 
 /** What the catalogue says of content. */
 export const stateOf = async ({ services }: TestCache, digest: Digest): Promise<string | undefined> =>
@@ -88,6 +92,11 @@ export async function readyToPublish(
     const lock = await acquire(services.workflowLeases, pullLeaseName(reference), forever);
     const digest = parseDigest(`sha256:${Buffer.from(noise(32, `${repository}-${i}`)).toString('hex')}`);
     const manifest = { digest, mediaType: 'application/vnd.oci.image.manifest.v1+json', size: 1 };
+    const { catalog } = services;
+    const epoch = await catalog.readEpoch(digest, forever);
+    await catalog.writeContents(new Map([[digest, []]]), forever);
+    const stored = { size: 1, etag: '"e"' };
+    await catalog.recordBlob({ content: manifest, stored, domains: [], commit: undefined }, forever);
     const publication: Publication = {
       reference,
       root: { ...manifest, entries: [manifest] },
@@ -97,7 +106,7 @@ export async function readyToPublish(
       pointer: undefined,
       checkedMs: 1,
       publishedMs: 1,
-      epoch: 0,
+      epoch,
     };
     return { lock, publication };
   });

@@ -41,10 +41,11 @@ after(async () => {
 async function rows(): Promise<Map<string, Record<string, unknown>>> {
   const { Items = [] } = await dynamo.send(new ScanCommand({ TableName: bench.stack.table, ConsistentRead: true }));
   const lease = ['holder', 'version', 'durationMs', 'leaseUntilMs'];
-  const way = [...lease, 'committedBy', 'checkedMs', 'resolutions', 'resolvedBy', 'recorded', 'usedDay'];
+  const written = ['committedBy', 'commit', 'stamp', 'usedDay'];
+  const way = [...lease, ...written, 'checkedMs', 'resolutions', 'resolvedBy', 'recorded'];
   return new Map(
     Items.map((item) => unmarshall(item))
-      .filter(({ pk }) => !/^(LOCK#|SWEEP$|INCARNATION$)/.test(pk as string))
+      .filter(({ pk }) => !/^(LOCK#|EPOCH#|INCARNATION$)/.test(pk as string))
       .map((row) => {
         const kept = Object.entries(row).filter(([name]) => {
           // A blob's generation counts its claims; a pointer's its publications.

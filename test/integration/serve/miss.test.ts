@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Digest } from '../../../lib/oci/digest.ts';
-import { loseContent } from '../../../lib/validate/lose-content.ts';
 import { multiArchImage, noiseImage, noiseLayer, type Image } from '../../support/images.ts';
+import { loseContent } from '../../support/lost-content.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';
 import { when } from '../../support/upstream/upstream.ts';
@@ -325,7 +325,7 @@ describe('what the store lost', { concurrency: false }, () => {
     const layer = layerOf(image, 7_000);
     await bench.deleteObject(layer);
     // What an event of S3 says, or a deep validation.
-    assert.equal(await loseContent(bench.services.pull, layer, forever), true);
+    assert.equal(await loseContent(bench.services.pull, layer), true);
     const told = (await bench.follow(`${base}/blobs/${layer}`)).at(-1)!;
     assert.ok(told.body.equals(Buffer.from(image.blobs.get(layer)!)));
     await bench.settled();
@@ -337,7 +337,7 @@ describe('what the store lost', { concurrency: false }, () => {
     const image = noiseImage({ name: 'not lost' });
     await bench.warm(image, 'lost/not');
     const [digest] = [...image.blobs.keys()];
-    assert.equal(await loseContent(bench.services.pull, digest!, forever), false);
+    assert.equal(await loseContent(bench.services.pull, digest!), false);
     assert.ok(await isPresent(digest!));
   });
 
@@ -364,7 +364,7 @@ describe('what the store lost', { concurrency: false }, () => {
     const base = await bench.warm(second, 'lost/second');
     const layer = layerOf(second, 9_000);
     await bench.deleteObject(layer);
-    await loseContent(bench.services.pull, layer, forever);
+    await loseContent(bench.services.pull, layer);
     assert.equal((await bench.follow(`${base}/blobs/${layer}`)).at(-1)!.body.byteLength, 9_000);
     await bench.settled();
     assert.equal((await bench.cache.validate('registry.example.test/lost/second:v1')).state, 'complete');

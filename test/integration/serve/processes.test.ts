@@ -3,6 +3,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
+import { loseContent } from '../../support/lost-content.ts';
 import { until } from '../../support/until.ts';
 import { multiArchImage, noiseImage, noiseLayer, upstreamImage, type Image } from '../../support/images.ts';
 import { itemsOf } from '../../support/table-rows.ts';
@@ -179,14 +180,12 @@ describe('a blob that is waited for', { timeout: 300_000 }, () => {
     }
   });
 
-  test('is brought again although whoever found it lost died before writing down what needs it', async () => {
+  test('is brought again after it was found to be lost', async () => {
     const image = noiseImage({ name: 'half lost', layerBytes: [4_000] });
     const base = await bench.warm(image, 'team/half-lost');
     const layer = layerOf(image, 4_000);
     await bench.deleteObject(layer);
-    const { catalog } = bench.services;
-    const row = (await catalog.findBlobs([layer], forever)).get(layer)!;
-    await catalog.markBlobLost(row, undefined, forever);
+    assert.equal(await loseContent(bench.services.pull, layer), true);
     const told = await (await bench.another()).follow(`${base}/blobs/${layer}`);
     assert.equal(told.at(-1)!.body.byteLength, 4_000);
     assert.equal(bench.upstream.count({ kind: 'blob', method: 'GET', reference: layer }), 1);

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
-import { loseContent } from '../../../lib/validate/lose-content.ts';
 import { noiseImage, upstreamImage } from '../../support/images.ts';
-import { forever } from '../../support/table-under-test.ts';
+import { loseContent } from '../../support/lost-content.ts';
 import { until } from '../../support/until.ts';
 import { when, type Action, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { doorOf } from './door-under-test.ts';
@@ -81,7 +80,7 @@ describe('a client is sent to where the registry would send it', { concurrency: 
     const { path, layer, bytes } = await bench.onItsWay('lost');
     await process.settled();
     await bench.deleteObject(layer);
-    assert.equal(await loseContent(bench.services.pull, layer, forever), true);
+    assert.equal(await loseContent(bench.services.pull, layer), true);
     assert.equal((await process.get(path)).headers.location, CDN);
     assert.ok(process.fills.running > 0);
     await process.settled();

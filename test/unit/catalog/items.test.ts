@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { contentsItem, entriesItem, foreignItem, rootFrom } from '../../../lib/catalog/items.ts';
+import { contentsItem, entriesItem, foreignItem, needsFrom, needsItem, rootFrom } from '../../../lib/catalog/items.ts';
 import type { Descriptor, IndexEntry } from '../../../lib/oci/descriptor.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 
@@ -10,7 +10,7 @@ const blob = (size: number): Descriptor => ({ mediaType: 'application/octet-stre
 
 /** The root that a row with these attributes gives. */
 const read = (entries: readonly IndexEntry[], contents: ReadonlySet<Uint8Array> | undefined) =>
-  rootFrom({ pk: `ROOT#${digest()}`, mediaType: 'm', size: 1, entries: entriesItem(entries), contents });
+  rootFrom({ pk: `ROOT#${digest()}`, mediaType: 'm', size: 1, entries: entriesItem(entries), contents }, undefined, 0);
 
 const bytesOf = (set: ReadonlySet<Uint8Array>): number => [...set].reduce((sum, one) => sum + one.byteLength, 0);
 
@@ -22,6 +22,14 @@ test('entries come back as they were, with nothing that was not there', () => {
   ];
   assert.deepEqual(read(entries, undefined).entries, entries);
   assert.deepEqual(read([], undefined).entries, []);
+});
+
+test('what a manifest needs comes back as it was, and 10,000 digests fit into a row', () => {
+  const [manifest, needs] = [digest(), Array.from({ length: 10_000 }, digest)];
+  const packed = needsItem(needs);
+  assert.ok(packed.byteLength < 350_000, `${packed.byteLength} bytes`);
+  assert.deepEqual(needsFrom({ pk: `CHILD#${manifest}`, needs: packed }), [manifest, needs]);
+  assert.deepEqual(needsFrom({ pk: `CHILD#${manifest}`, needs: needsItem([]) }), [manifest, []]);
 });
 
 test('of an entry only what the catalogue keeps is written', () => {

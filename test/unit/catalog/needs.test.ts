@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { neederOf, withNeeders } from '../../../lib/catalog/needs.ts';
+import { withNeeders } from '../../../lib/catalog/needs.ts';
 import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
 
 const named = (name: string): Digest => digestOf(Buffer.from(name));
@@ -10,23 +10,27 @@ const [index, amd64, arm64, layer] = ['index', 'amd64', 'arm64', 'layer'].map(na
   Digest,
   Digest,
 ];
-const use = (digest: Digest, root: Digest, child: Digest) => ({ digest, root, child });
 const link = (digest: Digest) => ({ mediaType: 'application/octet-stream', digest, size: 1 });
+const landed = (digest: Digest) => ({ ...link(digest), landed: true });
 
-test('a blob is needed by its manifest, a manifest by the root that leads to it, a root by nobody', () => {
-  assert.equal(neederOf(use(layer, index, amd64)), amd64);
-  assert.equal(neederOf(use(layer, amd64, amd64)), amd64);
-  assert.equal(neederOf(use(amd64, index, amd64)), index);
-  assert.equal(neederOf(use(index, index, index)), undefined);
+test('a blob is needed by the first manifest that names it, a manifest by the root that leads to it, a root by none', () => {
+  const contents = new Map([
+    [amd64, [link(layer)]],
+    [arm64, [link(layer)]],
+  ]);
+  assert.deepEqual(withNeeders([landed(index), landed(amd64), link(layer), landed(arm64)], { root: index, contents }), [
+    landed(index),
+    { ...landed(amd64), neededBy: index },
+    { ...link(layer), neededBy: amd64 },
+    { ...landed(arm64), neededBy: index },
+  ]);
+  assert.deepEqual(withNeeders([], { root: index, contents }), []);
 });
 
-test('each link has the first that needs it; a root has none', () => {
-  const uses = [use(index, index, index), use(amd64, index, amd64), use(layer, index, amd64), use(layer, index, arm64)];
-  assert.deepEqual(withNeeders([link(index), link(amd64), link(layer), link(arm64)], uses), [
-    link(index),
-    { ...link(amd64), neededBy: index },
+test('of a single image the blobs are needed by the root', () => {
+  const contents = new Map([[amd64, [link(layer)]]]);
+  assert.deepEqual(withNeeders([landed(amd64), link(layer)], { root: amd64, contents }), [
+    landed(amd64),
     { ...link(layer), neededBy: amd64 },
-    link(arm64),
   ]);
-  assert.deepEqual(withNeeders([], uses), []);
 });

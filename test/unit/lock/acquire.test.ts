@@ -7,7 +7,7 @@ import { sleep } from '../../../lib/clock/sleep.ts';
 const forever = new AbortController().signal;
 const held: HeldLease = { holder: 'h', version: 'v', durationMs: 1_000, leaseUntilMs: 0 };
 const ours: Lease = {
-  ...{ name: 'n', holder: 'us', generation: 1, signal: forever },
+  ...{ name: 'n', holder: 'us', generation: 1, signal: forever, row: {} },
   stopRenewing: () => Promise.resolve(),
   release: () => Promise.resolve(),
   letGo: () => Promise.resolve(),

@@ -40,7 +40,6 @@ const PLAN: PlanDocument = {
     pointer: { generation: 3, published: root.digest, publishedMs: 1, resolved: child.digest, checkedMs: 2 },
     checkedMs: 1735689600000,
     epoch: 0,
-    before: [child.digest],
   },
   receipt: {
     reference: 'registry.example.test/team/app:v1',

@@ -1,0 +1,104 @@
+import type { Digest } from '../oci/digest.ts';
+import type { Catalog, Publication } from './catalog.ts';
+import { type Check, type Item, type Table, type Update } from './dynamo-table.ts';
+import { digests, needsFrom, needsItem } from './items.ts';
+import { blobKey, childKey, completeKey, epochKey, epochKeys } from './keys.ts';
+
+/*
+ * What is complete, and since when (I2). A set of complete entries is remembered with the epoch at which all of them were seen present. Every loss moves the epoch in
+ * the transaction that writes it down, so a set is right as long as its stamp is the epoch:
+ *
+ *   remember   read the epoch ─► read the rows of all content ─► transaction { check: epoch is what was read; write the set }
+ *   lose       transaction { rows: absent, on the commit that was read before the store was asked; epoch + 1 on all shards }
+ *   hit        stamp = epoch: believe the set; else read the rows
+ *
+ * Whoever brings a newer stamp replaces the set by what it saw itself; whoever finds the same stamp adds to it.
+ */
+
+/** Nothing was found to be lost since the epoch of the root was read. */
+export const epochUnchanged = (root: Digest, epoch: number): Check => ({
+  key: epochKey(root),
+  condition: 'attribute_not_exists(epoch) OR epoch = :epoch',
+  values: { ':epoch': epoch },
+});
+
+/** The writes by which a loss makes every remembered set old. */
+export const nextEpoch = (): Update[] =>
+  epochKeys.map((key) => ({ key, update: 'ADD epoch :one', values: { ':one': 1 } }));
+
+export const epochFrom = (row: Item | undefined): number => (row?.epoch as number | undefined) ?? 0;
+
+/** The remembered set, where nothing was found to be lost since; else none. */
+export const completeFrom = (row: Item | undefined, epoch: number): ReadonlySet<Digest> =>
+  digests(row !== undefined && (row.stamp as number) >= epoch ? row.complete : undefined);
+
+/** Entries of a root, all of whose content was seen present after the epoch was read. */
+export interface Seen {
+  readonly root: Digest;
+  readonly epoch: number;
+  /** Of the set that the table remembers. */
+  readonly stamp: number | undefined;
+  readonly whole: ReadonlySet<Digest>;
+}
+
+/** Only with {@link epochUnchanged} in the same transaction: a stamp is never newer than the epoch. */
+export function completeUpdate({ root, epoch, stamp, whole }: Seen): Update {
+  const isSame = stamp === epoch;
+  return {
+    key: completeKey(root),
+    update: isSame ? 'ADD complete :complete' : 'SET complete = :complete, stamp = :epoch',
+    condition: isSame ? 'stamp = :epoch' : 'attribute_not_exists(stamp) OR stamp < :epoch',
+    values: { ':complete': new Set(whole), ':epoch': epoch },
+  };
+}
+
+/** Reads the epoch, then the rows of the manifests and of all that they need. */
+export async function seeWhole(
+  table: Table,
+  root: Digest,
+  manifests: readonly Digest[],
+  signal: AbortSignal,
+): Promise<Seen> {
+  const keys = [epochKey(root), completeKey(root), ...manifests.map(childKey)];
+  const rows = await table.getAll(keys, true, 'read what manifests need', signal);
+  const stamp = rows.find(({ sk }) => sk === 'COMPLETE')?.stamp as number | undefined;
+  const needs = new Map(rows.filter(({ sk }) => sk === 'CHILD').map(needsFrom));
+  const content = manifests.flatMap((manifest) => [manifest, ...(needs.get(manifest) ?? [])]);
+  const blobs = await table.getAll(content.map(blobKey), true, 'find blobs', signal);
+  const present = new Set(blobs.filter(({ state }) => state === 'present').map(({ pk }) => pk));
+  const isPresent = (digest: Digest): boolean => present.has(blobKey(digest).pk);
+  const whole = manifests.filter((one) => isPresent(one) && needs.get(one)?.every(isPresent) === true);
+  return { root, epoch: epochFrom(rows.find(({ sk }) => sk === 'EPOCH')), stamp, whole: new Set(whole) };
+}
+
+/** As a publication has them, without another look. */
+export const seenBy = ({ root, complete, epoch, stamp }: Publication): Seen => ({
+  root: root.digest,
+  epoch,
+  stamp,
+  whole: new Set(complete),
+});
+
+export function completeness(table: Table) {
+  return {
+    async readEpoch(root, signal) {
+      return epochFrom(await table.get(epochKey(root), true, 'read the epoch', signal));
+    },
+
+    async findWhole(root, manifests, { remember, signal }) {
+      if (manifests.length === 0) return new Set();
+      const seen = await seeWhole(table, root, manifests, signal);
+      if (remember && seen.whole.size > 0) {
+        // A refusal is another's newer knowledge, and takes nothing from what was seen.
+        const writes = [epochUnchanged(root, seen.epoch), completeUpdate(seen)];
+        await table.tryTransact(writes, 'remember what is complete', signal);
+      }
+      return seen.whole;
+    },
+
+    async writeContents(contents, signal) {
+      const rows = [...contents].map(([manifest, needs]) => ({ ...childKey(manifest), needs: needsItem(needs) }));
+      await table.putAll(rows, 'write what manifests need', signal);
+    },
+  } satisfies Partial<Catalog>;
+}

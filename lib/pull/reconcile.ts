@@ -1,0 +1,109 @@
+import type { BlobRecord, BlobRow, Catalog } from '../catalog/catalog.ts';
+import { CatalogError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { hexOf, type Digest } from '../oci/digest.ts';
+import type { ContentStore, StoredContent } from '../store/content-store.ts';
+import { allOrFirstFailure, limiter } from './limiter.ts';
+
+const PARALLEL_LOOKS = 16;
+/** Rows that others keep writing to: they are looked at again so often. */
+const ROUNDS = 10;
+
+export interface ReconcileDeps {
+  readonly catalog: Pick<Catalog, 'findBlobs' | 'recordBlob' | 'recordLoss'>;
+  readonly store: Pick<ContentStore, 'find' | 'isContent'>;
+}
+
+export interface ReconcileOptions {
+  /** Whether content that is in the store, and whose row does not say so, is taken as present. */
+  readonly adopt: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Content whose size is known where a manifest or a row says it. */
+type Content = Pick<Descriptor, 'digest'> & Partial<Pick<Descriptor, 'size'>>;
+
+/** What one look at a row and the store says. */
+type Verdict =
+  | { readonly kind: 'right' }
+  | { readonly kind: 'adopt'; readonly record: BlobRecord }
+  | { readonly kind: 'lost'; readonly row: BlobRow; readonly reason: string };
+
+/**
+ * Makes the rows say what the store holds. What is gone or wrong is recorded as lost. What is there is right by S3's own SHA-256, where it keeps one, else by its
+ * bytes: a size proves nothing. Each write holds only if its row was not written since it was read, before the store was asked; else both are asked again.
+ *
+ * @returns the digests that the store does not hold, each with the reason.
+ * @throws CatalogError, StoreError
+ */
+export async function reconcile(
+  { catalog, store }: ReconcileDeps,
+  contents: readonly Content[],
+  { adopt, signal }: ReconcileOptions,
+): Promise<ReadonlyMap<Digest, string>> {
+  const missing = new Map<Digest, string>();
+  const places = limiter(PARALLEL_LOOKS);
+  let open = contents;
+  for (let round = 1; open.length > 0; round++) {
+    if (round > ROUNDS) throw tooBusy(open);
+    const rows = await catalog.findBlobs(
+      open.map(({ digest }) => digest),
+      signal,
+    );
+    const verdicts = await allOrFirstFailure(open, signal, (content, stop) =>
+      places.run(() => look(store, content, rows.get(content.digest), stop)),
+    );
+    const lost = verdicts.filter((one) => one.kind === 'lost');
+    for (const { row, reason } of lost) missing.set(row.digest, reason);
+    const refused = new Set(
+      await catalog.recordLoss(
+        lost.map(({ row }) => row),
+        signal,
+      ),
+    );
+    const found = adopt ? verdicts.filter((one) => one.kind === 'adopt') : [];
+    await allOrFirstFailure(found, signal, ({ record }, stop) =>
+      places.run(async () => {
+        if (!(await catalog.recordBlob(record, stop))) refused.add(record.content.digest);
+      }),
+    );
+    open = open.filter(({ digest }) => refused.has(digest));
+    for (const { digest } of open) missing.delete(digest);
+  }
+  return missing;
+}
+
+async function look(
+  store: ReconcileDeps['store'],
+  { digest, size }: Content,
+  row: BlobRow | undefined,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const lost = (reason: string): Verdict => ({ kind: 'lost', row: row ?? absentRow(digest), reason });
+  const stored = await store.find(digest, signal);
+  if (stored === undefined) return lost('the object is gone from the bucket');
+  const expected = size ?? row?.size ?? stored.size;
+  if (stored.size !== expected) return lost(`the object has ${stored.size} bytes instead of ${expected}`);
+  if (row?.state === 'present' && isRecorded(digest, row, stored)) return { kind: 'right' };
+  const content = { digest, size: stored.size, mediaType: '' };
+  if (!(await store.isContent(content, stored, signal))) return lost('the bytes of the object are not its digest');
+  // The object's own metadata says who brought it. Without it nobody gains a right: only repositories that are linked already may use it (I9).
+  const domains = stored.domain === undefined ? [] : [stored.domain];
+  return { kind: 'adopt', record: { content, stored, domains, commit: row?.commit } };
+}
+
+/** The object is the one that was recorded: then its bytes were verified. */
+function isRecorded(digest: Digest, row: BlobRow, stored: StoredContent): boolean {
+  const sha256 = Buffer.from(hexOf(digest), 'hex').toString('base64');
+  return (
+    row.etag === stored.etag && row.crc32 === stored.crc32 && (stored.sha256 === undefined || stored.sha256 === sha256)
+  );
+}
+
+const absentRow = (digest: Digest): BlobRow => ({ digest, state: 'absent', domains: new Set() });
+
+const tooBusy = (open: readonly Content[]): CatalogError =>
+  new CatalogError(
+    'compare rows and store',
+    `${open.length} rows were written by others ${ROUNDS} times in a row, ${open[0]?.digest ?? ''} among them; try again`,
+  );

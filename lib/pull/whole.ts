@@ -1,0 +1,88 @@
+import type { Catalog, Found, FoundRoot } from '../catalog/catalog.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Reference } from '../reference/reference.ts';
+import { coverage, type Wanted } from './coverage.ts';
+import { reconcile, type ReconcileDeps } from './reconcile.ts';
+import { storedContents, type StoredContentsDeps } from './stored-contents.ts';
+
+/** A catalogue that can be asked for rows; `remember` where its caller may write what it found. */
+export interface WholeDeps {
+  readonly catalog: Pick<Catalog, 'findWhole'>;
+}
+
+/**
+ * The root with what the rows say of those of `entries` that the repository may serve and of which nothing current is remembered: something was found to be lost
+ * since, here or elsewhere. Sends nothing where all is remembered.
+ */
+export async function withRows<T extends Partial<FoundRoot>>(
+  { catalog }: WholeDeps,
+  found: T,
+  entries: readonly Digest[],
+  options: { remember: boolean; signal: AbortSignal },
+): Promise<T> {
+  const { root, linked } = found;
+  if (root === undefined || linked === undefined) return found;
+  const open = [...new Set(entries)].filter((digest) => linked.has(digest) && !root.complete.has(digest));
+  if (open.length === 0) return found;
+  const whole = await catalog.findWhole(root.digest, open, options);
+  return { ...found, root: { ...root, complete: new Set([...root.complete, ...whole]) } };
+}
+
+/** The root, and those of its entries that are wanted. */
+export function wantedOf(found: Partial<FoundRoot>, wanted: Wanted): readonly Descriptor[] {
+  if (found.root === undefined) return [];
+  return [found.root, ...coverage(found, wanted).entries.map(({ entry }) => entry)];
+}
+
+const digestsOf = (all: readonly Descriptor[]): Digest[] => all.map(({ digest }) => digest);
+
+/** What the catalogue knows of the reference, by rows where need be. Four reads at most, and one for each hundred blobs. */
+export async function findKnown(
+  deps: { readonly catalog: Pick<Catalog, 'find' | 'findWhole'> },
+  reference: Reference,
+  wanted: Wanted,
+  options: { consistent: boolean; remember: boolean; signal: AbortSignal },
+): Promise<Found> {
+  const found = await deps.catalog.find(reference, options);
+  return await withRows(deps, found, digestsOf(wantedOf(found, wanted)), options);
+}
+
+/**
+ * The same, consistently, after content that was lost and is in the store again has been taken as present, whoever put it back. No request goes to the registry.
+ */
+export async function findRestored(
+  deps: StoredContentsDeps &
+    ReconcileDeps & { readonly catalog: Pick<Catalog, 'find' | 'findWhole' | 'writeContents'> },
+  reference: Reference,
+  wanted: Wanted,
+  signal: AbortSignal,
+): Promise<Found> {
+  const found = await findKnown(deps, reference, wanted, { consistent: true, remember: true, signal });
+  const { root, linked } = found;
+  if (root === undefined || linked === undefined) return found;
+  const lapsed = wantedOf(found, wanted).filter(({ digest }) => linked.has(digest) && !root.complete.has(digest));
+  if (lapsed.length === 0) return found;
+  await adoptLapsed(deps, lapsed, signal);
+  return await withRows(deps, found, digestsOf(lapsed), { remember: true, signal });
+}
+
+/** Looks at the store for what the rows of these manifests, and of their blobs, do not call present. */
+async function adoptLapsed(
+  deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Pick<Catalog, 'writeContents'> },
+  manifests: readonly Descriptor[],
+  signal: AbortSignal,
+): Promise<void> {
+  const contents = new Map<Digest, Descriptor>();
+  const needs = new Map<Digest, Digest[]>();
+  for (const manifest of manifests) {
+    const blobs = await storedContents(deps, manifest, signal);
+    if (blobs === undefined) continue; // Gone from the store: what it needs is found out when it is read again.
+    needs.set(manifest.digest, digestsOf(blobs));
+    for (const one of [manifest, ...blobs]) contents.set(one.digest, one);
+  }
+  await deps.catalog.writeContents(needs, signal);
+  const rows = await deps.catalog.findBlobs([...contents.keys()], signal);
+  const open = [...contents.values()].filter(({ digest }) => rows.get(digest)?.state !== 'present');
+  await reconcile(deps, open, { adopt: true, signal });
+}
