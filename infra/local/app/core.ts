@@ -7,6 +7,7 @@ import { ACCOUNT_ID, functionNameOf, STAGE, type Deployment } from './deployment
 import { startLambdaEndpoint } from './lambda-endpoint.ts';
 import { startEventBus, type EventBus } from './event-bus.ts';
 import { FunctionFailedError, startFunctions, ThrottledError, type Functions, type FunctionSpec } from './functions.ts';
+import { startQueues } from './queues.ts';
 import { busNames, busRules, resolved, schedulesOf, type TemplateContext } from './template.ts';
 import type { Schedule } from './scheduler.ts';
 
@@ -43,6 +44,7 @@ export async function startCore(options: CoreOptions): Promise<Core> {
   const variables: Record<string, string> = {};
   const functions = startFunctions(functionSpecs(options, variables));
   const deliveries = resources.use(startDeliveries(functions, logs));
+  const queues = resources.use(startQueues(functions, logs));
   const late: { events?: EventBus } = {};
   const states = resources.use(
     await startStates({
@@ -63,13 +65,14 @@ export async function startCore(options: CoreOptions): Promise<Core> {
       buses: busNames(deployment.resources),
       rules: busRules(deployment.resources, context),
       deliveries,
+      queues,
     }),
   );
   late.events = events;
   const lambda = resources.use(
     await startLambdaEndpoint(functions, (called) => FUNCTIONS.find((name) => functionName(STAGE, name) === called)),
   );
-  // Ended before the state machine and the deliveries, which wait for functions under way.
+  // Ended before the state machine, the deliveries and the queues, which wait for functions under way.
   resources.use(functions);
   const environment = {
     ...stackEnvironment(stack),

@@ -47,12 +47,6 @@ export function startDeliveries(functions: Functions, logs: string): Deliveries 
       }
     }
   };
-  const bury = (functionName: string, event: unknown, error: unknown): void => {
-    const message = error instanceof Error ? error.message : String(error);
-    boundLog(logs, DEAD_LETTERS);
-    const letter = { time: new Date().toISOString(), function: functionName, error: message, event };
-    appendFileSync(logFile(logs, DEAD_LETTERS), `${JSON.stringify(letter)}\n`, { mode: 0o600 });
-  };
 
   const close = async (): Promise<void> => {
     closing.abort();
@@ -61,11 +55,19 @@ export function startDeliveries(functions: Functions, logs: string): Deliveries 
   return {
     deliver: (functionName, event) => {
       const delivery = untilDelivered(functionName, event)
-        .catch((error: unknown) => bury(functionName, event, error))
+        .catch((error: unknown) => bury(logs, functionName, event, error))
         .finally(() => underWay.delete(delivery));
       underWay.add(delivery);
     },
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Adds the event that no try succeeded with to the dead letters of these logs. */
+export function bury(logs: string, functionName: string, event: unknown, error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  boundLog(logs, DEAD_LETTERS);
+  const letter = { time: new Date().toISOString(), function: functionName, error: message, event };
+  appendFileSync(logFile(logs, DEAD_LETTERS), `${JSON.stringify(letter)}\n`, { mode: 0o600 });
 }

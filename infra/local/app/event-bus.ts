@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { Deliveries } from './deliveries.ts';
 import { matchesPattern, type EventPattern } from './event-pattern.ts';
+import type { Queue, Queues } from './queues.ts';
 import { readBounded } from './read-bounded.ts';
 import { closeServer } from '../close-server.ts';
 
@@ -20,11 +21,12 @@ export interface BusEvent {
   readonly detail: unknown;
 }
 
-/** What matches on the bus goes to the function. */
+/** What matches on the bus goes to the target. */
 export interface BusRule {
   readonly bus: string;
   readonly pattern: EventPattern;
-  readonly functionName: string;
+  /** The name of a function, or a queue that one reads. */
+  readonly target: string | Queue;
 }
 
 export interface EventBus extends AsyncDisposable {
@@ -45,6 +47,7 @@ export interface EventBusOptions {
   readonly buses: readonly string[];
   readonly rules: readonly BusRule[];
   readonly deliveries: Deliveries;
+  readonly queues: Queues;
 }
 
 /** https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html */
@@ -67,15 +70,16 @@ interface Refusal {
  * because browsers ask before they send such a content type elsewhere, and get no answer.
  */
 export async function startEventBus(options: EventBusOptions): Promise<EventBus> {
-  const { region, accountId, rules, deliveries } = options;
+  const { region, accountId, rules, deliveries, queues } = options;
   const buses = new Set(['default', ...options.buses]);
   const recent: { bus: string; event: object }[] = [];
 
   const put = (bus: string, event: object): void => {
     recent.push({ bus, event });
     if (recent.length > RECENT) recent.shift();
-    for (const rule of rules) {
-      if (rule.bus === bus && matchesPattern(rule.pattern, event)) deliveries.deliver(rule.functionName, event);
+    for (const { target } of rules.filter((rule) => rule.bus === bus && matchesPattern(rule.pattern, event))) {
+      if (typeof target === 'string') deliveries.deliver(target, event);
+      else queues.send(target, event);
     }
   };
   const take = (entry: unknown): { EventId: string } | Refusal => {

@@ -2,6 +2,7 @@ import type { Resources, Value } from '../../cloudformation.ts';
 import { FUNCTIONS, functionId } from '../../names.ts';
 import type { EventPattern } from './event-pattern.ts';
 import type { BusRule } from './event-bus.ts';
+import type { Queue } from './queues.ts';
 import type { Schedule } from './scheduler.ts';
 
 type Properties = Readonly<Record<string, Value>>;
@@ -21,10 +22,10 @@ export function busRules(resources: Resources, context: TemplateContext): readon
   return resourcesOf(resources, 'AWS::Events::Rule').flatMap(([, properties]) => {
     const { EventPattern: pattern, EventBusName: bus } = properties;
     if (pattern === undefined) return [];
-    return targetsOf(properties).map((functionName) => ({
+    return targetsOf(properties).map((arn) => ({
       bus: bus === undefined ? 'default' : busNameOf(resources, bus),
       pattern: resolved(pattern, context) as EventPattern,
-      functionName,
+      target: queueOf(resources, arn, context) ?? functionOf(arn),
     }));
   });
 }
@@ -42,11 +43,11 @@ export function schedulesOf(resources: Resources, context: TemplateContext): rea
 function ruleSchedules(resources: Resources, { region, accountId }: TemplateContext): readonly Schedule[] {
   return resourcesOf(resources, 'AWS::Events::Rule').flatMap(([id, properties]) => {
     if (properties.ScheduleExpression === undefined) return [];
-    return targetsOf(properties).map((functionName) => ({
+    return targetsOf(properties).map((arn) => ({
       name: id,
       expression: text(properties, 'ScheduleExpression'),
       timeZone: 'UTC',
-      functionName,
+      functionName: functionOf(arn),
       event: (time: string) => ({
         version: '0',
         id: crypto.randomUUID(),
@@ -123,11 +124,34 @@ const resourcesOf = (resources: Resources, type: string): readonly (readonly [id
     .filter(([, resource]) => resource.Type === type)
     .map(([id, resource]) => [id, resource.Properties ?? {}]);
 
-const targetsOf = ({ Targets: targets }: Properties): readonly string[] =>
-  (targets as readonly { readonly Arn: Value }[]).map(({ Arn: arn }) => functionOf(arn));
+const targetsOf = ({ Targets: targets }: Properties): readonly Value[] =>
+  (targets as readonly { readonly Arn: Value }[]).map(({ Arn: arn }) => arn);
+
+/** The resource whose ARN it is. */
+const idOf = (arn: Value | undefined): string | undefined =>
+  (arn as { readonly 'Fn::GetAtt'?: readonly string[] } | undefined)?.['Fn::GetAtt']?.[0];
+
+/** The queue of the template with this ARN, and how its function reads it; undefined where it is no queue. */
+function queueOf(resources: Resources, arn: Value, { region, accountId }: TemplateContext): Queue | undefined {
+  const [id, queue] = resourcesOf(resources, 'AWS::SQS::Queue').find(([one]) => one === idOf(arn)) ?? [];
+  if (id === undefined || queue === undefined) return undefined;
+  const [, mapping] =
+    resourcesOf(resources, 'AWS::Lambda::EventSourceMapping').find(
+      ([, { EventSourceArn: source }]) => idOf(source) === id,
+    ) ?? [];
+  if (mapping === undefined) throw new Error(`the template has a rule with the queue ${id}, which no function reads`);
+  return {
+    arn: `arn:aws:sqs:${region}:${accountId}:${id}`,
+    functionName: functionOf(mapping.FunctionName),
+    batchSize: count(mapping, 'BatchSize'),
+    windowMs: 1000 * count(mapping, 'MaximumBatchingWindowInSeconds'),
+    concurrency: count(mapping.ScalingConfig as Properties, 'MaximumConcurrency'),
+    maxReceives: count(queue.RedrivePolicy as Properties, 'maxReceiveCount'),
+  };
+}
 
 function functionOf(arn: Value | undefined): string {
-  const [id] = (arn as { readonly 'Fn::GetAtt'?: readonly string[] } | undefined)?.['Fn::GetAtt'] ?? [];
+  const id = idOf(arn);
   const name = FUNCTIONS.find((candidate) => functionId(candidate) === id);
   if (name === undefined) throw new Error(`the template has the target ${JSON.stringify(arn)}, which is no function`);
   return name;
@@ -146,4 +170,10 @@ function text(properties: Properties, name: string): string {
   const value = properties[name];
   if (typeof value === 'string') return value;
   throw new Error(`the template has ${JSON.stringify(value)} as ${name}; the local application needs text there`);
+}
+
+function count(properties: Properties | undefined, name: string): number {
+  const value = properties?.[name];
+  if (typeof value === 'number') return value;
+  throw new Error(`the template has ${JSON.stringify(value)} as ${name}; the local application needs a number there`);
 }

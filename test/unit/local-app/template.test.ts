@@ -22,6 +22,21 @@ const RESOURCES: Resources = {
       Targets: target('EventsLambdaFunction'),
     },
   },
+  Queued: {
+    Type: 'AWS::Events::Rule',
+    Properties: { EventPattern: { source: ['aws.s3'] }, Targets: target('Deletions') },
+  },
+  Deletions: { Type: 'AWS::SQS::Queue', Properties: { RedrivePolicy: { maxReceiveCount: 10 } } },
+  Reading: {
+    Type: 'AWS::Lambda::EventSourceMapping',
+    Properties: {
+      EventSourceArn: attribute('Deletions', 'Arn'),
+      FunctionName: attribute('EventsLambdaFunction', 'Arn'),
+      BatchSize: 100,
+      MaximumBatchingWindowInSeconds: 5,
+      ScalingConfig: { MaximumConcurrency: 2 },
+    },
+  },
   Clock: {
     Type: 'AWS::Events::Rule',
     Properties: { ScheduleExpression: 'rate(5 minutes)', Targets: target('OverseeLambdaFunction') },
@@ -43,7 +58,19 @@ test('rules and schedules of a template, as they are here', () => {
     {
       bus: 'own',
       pattern: { detail: { machine: ['arn:here'], exists: [{ exists: true }] } },
-      functionName: 'events',
+      target: 'events',
+    },
+    {
+      bus: 'default',
+      pattern: { source: ['aws.s3'] },
+      target: {
+        arn: 'arn:aws:sqs:us-east-1:000000000000:Deletions',
+        functionName: 'events',
+        batchSize: 100,
+        windowMs: 5000,
+        concurrency: 2,
+        maxReceives: 10,
+      },
     },
   ]);
   const schedules = schedulesOf(RESOURCES, context);
@@ -73,4 +100,11 @@ test('what CloudFormation would fill in', () => {
 test('a target that is no function is refused', () => {
   const broken = { Rule: { Type: 'AWS::Events::Rule', Properties: { EventPattern: {}, Targets: target('Queue') } } };
   assert.throws(() => busRules(broken, context), /no function/);
+});
+
+test('a queue that no function reads, or for ever, is refused', () => {
+  const { Queued, Deletions, Reading } = RESOURCES;
+  assert.throws(() => busRules({ Queued: Queued!, Deletions: Deletions! }, context), /Deletions, which no function/);
+  const forEver = { Queued: Queued!, Reading: Reading!, Deletions: { Type: 'AWS::SQS::Queue' } };
+  assert.throws(() => busRules(forEver, context), /undefined as maxReceiveCount/);
 });
