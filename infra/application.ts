@@ -83,6 +83,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
           Description: 'Events that reached no function',
           Value: ref('UndeliveredEvents'),
         },
+        ContentDeletedUrl: { Description: 'Deletions of content, to be looked at', Value: ref('ContentDeleted') },
         ...(isHttpApi
           ? {}
           : {

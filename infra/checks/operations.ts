@@ -6,6 +6,7 @@ const FUNCTION = 'AWS::Lambda::Function';
 const QUEUE = 'AWS::SQS::Queue';
 const RULE = 'AWS::Events::Rule';
 const SCHEDULE = 'AWS::Scheduler::Schedule';
+const MAPPING = 'AWS::Lambda::EventSourceMapping';
 
 export const functionsRunOnNode24 = (template: Template): readonly string[] =>
   unless(
@@ -35,6 +36,22 @@ export const queuesTakeTlsOnly = (template: Template): readonly string[] =>
           statement.Action === 'sqs:*' &&
           at(statement.Condition, 'Bool', 'aws:SecureTransport') === 'false',
       ),
+  );
+
+/** Only rules of the stack write, each where it is named. */
+export const queuesKnowTheirSenders = (template: Template): readonly string[] =>
+  unless(ofType(template, 'AWS::SQS::QueuePolicy'), 'lets others write than rules of the stack', ({ properties }) =>
+    statementsIn(properties.PolicyDocument)
+      .filter(({ Effect }) => Effect !== 'Deny')
+      .every((statement) => {
+        const sources = listOf(at(statement.Condition, 'ArnEquals', 'aws:SourceArn'));
+        return (
+          same(statement.Principal, { Service: 'events.amazonaws.com' }) &&
+          same(statement.Action, 'sqs:SendMessage') &&
+          sources.length > 0 &&
+          sources.every((source) => ofType(template, RULE).some(({ id }) => id === at(source, 'Fn::GetAtt', 0)))
+        );
+      }),
   );
 
 /** What cannot be delivered stays to be looked at, and is not tried for ever. */
@@ -76,6 +93,30 @@ export const failedEventsAreKept = (template: Template): readonly string[] => {
       ),
   );
 };
+
+/** A function that reads a queue fails messages one by one, has time to, and what it never understands is kept. */
+export const failedMessagesAreKept = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, MAPPING),
+    'loses or repeats messages, for ever or all of a batch, or takes the whole account',
+    ({ properties }) => {
+      const [functionId, queueId] = [properties.FunctionName, properties.EventSourceArn].map((arn) =>
+        at(arn, 'Fn::GetAtt', 0),
+      );
+      const queue = ofType(template, QUEUE).find(({ id }) => id === queueId)?.properties;
+      const reader = ofType(template, FUNCTION).find(({ id }) => id === functionId)?.properties;
+      const receives = at(queue?.RedrivePolicy, 'maxReceiveCount');
+      const hiddenSeconds = 6 * Number(reader?.Timeout) + Number(properties.MaximumBatchingWindowInSeconds ?? 0);
+      return (
+        same(properties.FunctionResponseTypes, ['ReportBatchItemFailures']) &&
+        typeof at(properties.ScalingConfig, 'MaximumConcurrency') === 'number' &&
+        isQueue(template, at(queue?.RedrivePolicy, 'deadLetterTargetArn', 'Fn::GetAtt', 0)) &&
+        typeof receives === 'number' &&
+        receives >= 5 &&
+        Number(queue?.VisibilityTimeout) >= hiddenSeconds
+      );
+    },
+  );
 
 const isQueue = (template: Template, id: unknown): boolean => ofType(template, QUEUE).some((queue) => queue.id === id);
 
@@ -138,14 +179,18 @@ export const failuresAreWatched = (template: Template): readonly string[] => {
   const alarms = ofType(template, 'AWS::CloudWatch::Alarm').map(({ properties }) => JSON.stringify(properties));
   const watches = (...words: readonly string[]): boolean =>
     alarms.some((alarm) => words.every((word) => alarm.includes(JSON.stringify(word))));
+  const isRead = (queue: string): boolean =>
+    ofType(template, MAPPING).some(({ properties }) => at(properties.EventSourceArn, 'Fn::GetAtt', 0) === queue);
   return [
     ...WATCHED.filter((metric) => !watches(metric)).map((metric) => `no alarm watches ${metric}`),
     ...ofType(template, FUNCTION)
       .filter(({ id }) => !watches('Errors', id))
       .map(({ id }) => `no alarm watches the errors of ${id}`),
     ...ofType(template, QUEUE)
-      .filter(({ id }) => !watches('ApproximateNumberOfMessagesVisible', id))
-      .map(({ id }) => `no alarm watches the depth of ${id}`),
+      .filter(
+        ({ id }) => !watches(isRead(id) ? 'ApproximateAgeOfOldestMessage' : 'ApproximateNumberOfMessagesVisible', id),
+      )
+      .map(({ id }) => `no alarm watches what stays in ${id}`),
     ...ofType(template, 'AWS::ElasticLoadBalancingV2::LoadBalancer')
       .filter(({ id }) => !watches('HTTPCode_ELB_5XX_Count', id))
       .map(({ id }) => `no alarm watches the failures of ${id}`),

@@ -7,15 +7,38 @@ const TABLE = 'AWS::DynamoDB::Table';
 /** osls's own, for code: not content. */
 const isContent = ({ id }: Found): boolean => !id.startsWith('ServerlessDeployment');
 const UPLOAD_DAYS = 7;
+/** Rows of one transaction that records losses. */
+const LOST_AT_ONCE = 84;
 
-/** A bucket of ours tells of every deletion, and a rule listens: whoever took content away. */
+/** A bucket of ours tells of every deletion, and a rule has it read in batches: whoever took content away, and however much. */
 export const deletionsAreHeard = (template: Template): readonly string[] => {
-  const heard = ofType(template, 'AWS::Events::Rule').some(
-    ({ properties }) =>
+  const isRead = (queue: Value | undefined): boolean =>
+    ofType(template, 'AWS::Lambda::EventSourceMapping').some(
+      ({ properties }) =>
+        queue !== undefined &&
+        same(properties.EventSourceArn, queue) &&
+        properties.Enabled !== false &&
+        Number(properties.BatchSize) >= LOST_AT_ONCE,
+    );
+  const mayWrite = (rule: string, queue: Value | undefined): boolean =>
+    ofType(template, 'AWS::SQS::QueuePolicy')
+      .flatMap(({ properties }) => statementsIn(properties.PolicyDocument))
+      .some(
+        (statement) =>
+          statement.Effect === 'Allow' &&
+          same(statement.Resource, queue) &&
+          same(at(statement.Condition, 'ArnEquals', 'aws:SourceArn', 0, 'Fn::GetAtt', 0), rule),
+      );
+  const heard = ofType(template, 'AWS::Events::Rule').some(({ id, properties }) => {
+    const queue = at(properties.Targets, 0, 'Arn');
+    return (
       same(at(properties.EventPattern, 'source'), ['aws.s3']) &&
       same(at(properties.EventPattern, 'detail-type'), ['Object Deleted']) &&
-      properties.State !== 'DISABLED',
-  );
+      properties.State !== 'DISABLED' &&
+      isRead(queue) &&
+      mayWrite(id, queue)
+    );
+  });
   return [
     ...(heard ? [] : ['no rule hears of deleted content']),
     ...unless(

@@ -2,7 +2,7 @@ import { ref, type Resource, type Resources, type Value } from '../cloudformatio
 import type { MetricName } from '../../lib/telemetry/telemetry.ts';
 import { capitalised, FUNCTIONS, functionId, metricsService, type FunctionName } from '../names.ts';
 import type { StackSettings } from '../settings.ts';
-import { FAILED_EVENTS, UNDELIVERED_EVENTS } from './queues.ts';
+import { CONTENT_DELETED, FAILED_EVENTS, UNDELIVERED_EVENTS } from './queues.ts';
 
 export const NAMESPACE = 'Entrepot';
 
@@ -56,9 +56,9 @@ export const ofLoadBalancer = (name: string, statistic = 'Sum'): Metric => ({
   dimensions: { LoadBalancer: { 'Fn::GetAtt': ['LoadBalancer', 'LoadBalancerFullName'] } },
   statistic,
 });
-export const ofQueue = (id: string): Metric => ({
+export const ofQueue = (id: string, name = 'ApproximateNumberOfMessagesVisible'): Metric => ({
   namespace: 'AWS/SQS',
-  name: 'ApproximateNumberOfMessagesVisible',
+  name,
   dimensions: { QueueName: { 'Fn::GetAtt': [id, 'QueueName'] } },
   statistic: 'Maximum',
 });
@@ -88,6 +88,12 @@ export function alarms({ stage, alarmTopicArn, loadBalancer }: StackSettings): R
       description: 'A rule or a schedule could not reach its function',
       metrics: [ofQueue(UNDELIVERED_EVENTS)],
       threshold: 1,
+    },
+    DeletionsWaitAlarm: {
+      description: 'Deletions of content have waited for more than a quarter of an hour',
+      // Two tries take six minutes each: longer is no accident.
+      metrics: [ofQueue(CONTENT_DELETED, 'ApproximateAgeOfOldestMessage')],
+      threshold: 900,
     },
     CredentialsRejectedAlarm: {
       description: 'A registry refused our credentials',

@@ -1,7 +1,7 @@
 import type { Resources, Value } from '../cloudformation.ts';
 import { FUNCTIONS, stackName } from '../names.ts';
 import { ofApi, ofCache, ofFunction, ofQueue, ofWorkflow, type Metric } from './alarms.ts';
-import { FAILED_EVENTS, UNDELIVERED_EVENTS } from './queues.ts';
+import { CONTENT_DELETED, FAILED_EVENTS, UNDELIVERED_EVENTS } from './queues.ts';
 
 interface Widget {
   readonly title: string;
@@ -33,7 +33,10 @@ export function dashboard(stage: string): Resources {
     { title: 'Oldest running pull, s', metrics: [ofCache(stage, 'OldestRunningPullSeconds', 'Maximum')] },
     { title: 'API answers', metrics: [ofApi('Count'), ofApi('4xx'), ofApi('5xx')] },
     { title: 'API latency, ms', metrics: [ofApi('Latency', 'p50'), ofApi('Latency', 'p99')] },
-    { title: 'Dead letters', metrics: [ofQueue(FAILED_EVENTS), ofQueue(UNDELIVERED_EVENTS)] },
+    {
+      title: 'Messages in queues',
+      metrics: [FAILED_EVENTS, UNDELIVERED_EVENTS, CONTENT_DELETED].map((id) => ofQueue(id)),
+    },
     { title: 'Errors', metrics: FUNCTIONS.map((name) => ofFunction(name, 'Errors')) },
     { title: 'Throttles', metrics: FUNCTIONS.map((name) => ofFunction(name, 'Throttles')) },
     { title: 'Concurrency', metrics: FUNCTIONS.map((name) => ofFunction(name, 'ConcurrentExecutions', 'Maximum')) },

@@ -5,7 +5,7 @@ import { parseEcrHost } from '../../lib/registry/ecr-host.ts';
 import { busArn, executionArns, functionArn, stackName, stateMachineArn, type FunctionName } from '../names.ts';
 import type { StackSettings } from '../settings.ts';
 import { coarsePatterns } from './coarse-patterns.ts';
-import { FAILED_EVENTS } from './queues.ts';
+import { CONTENT_DELETED, FAILED_EVENTS } from './queues.ts';
 import { signingSecretArn } from './signing.ts';
 import type { Storage } from './storage.ts';
 
@@ -36,7 +36,9 @@ export type Capability =
   /** To read the secret with the users of `serve.auth`, where they are in one. */
   | 'readUsers'
   /** What is left of an asynchronous invocation that failed. */
-  | 'failedEvents';
+  | 'failedEvents'
+  /** To have Lambda read the queue of deletions for the function. */
+  | 'readDeletions';
 
 /** What the statements name. */
 export interface Surroundings {
@@ -120,6 +122,9 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
     return secretId === undefined ? [] : [allow(['secretsmanager:GetSecretValue'], secretArns(secretId))];
   },
   failedEvents: () => [allow(['sqs:SendMessage'], [attribute(FAILED_EVENTS, 'Arn')])],
+  readDeletions: () => [
+    allow(['sqs:DeleteMessage', 'sqs:GetQueueAttributes', 'sqs:ReceiveMessage'], [attribute(CONTENT_DELETED, 'Arn')]),
+  ],
 };
 
 /** Only what the configured registries need: named secrets, named roles, and ECR's own repositories as far as they are allowed. */

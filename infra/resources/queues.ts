@@ -1,26 +1,57 @@
 import { attribute, ref, type Resource, type Resources, type Value } from '../cloudformation.ts';
+import { functionId } from '../names.ts';
 
-/** Events that a function failed with, after its retries: with the error, as Lambda's destinations write them. */
+/** Events that a function failed with, after its retries: with the error, as Lambda's destinations write them; deletions as they are. */
 export const FAILED_EVENTS = 'FailedEvents';
-/** Events that never reached their function: as EventBridge and Scheduler write them. */
+/** Events that never reached their function, or its queue: as EventBridge and Scheduler write them. */
 export const UNDELIVERED_EVENTS = 'UndeliveredEvents';
 
-const RETENTION_SECONDS = 14 * 24 * 3600;
+/** Deletions of objects, as S3 tells EventBridge of them: `events` reads them in batches. */
+export const CONTENT_DELETED = 'ContentDeleted';
+/** The rule that fills it, and nothing else does. */
+export const CONTENT_DELETED_RULE = 'ContentDeletedRule';
 
-/** The dead-letter queues: encrypted, by TLS only. `senders` are the rules that may write undelivered events. */
+const RETENTION_SECONDS = 14 * 24 * 3600;
+/** Two whole transactions of losses; somebody who deletes by a lifecycle rule deletes thousands. */
+const BATCH_SIZE = 168;
+const BATCHING_SECONDS = 5;
+/** Those of two invocations at most contend for the epoch; SQS allows no fewer. */
+const MAXIMUM_CONCURRENCY = 2;
+/** Six times the time-out of `events`, as AWS advises: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html */
+const VISIBILITY_SECONDS = 6 * 60 + BATCHING_SECONDS;
+/** An hour of tries, as other events have. */
+const MAX_RECEIVES = 10;
+
+/** All of them encrypted, by TLS only: the dead-letter queues, and that of deletions with what reads it. `senders` are the rules that may write undelivered events. */
 export function queues(senders: readonly string[]): Resources {
   return {
     [FAILED_EVENTS]: queue(),
     FailedEventsPolicy: policy(FAILED_EVENTS, []),
     [UNDELIVERED_EVENTS]: queue(),
     UndeliveredEventsPolicy: policy(UNDELIVERED_EVENTS, senders),
+    [CONTENT_DELETED]: queue({
+      VisibilityTimeout: VISIBILITY_SECONDS,
+      RedrivePolicy: { deadLetterTargetArn: attribute(FAILED_EVENTS, 'Arn'), maxReceiveCount: MAX_RECEIVES },
+    }),
+    ContentDeletedPolicy: policy(CONTENT_DELETED, [CONTENT_DELETED_RULE]),
+    ContentDeletedMapping: {
+      Type: 'AWS::Lambda::EventSourceMapping',
+      Properties: {
+        EventSourceArn: attribute(CONTENT_DELETED, 'Arn'),
+        FunctionName: attribute(functionId('events'), 'Arn'),
+        BatchSize: BATCH_SIZE,
+        MaximumBatchingWindowInSeconds: BATCHING_SECONDS,
+        ScalingConfig: { MaximumConcurrency: MAXIMUM_CONCURRENCY },
+        FunctionResponseTypes: ['ReportBatchItemFailures'],
+      },
+    },
   };
 }
 
 // A key of SQS itself: EventBridge could not use AWS's managed key for SQS.
-const queue = (): Resource => ({
+const queue = (more: Readonly<Record<string, Value>> = {}): Resource => ({
   Type: 'AWS::SQS::Queue',
-  Properties: { SqsManagedSseEnabled: true, MessageRetentionPeriod: RETENTION_SECONDS },
+  Properties: { SqsManagedSseEnabled: true, MessageRetentionPeriod: RETENTION_SECONDS, ...more },
 });
 
 function policy(queueId: string, rules: readonly string[]): Resource {

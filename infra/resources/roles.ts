@@ -21,7 +21,7 @@ const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   oversee: ['table', 'seePulls', 'announce', 'failedEvents'],
   warmup: ['table', 'registries', 'startPulls', 'announce', 'failedEvents'],
   // Looks at content that is said to be gone.
-  events: ['table', 'readBlobs', 'startPulls', 'failedEvents'],
+  events: ['table', 'readBlobs', 'startPulls', 'failedEvents', 'readDeletions'],
 };
 
 /** Functions that the state machine calls. */

@@ -2,7 +2,7 @@ import { attribute, ref, sub, type Resource, type Resources, type Value } from '
 import type { CompiledConfig } from '../../lib/config/compiled.ts';
 import { busArn, busName, functionId, SERVICE, stateMachineArn, type FunctionName } from '../names.ts';
 import { coarsePatterns } from './coarse-patterns.ts';
-import { UNDELIVERED_EVENTS } from './queues.ts';
+import { CONTENT_DELETED, CONTENT_DELETED_RULE, UNDELIVERED_EVENTS } from './queues.ts';
 import type { Storage } from './storage.ts';
 
 /** EventBridge's own tries before an event goes to the dead-letter queue. */
@@ -13,6 +13,8 @@ export const PULL_DETAIL_TYPE = 'Pull Image';
 
 interface Rule {
   readonly target: FunctionName;
+  /** That the target reads; without it the rule invokes the target for each event. */
+  readonly queue?: string;
   readonly description: string;
   /** Of the default bus where it is missing. */
   readonly bus?: Value;
@@ -20,7 +22,7 @@ interface Rule {
   readonly schedule?: string;
 }
 
-/** The bus with its policy, and the rules by which events start functions. */
+/** The bus with its policy, and the rules by which events come to functions. */
 export function rules(
   stage: string,
   config: CompiledConfig,
@@ -49,8 +51,9 @@ export function rules(
         detail: { stateMachineArn: [stateMachineArn(stage)], status: ['FAILED', 'TIMED_OUT', 'ABORTED'] },
       },
     },
-    ContentDeletedRule: {
+    [CONTENT_DELETED_RULE]: {
       target: 'events',
+      queue: CONTENT_DELETED,
       description: 'Hears of content that is gone from the bucket, whoever took it away',
       pattern: {
         source: ['aws.s3'],
@@ -97,7 +100,17 @@ const repositoryPatterns = (glob: string): readonly Value[] => [
   ).values(),
 ];
 
-function ruleResources(id: string, { target, description, bus: onBus, pattern, schedule }: Rule): Resources {
+function ruleResources(id: string, rule: Rule): Resources {
+  const { target, queue, description, bus: onBus, pattern, schedule } = rule;
+  const permission: Resource = {
+    Type: 'AWS::Lambda::Permission',
+    Properties: {
+      FunctionName: attribute(functionId(target), 'Arn'),
+      Action: 'lambda:InvokeFunction',
+      Principal: 'events.amazonaws.com',
+      SourceArn: attribute(id, 'Arn'),
+    },
+  };
   return {
     [id]: {
       Type: 'AWS::Events::Rule',
@@ -109,22 +122,14 @@ function ruleResources(id: string, { target, description, bus: onBus, pattern, s
         Targets: [
           {
             Id: target,
-            Arn: attribute(functionId(target), 'Arn'),
+            Arn: attribute(queue ?? functionId(target), 'Arn'),
             RetryPolicy: RETRY_POLICY,
             DeadLetterConfig: { Arn: attribute(UNDELIVERED_EVENTS, 'Arn') },
           },
         ],
       },
     },
-    [`${id}Permission`]: {
-      Type: 'AWS::Lambda::Permission',
-      Properties: {
-        FunctionName: attribute(functionId(target), 'Arn'),
-        Action: 'lambda:InvokeFunction',
-        Principal: 'events.amazonaws.com',
-        SourceArn: attribute(id, 'Arn'),
-      },
-    },
+    ...(queue === undefined ? { [`${id}Permission`]: permission } : {}),
   };
 }
 

@@ -1,43 +1,132 @@
 import { InvalidRequestError } from '../errors/cache-error.ts';
-import { JsonShapeError, jsonValue } from '../fill/json.ts';
+import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
 import type { Digest } from '../oci/digest.ts';
-import { digestOfKey } from '../store/keys.ts';
+import { limiter } from '../pull/limiter.ts';
 import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
+import { digestOfKey } from '../store/keys.ts';
 
-/** What came of an event that says that an object is gone. */
-export type DeletionAnswer = { readonly lost: Digest } | { readonly ignored: string };
+const PARALLEL_LOOKS = 16;
 
-/** Whether S3 says that an object was deleted: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html */
-export function isDeletion(event: unknown): boolean {
-  const { source, 'detail-type': type } = (event ?? {}) as Readonly<Record<string, unknown>>;
-  return source === 'aws.s3' && type === 'Object Deleted';
+/** A message of a queue. */
+export interface Message {
+  readonly id: string;
+  readonly body: string;
+}
+
+/** What came of a batch of messages. */
+export interface DeletionsAnswer {
+  readonly lost: readonly Digest[];
+  /** For each event that changed nothing: why. */
+  readonly ignored: readonly string[];
+  /** What messages failed with, by their ids. The others are done. */
+  readonly failed: ReadonlyMap<string, unknown>;
 }
 
 /**
- * Looks whether the content is really gone; if it is, its row says so, and the next request brings it again. The event may come late, twice,
- * or for an object that a pull replaced because it was wrong.
+ * The messages of a batch from SQS; undefined where the event is something else: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
  *
- * @throws InvalidRequestError if the event is not what S3 sends; StoreError, CatalogError.
+ * @throws InvalidRequestError if a message lacks its id or body.
+ */
+export function messagesOf(event: unknown): readonly Message[] | undefined {
+  const { Records: records } = (event ?? {}) as { readonly Records?: unknown };
+  if (!Array.isArray(records) || !records.every(isOfSqs)) return undefined;
+  return understood('event', 'a batch of SQS has "messageId" and "body" in each of its "Records"', () =>
+    jsonValue(event, 'event')
+      .get('Records')
+      .list((one) => ({ id: one.get('messageId').text(), body: one.get('body').text() })),
+  );
+}
+
+const isOfSqs = (record: unknown): boolean =>
+  (record as { readonly eventSource?: unknown } | null)?.eventSource === 'aws:sqs';
+
+/**
+ * The content that S3 says is gone from our bucket, or why the event is none of our business.
+ *
+ * @throws InvalidRequestError if it is not what S3 sends of a deleted object: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+ */
+export function parseDeletion(
+  ourBucket: string,
+  body: string,
+): { readonly digest: Digest } | { readonly ignored: string } {
+  const { bucket, key } = understood('body', 'expected an event "Object Deleted" of S3', () => {
+    const event = jsonValue(documentIn(body), 'event');
+    event.get('source').oneOf('aws.s3');
+    event.get('detail-type').oneOf('Object Deleted');
+    return deletedObject(event.get('detail'));
+  });
+  if (bucket !== ourBucket) return { ignored: `${bucket} is not the bucket of this cache` };
+  const digest = digestOfKey(key);
+  return digest === undefined ? { ignored: `${key} is no content` } : { digest };
+}
+
+const deletedObject = (detail: JsonValue): { readonly bucket: string; readonly key: string } => ({
+  bucket: detail.get('bucket').get('name').text(),
+  key: detail.get('object').get('key').text(),
+});
+
+function documentIn(body: string): unknown {
+  try {
+    return JSON.parse(body) as unknown;
+  } catch {
+    throw new JsonShapeError('the message', 'JSON');
+  }
+}
+
+function understood<T>(part: string, expected: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof JsonShapeError)) throw error;
+    throw new InvalidRequestError(part, `${error.message}: ${expected}`, error);
+  }
+}
+
+/**
+ * Looks whether the content is really gone; if it is, its row says so, all rows in few transactions, and the next request brings it again. Events may
+ * come late, twice, or for an object that a pull replaced because it was wrong: what is there is left alone.
+ *
+ * A message that is not understood, or whose object S3 does not speak of, fails by itself.
+ *
+ * @throws CatalogError, StoreError: then all of them are to come again.
  */
 export async function contentDeleted(
   deps: ReconcileDeps & { readonly bucket: string },
-  event: unknown,
+  messages: readonly Message[],
   signal: AbortSignal,
-): Promise<DeletionAnswer> {
-  const { bucket, key } = deletedObject(event);
-  if (bucket !== deps.bucket) return { ignored: `${bucket} is not the bucket of this cache` };
-  const digest = digestOfKey(key);
-  if (digest === undefined) return { ignored: 'no content' };
-  const missing = await reconcile(deps, [{ digest }], { adopt: false, signal });
-  return missing.has(digest) ? { lost: digest } : { ignored: `${digest} is there` };
-}
-
-function deletedObject(event: unknown): { readonly bucket: string; readonly key: string } {
-  try {
-    const detail = jsonValue(event, 'event').get('detail');
-    return { bucket: detail.get('bucket').get('name').text(), key: detail.get('object').get('key').text() };
-  } catch (error) {
-    if (!(error instanceof JsonShapeError)) throw error;
-    throw new InvalidRequestError('detail', `${error.message}: an event of S3 names its bucket and object`, error);
+): Promise<DeletionsAnswer> {
+  const ignored: string[] = [];
+  const failed = new Map<string, unknown>();
+  const named = new Map<Digest, string[]>();
+  for (const { id, body } of messages) {
+    try {
+      const deletion = parseDeletion(deps.bucket, body);
+      if ('ignored' in deletion) ignored.push(deletion.ignored);
+      else named.set(deletion.digest, [...(named.get(deletion.digest) ?? []), id]);
+    } catch (error) {
+      failed.set(id, error);
+    }
   }
+  const gone: Digest[] = [];
+  const places = limiter(PARALLEL_LOOKS);
+  await Promise.all(
+    [...named].map(([digest, ids]) =>
+      places.run(async () => {
+        try {
+          if ((await deps.store.find(digest, signal)) === undefined) gone.push(digest);
+          else ignored.push(`${digest} is there`);
+        } catch (error) {
+          for (const id of ids) failed.set(id, error);
+        }
+      }),
+    ),
+  );
+  // It asks the store once more, after it read the rows: only that order is safe against a pull that brings the content just now.
+  const missing = await reconcile(
+    deps,
+    gone.map((digest) => ({ digest })),
+    { adopt: false, signal },
+  );
+  ignored.push(...gone.filter((digest) => !missing.has(digest)).map((digest) => `${digest} is there again`));
+  return { lost: [...missing.keys()], ignored, failed };
 }

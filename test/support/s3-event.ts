@@ -19,3 +19,23 @@ export const objectDeleted = (bucket: unknown, key: unknown): object => ({
     'deletion-type': 'Permanently Deleted',
   },
 });
+
+/** As Lambda passes messages of a queue, m0, m1, … with these bodies: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html */
+export const sqsBatch = (...bodies: readonly unknown[]): object => ({
+  Records: bodies.map((body, i) => ({
+    messageId: `m${i}`,
+    receiptHandle: 'AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a',
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+    attributes: {
+      ApproximateReceiveCount: '1',
+      SentTimestamp: '1545082649183',
+      SenderId: 'AIDAIENQZJOLO23YVJ4VO',
+      ApproximateFirstReceiveTimestamp: '1545082649185',
+    },
+    messageAttributes: {},
+    md5OfBody: 'e4e68fb7bd0e697a0ae8f1bb342846b3',
+    eventSource: 'aws:sqs',
+    eventSourceARN: 'arn:aws:sqs:us-east-1:000000000000:entrepot-ContentDeleted',
+    awsRegion: 'us-east-1',
+  })),
+});

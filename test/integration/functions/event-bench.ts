@@ -9,7 +9,7 @@ import { waitForEnd } from '../../../lib/fill/wait-for-end.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import { openServices, type Services } from '../../../lib/services.ts';
 import { rawS3 } from '../../support/cache.ts';
-import { startFaultProxy } from '../../support/http-fault-proxy.ts';
+import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
 import { startStack } from '../../support/stack.ts';
 import { oneTask } from '../../support/state-machine.ts';
 
@@ -20,6 +20,9 @@ export interface EventBench extends AsyncDisposable {
   readonly services: Services;
   readonly s3: S3Client;
   readonly bucket: string;
+  /** Between the function and its table, and its bucket. */
+  readonly table: FaultProxy;
+  readonly objects: FaultProxy;
   /** Ids of the executions, in the order in which they began. */
   readonly executions: string[];
   /** Detail types and details. */
@@ -52,6 +55,10 @@ export async function startEventBench(configuration: object): Promise<EventBench
   resources.defer(() => states.close());
   const door = await startFaultProxy(states.endpoint);
   resources.defer(() => door.close());
+  const table = await startFaultProxy(stack.dynamoEndpoint);
+  resources.defer(() => table.close());
+  const objects = await startFaultProxy(stack.s3Endpoint);
+  resources.defer(() => objects.close());
   const bus = await startFaultProxy('http://127.0.0.1:1');
   resources.defer(() => bus.close());
   bus.rules.push({
@@ -74,6 +81,8 @@ export async function startEventBench(configuration: object): Promise<EventBench
     ENTREPOT_CONFIG: file,
     ENTREPOT_STATE_MACHINE: states.stateMachineArn,
     ENTREPOT_BUS: 'entrepot',
+    AWS_ENDPOINT_URL_DYNAMODB: table.endpoint,
+    AWS_ENDPOINT_URL_S3: objects.endpoint,
     AWS_ENDPOINT_URL_SFN: door.endpoint,
     AWS_ENDPOINT_URL_EVENTBRIDGE: bus.endpoint,
   });
@@ -87,6 +96,8 @@ export async function startEventBench(configuration: object): Promise<EventBench
     services,
     s3,
     bucket: stack.bucket,
+    table,
+    objects,
     executions,
     announced,
     cutOff() {

@@ -4,14 +4,16 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import type * as EventsFunction from '../../../functions/events.ts';
 import {
   CacheError,
+  CatalogError,
   FillUnavailableError,
   InvalidRequestError,
   UnknownNameError,
 } from '../../../lib/errors/cache-error.ts';
 import type { EventAnswer, StartedPull } from '../../../lib/events/start-pulls.ts';
-import type { Digest } from '../../../lib/oci/digest.ts';
+import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { objectDeleted } from '../../support/s3-event.ts';
+import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
+import { objectDeleted, sqsBatch } from '../../support/s3-event.ts';
 import { lambdaContext } from '../../support/http-event.ts';
 import { noiseImage, upstreamImage } from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
@@ -211,61 +213,126 @@ describe('content that is gone from the bucket', () => {
   const remove = (digest: string): Promise<unknown> =>
     bench.s3.send(new DeleteObjectCommand({ Bucket: bench.bucket, Key: keyOf(digest) }));
   const keyOf = (digest: string): string => digest.replace('sha256:', 'blobs/sha256/');
-  const deleted = (digest: string): unknown => objectDeleted(bench.bucket, keyOf(digest));
+  const deleted = (digest: string): object => objectDeleted(bench.bucket, keyOf(digest));
+  const forever = new AbortController().signal;
 
-  async function cached(repository: string): Promise<readonly [reference: string, layer: Digest]> {
-    const image = noiseImage({ name: repository });
+  /** The numbers of the messages that failed. */
+  async function failedOf(...bodies: readonly unknown[]): Promise<readonly number[]> {
+    const answer = (await handler(sqsBatch(...bodies), lambdaContext())) as {
+      batchItemFailures: { itemIdentifier: string }[];
+    };
+    return answer.batchItemFailures.map(({ itemIdentifier }) => Number(itemIdentifier.slice(1)));
+  }
+  async function cached(repository: string, layers = 1): Promise<readonly [reference: string, ...layers: Digest[]]> {
+    const image = noiseImage({ name: repository, layerBytes: Array.from({ length: layers }, () => 2_000) });
     upstream.addImage(repository, upstreamImage(image, 'v1'));
     const reference = `${REGISTRY}/${repository}:v1`;
     const [started] = await pullsOf(onBus({ reference }));
     assert.equal((await bench.ended(started!.id!)).state, 'succeeded');
-    return [reference, [...image.blobs.keys()].at(-1)!];
+    return [reference, ...[...image.blobs.keys()].slice(-layers)];
   }
+  const statesOf = async (digests: readonly Digest[]): Promise<readonly unknown[]> => {
+    const rows = await bench.services.catalog.findBlobs(digests, forever);
+    return digests.map((digest) => rows.get(digest)?.state);
+  };
+  const epochOf = async (reference: string): Promise<number> =>
+    (await bench.services.catalog.find(parseReference(reference), { consistent: true, signal: forever })).epoch!;
 
-  test('is taken back once, and the next pull brings it again', async () => {
+  test('is marked lost, and the next pull brings it again', async () => {
     const [reference, layer] = await cached('team/lost');
-    await remove(layer);
-    assert.deepEqual(await handle(deleted(layer)), { lost: layer });
-    // The same event again, and one that was late.
-    assert.deepEqual(await handle(deleted(layer)), { lost: layer });
-    const gets = upstream.count({ kind: 'blob', method: 'GET', reference: layer });
+    await remove(layer!);
+    assert.deepEqual(await failedOf(deleted(layer!)), []);
+    assert.deepEqual(await statesOf([layer!]), ['absent']);
+    const gets = upstream.count({ kind: 'blob', method: 'GET', reference: layer! });
     const [again] = await pullsOf(onBus({ reference }));
     assert.equal((await bench.ended(again!.id!)).state, 'succeeded');
-    assert.equal(upstream.count({ kind: 'blob', method: 'GET', reference: layer }), gets + 1);
-    assert.deepEqual(await handle(deleted(layer)), { ignored: `${layer} is there` });
+    assert.equal(upstream.count({ kind: 'blob', method: 'GET', reference: layer! }), gets + 1);
+    // The same event again, now late.
+    assert.deepEqual(await failedOf(deleted(layer!)), []);
+    assert.deepEqual(await statesOf([layer!]), ['present']);
     const [hit] = await pullsOf(onBus({ reference }));
     assert.equal(hit?.id, undefined);
   });
 
-  test('the same event again says the same, and changes no epoch', async () => {
+  test('named again, in the same batch and later, changes no epoch', async () => {
     const [reference, layer] = await cached('team/lost-twice');
-    await remove(layer);
-    const { catalog } = bench.services;
-    const signal = new AbortController().signal;
-    const epoch = async () => (await catalog.find(parseReference(reference), { consistent: true, signal })).epoch;
-    const before = (await epoch())!;
+    await remove(layer!);
+    const before = await epochOf(reference);
     for (let times = 1; times <= 3; times++) {
-      assert.deepEqual(await handle(deleted(layer)), { lost: layer });
-      assert.equal(await epoch(), before + 1);
+      assert.deepEqual(await failedOf(deleted(layer!), deleted(layer!)), []);
+      assert.equal(await epochOf(reference), before + 1);
     }
   });
 
-  test('what is still there, is no content, or elsewhere changes nothing', async () => {
-    const [, layer] = await cached('team/kept');
-    for (const [event, why] of [
-      [deleted(layer), /is there/],
-      [objectDeleted(bench.bucket, 'plans/1/1.json'), /no content/],
-      [objectDeleted(bench.bucket, 'blobs/sha256/../x'), /no content/],
-      [objectDeleted('another-bucket', keyOf(layer)), /another-bucket is not the bucket/],
-    ] as const) {
-      const answer = await handle(event);
-      assert.ok('ignored' in answer);
-      assert.match(answer.ignored, why);
-    }
+  test('in a batch with what is there, no content, elsewhere or malformed: the last fails alone', async () => {
+    const [reference, lost, kept] = await cached('team/mixed', 2);
+    await remove(lost!);
+    const before = await epochOf(reference);
+    const failed = await failedOf(
+      objectDeleted(bench.bucket, 5),
+      deleted(kept!),
+      objectDeleted(bench.bucket, 'plans/1/1.json'),
+      objectDeleted(bench.bucket, 'blobs/sha256/../x'),
+      objectDeleted('another-bucket', keyOf(kept!)),
+      '{"half": ',
+      onBus({ reference }),
+      deleted(lost!),
+    );
+    assert.deepEqual(failed, [0, 5, 6]);
+    assert.deepEqual(await statesOf([lost!, kept!]), ['absent', 'present']);
+    assert.equal(await epochOf(reference), before + 1);
   });
 
-  test('an event that is not as S3 writes it fails', async () => {
-    await assert.rejects(handle(objectDeleted(bench.bucket, 5)), InvalidRequestError);
-    await assert.rejects(handle(objectDeleted(undefined, 'blobs/x')), InvalidRequestError);
+  test('200 of them are lost by three transactions', async () => {
+    const [reference] = await cached('team/many');
+    const layers = Array.from({ length: 200 }, (_, i) => digestOf(Buffer.from(`of many ${i}`)));
+    for (const digest of layers) {
+      const content = { digest, size: 1, mediaType: 'application/octet-stream' };
+      const stored = { size: 1, etag: '"e"' };
+      assert.ok(
+        await bench.services.catalog.recordBlob({ content, stored, domains: [PUBLIC], commit: undefined }, forever),
+      );
+    }
+    const [before, first] = [await epochOf(reference), bench.table.log.length];
+    assert.deepEqual(await failedOf(...layers.map(deleted)), []);
+    const targets = bench.table.log.slice(first).map(({ headers }) => String(headers['x-amz-target']));
+    const count = (operation: string): number => targets.filter((target) => target.endsWith(`.${operation}`)).length;
+    assert.deepEqual([count('TransactWriteItems'), count('BatchGetItem'), targets.length], [3, 2, 5]);
+    assert.equal(await epochOf(reference), before + 3);
+    assert.deepEqual(new Set(await statesOf(layers)), new Set(['absent']));
+  });
+
+  test('of one that S3 does not speak of, both messages fail, and the others do not', async () => {
+    const [, silent, lost] = await cached('team/silent', 2);
+    for (const layer of [silent!, lost!]) await remove(layer);
+    const rule = {
+      path: new RegExp(silent!.slice('sha256:'.length)),
+      times: Infinity,
+      action: { kind: 'answer', answer: { status: 403 } },
+    } as const;
+    bench.objects.rules.push(rule);
+    assert.deepEqual(await failedOf(deleted(silent!), deleted(lost!), deleted(silent!)), [0, 2]);
+    assert.deepEqual(await statesOf([silent!, lost!]), ['present', 'absent']);
+    bench.objects.rules.splice(bench.objects.rules.indexOf(rule), 1);
+    assert.deepEqual(await failedOf(deleted(silent!)), []);
+    assert.deepEqual(await statesOf([silent!]), ['absent']);
+  });
+
+  test('all messages come again where the table fails', async () => {
+    const [, layer] = await cached('team/no-table');
+    await remove(layer!);
+    const answer = { status: 400, body: '{"__type":"com.amazon.coral.service#AccessDeniedException","message":"no"}' };
+    const rule = { times: Infinity, action: { kind: 'answer', answer } } as const;
+    bench.table.rules.push(rule);
+    await assert.rejects(failedOf(deleted(layer!), '{}'), (error) => error instanceof CatalogError);
+    bench.table.rules.splice(bench.table.rules.indexOf(rule), 1);
+    assert.deepEqual(await failedOf(deleted(layer!), '{}'), [1]);
+    assert.deepEqual(await statesOf([layer!]), ['absent']);
+  });
+
+  test('by an event that did not come through the queue, or a batch of another service, fails', async () => {
+    await assert.rejects(handle(deleted(`sha256:${'0'.repeat(64)}`)), InvalidRequestError);
+    await assert.rejects(handle({ Records: [{ eventSource: 'aws:s3' }] }), InvalidRequestError);
+    await assert.rejects(handle({ Records: [{ eventSource: 'aws:sqs' }] }), InvalidRequestError);
   });
 });

@@ -59,6 +59,7 @@ const mutated = (template: Template, ...losses: readonly Loss[]): Template => {
 
 const bucketPolicy = 'BucketPolicy.Properties.PolicyDocument.Statement';
 const statementsOf = (role: string): string => `${role}.Properties.Policies.0.PolicyDocument.Statement`;
+const deletionsPolicy = 'ContentDeletedPolicy.Properties.PolicyDocument.Statement.1';
 const trustOf = (role: string): string => `${role}.Properties.AssumeRolePolicyDocument.Statement`;
 const [schedule] = Object.keys(iam.Resources).filter((id) => id.startsWith('WarmupNightly'));
 const [listing] = Object.entries(iam.Resources).flatMap(([id, { Properties }]) => {
@@ -115,6 +116,12 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     without('Bucket.Properties.NotificationConfiguration'),
     without('ContentDeletedRule'),
     changed('ContentDeletedRule.Properties.State', 'DISABLED'),
+    changed('ContentDeletedRule.Properties.Targets.0.Arn', { 'Fn::GetAtt': ['FailedEvents', 'Arn'] }),
+    changed('ContentDeletedRule.Properties.Targets.0.Arn', { 'Fn::GetAtt': ['EventsLambdaFunction', 'Arn'] }),
+    without('ContentDeletedMapping'),
+    changed('ContentDeletedMapping.Properties.Enabled', false),
+    changed('ContentDeletedMapping.Properties.BatchSize', 10),
+    without('ContentDeletedPolicy.Properties.PolicyDocument.Statement.1'),
   ],
   dataIsRetained: [without('Bucket.DeletionPolicy'), changed('Table.UpdateReplacePolicy', 'Delete')],
   tableCanBeRestored: [without('Table.Properties.PointInTimeRecoverySpecification')],
@@ -193,10 +200,30 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     without('ApiLambdaFunction.Properties.Architectures'),
   ],
   functionsShareOneNetwork: [changed('ApiLambdaFunction.Properties.VpcConfig', { SubnetIds: ['subnet-1'] })],
-  queuesAreEncrypted: [without('FailedEvents.Properties.SqsManagedSseEnabled')],
+  queuesAreEncrypted: [
+    without('FailedEvents.Properties.SqsManagedSseEnabled'),
+    without('ContentDeleted.Properties.SqsManagedSseEnabled'),
+  ],
   queuesTakeTlsOnly: [
     without('FailedEventsPolicy'),
     without('UndeliveredEventsPolicy.Properties.PolicyDocument.Statement.0'),
+    without('ContentDeletedPolicy.Properties.PolicyDocument.Statement.0'),
+  ],
+  queuesKnowTheirSenders: [
+    changed(`${deletionsPolicy}.Principal`, '*'),
+    changed(`${deletionsPolicy}.Action`, 'sqs:*'),
+    without(`${deletionsPolicy}.Condition`),
+    changed(`${deletionsPolicy}.Condition.ArnEquals`, { 'aws:SourceArn': ['arn:aws:events:*:*:rule/*'] }),
+    changed('UndeliveredEventsPolicy.Properties.PolicyDocument.Statement.1.Condition', { Bool: {} }),
+  ],
+  failedMessagesAreKept: [
+    without('ContentDeletedMapping.Properties.FunctionResponseTypes'),
+    without('ContentDeletedMapping.Properties.ScalingConfig'),
+    without('ContentDeleted.Properties.RedrivePolicy'),
+    changed('ContentDeleted.Properties.RedrivePolicy.maxReceiveCount', 1),
+    changed('ContentDeleted.Properties.VisibilityTimeout', 360),
+    changed('EventsLambdaFunction.Properties.Timeout', 61),
+    without('FailedEvents'),
   ],
   undeliveredEventsAreKept: [
     without('PullRequestRule.Properties.Targets.0.DeadLetterConfig'),
@@ -226,6 +253,7 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     without('WorkflowTimedOutAlarm'),
     without('ApiErrorsAlarm'),
     without('FailedEventsAlarm'),
+    without('DeletionsWaitAlarm'),
   ],
 };
 

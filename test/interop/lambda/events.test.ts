@@ -1,3 +1,4 @@
+import { DeleteObjectCommand } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
@@ -5,9 +6,10 @@ import { FunctionFailedError } from '../../../infra/local/app/functions.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import type { WarmupSummary } from '../../../lib/telemetry/telemetry.ts';
-import { startBench, type Bench } from '../../support/cache.ts';
+import { rawS3, startBench, type Bench } from '../../support/cache.ts';
 import { apiEvent } from '../../support/api-event.ts';
-import { multiArchImage, upstreamImage } from '../../support/images.ts';
+import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
+import { objectDeleted } from '../../support/s3-event.ts';
 import { until } from '../../support/until.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { startPackaged, type PackagedApplication } from './packaged.ts';
@@ -124,6 +126,26 @@ describe('the packaged functions under aws-lambda-ric', { timeout: 300_000 }, ()
       resources: [],
       detail: {},
     });
+  });
+
+  test('SQS: deletions come by a rule and a queue, in one batch, and what is gone comes again with the next pull', async () => {
+    const image = noiseImage({ name: 'gone' });
+    upstream.addImage('team/gone', upstreamImage(image, 'v1'));
+    const pullIt = async (): Promise<Receipt> =>
+      (await invoke('pull', { reference: `${REGISTRY}/team/gone:v1` })) as Receipt;
+    assert.equal((await pullIt()).outcome, 'pulled');
+    const gone = [...image.blobs.keys()].at(-1)!;
+    const { bucket } = bench.stack;
+    const key = gone.replace('sha256:', 'blobs/sha256/');
+    const s3 = rawS3(bench.stack);
+    await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })).finally(() => s3.destroy());
+    for (const one of [key, 'blobs/else']) application.events.put('default', objectDeleted(bucket, one));
+    const lines = async (text: string): Promise<readonly string[]> =>
+      (await application.logOf('events')).split('\n').filter((line) => line.includes(text));
+    await until(async () => (await lines(gone)).length > 0, 60_000);
+    await until(async () => (await lines('blobs/else is no content')).length > 0, 60_000);
+    const again = await pullIt();
+    assert.deepEqual([again.outcome, again.blobs.copied], ['pulled', 1]);
   });
 
   test('a direct invocation gets the receipt, and the bus is told', async () => {

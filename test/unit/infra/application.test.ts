@@ -245,6 +245,40 @@ events: { ecrPushes: ['${pattern}'] }`,
     assert.equal(await ofPushes('[A-Z]'), undefined);
   });
 
+  test('has deletions come through a queue that the rule alone fills and `events` alone reads', async () => {
+    const of = await made(LITTLE);
+    const queue = { 'Fn::GetAtt': ['ContentDeleted', 'Arn'] };
+    const [target] = resource(of, 'ContentDeletedRule').Properties?.Targets as unknown as Record<string, unknown>[];
+    assert.deepEqual(target?.Arn, queue);
+    assert.equal(of.resources.Resources.ContentDeletedRulePermission, undefined);
+    const { Properties } = resource(of, 'ContentDeletedMapping');
+    assert.deepEqual(
+      [Properties?.EventSourceArn, Properties?.FunctionName, Properties?.ScalingConfig],
+      [queue, { 'Fn::GetAtt': ['EventsLambdaFunction', 'Arn'] }, { MaximumConcurrency: 2 }],
+    );
+    const policy = resource(of, 'ContentDeletedPolicy').Properties?.PolicyDocument as unknown as {
+      Statement: (Statement & { readonly Principal: unknown })[];
+    };
+    const allowed = policy.Statement.filter(({ Effect }) => Effect === 'Allow');
+    assert.deepEqual(
+      allowed.map(({ Principal, Action, Condition }) => [Principal, Action, Condition]),
+      [
+        [
+          { Service: 'events.amazonaws.com' },
+          'sqs:SendMessage',
+          { ArnEquals: { 'aws:SourceArn': [{ 'Fn::GetAtt': ['ContentDeletedRule', 'Arn'] }] } },
+        ],
+      ],
+    );
+    assert.deepEqual(
+      FUNCTIONS.filter((name) => resourcesFor(of, name, 'sqs:ReceiveMessage').length > 0),
+      ['events'],
+    );
+    assert.deepEqual(resourcesFor(of, 'events', 'sqs:DeleteMessage'), [queue]);
+    const redrive = resource(of, 'ContentDeleted').Properties?.RedrivePolicy as { deadLetterTargetArn: unknown };
+    assert.deepEqual(redrive.deadLetterTargetArn, { 'Fn::GetAtt': ['FailedEvents', 'Arn'] });
+  });
+
   test('asks for a JWT where the configuration describes one, else for IAM', async () => {
     assert.deepEqual((await made(LITTLE)).authorizer, { type: 'aws_iam' });
     const of = await made(EVERYTHING);
