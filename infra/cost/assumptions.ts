@@ -28,6 +28,8 @@ export const WARMUP_ENTRY_SECONDS = 0.1;
 /** Every five minutes. */
 export const OVERSEE_RUNS_PER_MONTH = HOURS_PER_MONTH * 12;
 export const OVERSEE_SECONDS = 0.2;
+/** Lambda looks into the queue of deletions by five long polls of 20 s: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html */
+export const SQS_POLLS_PER_MONTH = HOURS_PER_MONTH * 5 * 180;
 /** Of one invocation: Lambda's own three lines, one or two of ours, the metrics. */
 export const LOG_BYTES = 2_500;
 /** Logs are kept for a month by default. */

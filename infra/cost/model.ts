@@ -15,6 +15,7 @@ import {
   PULL_REQUESTS,
   PUBLISH_SECONDS,
   S3_REQUESTS_PER_KMS_REQUEST,
+  SQS_POLLS_PER_MONTH,
   TABLE_BYTES_PER_IMAGE,
   WARMUP_ENTRY_SECONDS,
   WARMUP_START_SECONDS,
@@ -40,7 +41,7 @@ const LINES: Readonly<Record<string, readonly PriceName[]>> = {
   'S3 requests': ['s3Write', 's3Read'],
   'S3 storage': ['s3GbMonth'],
   'Step Functions': ['stepFunctionsTransition'],
-  'EventBridge and Scheduler': ['eventBridgeEvent', 'schedulerInvocation'],
+  'EventBridge, Scheduler and SQS': ['eventBridgeEvent', 'schedulerInvocation', 'sqsRequest'],
   'Metrics, alarms, dashboard': ['customMetricMonth', 'alarmMetricMonth', 'dashboardMonth'],
   'Two secrets: a registry and signing': ['secretMonth'],
   'Logs, kept a month': ['logsGbIngested', 'logsGbMonth'],
@@ -149,6 +150,7 @@ export const warmupUsage = ({ warmupRun, warmupEntry }: Counts, entries: number)
 /** What a stack takes in a month in which nobody asks for anything. */
 const idleUsage = (counts: Counts): Usage =>
   added(times(OVERSEE_RUNS_PER_MONTH, invocation('oversee', OVERSEE_SECONDS)), {
+    sqsRequest: SQS_POLLS_PER_MONTH,
     customMetricMonth: counts.customMetrics,
     alarmMetricMonth: counts.alarmMetrics,
     dashboardMonth: 1,

@@ -168,7 +168,7 @@ ${tableOf(
   ],
 )}
 
-A stack that nobody asks costs ${dollars(sumOf(idleBill(table, counts), BASE_LINES))} a month: its metrics, alarms and dashboard, two secrets, and a look every five minutes.
+A stack that nobody asks costs ${dollars(sumOf(idleBill(table, counts), BASE_LINES))} a month: its metrics, alarms and dashboard, two secrets, a look every five minutes, and Lambda’s looks into the queue of deletions.
 
 What the figures do not show:
 

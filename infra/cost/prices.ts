@@ -22,6 +22,7 @@ export const PRICE_NAMES = [
   'stepFunctionsTransition',
   'eventBridgeEvent',
   'schedulerInvocation',
+  'sqsRequest',
   'logsGbIngested',
   'logsGbMonth',
   'customMetricMonth',
