@@ -17,6 +17,9 @@ const unwritten = (commit: string | undefined): string => (commit === undefined 
 /** A transaction has at most 100 items, and each moves the epoch of every shard. */
 const MOST_LOST_AT_ONCE = 100 - epochKeys.length;
 
+/** Rows that do not say present, each written by itself. */
+const PARALLEL_WRITES = 16;
+
 /** What is in the store, and how far is what is on its way there. */
 export function blobWrites(table: Table) {
   return {
@@ -77,9 +80,14 @@ export function blobWrites(table: Table) {
       for (let from = 0; from < said.length; from += MOST_LOST_AT_ONCE) {
         refused.push(...(await loseAtOnce(table, said.slice(from, from + MOST_LOST_AT_ONCE), signal)));
       }
-      for (const row of rows.filter(({ state }) => state !== 'present')) {
-        const outcome = await table.update(gone(row), 'record that content is lost', signal);
-        if (isRefused(outcome)) refused.push(row.digest);
+      const others = rows.filter(({ state }) => state !== 'present');
+      for (let from = 0; from < others.length; from += PARALLEL_WRITES) {
+        const some = others.slice(from, from + PARALLEL_WRITES);
+        const writes = some.map((row) => table.update(gone(row), 'record that content is lost', signal));
+        // All have ended before a failure is thrown: nothing runs on after the call returned.
+        await Promise.allSettled(writes);
+        const outcomes = await Promise.all(writes);
+        refused.push(...some.filter((_, i) => isRefused(outcomes[i] ?? {})).map(({ digest }) => digest));
       }
       return refused;
     },

@@ -1,11 +1,8 @@
 import { InvalidRequestError } from '../errors/cache-error.ts';
 import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
 import type { Digest } from '../oci/digest.ts';
-import { limiter } from '../pull/limiter.ts';
 import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import { digestOfKey } from '../store/keys.ts';
-
-const PARALLEL_LOOKS = 16;
 
 /** A message of a queue. */
 export interface Message {
@@ -86,7 +83,7 @@ function understood<T>(part: string, expected: string, read: () => T): T {
  * Looks whether the content is really gone; if it is, its row says so, all rows in few transactions, and the next request brings it again. Events may
  * come late, twice, or for an object that a pull replaced because it was wrong: what is there is left alone.
  *
- * A message that is not understood, or whose object S3 does not speak of, fails by itself.
+ * A message that is not understood fails by itself.
  *
  * @throws CatalogError, StoreError: then all of them are to come again.
  */
@@ -97,36 +94,24 @@ export async function contentDeleted(
 ): Promise<DeletionsAnswer> {
   const ignored: string[] = [];
   const failed = new Map<string, unknown>();
-  const named = new Map<Digest, string[]>();
+  const named = new Set<Digest>();
   for (const { id, body } of messages) {
     try {
       const deletion = parseDeletion(deps.bucket, body);
       if ('ignored' in deletion) ignored.push(deletion.ignored);
-      else named.set(deletion.digest, [...(named.get(deletion.digest) ?? []), id]);
+      else named.add(deletion.digest);
     } catch (error) {
       failed.set(id, error);
     }
   }
-  const gone: Digest[] = [];
-  const places = limiter(PARALLEL_LOOKS);
-  await Promise.all(
-    [...named].map(([digest, ids]) =>
-      places.run(async () => {
-        try {
-          if ((await deps.store.find(digest, signal)) === undefined) gone.push(digest);
-          else ignored.push(`${digest} is there`);
-        } catch (error) {
-          for (const id of ids) failed.set(id, error);
-        }
-      }),
-    ),
-  );
-  // It asks the store once more, after it read the rows: only that order is safe against a pull that brings the content just now.
+  const digests = [...named];
   const missing = await reconcile(
     deps,
-    gone.map((digest) => ({ digest })),
+    digests.map((digest) => ({ digest })),
     { adopt: false, signal },
   );
-  ignored.push(...gone.filter((digest) => !missing.has(digest)).map((digest) => `${digest} is there again`));
+  ignored.push(
+    ...digests.filter((digest) => !missing.has(digest)).map((digest) => `${digest} is there, or was not called so`),
+  );
   return { lost: [...missing.keys()], ignored, failed };
 }

@@ -15,7 +15,10 @@ export interface ReconcileDeps {
 }
 
 export interface ReconcileOptions {
-  /** Whether content that is in the store, and whose row does not say so, is taken as present. */
+  /**
+   * Whether content that is in the store, and whose row does not say so, is taken as present. Without it the store is not asked about such rows: they get a new commit,
+   * so that whoever asked it before, and is about to write, asks again.
+   */
   readonly adopt: boolean;
   readonly signal: AbortSignal;
 }
@@ -26,6 +29,7 @@ type Content = Pick<Descriptor, 'digest'> & Partial<Pick<Descriptor, 'size'>>;
 /** What one look at a row and the store says. */
 type Verdict =
   | { readonly kind: 'right' }
+  | { readonly kind: 'unsaid'; readonly row: BlobRow }
   | { readonly kind: 'adopt'; readonly record: BlobRecord }
   | { readonly kind: 'lost'; readonly row: BlobRow; readonly reason: string };
 
@@ -33,7 +37,7 @@ type Verdict =
  * Makes the rows say what the store holds. What is gone or wrong is recorded as lost. What is there is right by S3's own SHA-256, where it keeps one, else by its
  * bytes: a size proves nothing. Each write holds only if its row was not written since it was read, before the store was asked; else both are asked again.
  *
- * @returns the digests that the store does not hold, each with the reason.
+ * @returns the digests that the store does not hold, by a look of this call, each with the reason.
  * @throws CatalogError, StoreError
  */
 export async function reconcile(
@@ -51,10 +55,16 @@ export async function reconcile(
       signal,
     );
     const verdicts = await allOrFirstFailure(open, signal, (content, stop) =>
-      places.run(() => look(store, content, rows.get(content.digest), stop)),
+      places.run(async () => {
+        const row = rows.get(content.digest);
+        // A copier may be between its PUT and its row: with a new commit there it asks the store again.
+        if (!adopt && row?.state !== 'present')
+          return { kind: 'unsaid' as const, row: row ?? absentRow(content.digest) };
+        return await look(store, content, row, stop);
+      }),
     );
-    const lost = verdicts.filter((one) => one.kind === 'lost');
-    for (const { row, reason } of lost) missing.set(row.digest, reason);
+    const lost = verdicts.filter((one) => one.kind === 'lost' || one.kind === 'unsaid');
+    for (const one of lost) if (one.kind === 'lost') missing.set(one.row.digest, one.reason);
     const refused = new Set(
       await catalog.recordLoss(
         lost.map(({ row }) => row),

@@ -79,9 +79,10 @@ export async function deliver(schedule: Schedule, cache: TestCache, digest: Dige
     using deadline = startDeadline(LONG_MS);
     const { catalog, store } = cache.services;
     const deps = { catalog, store, bucket: stack.bucket };
-    const answer = await contentDeleted(deps, objectDeleted(stack.bucket, keyOf(digest)), deadline.signal);
+    const message = { id: digest, body: JSON.stringify(objectDeleted(stack.bucket, keyOf(digest))) };
+    const answer = await contentDeleted(deps, [message], deadline.signal);
     isDone = true;
-    if ('lost' in answer) schedule.losses.recorded.set(digest, deletions);
+    if (answer.lost.length > 0) schedule.losses.recorded.set(digest, deletions);
     return JSON.stringify(answer);
   });
   return isDone;
