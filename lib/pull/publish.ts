@@ -180,7 +180,12 @@ export async function recordRef(
   const { publishedMs = 0, generation } = pointer;
   return await problemOf(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
-    const record = { ...recordOf(reference, root, [...(found.linked ?? []), ...complete]), publishedMs, generation, incarnation };
+    const record = {
+      ...recordOf(reference, root, [...(found.linked ?? []), ...complete]),
+      publishedMs,
+      generation,
+      incarnation,
+    };
     await writeInOrder(deps, reference, record, signal);
   });
 }

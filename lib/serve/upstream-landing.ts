@@ -127,7 +127,12 @@ async function landReferrers(
     );
   }
   const descriptor = { mediaType: OCI_INDEX, digest: digestOf(bytes), size: bytes.byteLength };
-  await storeManifests(deps, upstream, [{ descriptor, bytes, content: { kind: 'index', mediaType: OCI_INDEX, entries: [] }, stored: false }], signal);
+  await storeManifests(
+    deps,
+    upstream,
+    [{ descriptor, bytes, content: { kind: 'index', mediaType: OCI_INDEX, entries: [] }, stored: false }],
+    signal,
+  );
   await deps.catalog.linkEarly(repository, descriptor, signal);
   return { checkedMs, list: { descriptor, bytes } };
 }

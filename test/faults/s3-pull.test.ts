@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { blobKey, NOBODY } from '../../lib/catalog/keys.ts';
 import { StoreError } from '../../lib/errors/cache-error.ts';
 import type { FaultAction, FaultRule } from '../support/http-fault-proxy.ts';
-import { noiseImage } from '../support/images.ts';
+import { noiseImage, type Image } from '../support/images.ts';
 import { startFaultBench, type FaultBench } from './fault-bench.ts';
 
 let faults: FaultBench;
@@ -44,7 +45,15 @@ const passing: { name: string; action: FaultAction; of: Request[]; gets?: number
   { name: '409', action: s3Error(409, 'ConditionalRequestConflict'), of: ['PutObject'] },
 ];
 
-const imageOf = (name: string) => noiseImage({ name, layerBytes: [2_000, 6 * MIB] });
+/** The image of a case. HEAD is sent where an earlier copier left its row: for its blobs it did. */
+async function imageOf(name: string, request: Request): Promise<Image> {
+  const image = noiseImage({ name, layerBytes: [2_000, 6 * MIB] });
+  if (request !== 'HeadObject') return image;
+  await faults.putRows(
+    [...image.blobs.keys()].map((digest) => ({ ...blobKey(digest), holder: NOBODY, generation: 1 })),
+  );
+  return image;
+}
 
 describe('a pull with faults of S3 completes, and fetches each blob once', { concurrency: 4 }, () => {
   for (const [i, { name, action, of }] of passing.entries()) {
@@ -52,7 +61,7 @@ describe('a pull with faults of S3 completes, and fetches each blob once', { con
       const repository = `passing/${i}-${EVERYWHERE.indexOf(request)}`;
       test(`${request}: ${name}`, async () => {
         await using faulty = await faults.open();
-        const image = imageOf(repository);
+        const image = await imageOf(repository, request);
         const reference = faults.offer(image, repository);
         faulty.s3.rules.push({ ...requests[request], times: 1, action });
         const receipt = await faulty.cache.pull(reference);
@@ -86,7 +95,7 @@ describe('a pull with an S3 that stays broken fails cleanly, and the next one fe
     const repository = `broken/${i}`;
     test(request, async () => {
       await using faulty = await faults.open();
-      const image = imageOf(repository);
+      const image = await imageOf(repository, request);
       const reference = faults.offer(image, repository);
       faulty.s3.rules.push({ ...requests[request], times: Infinity, action: s3Error(403, 'AccessDenied') });
       await assert.rejects(faulty.cache.pull(reference), StoreError);
