@@ -8,7 +8,7 @@ import { EXHAUSTIVE } from './scenarios.ts';
  * The protocol of completeness as a model: no schedule breaks it, and without any one of its rules some schedule does. MODEL_SCHEDULES says how many random
  * schedules there are, MODEL_SEED repeats one and prints it, MODEL_FAULTS=1 also searches all orders of the larger scenarios with one fault in each.
  */
-const SCHEDULES = Number(process.env.MODEL_SCHEDULES ?? 100_000);
+const SCHEDULES = Number(process.env.MODEL_SCHEDULES ?? 20_000);
 const FIRST_SEED = Number(process.env.MODEL_SEED ?? Date.now() % 1_000_000_000);
 const IS_REPLAY = process.env.MODEL_SEED !== undefined;
 const WITH_FAULTS = process.env.MODEL_FAULTS === '1';
