@@ -43,6 +43,8 @@ export interface Scenario {
   readonly registry: Readonly<Record<string, string>>;
   readonly before: readonly PlannedActor[];
   readonly actors: readonly PlannedActor[];
+  /** All its orders take seconds: more than a developer should wait for each time. */
+  readonly isLarge?: true;
 }
 
 export function worldOf({ images, registry, before, actors }: Scenario, guards: Guards): World {
@@ -68,17 +70,20 @@ export const EXHAUSTIVE: Readonly<Record<string, Scenario>> = {
     ...twoTags,
     before: [],
     actors: [amd64('t1'), amd64('t2'), deletion('a'), FINDER],
+    isLarge: true,
   },
   'two pulls of an image that no one had, and the loss of its manifest': {
     ...twoTags,
     before: [],
     actors: [amd64('t1'), amd64('t2'), deletion('m'), FINDER],
+    isLarge: true,
   },
   'two pulls, a loss and a publish of a known root': {
     ...twoTags,
     registry: { ...twoTags.registry, t3: 'm' },
     before: [amd64('t1')],
     actors: [amd64('t1'), amd64('t2'), amd64('t3'), deletion('a'), FINDER],
+    isLarge: true,
   },
   'two publishes of other platforms and a shared loss': {
     ...index,
@@ -101,6 +106,7 @@ export const EXHAUSTIVE: Readonly<Record<string, Scenario>> = {
       { kind: 'putter', vars: { digest: 'a', bytes: 'good' } },
       FINDER,
     ],
+    isLarge: true,
   },
   'the same content lost twice, put back and adopted': {
     ...oneTag,
@@ -114,6 +120,7 @@ export const EXHAUSTIVE: Readonly<Record<string, Scenario>> = {
       FINDER,
       { kind: 'hit', vars: { tag: 't1', platforms: ['amd64'] } },
     ],
+    isLarge: true,
   },
 };
 
