@@ -23,7 +23,7 @@ const s3Error = (status: number, code: string): FaultAction => ({
   },
 });
 
-/** The requests of a pull to S3. The blob of two parts goes up as a multipart upload, the rest by one PUT each. */
+/** The requests of a pull to S3. A blob of two parts goes up as a multipart upload, the others by one PUT each. */
 const requests = {
   HeadObject: { method: 'HEAD', path: /\/blobs\// },
   PutObject: { method: 'PUT', path: /\/blobs\/sha256\/[0-9a-f]{64}(?!.*partNumber)/ },
@@ -34,6 +34,8 @@ const requests = {
 } as const satisfies Record<string, Pick<FaultRule, 'method' | 'path'>>;
 
 type Request = keyof typeof requests;
+/** Those of a blob in parts: the others are tried with small ones, which cost less. */
+const OF_PARTS: readonly Request[] = ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload'];
 const EVERYWHERE = Object.keys(requests) as Request[];
 
 const passing: { name: string; action: FaultAction; of: Request[]; gets?: number }[] = [
@@ -47,7 +49,7 @@ const passing: { name: string; action: FaultAction; of: Request[]; gets?: number
 
 /** The image of a case. HEAD is sent where an earlier copier left its row: for its blobs it did. */
 async function imageOf(name: string, request: Request): Promise<Image> {
-  const image = noiseImage({ name, layerBytes: [2_000, 6 * MIB] });
+  const image = noiseImage({ name, layerBytes: OF_PARTS.includes(request) ? [2_000, 6 * MIB] : [2_000, 3_000] });
   if (request !== 'HeadObject') return image;
   await faults.putRows(
     [...image.blobs.keys()].map((digest) => ({ ...blobKey(digest), holder: NOBODY, generation: 1 })),
