@@ -19,7 +19,7 @@ import { REGISTRY, type Bench } from './bench.ts';
 import { dynamoKind, registryKind, s3Kind, startCountingProxy, type Traffic } from './counting-proxy.ts';
 import { printTable, printTitle } from './table.ts';
 
-const LAYERS = [1, 10, 100, 500];
+const LAYERS = [1, 10, 25, 100, 500];
 const LAYER_BYTES = 1_000;
 const SERVED_WITHIN_MS = 120_000;
 
