@@ -1,10 +1,8 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { startFunctions, type Functions, type FunctionSpec } from '../../infra/local/app/functions.ts';
-
-const BOOTSTRAP = fileURLToPath(new URL('../../infra/local/app/bootstrap.ts', import.meta.url));
+import { buildRuntime } from '../../infra/local/app/runtime.ts';
 
 /** A handler that does what its event says. */
 const TOY = `
@@ -36,6 +34,7 @@ export async function startToys(
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-toys-'));
   const logs = join(folder, 'logs');
   await mkdir(logs);
+  const command = await buildRuntime(folder);
   const made = Object.entries(specs).map(async ([name, { source = TOY, ...spec }]): Promise<FunctionSpec> => {
     const taskRoot = join(folder, name);
     await mkdir(taskRoot);
@@ -43,7 +42,7 @@ export async function startToys(
     return {
       name,
       arn: `arn:aws:lambda:us-east-1:000000000000:function:${name}`,
-      command: [process.execPath, BOOTSTRAP],
+      command,
       variables: () => ({ PATH: process.env.PATH ?? '', TOY: name }),
       taskRoot,
       logs,

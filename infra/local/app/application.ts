@@ -1,6 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { compileConfig } from '../../../lib/config/compiled.ts';
 import type { Config } from '../../../lib/config/config.ts';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
@@ -12,6 +11,7 @@ import { controlOf } from './control.ts';
 import { startCore } from './core.ts';
 import { ACCOUNT_ID, readDeployment } from './deployment.ts';
 import { openDoor } from './door.ts';
+import { buildRuntime } from './runtime.ts';
 import { startScheduler } from './scheduler.ts';
 
 export interface LocalApplicationOptions {
@@ -33,9 +33,6 @@ export interface LocalApplication extends AsyncDisposable {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** What runs in an execution environment here, and calls the handler. */
-const RUNTIME = [process.execPath, fileURLToPath(new URL('bootstrap.ts', import.meta.url))];
-
 /**
  * Runs the whole application on loopback: its HTTP API, the functions from their real bundles, each environment a process, the state machine, the
  * event bus with its rules, and the schedules; from the same serverless.yml and infra/ that are deployed. Nothing of it outlives this process.
@@ -55,8 +52,9 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   resources.use(onlyOneIn(folder));
   const deployment = await readDeployment(config, stack.region);
   const taskRoots = await buildInto(join(folder, 'functions'), compileConfig(config));
+  const runtime = await buildRuntime(folder);
   const { logs } = homeAt(home);
-  const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime: RUNTIME, logs }));
+  const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime, logs }));
   const { functions, deliveries, events, schedules, environment } = core;
   const scheduler = resources.use(startScheduler(schedules, deliveries));
   const control = controlOf(functions, scheduler, events);

@@ -16,7 +16,7 @@ export interface CoreOptions {
   readonly stack: StackEndpoints;
   /** By function: the folder with `index.mjs` and `config.json`, as it is in the zip. */
   readonly taskRoots: ReadonlyMap<string, string>;
-  /** What runs in each environment, and calls the handler: see bootstrap.ts. */
+  /** What runs in each environment, and calls the handler: see runtime.ts. */
   readonly runtime: readonly string[];
   /** Folder of the logs. */
   readonly logs: string;
