@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { sdkEndpoints } from '../config/sdk-endpoints.ts';
 import type { Finding, Verdict } from '../doctor/check.ts';
 import { examineDeployment } from '../doctor/doctor.ts';
+import type { CheckGroup } from '../doctor/examine.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { EXIT, formatDuration, printable, type ExitCode, type Output } from './output.ts';
 
@@ -16,8 +17,17 @@ export interface DoctorOptions {
 const VERDICT_WIDTH = 8;
 const ID_WIDTH = 28;
 
-/** Looks at a deployment, and prints a line for each check as soon as it is known. Done only if none fails. */
-export async function runDoctor(options: DoctorOptions, output: Output, signal: AbortSignal): Promise<ExitCode> {
+/**
+ * Looks at a deployment, and prints a line for each check as soon as it is known. Done only if none fails.
+ *
+ * @param groups all checks, where none are named
+ */
+export async function runDoctor(
+  options: DoctorOptions,
+  output: Output,
+  signal: AbortSignal,
+  groups?: readonly CheckGroup[],
+): Promise<ExitCode> {
   const { url, image, registryUrl, tokenFile } = options;
   const token = tokenFile === undefined ? undefined : await readToken(tokenFile, signal);
   const asked = {
@@ -28,7 +38,7 @@ export async function runDoctor(options: DoctorOptions, output: Output, signal: 
     ...(token === undefined ? {} : { token }),
   };
   const tally: Record<Verdict, number> = { holds: 0, fails: 0, skipped: 0 };
-  for await (const finding of examineDeployment(asked, signal)) {
+  for await (const finding of examineDeployment(asked, signal, groups)) {
     tally[finding.verdict] += 1;
     output.result(finding, [findingLine(finding)]);
   }

@@ -9,7 +9,7 @@ import type { DoctorOptions } from './doctor.ts';
 import { listImages } from './images.ts';
 import { listenForInterruption } from './interruption.ts';
 import type { MirrorConfigOptions } from './mirror-config.ts';
-import { EXIT, processOutput, tolerateClosedPipes, type ExitCode, type Output } from './output.ts';
+import { EXIT, outputOn, tolerateClosedPipes, type ExitCode, type Output, type Streams } from './output.ts';
 import { pullImages, type NamedRequest } from './pull.ts';
 import { rebuildTable } from './rebuild.ts';
 import { validateImage } from './validate.ts';
@@ -35,25 +35,35 @@ interface LocalCommand extends JsonOption {
 
 type MirrorConfigCommand = Omit<MirrorConfigOptions, 'force'> & JsonOption & { readonly force?: true };
 
-/** Runs the command line and sets the exit code of the process: 0 done, 1 failed or partial, 2 usage or configuration. */
+/** Runs the command line on the streams of the process, and sets its exit code. */
 export async function main(args: readonly string[]): Promise<void> {
   tolerateClosedPipes();
+  process.exitCode = await runCommandLine(args, process);
+}
+
+/** Runs the command line and gives its exit code: 0 done, 1 failed or partial, 2 usage or configuration. */
+export async function runCommandLine(args: readonly string[], streams: Streams): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.done;
   try {
-    await commandLine((code) => (exitCode = code)).parseAsync(args, { from: 'user' });
+    await commandLine(streams, (code) => (exitCode = code)).parseAsync(args, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     // Help and version come this way, too.
     exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
   }
-  process.exitCode = exitCode;
+  return exitCode;
 }
 
-function commandLine(finish: (exitCode: ExitCode) => void): Command {
+function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Command {
   const program = new Command('entrepot')
     .description('A cache for OCI images: pulls what is missing into S3 and DynamoDB, or into the embedded stack.')
     .version(manifest.version)
+    .configureOutput({
+      writeOut: (text) => void streams.stdout.write(text),
+      writeErr: (text) => void streams.stderr.write(text),
+    })
     .exitOverride();
+  const outputOf = (json: true | undefined): Output => outputOn(streams, json === true);
 
   const json = ['--json', 'one JSON document per result, one a line'] as const;
   const platform = ['--platform <os/arch[/variant]>', 'a platform of the image; may be repeated', repeated] as const;
@@ -66,7 +76,9 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option('--always-pull', 'ask the registry what the reference means now, even if the cache has it')
     .option('--no-attestations', 'leave out the attestations of the platforms')
     .option(...json)
-    .action(async (references: string[], options: PullOptions) => finish(await runPull(references, options)));
+    .action(async (references: string[], options: PullOptions) =>
+      finish(await runPull(references, options, outputOf(options.json))),
+    );
   program
     .command('validate')
     .description('say whether the cache holds all of an image, without asking the registry')
@@ -75,18 +87,18 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option('--deep', 'also look at every object in S3')
     .option(...json)
     .action(async (reference: string, options: PlatformOption & { deep?: true }) =>
-      finish(await runValidate(reference, options)),
+      finish(await runValidate(reference, options, outputOf(options.json))),
     );
   program
     .command('images')
     .description('list the images in the cache')
     .option(...json)
-    .action(async (options: JsonOption) => finish(await runImages(options)));
+    .action(async ({ json }: JsonOption) => finish(await runImages(outputOf(json))));
   program
     .command('rebuild')
     .description('make the table again from the bucket, without asking a registry')
     .option(...json)
-    .action(async (options: JsonOption) => finish(await runRebuild(options)));
+    .action(async ({ json }: JsonOption) => finish(await runRebuild(outputOf(json))));
   program
     .command('doctor')
     .description('prove on a deployed stack what the code relies on: docs/aws-assumptions.md')
@@ -96,7 +108,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option('--token-file <file>', 'a bearer token, where the API takes JWTs')
     .option(...json)
     .action(async ({ json, ...options }: DoctorOptions & JsonOption) => {
-      const output = processOutput(json === true);
+      const output = outputOf(json);
       const run = async (signal: AbortSignal): Promise<ExitCode> =>
         (await import('./doctor.ts')).runDoctor(options, output, signal);
       finish(await attempt(output, [], run));
@@ -107,7 +119,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option('--port <number>', 'on 127.0.0.1; 0 is any free one', parsePort, 5000)
     .option(...json)
     .action(async ({ port, json }: { port: number; json?: true }) => {
-      const output = processOutput(json === true);
+      const output = outputOf(json);
       const run = async (signal: AbortSignal): Promise<ExitCode> =>
         (await import('./serve.ts')).runServe({ port }, output, signal);
       finish(await attempt(output, [], run));
@@ -119,7 +131,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option('--group <group>', 'a group of the user; may be repeated', repeated)
     .option(...json)
     .action(async (name: string, { group = [], json }: { group?: readonly string[] } & JsonOption) => {
-      const output = processOutput(json === true);
+      const output = outputOf(json);
       const run = async (signal: AbortSignal): Promise<ExitCode> =>
         (await import('./hash-password.ts')).runHashPassword(name, group, output, signal);
       finish(await attempt(output, [], run));
@@ -132,7 +144,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option('--caller <arn>', 'whom the HTTP API takes every caller for', 'arn:aws:iam::000000000000:user/local')
     .option(...json)
     .action(async ({ all, port, caller, json }: LocalCommand) => {
-      const output = processOutput(json === true);
+      const output = outputOf(json);
       const run = async (signal: AbortSignal): Promise<ExitCode> =>
         (await import('./local.ts')).runLocal({ all: all === true, port, caller }, output, signal);
       finish(await attempt(output, [], run));
@@ -146,7 +158,7 @@ function commandLine(finish: (exitCode: ExitCode) => void): Command {
     .option('--force', 'with --output: replace files that differ')
     .option(...json)
     .action(async (client: Client, { json, force, ...options }: MirrorConfigCommand) => {
-      const output = processOutput(json === true);
+      const output = outputOf(json);
       const run = async (): Promise<ExitCode> =>
         (await import('./mirror-config.ts')).runMirrorConfig(client, { ...options, force: force === true }, output);
       finish(await attempt(output, [], run));
@@ -165,8 +177,7 @@ function parsePort(text: string): number {
   throw new InvalidArgumentError('Write a number from 0 to 65535.');
 }
 
-function runPull(references: readonly string[], options: PullOptions): Promise<ExitCode> {
-  const output = processOutput(options.json === true);
+function runPull(references: readonly string[], options: PullOptions, output: Output): Promise<ExitCode> {
   return attempt(output, references, async (signal) => {
     const platforms = parsePlatforms(options);
     const requests: NamedRequest[] = [];
@@ -192,8 +203,7 @@ function runPull(references: readonly string[], options: PullOptions): Promise<E
   });
 }
 
-function runValidate(asked: string, options: PlatformOption & { deep?: true }): Promise<ExitCode> {
-  const output = processOutput(options.json === true);
+function runValidate(asked: string, options: PlatformOption & { deep?: true }, output: Output): Promise<ExitCode> {
   return attempt(output, [asked], async (signal) => {
     const request = {
       reference: parseReference(asked),
@@ -205,16 +215,14 @@ function runValidate(asked: string, options: PlatformOption & { deep?: true }): 
   });
 }
 
-function runImages(options: JsonOption): Promise<ExitCode> {
-  const output = processOutput(options.json === true);
+function runImages(output: Output): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
     await using cache = await openCache(signal);
     return await listImages(cache.services.catalog, output, signal);
   });
 }
 
-function runRebuild(options: JsonOption): Promise<ExitCode> {
-  const output = processOutput(options.json === true);
+function runRebuild(output: Output): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
     await using cache = await openCache(signal);
     return await rebuildTable(cache.services.pull, output, signal);

@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import { CacheError } from '../errors/cache-error.ts';
 import { redacted } from '../telemetry/redacted.ts';
 
@@ -20,6 +21,8 @@ export interface FailureDocument {
 /** Where a command's results go. Results alone are on stdout; everything else is on stderr. */
 export interface Output {
   readonly isJson: boolean;
+  /** Where bars may be drawn for a human; undefined where nobody would see them. */
+  readonly terminal: Writable | undefined;
   /** One result: `document` as one line of JSON, or `lines` for a human. */
   result(document: unknown, lines: readonly string[]): void;
   /** A failure, of each of the references asked for: JSON documents on stdout, or one message on stderr. */
@@ -28,22 +31,29 @@ export interface Output {
   note(line: string): void;
 }
 
-/** Output on this process's streams. A reader that went away (`| head -1`) is no error: what follows is dropped. */
-export function processOutput(isJson: boolean): Output {
-  const write = (stream: NodeJS.WriteStream, line: string): void => {
+/** What a command writes to; those of the process are such. */
+export interface Streams {
+  readonly stdout: Writable;
+  readonly stderr: Writable & { readonly isTTY?: boolean };
+}
+
+/** Output on these streams. A reader that went away (`| head -1`) is no error: what follows is dropped. */
+export function outputOn({ stdout, stderr }: Streams, isJson: boolean): Output {
+  const write = (stream: Writable, line: string): void => {
     if (stream.writable) stream.write(`${line}\n`);
   };
   return {
     isJson,
+    terminal: !isJson && stderr.isTTY === true ? stderr : undefined,
     result: (document, lines) => {
-      for (const line of isJson ? [JSON.stringify(document)] : lines) write(process.stdout, line);
+      for (const line of isJson ? [JSON.stringify(document)] : lines) write(stdout, line);
     },
     failure: (error, references) => {
-      if (!isJson) for (const line of failureLines(error, references)) write(process.stderr, line);
-      else for (const document of failureDocuments(error, references)) write(process.stdout, JSON.stringify(document));
+      if (!isJson) for (const line of failureLines(error, references)) write(stderr, line);
+      else for (const document of failureDocuments(error, references)) write(stdout, JSON.stringify(document));
     },
     note: (line) => {
-      if (!isJson) write(process.stderr, line);
+      if (!isJson) write(stderr, line);
     },
   };
 }

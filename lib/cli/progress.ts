@@ -1,4 +1,5 @@
 import { MultiBar, type SingleBar } from 'cli-progress';
+import type { Writable } from 'node:stream';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
@@ -12,9 +13,9 @@ export interface ProgressView extends PullProgress {
 /** The first digits name a blob well enough for an eye. */
 export const shortDigest = (digest: Digest): string => digest.slice('sha256:'.length, 'sha256:'.length + 12);
 
-/** A bar on stderr for each blob that is being copied, and a line for each that is done; nothing where stderr is no terminal. */
-export function progressView(isShown: boolean): ProgressView {
-  if (!isShown || !process.stderr.isTTY) return { stop: () => undefined };
+/** A bar on the terminal for each blob that is being copied, and a line for each that is done; nothing where there is none. */
+export function progressView(terminal: Writable | undefined): ProgressView {
+  if (terminal === undefined) return { stop: () => undefined };
   let screen: MultiBar | undefined;
   const bars = new Map<Digest, SingleBar>();
   const copiedBytes = new Map<Digest, number>();
@@ -22,14 +23,14 @@ export function progressView(isShown: boolean): ProgressView {
   const barOf = (blob: Descriptor): SingleBar => {
     const known = bars.get(blob.digest);
     if (known !== undefined) return known;
-    screen ??= newScreen();
+    screen ??= newScreen(terminal);
     const payload = { name: shortDigest(blob.digest), size: formatBytes(blob.size), done: formatBytes(0) };
     const bar = screen.create(blob.size, 0, payload);
     bars.set(blob.digest, bar);
     return bar;
   };
   const line = (text: string): void => {
-    if (screen === undefined) process.stderr.write(text);
+    if (screen === undefined) terminal.write(text);
     else screen.log(text); // Shown above the bars with the next update.
   };
   return {
@@ -56,9 +57,9 @@ export function progressView(isShown: boolean): ProgressView {
   };
 }
 
-function newScreen(): MultiBar {
+function newScreen(terminal: Writable): MultiBar {
   return new MultiBar({
-    stream: process.stderr,
+    stream: terminal,
     format: '  {name} [{bar}] {percentage}%  {done} of {size}',
     clearOnComplete: true,
     hideCursor: true,

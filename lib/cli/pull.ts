@@ -23,7 +23,7 @@ export async function pullImages(
 ): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.done;
   for (const { asked, request } of requests) {
-    const progress = progressView(!output.isJson);
+    const progress = progressView(output.terminal);
     try {
       const receipt = await pull({ ...deps, progress }, request, signal);
       progress.stop();

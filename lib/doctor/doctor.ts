@@ -2,6 +2,7 @@ import type { SdkEndpoints } from '../config/sdk-endpoints.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Finding } from './check.ts';
 import { CHECK_GROUPS } from './checks.ts';
+import type { CheckGroup } from './examine.ts';
 import { requestsIn, sdkRegion } from './sigv4-requests.ts';
 import { isLoopback, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } from './target.ts';
 
@@ -24,7 +25,11 @@ export interface Examination {
  *
  * @throws InvalidRequestError, ConfigError before the first finding; the reason of the signal.
  */
-export async function* examineDeployment(asked: Examination, signal: AbortSignal): AsyncGenerator<Finding> {
+export async function* examineDeployment(
+  asked: Examination,
+  signal: AbortSignal,
+  groups: readonly CheckGroup[] = CHECK_GROUPS,
+): AsyncGenerator<Finding> {
   const url = parseApiUrl(asked.url);
   const registry = asked.registryUrl === undefined ? undefined : parseRegistryUrl(asked.registryUrl);
   const isLocal = isLoopback(url);
@@ -42,7 +47,7 @@ export async function* examineDeployment(asked: Examination, signal: AbortSignal
   };
   const deployment = await readDeployment(reached, signal);
   const target = { ...reached, deployment };
-  for (const group of CHECK_GROUPS) yield* group.examine(target, signal);
+  for (const group of groups) yield* group.examine(target, signal);
 }
 
 /** What is written and deleted must be where the API is: never in an account when a local stack is meant, and never the other way round. */

@@ -8,7 +8,7 @@ import { askApi, type Target } from './target.ts';
 
 /** The API gives up after 30 s; whoever asks must have heard from us by then. */
 const ANSWER_MS = 29_000;
-const BETWEEN_LOOKS_MS = 1_000;
+const BETWEEN_LOOKS_MS = 250;
 
 /** The target with an image that may be pulled. */
 type PullScene = ApiScene & { readonly image: string };
