@@ -2,14 +2,16 @@ import { DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
 import { ListMultipartUploadsCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from '../../../infra/local/sample/sample-image.ts';
-import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
+import type { LocalApplication } from '../../../infra/local/app/application.ts';
+import type { SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
 import { CHECK_GROUPS } from '../../../lib/doctor/checks.ts';
 import { startFaultProxy, type FaultAction, type FaultProxy } from '../../support/http-fault-proxy.ts';
-import { startRunningApplication, type RunningApplication } from '../../support/running-application.ts';
-import { doctor } from './run-doctor.ts';
+import { NAME, startLyingDoor, TAG, type LyingDoor } from './registry-bench.ts';
+import { registryContentTests } from './registry-content-suite.ts';
+import { registryDoorTests } from './registry-door-suite.ts';
+import { doctor, doctorProcess } from './run-doctor.ts';
 
-const SAMPLE = `sample.example.test/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
+const SAMPLE = `${NAME}:${TAG}`;
 const IDS = CHECK_GROUPS.flatMap(({ checks }) => checks.map(({ id }) => id));
 /** What the embedded stack has nothing of. */
 const AWS_ONLY = [
@@ -30,23 +32,17 @@ const AWS_ONLY = [
   'cloudwatch-emf',
 ];
 
+let bench: LyingDoor;
+before(async () => {
+  bench = await startLyingDoor();
+});
+after(() => bench[Symbol.asyncDispose]());
+
 describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
   let sample: SampleRegistry;
-  let application: RunningApplication;
-
-  before(async () => {
-    sample = await startSampleRegistry();
-    sample.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage());
-    application = await startRunningApplication({
-      registries: { 'sample.example.test': { endpoint: sample.origin, credentials: 'none' } },
-      limits: { leaseSeconds: 2 },
-      // As on AWS, where the door is open to everybody.
-      serve: { auth: 'tokens' },
-    });
-  });
-  after(async () => {
-    await application[Symbol.asyncDispose]();
-    await sample.close();
+  let application: LocalApplication;
+  before(() => {
+    ({ sample, application } = bench);
   });
 
   test('what can be seen here holds, and what only AWS has is skipped', async () => {
@@ -64,7 +60,7 @@ describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
 
   test('without an image no pull is tried, and the report is for people', async () => {
     const before = sample.requests.length;
-    const report = await doctor(['--url', application.origin], application.environment);
+    const report = await doctorProcess(['--url', application.origin], application.environment);
     assert.equal(report.exitCode, 0, report.stdout);
     assert.match(report.stdout, /^skipped pull-workflow {2,}give --image/m);
     assert.match(
@@ -221,3 +217,8 @@ describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
     assert.match(half.stderr, /entrepot local --all/);
   });
 });
+
+describe('the registry endpoint behind a door that lies', { timeout: 240_000 }, () => registryDoorTests(() => bench));
+describe('manifests and blobs behind a door, and an S3, that change them', { timeout: 240_000 }, () =>
+  registryContentTests(() => bench),
+);

@@ -9,7 +9,8 @@ import { openRegistryScene, type RegistryScene } from '../../../lib/doctor/regis
 import { requestsIn } from '../../../lib/doctor/sigv4-requests.ts';
 import { readDeployment, type Target } from '../../../lib/doctor/target.ts';
 import { startFaultProxy, type FaultProxy, type FaultRule } from '../../support/http-fault-proxy.ts';
-import { startRunningApplication, type RunningApplication } from '../../support/running-application.ts';
+import type { LocalApplication } from '../../../infra/local/app/application.ts';
+import { startEmbeddedApplication } from '../../support/embedded-application.ts';
 
 export const NAME = `sample.example.test/${SAMPLE_REPOSITORY}`;
 export { SAMPLE_TAG as TAG };
@@ -42,7 +43,7 @@ export interface Real {
 /** The embedded application with the sample image in it, and before its registry endpoint a door that lies when it is told to. */
 export interface LyingDoor extends AsyncDisposable {
   readonly sample: SampleRegistry;
-  readonly application: RunningApplication;
+  readonly application: LocalApplication;
   readonly door: FaultProxy;
   readonly target: Target;
   scene(seen?: Target): RegistryScene;
@@ -60,7 +61,7 @@ export async function startLyingDoor(): Promise<LyingDoor> {
   resources.defer(() => sample.close());
   sample.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, image);
   const application = resources.use(
-    await startRunningApplication({
+    await startEmbeddedApplication({
       registries: { 'sample.example.test': { endpoint: sample.origin, credentials: 'none' } },
       limits: { leaseSeconds: 2 },
       serve: { auth: 'tokens' },
@@ -69,9 +70,12 @@ export async function startLyingDoor(): Promise<LyingDoor> {
   Object.assign(process.env, application.environment);
   const door = resources.use(await startFaultProxy(application.origin));
   const target = await targetOf(application, door);
-  const body = JSON.stringify({ reference: target.image });
-  const pulled = await application.curl('/v1/pull', '-H', 'content-type: application/json', '-d', body);
-  assert.equal(pulled.status, 200, pulled.body);
+  const pulled = await fetch(`${application.origin}/v1/pull`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ reference: target.image }),
+  });
+  assert.equal(pulled.status, 200, await pulled.text());
 
   const forever = new AbortController().signal;
   const scene = (seen: Target = target): RegistryScene => {
@@ -114,7 +118,7 @@ export async function startLyingDoor(): Promise<LyingDoor> {
   };
 }
 
-async function targetOf(application: RunningApplication, door: FaultProxy): Promise<Target> {
+async function targetOf(application: LocalApplication, door: FaultProxy): Promise<Target> {
   const { AWS_REGION: region = '' } = application.environment;
   const reached = {
     url: application.origin,

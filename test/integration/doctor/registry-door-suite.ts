@@ -1,36 +1,29 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { before, test } from 'node:test';
+import { runDoctor } from '../../../lib/cli/doctor.ts';
+import { outputOn } from '../../../lib/cli/output.ts';
 import { SkipError } from '../../../lib/doctor/check.ts';
+import { CHECK_GROUPS } from '../../../lib/doctor/checks.ts';
+import { captured } from '../../support/entrepot.ts';
 import { startFaultProxy, type FaultAnswer, type FaultRequest } from '../../support/http-fault-proxy.ts';
-import {
-  errors,
-  INDEX,
-  NAME,
-  OURS,
-  REGISTRY_IDS,
-  startLyingDoor,
-  TAG,
-  type Lie,
-  type LyingDoor,
-} from './registry-bench.ts';
-import { doctor } from './run-doctor.ts';
+import { errors, INDEX, NAME, OURS, REGISTRY_IDS, TAG, type Lie, type LyingDoor } from './registry-bench.ts';
 
 /*
  * The real registry endpoint behind a door that lies: every check holds without the lie, and none with it.
  */
 
 const forever = new AbortController().signal;
-let bench: LyingDoor;
-before(async () => {
-  bench = await startLyingDoor();
-});
-after(() => bench[Symbol.asyncDispose]());
+/** @param benchOf once it is there */
+export function registryDoorTests(benchOf: () => LyingDoor): void {
+  let bench: LyingDoor;
+  before(() => {
+    bench = benchOf();
+  });
 
-test('all checks of the registry endpoint hold where nobody lies', async () => {
-  for (const id of REGISTRY_IDS) assert.ok((await bench.look(id)) !== '', id);
-});
+  test('all checks of the registry endpoint hold where nobody lies', async () => {
+    for (const id of REGISTRY_IDS) assert.ok((await bench.look(id)) !== '', id);
+  });
 
-describe('the door', () => {
   test('the challenge arrives by its own name, once', async () => {
     const id = 'registry-challenge';
     const challenge = 'Basic realm="entrepot"';
@@ -152,60 +145,62 @@ describe('the door', () => {
     await bench.look(id);
     assert.ok(bench.sample.requests.slice(asked).some(({ path: wanted }) => wanted.includes('/manifests/sha256:')));
   });
-});
 
-test('whoever cannot be reached is waited for once', async () => {
-  const closed = await startFaultProxy(bench.application.origin);
-  await closed.close();
-  const scene = bench.scene({ ...bench.target, registryUrl: closed.endpoint });
-  await assert.rejects(scene.askAsNobody({ path: '/v2/' }, forever), /ECONNREFUSED/);
-  await assert.rejects(scene.ask({ path: '/v2/' }, forever), SkipError);
-});
+  test('whoever cannot be reached is waited for once', async () => {
+    const closed = await startFaultProxy(bench.application.origin);
+    await closed.close();
+    const scene = bench.scene({ ...bench.target, registryUrl: closed.endpoint });
+    await assert.rejects(scene.askAsNobody({ path: '/v2/' }, forever), /ECONNREFUSED/);
+    await assert.rejects(scene.ask({ path: '/v2/' }, forever), SkipError);
+  });
 
-test('no password, and no signed URL, is printed, whatever is answered', async () => {
-  const { door, application, target } = bench;
-  const { registryUrl = '', image = '' } = target;
-  const args = ['--url', application.origin, '--registry-url', registryUrl, '--image', image];
-  const location = 'https://evil.example.test/x?X-Amz-Credential=c&X-Amz-Security-Token=t&X-Amz-Signature=s';
-  /** An endpoint that repeats what it is asked with, in whatever it says. */
-  const echo = ({ headers }: FaultRequest): FaultAnswer => ({
-    status: 418,
-    headers: { ...OURS },
-    body: JSON.stringify({ errors: [{ code: headers.authorization, message: headers.authorization }], location }),
-  });
-  const echoInHeaders = ({ headers: { authorization = '' } }: FaultRequest): FaultAnswer => ({
-    status: 200,
-    headers: {
-      ...OURS,
-      'content-type': authorization,
-      etag: authorization.slice(6),
-      'docker-content-digest': plain(authorization),
-    },
-  });
-  const plain = (authorization: string): string => Buffer.from(authorization.slice(6), 'base64').toString('utf8');
-  const redirect = { status: 307, headers: { ...OURS, location } };
-  const json = [...args, '--json'];
-  for (const [rules, command] of [
-    [[], args],
-    [[{ times: Infinity, action: { kind: 'answer', answer: echo } }], args],
-    [[{ times: Infinity, action: { kind: 'answer', answer: echo } }], json],
-    [[{ times: Infinity, action: { kind: 'answer', answer: echoInHeaders } }], args],
-    [[{ path: /blobs/, times: Infinity, action: { kind: 'answer', answer: redirect } }], json],
-  ] as const) {
-    door.rules.splice(0, Infinity, ...rules);
-    door.log.length = 0;
-    const { stdout, stderr } = await doctor(command, application.environment);
-    const said = stdout + stderr;
-    const logins = new Set(door.log.flatMap(({ headers }) => headers.authorization ?? []));
-    assert.ok(logins.size >= 1, 'a login was used');
-    assert.match(said, rules.length === 0 ? / 0 fail/ : /registry-blob-redirect/);
-    for (const login of logins) {
-      const encoded = login.replace(/^Basic /, '');
-      const password = Buffer.from(encoded, 'base64')
-        .toString('utf8')
-        .replace(/^token:/, '');
-      assert.ok(password.length > 40 && !said.includes(password) && !said.includes(encoded));
+  test('no password, and no signed URL, is printed, whatever is answered', async () => {
+    const { door, application, target } = bench;
+    const { registryUrl = '', image = '' } = target;
+    const options = { url: application.origin, registryUrl, image };
+    const groups = CHECK_GROUPS.filter(({ checks }) => checks.some(({ id }) => REGISTRY_IDS.includes(id)));
+    const location = 'https://evil.example.test/x?X-Amz-Credential=c&X-Amz-Security-Token=t&X-Amz-Signature=s';
+    /** An endpoint that repeats what it is asked with, in whatever it says. */
+    const echo = ({ headers }: FaultRequest): FaultAnswer => ({
+      status: 418,
+      headers: { ...OURS },
+      body: JSON.stringify({ errors: [{ code: headers.authorization, message: headers.authorization }], location }),
+    });
+    const echoInHeaders = ({ headers: { authorization = '' } }: FaultRequest): FaultAnswer => ({
+      status: 200,
+      headers: {
+        ...OURS,
+        'content-type': authorization,
+        etag: authorization.slice(6),
+        'docker-content-digest': plain(authorization),
+      },
+    });
+    const plain = (authorization: string): string => Buffer.from(authorization.slice(6), 'base64').toString('utf8');
+    const redirect = { status: 307, headers: { ...OURS, location } };
+    for (const [rules, isJson] of [
+      [[], false],
+      [[{ times: Infinity, action: { kind: 'answer', answer: echo } }], false],
+      [[{ times: Infinity, action: { kind: 'answer', answer: echo } }], true],
+      [[{ times: Infinity, action: { kind: 'answer', answer: echoInHeaders } }], false],
+      [[{ path: /blobs/, times: Infinity, action: { kind: 'answer', answer: redirect } }], true],
+    ] as const) {
+      door.rules.splice(0, Infinity, ...rules);
+      door.log.length = 0;
+      const { stdout, stderr } = await captured(application.environment, (streams) =>
+        runDoctor(options, outputOn(streams, isJson), forever, groups),
+      );
+      const said = stdout + stderr;
+      const logins = new Set(door.log.flatMap(({ headers }) => headers.authorization ?? []));
+      assert.ok(logins.size >= 1, 'a login was used');
+      assert.match(said, rules.length === 0 ? / 0 fail/ : /registry-blob-redirect/);
+      for (const login of logins) {
+        const encoded = login.replace(/^Basic /, '');
+        const password = Buffer.from(encoded, 'base64')
+          .toString('utf8')
+          .replace(/^token:/, '');
+        assert.ok(password.length > 40 && !said.includes(password) && !said.includes(encoded));
+      }
+      assert.doesNotMatch(said, /X-Amz-|Signature=/);
     }
-    assert.doesNotMatch(said, /X-Amz-|Signature=/);
-  }
-});
+  });
+}

@@ -1,13 +1,9 @@
-import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-import { childEnvironment } from '../../../infra/local/processes.ts';
 import type { Finding, Verdict } from '../../../lib/doctor/check.ts';
-
-const LAUNCHER = fileURLToPath(new URL('../../../lib/cli/entrepot.js', import.meta.url));
+import { entrepot, entrepotProcess } from '../../support/entrepot.ts';
 
 /** What `entrepot doctor` said. */
 export interface Report {
-  readonly exitCode: number;
+  readonly exitCode: number | null;
   readonly findings: readonly Finding[];
   readonly stdout: string;
   readonly stderr: string;
@@ -15,28 +11,30 @@ export interface Report {
   seen(id: string): string;
 }
 
+type Environment = Readonly<Record<string, string>>;
+
+/** `entrepot doctor` in this process. */
+export const doctor = (args: readonly string[], environment: Environment): Promise<Report> =>
+  reported(entrepot, args, environment);
+
 /** `entrepot doctor` as a process of its own. */
-export function doctor(args: readonly string[], environment: Readonly<Record<string, string>>): Promise<Report> {
-  return new Promise((resolve) => {
-    const env = { ...childEnvironment(), ...environment };
-    const options = { env, timeout: 90_000 };
-    execFile(process.execPath, [LAUNCHER, 'doctor', ...args], options, (error, stdout, stderr) => {
-      const isJson = args.includes('--json');
-      const documents = isJson
-        ? stdout
-            .trim()
-            .split('\n')
-            .map((line) => JSON.parse(line) as Finding)
-        : [];
-      const findings = documents.filter((document) => 'verdict' in document);
-      resolve({
-        exitCode: error === null ? 0 : Number(error.code),
-        findings,
-        stdout,
-        stderr,
-        of: (verdict) => findings.filter((finding) => finding.verdict === verdict).map(({ id }) => id),
-        seen: (id) => findings.find((finding) => finding.id === id)?.seen ?? '',
-      });
-    });
-  });
+export const doctorProcess = (args: readonly string[], environment: Environment): Promise<Report> =>
+  reported(entrepotProcess, args, environment);
+
+async function reported(
+  run: typeof entrepot | typeof entrepotProcess,
+  args: readonly string[],
+  environment: Environment,
+): Promise<Report> {
+  const done = await run(['doctor', ...args], environment);
+  const documents = args.includes('--json') ? (done.documents as Finding[]) : [];
+  const findings = documents.filter((document) => 'verdict' in document);
+  return {
+    exitCode: done.code,
+    findings,
+    stdout: done.stdout,
+    stderr: done.stderr,
+    of: (verdict) => findings.filter((finding) => finding.verdict === verdict).map(({ id }) => id),
+    seen: (id) => findings.find((finding) => finding.id === id)?.seen ?? '',
+  };
 }

@@ -5,29 +5,20 @@ import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { childEnvironment } from '../../../infra/local/processes.ts';
 import type { ImageRow } from '../../../lib/cli/images.ts';
 import type { FailureDocument } from '../../../lib/cli/output.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import type { Validation } from '../../../lib/validate/validate.ts';
 import { multiArchImage, upstreamImage } from '../../support/images.ts';
+import { entrepot as inProcess, entrepotProcess, LAUNCHER, runOf, type Run } from '../../support/entrepot.ts';
 import { startStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 import { startUpstream, when, type TestUpstream } from '../../support/upstream/upstream.ts';
 
-const LAUNCHER = fileURLToPath(new URL('../../../lib/cli/entrepot.js', import.meta.url));
 const REGISTRY = 'registry.example.test';
 const APP = `${REGISTRY}/team/app:v1`;
 const LAYER_BYTES = 20_000;
-
-interface Run {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-  /** Standard output as documents, one a line. */
-  readonly documents: unknown[];
-}
 
 describe('the command line', { timeout: 300_000 }, () => {
   let folder: string;
@@ -49,6 +40,7 @@ describe('the command line', { timeout: 300_000 }, () => {
     await rm(folder, { recursive: true, force: true });
   });
 
+  /** A process, for what a process alone has: signals, pipes, links, and a stack that it keeps. */
   function start(
     args: readonly string[],
     extra: Readonly<Record<string, string>> = {},
@@ -61,10 +53,10 @@ describe('the command line', { timeout: 300_000 }, () => {
     });
   }
 
-  const entrepot = (...args: readonly string[]): Promise<Run> => finish(start(args));
+  const entrepot = (...args: readonly string[]): Promise<Run> => inProcess(args, environment);
 
   test('pulls, then hits without a request: a document for each, and nothing else on stdout', async () => {
-    const first = await entrepot('pull', APP, '--platform', 'linux/amd64', '--json');
+    const first = await entrepotProcess(['pull', APP, '--platform', 'linux/amd64', '--json'], environment);
     assert.equal(first.stderr, '');
     assert.equal(first.code, 0);
     assert.equal(first.documents.length, 1);
@@ -145,20 +137,21 @@ describe('the command line', { timeout: 300_000 }, () => {
 
   test('usage: a wrong configuration ends with 2', async () => {
     const args = ['pull', APP, '--json'];
-    const oneAlone = await finish(start(args, { ENTREPOT_TABLE: '' }));
+    const oneAlone = await inProcess(args, { ...environment, ENTREPOT_TABLE: '' });
     assert.equal(oneAlone.code, 2);
     assert.match((oneAlone.documents[0] as FailureDocument).error.message, /ENTREPOT_TABLE/);
-    const noRegion = await finish(start(args, { AWS_REGION: '', AWS_CONFIG_FILE: join(folder, 'none') }));
+    const noRegion = await inProcess(args, { ...environment, AWS_REGION: '', AWS_CONFIG_FILE: join(folder, 'none') });
     assert.equal(noRegion.code, 2);
     assert.match((noRegion.documents[0] as FailureDocument).error.message, /AWS_REGION/);
-    const noFile = await finish(start(args, { ENTREPOT_CONFIG: join(folder, 'none.yaml') }));
+    const noFile = await inProcess(args, { ...environment, ENTREPOT_CONFIG: join(folder, 'none.yaml') });
     assert.equal(noFile.code, 2);
     assert.equal((await entrepot('local')).code, 2);
   });
 
   test('validate: 0 only if complete', async () => {
     await entrepot('pull', APP, '--platform', 'linux/amd64');
-    const complete = await entrepot('validate', APP, '--platform', 'linux/amd64', '--deep', '--json');
+    const args = ['validate', APP, '--platform', 'linux/amd64', '--deep', '--json'];
+    const complete = await entrepotProcess(args, environment);
     assert.equal(complete.code, 0);
     assert.deepEqual(Object.keys(complete.documents[0] as Validation), [
       'reference',
@@ -229,14 +222,14 @@ describe('the command line', { timeout: 300_000 }, () => {
     let printed = '';
     child.stdout?.on('data', (chunk: string) => (printed += chunk));
     await until(() => printed.includes('export ENTREPOT_TABLE='));
-    const pulled = await finish(start(['pull', APP, '--json'], local));
+    const pulled = await inProcess(['pull', APP, '--json'], { ...environment, ...local });
     assert.equal(pulled.code, 0, pulled.stderr);
     assert.equal((pulled.documents[0] as Receipt).outcome, 'pulled');
     // What `local` printed is enough for another program.
     const exported = Object.fromEntries(
       [...printed.matchAll(/export (\w+)=(.*)/g)].map(([, name = '', value = '']): [string, string] => [name, value]),
     );
-    const images = await finish(start(['images', '--json'], exported));
+    const images = await inProcess(['images', '--json'], { ...environment, ...exported });
     assert.equal(images.documents.length, 1);
     child.kill('SIGINT');
     assert.equal((await run).code, 0);
@@ -247,25 +240,6 @@ async function finish(child: ChildProcess): Promise<Run> {
   let [stdout, stderr] = ['', ''];
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk));
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
-  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-  return {
-    code,
-    signal,
-    stdout,
-    stderr,
-    get documents() {
-      return stdout
-        .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => JSON.parse(line) as unknown);
-    },
-  };
-}
-
-async function until(isSo: () => boolean): Promise<void> {
-  const start = performance.now();
-  while (!isSo()) {
-    if (performance.now() - start > 15_000) assert.fail('it did not happen within 15 s');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  const [code] = (await once(child, 'close')) as [number | null];
+  return runOf(code, stdout, stderr);
 }

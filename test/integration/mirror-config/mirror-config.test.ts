@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { childEnvironment } from '../../../infra/local/processes.ts';
 import type { FailureDocument } from '../../../lib/cli/output.ts';
 import type { ConfigFile } from '../../../lib/mirror-config/mirror-config.ts';
+import { entrepot, entrepotProcess, type Run } from '../../support/entrepot.ts';
 
-const LAUNCHER = fileURLToPath(new URL('../../../lib/cli/entrepot.js', import.meta.url));
 const URL_OPTION = ['--url', 'https://cache.example.test'];
 
 interface Document {
@@ -30,17 +27,13 @@ describe('entrepot mirror-config', { timeout: 300_000 }, () => {
 
   after(() => rmSync(folder, { recursive: true }));
 
-  function run(...args: string[]): { code: number | null; stdout: string; stderr: string } {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [LAUNCHER, 'mirror-config', ...args], {
-      cwd: folder,
-      env: childEnvironment(),
-      encoding: 'utf8',
-    });
-    return { code: status, stdout, stderr };
-  }
+  /** The configuration of the folder, by its path. */
+  const run = (...args: string[]): Promise<Run> =>
+    entrepot(['mirror-config', ...args], { ENTREPOT_CONFIG: join(folder, 'entrepot.yaml') });
 
-  test('prints each file below a line that says where it goes, and notes on stderr', () => {
-    const { code, stdout, stderr } = run('podman', ...URL_OPTION);
+  test('prints each file below a line that says where it goes, and notes on stderr', async () => {
+    // As a process, which finds the configuration where it is started.
+    const { code, stdout, stderr } = await entrepotProcess(['mirror-config', 'podman', ...URL_OPTION], {}, folder);
     assert.equal(code, 0, stderr);
     assert.equal(
       stdout,
@@ -63,7 +56,7 @@ pull-from-mirror = "all"
 `,
     );
     assert.equal(stderr, '');
-    const docker = run('docker', ...URL_OPTION);
+    const docker = await run('docker', ...URL_OPTION);
     assert.match(docker.stdout, /^# ===> \/etc\/docker\/daemon\.json \(merge into it\)\n\{\n/);
     assert.match(
       docker.stderr,
@@ -71,14 +64,14 @@ pull-from-mirror = "all"
     );
   });
 
-  test('without --url the cache is what entrepot serve listens on', () => {
-    const { code, stdout } = run('containerd');
+  test('without --url the cache is what entrepot serve listens on', async () => {
+    const { code, stdout } = await run('containerd');
     assert.equal(code, 0);
     assert.match(stdout, /^\[host\."http:\/\/127\.0\.0\.1:5000"\]$/m);
   });
 
-  test('--json prints all of it as one document', () => {
-    const { code, stdout, stderr } = run('containerd', ...URL_OPTION, '--json');
+  test('--json prints all of it as one document', async () => {
+    const { code, stdout, stderr } = await run('containerd', ...URL_OPTION, '--json');
     assert.equal(code, 0, stderr);
     assert.equal(stderr, '');
     const document = JSON.parse(stdout) as Document;
@@ -96,11 +89,11 @@ pull-from-mirror = "all"
     assert.ok(document.notes.length > 0);
   });
 
-  test('--output writes the files, and replaces what differs only with --force', () => {
+  test('--output writes the files, and replaces what differs only with --force', async () => {
     const output = join(folder, 'new', 'folder');
     const options = [...URL_OPTION, '--output', output];
     const file = join(output, 'certs.d/docker.io/hosts.toml');
-    const first = run('containerd', ...options);
+    const first = await run('containerd', ...options);
     assert.equal(first.code, 0, first.stderr);
     const names = readdirSync(output, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.toml'));
     assert.deepEqual(names.sort(), [
@@ -112,10 +105,10 @@ pull-from-mirror = "all"
     assert.ok(first.stdout.includes(`${file}: goes to /etc/containerd/certs.d/docker.io/hosts.toml\n`));
     const content = readFileSync(file, 'utf8');
 
-    assert.equal(run('containerd', ...options).code, 0, 'the same again is no conflict');
+    assert.equal((await run('containerd', ...options)).code, 0, 'the same again is no conflict');
 
     writeFileSync(file, '# mine\n');
-    const refused = run('containerd', '--url', 'https://other.example.test', '--output', output);
+    const refused = await run('containerd', '--url', 'https://other.example.test', '--output', output);
     assert.equal(refused.code, 2);
     assert.match(refused.stderr, /differ: certs\.d\/docker\.io\/hosts\.toml, certs\.d\/registry/);
     assert.match(refused.stderr, /--force/);
@@ -123,11 +116,11 @@ pull-from-mirror = "all"
     const other = readFileSync(join(output, 'certs.d/registry.example.test_5000_/hosts.toml'), 'utf8');
     assert.match(other, /cache\.example\.test/, 'nothing is written where one file is refused');
 
-    assert.equal(run('containerd', ...options, '--force').code, 0);
+    assert.equal((await run('containerd', ...options, '--force')).code, 0);
     assert.equal(readFileSync(file, 'utf8'), content);
   });
 
-  test('wrong usage is exit code 2, and says what to write', () => {
+  test('wrong usage is exit code 2, and says what to write', async () => {
     const cases: [string[], RegExp][] = [
       [['crio'], /Allowed choices are containerd, docker, podman/],
       [[], /missing required argument 'client'/],
@@ -137,12 +130,12 @@ pull-from-mirror = "all"
       [['podman', '--force'], /--force needs --output/],
     ];
     for (const [args, message] of cases) {
-      const { code, stdout, stderr } = run(...args);
+      const { code, stdout, stderr } = await run(...args);
       assert.equal(code, 2, args.join(' '));
       assert.match(stderr, message);
       assert.equal(stdout, '');
     }
-    const { code, stdout } = run('docker', '--json', '--url', 'https://u:secret@cache.example.test');
+    const { code, stdout } = await run('docker', '--json', '--url', 'https://u:secret@cache.example.test');
     assert.equal(code, 2);
     const { error } = JSON.parse(stdout) as FailureDocument;
     assert.match(error.message, /holds a user name or password/);
