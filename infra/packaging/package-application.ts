@@ -12,7 +12,7 @@ import { chosenSettings } from './chosen-settings.ts';
 import { osls } from './osls.ts';
 import { packageConfig } from './package-config.ts';
 import { plainTemplate, plainZipName } from './plain-template.ts';
-import { zipFunctions, type Zip } from './zips.ts';
+import { zipFunctions, type Zip, type ZipLevel } from './zips.ts';
 
 export interface PackageOptions {
   /** Where serverless.yml is, and where `.serverless` and `dist` come to be. */
@@ -22,6 +22,8 @@ export interface PackageOptions {
   /** `name=value`, as of `--param`. */
   readonly parameters: readonly string[];
   readonly environment: NodeJS.ProcessEnv;
+  /** Of the zips; without it they are as small as can be. */
+  readonly level?: ZipLevel;
   readonly signal: AbortSignal;
 }
 
@@ -34,7 +36,7 @@ export interface Packaged {
 }
 
 /** Nothing else of the environment reaches osls: no credentials, no proxy, so that it cannot look anything up. */
-const VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'ENTREPOT_CONFIG', 'AWS_REGION'];
+const VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'NODE_COMPILE_CACHE', 'ENTREPOT_CONFIG', 'AWS_REGION'];
 
 /**
  * Makes everything that a deployment needs, without network and credentials: zips with the compiled configuration, `.serverless/` for `osls deploy
@@ -57,7 +59,7 @@ export async function packageApplication(options: PackageOptions): Promise<Packa
     );
   }
   signal.throwIfAborted();
-  const zips = await zipFunctions(bundles, compileConfig(config), join(folder, 'dist', 'zips'));
+  const zips = await zipFunctions(bundles, compileConfig(config), join(folder, 'dist', 'zips'), options.level);
 
   const oslsTemplate = await compiledTemplate(options);
   const compiled = JSON.parse(await readFile(oslsTemplate, 'utf8')) as Template;

@@ -1,7 +1,10 @@
-import { zipSync, type Zippable } from 'fflate';
+import { zipSync, type DeflateOptions, type Zippable } from 'fflate';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
+
+/** 0 is not at all, 9 as small as can be. */
+export type ZipLevel = NonNullable<DeflateOptions['level']>;
 
 /** One zip as it was written. */
 export interface Zip {
@@ -13,6 +16,8 @@ export interface Zip {
   readonly sha256: string;
 }
 
+/** Each cold start downloads what is zipped here once. */
+const SMALLEST = 9;
 /** What Lambda takes of one function, unpacked: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
 const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
 /** In the form of Unix, as the upper half of a zip's attributes: a plain file that everybody may read, as Lambda requires. */
@@ -21,11 +26,14 @@ const READABLE = 0o100644 << 16;
 
 /**
  * Zips the folder of each function with the configuration to `<outFolder>/<name>.zip`. The same files give the same bytes, on any machine and at any time.
+ *
+ * @param level how hard it is tried to make them small
  */
 export async function zipFunctions(
   folders: readonly { readonly name: string; readonly folder: string }[],
   config: string,
   outFolder: string,
+  level: ZipLevel = SMALLEST,
 ): Promise<readonly Zip[]> {
   await rm(outFolder, { recursive: true, force: true });
   await mkdir(outFolder, { recursive: true });
@@ -33,7 +41,7 @@ export async function zipFunctions(
   // Zips have no time zone: the local parts of a date are written as they are, so these are the same everywhere.
   const mtime = new Date(1980, 0, 2, 12);
   for (const { name, folder } of folders) {
-    const bytes = zipSync(await entriesOf(name, folder, config), { level: 9, mtime, os: UNIX, attrs: READABLE });
+    const bytes = zipSync(await entriesOf(name, folder, config), { level, mtime, os: UNIX, attrs: READABLE });
     const path = join(outFolder, `${name}.zip`);
     await writeFile(path, bytes);
     zips.push({ name, path, bytes: bytes.byteLength, sha256: createHash('sha256').update(bytes).digest('hex') });

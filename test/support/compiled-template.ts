@@ -1,12 +1,18 @@
+import { createHash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT } from '../../infra/bundles.ts';
 import type { Template } from '../../infra/cloudformation.ts';
+import { contentKey, madeOnce } from '../../infra/made-once.ts';
 import { FUNCTIONS } from '../../infra/names.ts';
 import { osls } from '../../infra/packaging/osls.ts';
 
 const TIMEOUT_MS = 60_000;
+/** What a template is made of, besides a configuration and parameters. npm writes the last one: which packages are installed. */
+const SOURCES = ['serverless.yml', 'infra', 'lib', 'package.json', 'node_modules/.package-lock.json'];
+const CACHE = join(ROOT, 'node_modules', '.cache', 'entrepot-templates');
+const TEMPLATE = 'cloudformation-template-update-stack.json';
 
 /** A folder from which osls packages our application, with `entrepot.yaml` as given. Removed at the end. */
 export async function serviceFolder(entrepotYaml: string): Promise<AsyncDisposable & { readonly path: string }> {
@@ -23,19 +29,31 @@ export async function serviceFolder(entrepotYaml: string): Promise<AsyncDisposab
   };
 }
 
-/** What osls makes of serverless.yml for this configuration and these parameters: everything but the code of the functions. */
+/**
+ * What osls makes of serverless.yml for this configuration and these parameters: everything but the code of the functions. It takes two seconds, and is made
+ * once of the same sources.
+ */
 export async function compiledTemplate(
   entrepotYaml: string,
   { stage = 'test', parameters = [] }: { stage?: string; parameters?: readonly string[] } = {},
 ): Promise<Template> {
+  const args = ['package', '--stage', stage, ...parameters.flatMap((parameter) => ['--param', parameter])];
+  const key = createHash('sha256')
+    .update(JSON.stringify([contentKey(ROOT, SOURCES), process.version, entrepotYaml, args]))
+    .digest('hex');
+  const made = await madeOnce(CACHE, key.slice(0, 32), (folder) => compile(entrepotYaml, args, folder));
+  return JSON.parse(await readFile(join(made, TEMPLATE), 'utf8')) as Template;
+}
+
+async function compile(entrepotYaml: string, args: readonly string[], outFolder: string): Promise<void> {
   await using folder = await serviceFolder(entrepotYaml);
   await mkdir(join(folder.path, 'dist', 'zips'), { recursive: true });
   for (const name of FUNCTIONS) await writeFile(join(folder.path, 'dist', 'zips', `${name}.zip`), '');
-  await osls(['package', '--stage', stage, ...parameters.flatMap((parameter) => ['--param', parameter])], {
+  await osls(args, {
     folder: folder.path,
-    environment: { PATH: process.env.PATH },
+    environment: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
-  const made = join(folder.path, '.serverless', 'cloudformation-template-update-stack.json');
-  return JSON.parse(await readFile(made, 'utf8')) as Template;
+  await mkdir(outFolder);
+  await copyFile(join(folder.path, '.serverless', TEMPLATE), join(outFolder, TEMPLATE));
 }
