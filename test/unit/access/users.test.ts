@@ -6,7 +6,13 @@ import { after, before, describe, test } from 'node:test';
 import { derivedKeys } from '../../../lib/access/derived-keys.ts';
 import { fileUsers } from '../../../lib/access/file-users.ts';
 import { localSigningKeys } from '../../../lib/access/local-signing-keys.ts';
-import { formatPasswordHash, hashPassword, isPassword, parsePasswordHash } from '../../../lib/access/password-hash.ts';
+import {
+  formatPasswordHash,
+  hashPassword,
+  isPassword,
+  parsePasswordHash,
+  scrypt,
+} from '../../../lib/access/password-hash.ts';
 import { parseUsers } from '../../../lib/access/users.ts';
 import { CacheError, ConfigError } from '../../../lib/errors/cache-error.ts';
 
@@ -29,7 +35,11 @@ describe('the hash of a password', () => {
     const parsed = parsePasswordHash(formatPasswordHash(one));
     assert.deepEqual(Buffer.from(parsed.hash), Buffer.from(one.hash));
     assert.ok(await isPassword('correct horse', parsed));
-    assert.ok(!(await isPassword('correct horsf', parsed)));
+    // At a cost that no file may have.
+    const cheap = { ...parsed, log2N: 4 };
+    const known = { ...cheap, hash: await scrypt('correct horse', cheap) };
+    assert.ok(await isPassword('correct horse', known));
+    assert.ok(!(await isPassword('correct horsf', known)));
   });
 
   test('has costs that are neither cheap nor absurd', () => {

@@ -107,9 +107,10 @@ describe('a compiled configuration', () => {
         fc.uniqueArray(fc.string()).map((items) => new Set(items)),
       ),
     }));
+    const rich = richConfig();
     fc.assert(
       fc.property(value, (section) => {
-        const config = { ...richConfig(), section } as unknown as Config;
+        const config = { ...rich, section } as unknown as Config;
         assert.deepEqual(readCompiledConfig(compileConfig(config)), portable(config));
       }),
       { numRuns: 50 },
@@ -117,8 +118,9 @@ describe('a compiled configuration', () => {
   });
 
   test('cannot be made of anything that would come back as something else', () => {
+    const rich = richConfig();
     for (const section of [() => 0, new Date(0), /x/, Number.NaN, Infinity, Symbol('x'), 1n, new Error('x')]) {
-      const config = { ...richConfig(), sections: [{ section }] } as unknown as Config;
+      const config = { ...rich, sections: [{ section }] } as unknown as Config;
       assert.throws(() => compileConfig(config), {
         name: 'ConfigError',
         message: /config\.sections\[0\]\.section holds/,

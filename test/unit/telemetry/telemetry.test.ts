@@ -21,7 +21,12 @@ function written(script: string, variables: Record<string, string> = {}): Writte
     const logger = invocationLogger(shared.logger, { requestId: 'request' });
     const metrics = invocationMetrics(shared.metrics);
     ${script}`;
-  const env = { POWERTOOLS_SERVICE_NAME: 'entrepot', POWERTOOLS_METRICS_NAMESPACE: 'Entrepot', ...variables };
+  const env = {
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+    POWERTOOLS_SERVICE_NAME: 'entrepot',
+    POWERTOOLS_METRICS_NAMESPACE: 'Entrepot',
+    ...variables,
+  };
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
     env,
     encoding: 'utf8',
