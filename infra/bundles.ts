@@ -1,8 +1,8 @@
 import { build as esbuild, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
-import { cpSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { contentKey, madeOnce } from './made-once.ts';
+import { contentKey, madeOnce, placeMade } from './made-once.ts';
 
 export const ROOT = join(import.meta.dirname, '..');
 /** What a bundle is made of. npm writes the last one: which packages are installed. */
@@ -131,7 +131,7 @@ export async function bundleFunctions(outFolder: string): Promise<readonly Bundl
   rmSync(outFolder, { recursive: true, force: true });
   return Object.entries(outputs).map(([name, files]) => {
     const folder = join(outFolder, name);
-    cpSync(join(made, name), folder, { recursive: true });
+    placeMade(join(made, name), folder);
     return bundleOf(name, folder, files);
   });
 }

@@ -1,5 +1,16 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock } from './local/file-lock.ts';
@@ -26,6 +37,24 @@ export async function madeOnce(cache: string, key: string, make: (folder: string
   const now = new Date();
   utimesSync(folder, now, now);
   return folder;
+}
+
+/** Puts what was made once where it is used: as the same files, which nobody may write to, where the file system lets them have a second name. */
+export function placeMade(made: string, folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  for (const entry of readdirSync(made, { withFileTypes: true })) {
+    const [from, to] = [join(made, entry.name), join(folder, entry.name)];
+    if (entry.isDirectory()) placeMade(from, to);
+    else linkOrCopy(from, to);
+  }
+}
+
+function linkOrCopy(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch {
+    copyFileSync(from, to); // Another file system, or one without links: what else is wrong is wrong for a copy, too.
+  }
 }
 
 /** Of the names and bytes of these files and, whole, folders. */

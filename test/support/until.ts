@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Resolves as soon as it is so; fails the test after `withinMs`. */
-export async function until(isSo: () => boolean | Promise<boolean>, withinMs = 15_000): Promise<void> {
+/** Resolves as soon as it is so, looking every `everyMs`; fails the test after `withinMs`. */
+export async function until(isSo: () => boolean | Promise<boolean>, withinMs = 15_000, everyMs = 10): Promise<void> {
   const start = performance.now();
   while (!(await isSo())) {
     if (performance.now() - start > withinMs) assert.fail(`it did not happen within ${withinMs} ms`);
-    await sleep(10);
+    await sleep(everyMs);
   }
 }
 

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from '../../../infra/local/sample/sample-image.ts';
 import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
 import { ContradictionError, SkipError } from '../../../lib/doctor/check.ts';
 import { askExactly } from '../../../lib/doctor/exact-http.ts';
@@ -9,12 +8,14 @@ import { openRegistryScene, type RegistryScene } from '../../../lib/doctor/regis
 import { requestsIn } from '../../../lib/doctor/sigv4-requests.ts';
 import { readDeployment, type Target } from '../../../lib/doctor/target.ts';
 import { startFaultProxy, type FaultProxy, type FaultRule } from '../../support/http-fault-proxy.ts';
+import { multiArchImage } from '../../support/images.ts';
 import type { LocalApplication } from '../../../infra/local/app/application.ts';
 import { startEmbeddedApplication } from '../../support/embedded-application.ts';
 
-export const NAME = `sample.example.test/${SAMPLE_REPOSITORY}`;
-export { SAMPLE_TAG as TAG };
-export const image = sampleImage();
+const REPOSITORY = 'team/app';
+export const NAME = `sample.example.test/${REPOSITORY}`;
+export const TAG = 'v1';
+export const image = multiArchImage({ name: 'app', attestations: true });
 export const INDEX = image.root.digest;
 export const REGISTRY_IDS = [...REGISTRY_CHECKS, ...REGISTRY_CONTENT_CHECKS].map(({ id }) => id);
 
@@ -59,7 +60,7 @@ export async function startLyingDoor(): Promise<LyingDoor> {
   await using resources = new AsyncDisposableStack();
   const sample = await startSampleRegistry();
   resources.defer(() => sample.close());
-  sample.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, image);
+  sample.publish(REPOSITORY, TAG, image);
   const application = resources.use(
     await startEmbeddedApplication({
       registries: { 'sample.example.test': { endpoint: sample.origin, credentials: 'none' } },
@@ -125,7 +126,7 @@ async function targetOf(application: LocalApplication, door: FaultProxy): Promis
     isLocal: true,
     region,
     requests: requestsIn(region),
-    image: `${NAME}:${SAMPLE_TAG}`,
+    image: `${NAME}:${TAG}`,
     registryUrl: door.endpoint,
   };
   return { ...reached, deployment: await readDeployment(reached, new AbortController().signal) };

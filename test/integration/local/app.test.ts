@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from '../../../infra/local/sample/sample-image.ts';
 import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
 import { localSigningKeys } from '../../../lib/access/local-signing-keys.ts';
 import { verifyMinted } from '../../../lib/access/minted.ts';
@@ -11,7 +10,7 @@ import type { TokenDocument } from '../../../lib/http/post-token.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import type { Validation } from '../../../lib/validate/validate.ts';
-import { noiseImage, upstreamImage } from '../../support/images.ts';
+import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
 import {
   startRunningApplication,
   type CurlAnswer,
@@ -20,8 +19,10 @@ import {
 import { isAlive, until } from '../../support/until.ts';
 import { startUpstream, times, when, type TestUpstream } from '../../support/upstream/upstream.ts';
 
-const SAMPLE = `sample.example.test/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
+const SAMPLE = 'sample.example.test/team/app:v1';
 const SLOW = 'slow.example.test/team/slow:v1';
+/** Each look is a curl, and most are an event for a function. */
+const LOOK_EVERY_MS = 200;
 
 interface PullDocument {
   readonly id: string;
@@ -38,7 +39,7 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
 
   before(async () => {
     [sample, slow] = await Promise.all([startSampleRegistry(), startUpstream()]);
-    sample.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage());
+    sample.publish('team/app', 'v1', multiArchImage({ name: 'app', attestations: true }));
     for (const name of ['slow', 'event']) {
       const image = noiseImage({ name, layerBytes: [20_000, 30_000] });
       if (name === 'slow') [layer = ''] = [...image.blobs].find(([, bytes]) => bytes.byteLength >= 20_000) ?? [];
@@ -68,10 +69,14 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
     application.curl(path, '-H', 'content-type: application/json', '-d', JSON.stringify(body), ...options);
   const untilEnded = async (location: string, withinMs = 60_000): Promise<PullDocument> => {
     let pull: PullDocument | undefined;
-    await until(async () => {
-      pull = (await application.curl(location)).document as PullDocument;
-      return pull.state === 'succeeded' || pull.state === 'failed';
-    }, withinMs);
+    await until(
+      async () => {
+        pull = (await application.curl(location)).document as PullDocument;
+        return pull.state === 'succeeded' || pull.state === 'failed';
+      },
+      withinMs,
+      LOOK_EVERY_MS,
+    );
     return pull!;
   };
   const eventsOf = async (type: string): Promise<readonly { detail: Record<string, unknown> }[]> => {
@@ -164,7 +169,7 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
     assert.equal((await application.curl('/_local/schedules/hourly', '-X', 'POST')).status, 404);
     const fired = await application.curl('/_local/schedules/nightly', '-X', 'POST');
     assert.equal(fired.status, 202);
-    await until(async () => (await eventsOf('Warmup Finished')).length > 0, 60_000);
+    await until(async () => (await eventsOf('Warmup Finished')).length > 0, 60_000, LOOK_EVERY_MS);
     const [finished] = await eventsOf('Warmup Finished');
     assert.deepEqual(
       [finished?.detail.warmup, finished?.detail.checked, (finished?.detail.failures as unknown[]).length],
@@ -200,10 +205,14 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
       answer.Entries?.map(({ ErrorCode }) => ErrorCode),
       [undefined, 'ResourceNotFoundException', 'MalformedDetail'],
     );
-    await until(async () => {
-      const cached = await eventsOf('Image Cached');
-      return cached.some(({ detail }) => (detail.receipt as Receipt).reference === reference);
-    }, 60_000);
+    await until(
+      async () => {
+        const cached = await eventsOf('Image Cached');
+        return cached.some(({ detail }) => (detail.receipt as Receipt).reference === reference);
+      },
+      60_000,
+      LOOK_EVERY_MS,
+    );
   });
 
   test('DELETE takes the tag away, and the next pull copies nothing', async () => {
