@@ -3,6 +3,7 @@ import type { SigningKeys } from '../access/signing-key.ts';
 import type { Fills } from '../fill/fills.ts';
 import { openRegistry } from '../http/registry/open-registry.ts';
 import type { RegistryAnswer, RegistryRequest } from '../http/registry/registry-door.ts';
+import { USUAL_PATIENCE, type ServePatience } from '../serve/patience.ts';
 import type { ServeCall } from '../serve/serve-deps.ts';
 import { upstreamLanding } from '../serve/upstream-landing.ts';
 import { processWaitingRoom } from '../serve/waiting-room.ts';
@@ -18,6 +19,7 @@ type LocalServices = Pick<Services, 'config' | 'pull' | 'records' | 'presigner' 
 export function localRegistry(
   { config, pull, records, presigner, deployment, users, keys }: LocalServices,
   fills: Fills,
+  patience: ServePatience = USUAL_PATIENCE,
 ): (asked: ServeCall & { readonly request: RegistryRequest }) => Promise<RegistryAnswer> {
   const isNamed = deployment.signingSecret !== undefined || deployment.signingKeyFile !== undefined;
   const answer = openRegistry({
@@ -28,6 +30,7 @@ export function localRegistry(
     fills,
     records,
     presigner,
+    patience,
     users,
     keys: isNamed ? keys : keysOfThisProcess(),
   });

@@ -6,9 +6,6 @@ import { objectionTo } from '../registry/pass-redirects.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
 
-/** Who is not sent on within this waits for the rest of its time. The blob may land meanwhile, so it is short. */
-const PATIENCE_MS = 4_000;
-
 /** Whether clients may be sent on for blobs of the registry at all: `serve.onBlobMiss`, and hosts of the registry that they may be sent to. */
 export const sendsOn = ({ deps: { settings, passRedirects } }: Serving, { registry }: Repository): boolean =>
   settings.onBlobMiss === 'redirect' && passRedirects(registry).length > 0;
@@ -24,7 +21,7 @@ export async function locationOf(
   repository: Repository,
   digest: Digest,
 ): Promise<URL | undefined> {
-  using soon = startDeadline(PATIENCE_MS);
+  using soon = startDeadline(state.patience.locateMs);
   const signal = AbortSignal.any([call.signal, soon.signal]);
   const say = (reason: string): void =>
     call.logger.info('a client waits for a blob', { repository: formatRepository(repository), digest, reason });

@@ -35,8 +35,6 @@ interface Found {
   readonly bytes: Uint8Array;
 }
 
-/** A client that can be served without its registry does not wait longer for it. */
-const STALE_AFTER_MS = 8_000;
 const TOO_LATE = new DeadlineError('the registry did not answer in time');
 
 /**
@@ -53,7 +51,7 @@ export async function openManifest(state: Serving, call: ServeCall, reference: R
     staleOf(pointer, state.freshness(reference), failure, Date.now());
   try {
     if (insteadOf(TOO_LATE) === undefined) return await openByTag(state, call, reference, pointer);
-    using soon = startDeadline(STALE_AFTER_MS);
+    using soon = startDeadline(state.patience.staleAfterMs);
     const signal = AbortSignal.any([call.signal, soon.signal]);
     return await openByTag(state, { ...call, signal }, reference, pointer);
   } catch (failure) {

@@ -5,6 +5,7 @@ import type { ContentStore, Presigner } from '../store/content-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 import type { Landing } from './landing.ts';
+import type { ServePatience } from './patience.ts';
 import type { ServeSettings } from './settings.ts';
 import type { WaitingRoom } from './waiting-room.ts';
 
@@ -22,6 +23,8 @@ export interface ServeDeps extends Pick<
   readonly presigner: Presigner;
   /** Hosts that clients may be sent to for blobs of a registry, by its canonical name. */
   readonly passRedirects: (registry: string) => readonly string[];
+  /** The usual one where this does not say it. */
+  readonly patience?: ServePatience;
 }
 
 /** One request of a client, from its arrival to its answer. */

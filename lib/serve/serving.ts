@@ -6,6 +6,7 @@ import { SharedWork } from '../registry/shared-work.ts';
 import { boundedMap, type BoundedMap } from './bounded-map.ts';
 import { freshnessOf } from './freshness.ts';
 import type { Landed, Landing } from './landing.ts';
+import { USUAL_PATIENCE, type ServePatience } from './patience.ts';
 import { processSeats, type Seats } from './seats.ts';
 import type { ServeDeps } from './serve-deps.ts';
 import type { Freshness } from './settings.ts';
@@ -21,8 +22,6 @@ const MOST_STRANGE_QUESTIONS = 8;
 const USUAL_REST_MS = 30_000;
 /** A registry that does not answer is not asked again for every request. */
 const DOWN_REST_MS = 5_000;
-/** A registry that did not answer within this is slow. */
-const SLOW_MS = 5_000;
 
 /** What clients can do without. */
 type Favour = 'locate';
@@ -30,6 +29,7 @@ type Favour = 'locate';
 /** What one process remembers while it serves. Everything in it may be forgotten. */
 export interface Serving {
   readonly deps: ServeDeps;
+  readonly patience: ServePatience;
   readonly freshness: (reference: Reference) => Freshness;
   /** Bytes of manifests, whichever repository may serve them. */
   readonly manifests: BoundedMap<Uint8Array>;
@@ -61,6 +61,7 @@ export function serving(deps: ServeDeps): Serving {
   const running = new Map<string, SharedWork<unknown>>();
   /** By registry, or by repository where it may be the fault of that alone; those that rest from a favour apart. */
   const resting = boundedMap<{ readonly untilMs: number; readonly failure: unknown }>(MOST_RESTS);
+  const patience = deps.patience ?? USUAL_PATIENCE;
   const manifests = boundedMap<Uint8Array>(MANIFEST_BYTES, (bytes) => bytes.byteLength);
 
   const requireAwake = (repository: Repository, favour?: Favour): void => {
@@ -72,6 +73,7 @@ export function serving(deps: ServeDeps): Serving {
 
   return {
     deps,
+    patience,
     freshness: freshnessOf(deps.settings.freshness),
     manifests,
     links: boundedMap(MOST_LINKS),
@@ -100,7 +102,7 @@ export function serving(deps: ServeDeps): Serving {
       try {
         return await question(deps.landing);
       } catch (error) {
-        const rest = restAfter(error, performance.now() - startedMs);
+        const rest = restAfter(error, performance.now() - startedMs > patience.slowMs);
         if (rest !== undefined) {
           const [registry, own] = namesOf(repository, favour);
           resting.set(rest.of === 'registry' ? registry : own, {
@@ -137,13 +139,13 @@ interface Rest {
 }
 
 /** Who is left alone after a failure, so that nobody waits for it again right away. */
-function restAfter(failure: unknown, tookMs: number): Rest | undefined {
+function restAfter(failure: unknown, wasSlow: boolean): Rest | undefined {
   if (failure instanceof RateLimitedError) {
     return { of: 'registry', forMs: failure.retryAfterMs ?? USUAL_REST_MS, failure };
   }
   // Whose time was nearly over before it asked says nothing of the registry.
   if (failure instanceof DeadlineError) {
-    if (tookMs < SLOW_MS) return undefined;
+    if (!wasSlow) return undefined;
     const late = new UpstreamUnavailableError('ask registry', 'the registry did not answer in time a moment ago', {
       cause: failure,
       timedOut: true,

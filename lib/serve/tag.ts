@@ -11,11 +11,6 @@ import type { Meaning } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
 import type { Serving } from './serving.ts';
 
-/** While somebody else holds the lock of a tag, for a pull of it perhaps, what is known of the tag does after this. */
-const LOCK_PATIENCE_MS = 2_000;
-/** Whoever looked a tag up lands its manifest before the lock is free. It may have died. */
-const LANDING_PATIENCE_MS = 5_000;
-
 /**
  * What the tag means: by `pointer`, what the cache knows of it, where that is fresh enough; else the registry is asked, by HEAD, once for all who ask
  * meanwhile. A manifest that is new has landed when this returns: its content not yet.
@@ -62,7 +57,7 @@ export const findPointer = (
 
 /** Asks the registry under the lock of the reference, unless somebody else just did. */
 async function revalidate(state: Serving, call: ServeCall, reference: Reference, sinceMs: number): Promise<Meaning> {
-  const { deps } = state;
+  const { deps, patience } = state;
   const { signal } = call;
   const freshness = state.freshness(reference);
   const watch = leaseWatch();
@@ -77,13 +72,13 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference,
     if (verdict.kind === 'missing') throw missing(reference);
     if (verdict.kind === 'fresh' && (pointer?.checkedMs ?? 0) >= sinceMs) {
       const { digest } = verdict;
-      const isSettled = lock !== undefined || waitedMs > LANDING_PATIENCE_MS;
+      const isSettled = lock !== undefined || waitedMs > patience.landingMs;
       if (isSettled || (await isLinked(state, reference, digest, signal))) {
         return { digest, checkedMs: pointer?.checkedMs ?? 0 };
       }
     } else if (lock !== undefined) {
       return await resolveUnder(state, call, reference, lock, pointer);
-    } else if (waitedMs > LOCK_PATIENCE_MS && (pointer?.resolved ?? pointer?.published) !== undefined) {
+    } else if (waitedMs > patience.lockMs && (pointer?.resolved ?? pointer?.published) !== undefined) {
       throw pulled(reference);
     }
     await sleep(watch.nextDelayMs(), signal);

@@ -16,7 +16,7 @@ const PARALLEL_PULLS = 8;
 const PARALLEL_BATCHES = 4;
 const TRIES = 5;
 const HELD_TRIES = 60;
-const FIRST_WAIT_MS = 500;
+const USUAL_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
 /** A pull that runs writes its progress every few seconds: one that is silent for so long died with its process. */
 const SILENT_MS = 20_000;
@@ -85,13 +85,13 @@ async function carryOut(deps: WorkflowDeps, id: string, signal: AbortSignal): Pr
 async function planCopyPublish(deps: WorkflowDeps, id: string, signal: AbortSignal): Promise<void> {
   for (;;) {
     try {
-      const planned = await tried(() => planTask(deps, { id }, signal), signal);
+      const planned = await tried(deps, () => planTask(deps, { id }, signal), signal);
       if (planned.outcome === 'done') return;
       const places = limiter(PARALLEL_BATCHES);
       const batches = await allOrFirstFailure(planned.batches, signal, (batch, stop) =>
         places.run(() => copied(deps, batch, stop)),
       );
-      await tried(() => publishTask(deps, { id, plan: planned.plan, batches }, signal), signal);
+      await tried(deps, () => publishTask(deps, { id, plan: planned.plan, batches }, signal), signal);
       return;
     } catch (error) {
       if (!(error instanceof TaskError && error.name === PLAN_AGAIN)) throw error;
@@ -102,7 +102,7 @@ async function planCopyPublish(deps: WorkflowDeps, id: string, signal: AbortSign
 async function copied(deps: WorkflowDeps, batch: CopyTask, signal: AbortSignal): Promise<CopyAnswer> {
   for (let task: CopyTask = batch; ;) {
     const current = task;
-    const answer = await tried(() => copyTask(deps, current, signal), signal);
+    const answer = await tried(deps, () => copyTask(deps, current, signal), signal);
     if (answer.outcome === 'done') return answer;
     await sleep(answer.waitSeconds * 1_000, signal);
     task = answer;
@@ -110,7 +110,11 @@ async function copied(deps: WorkflowDeps, batch: CopyTask, signal: AbortSignal):
 }
 
 /** Tries again what the state machine would. */
-async function tried<T>(task: () => Promise<T>, signal: AbortSignal): Promise<T> {
+async function tried<T>(
+  { retryWaitMs = USUAL_WAIT_MS }: WorkflowDeps,
+  task: () => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       return await task();
@@ -118,7 +122,7 @@ async function tried<T>(task: () => Promise<T>, signal: AbortSignal): Promise<T>
       signal.throwIfAborted();
       const again = error instanceof TaskError && error.retryable && error.name !== PLAN_AGAIN;
       if (!again || tries >= (error.name === LEASE_HELD ? HELD_TRIES : TRIES)) throw error;
-      await sleep(Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries), signal);
+      await sleep(Math.random() * Math.min(LONGEST_WAIT_MS, retryWaitMs * 2 ** tries), signal);
     }
   }
 }

@@ -16,4 +16,6 @@ export interface WorkflowDeps {
   readonly metrics: Metrics;
   /** How long a task waits for another pull's lock before the state machine does; 20 s where this does not say it. */
   readonly lockPatienceMs?: number;
+  /** Where this process is the state machine: before a task is tried again it waits up to twice this, then four times; 0.5 s where this does not say it. */
+  readonly retryWaitMs?: number;
 }

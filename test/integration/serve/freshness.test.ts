@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { after, before, beforeEach, describe, test, type TestContext } from 'node:test';
 import { multiArchImage, noiseImage } from '../../support/images.ts';
+import { until } from '../../support/until.ts';
 import { when } from '../../support/upstream/upstream.ts';
 import { errorOf, refusalOf, startServeBench, type ServeBench, type Told } from './serve-bench.ts';
 
@@ -36,6 +36,12 @@ const digestIn = (told: Told): unknown => {
 /** Each in a process of its own: nothing rests, nothing is remembered. */
 const elsewhere = async (path: string): Promise<Told> => await (await bench.another()).get(path);
 
+/** From now on the time of day stands still but for what it is told to pass; timers run on. */
+function clockOf({ mock }: TestContext): (ms: number) => void {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  return (ms) => mock.timers.tick(ms);
+}
+
 describe('the freshness of tags', { concurrency: false }, () => {
   test('within its time a tag is served without a request; digests always', async () => {
     const image = multiArchImage({ name: 'fresh' });
@@ -53,11 +59,12 @@ describe('the freshness of tags', { concurrency: false }, () => {
     assert.deepEqual(asked(), []);
   });
 
-  test('a rule for tags holds for them alone, and is over when its time is', async () => {
+  test('a rule for tags holds for them alone, and is over when its time is', async (context) => {
     const image = noiseImage({ name: 'nightly' });
     const nightly = `${await bench.warm(image, 'brief/app', 'a-nightly')}/manifests/a-nightly`;
     const stable = `${await bench.warm(image, 'brief/app', 'v1')}/manifests/v1`;
-    await sleep(1_100);
+    const pass = clockOf(context);
+    pass(1_100);
     await bench.get(stable);
     assert.deepEqual(asked(), []);
     await bench.get(nightly);
@@ -125,11 +132,11 @@ describe('the freshness of tags', { concurrency: false }, () => {
     const image = noiseImage({ name: 'slow' });
     const base = await bench.warm(image, 'revalidated/slow');
     bench.upstream.fault(when({}, { delayMs: 60_000 }));
-    const process = await bench.another();
+    const process = await bench.another(bench.services, { staleAfterMs: 700, slowMs: 500 });
     const told = await process.get(`${base}/manifests/v1`);
     assert.equal(digestIn(told), image.root.digest);
     assert.match(String(told.headers.warning), STALE);
-    assert.ok(told.ms < 12_000, `${told.ms} ms`);
+    assert.ok(told.ms >= 700 && told.ms < 5_000, `${told.ms} ms`);
     // It rests: who comes next does not wait for it.
     const next = await process.get(`${base}/manifests/v1`);
     assert.equal(digestIn(next), image.root.digest);
@@ -162,19 +169,24 @@ describe('the freshness of tags', { concurrency: false }, () => {
   });
 
   test('while its content comes, a tag is not held up by the lock of that pull', async () => {
-    const image = noiseImage({ name: 'under way', layerBytes: [250_000] });
+    const image = noiseImage({ name: 'under way' });
     const base = bench.offer(image, 'revalidated/under-way');
-    bench.upstream.fault(when({ method: 'GET', kind: 'blob' }, { chunkDelayMs: 1_500 }));
-    assert.equal(digestIn(await bench.get(`${base}/manifests/v1`)), image.root.digest);
-    await sleep(300);
-    assert.equal(bench.fills.running, 1);
-    const told = await bench.get(`${base}/manifests/v1`);
+    const { promise: restAfter, resolve: come } = Promise.withResolvers<undefined>();
+    bench.upstream.fault(when({ method: 'GET', kind: 'blob' }, { restAfter }));
+    const process = await bench.another(bench.services, { lockMs: 300 });
+    assert.equal(digestIn(await process.get(`${base}/manifests/v1`)), image.root.digest);
+    await until(() => bench.upstream.count({ method: 'GET', kind: 'blob' }) > 0);
+    assert.equal(process.fills.running, 1);
+    const told = await process.get(`${base}/manifests/v1`);
     assert.equal(digestIn(told), image.root.digest);
-    assert.ok(told.ms < 4_000, `${told.ms} ms`);
-    await bench.settled();
+    assert.ok(told.ms >= 300 && told.ms < 4_000, `${told.ms} ms`);
+    assert.equal(process.fills.running, 1, 'it still comes');
+    come(undefined);
+    await process.settled();
   });
 
-  test('a registry that says when to come back is left alone until then', async () => {
+  test('a registry that says when to come back is left alone until then', async (context) => {
+    const pass = clockOf(context);
     const image = noiseImage({ name: 'limited' });
     const base = await bench.warm(image, 'revalidated/limited');
     bench.upstream.fault(when({}, { status: 429, headers: { 'retry-after': '2' } }));
@@ -186,16 +198,17 @@ describe('the freshness of tags', { concurrency: false }, () => {
       assert.equal(refusalOf(await process.get(`${base}/manifests/${path}`)), '429 TOOMANYREQUESTS');
     }
     assert.equal(digestIn(await process.get(`${base}/manifests/v1`)), image.root.digest);
-    await sleep(1_100);
+    pass(1_100);
     assert.equal((await process.get(`${base}/manifests/other`)).headers['retry-after'], '1', 'what is left of it');
     assert.equal(asked().length, requests, 'not asked again');
-    await sleep(1_000);
+    pass(1_000);
     bench.upstream.clearFaults();
     assert.equal((await process.get(`${base}/manifests/unknown`)).status, 404);
     assert.ok(asked().length > requests);
   });
 
-  test('keepOnNotFound: what the registry deleted is served on; without it, it is gone, and believed gone for a while', async () => {
+  test('keepOnNotFound: what the registry deleted is served on; without it, it is gone, and believed gone for a while', async (context) => {
+    const pass = clockOf(context);
     const image = noiseImage({ name: 'deleted' });
     const kept = await bench.warm(image, 'revalidated/deleted');
     const forgotten = await bench.warm(image, 'forgotten/deleted');
@@ -211,7 +224,7 @@ describe('the freshness of tags', { concurrency: false }, () => {
     assert.equal(refusalOf(await bench.get(`${forgotten}/manifests/v1`)), '404 MANIFEST_UNKNOWN');
     assert.equal(refusalOf(await elsewhere(`${forgotten}/manifests/v1`)), '404 MANIFEST_UNKNOWN');
     assert.deepEqual(asked(), ['HEAD manifest'], 'believed by all processes');
-    await sleep(1_100);
+    pass(1_100);
     bench.upstream.clearFaults();
     assert.equal(digestIn(await bench.get(`${forgotten}/manifests/v1`)), image.root.digest, 'and back again');
   });

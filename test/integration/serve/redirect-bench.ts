@@ -4,6 +4,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import { join } from 'node:path';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { createUpstreams } from '../../../lib/registry/client.ts';
+import type { ServePatience } from '../../../lib/serve/patience.ts';
 import type { Services } from '../../../lib/services.ts';
 import { noiseImage, upstreamImage, type Image } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';
@@ -15,29 +16,28 @@ export const PRIVATE = 'private.example.test';
 export const LOGIN = { username: 'alice', password: 'the secret of alice' };
 /** Names no hosts that clients may be sent to. */
 export const SILENT = 'silent.example.test';
-export const LAYER_BYTES = 1_000_000;
+export const LAYER_BYTES = 100_000;
 
 const PASSED = ['cdn.example.test', '*.blobs.example.test'];
 const NAMES: Readonly<Record<string, readonly string[]>> = {
   'cdn.example.test': ['93.184.215.14', '2606:4700::1111'],
-  'within.blobs.example.test': ['10.1.2.3'],
   'mixed.blobs.example.test': ['93.184.215.14', '10.1.2.3'],
 };
 
 /** A layer on its way. */
-interface OnItsWay {
+export interface OnItsWay {
   /** Of the repository, and of the layer. */
   readonly base: string;
   readonly path: string;
   readonly layer: Digest;
   readonly bytes: Buffer;
+  /** Lets the rest of it come. */
+  readonly comes: () => void;
 }
 
 interface OnItsWayOptions {
   readonly at?: ServingProcess;
   readonly registry?: string;
-  /** Of 16. */
-  readonly chunkDelayMs?: number;
 }
 
 /** A process that may send clients on, before registries that redirect for their blobs. */
@@ -50,9 +50,11 @@ export interface RedirectBench extends AsyncDisposable {
   readonly company: TestUpstream;
   readonly process: ServingProcess;
   /** With nothing in its memory. */
-  another(services?: Services): Promise<ServingProcess>;
-  /** The manifest has landed; the layer takes a second or so, from the mirror. */
+  another(services?: Services, patience?: Partial<ServePatience>): Promise<ServingProcess>;
+  /** The manifest has landed; half of the layer comes from the mirror, the other half when the test lets it. */
   onItsWay(name: string, options?: OnItsWayOptions): Promise<OnItsWay>;
+  /** Half of the layer comes from the mirror, the other half when the test calls what this returns. */
+  hold(layer: Digest): () => void;
   isPresent(digest: Digest): Promise<boolean>;
   isAtStore(told: Told): boolean;
   deleteObject(digest: Digest): Promise<void>;
@@ -74,22 +76,28 @@ export async function startRedirectBench(): Promise<RedirectBench> {
   await writeFile(join(cache.environment.DOCKER_CONFIG!, 'config.json'), logins);
   const services = withNames(bench.services);
   const process = await bench.another(services);
+  const hold = (layer: Digest): (() => void) => {
+    const { promise: restAfter, resolve } = Promise.withResolvers<undefined>();
+    mirror.fault(when({ kind: 'blob', method: 'GET', reference: layer }, { restAfter }));
+    return () => resolve(undefined);
+  };
   return {
     services,
     upstream,
     mirror,
     company,
     process,
-    another: (others = services) => bench.another(others),
-    async onItsWay(name, { at = process, registry = REGISTRY, chunkDelayMs = 60 } = {}) {
+    another: (others = services, patience = {}) => bench.another(others, patience),
+    async onItsWay(name, { at = process, registry = REGISTRY } = {}) {
       const image = noiseImage({ name, layerBytes: [LAYER_BYTES] });
       const layer = layerOf(image);
       for (const one of [upstream, mirror]) one.addImage(`app/${name}`, upstreamImage(image, 'v1'));
-      mirror.fault(when({ kind: 'blob', method: 'GET', reference: layer }, { chunkDelayMs }));
+      const comes = hold(layer);
       const base = `/v2/${registry}/app/${name}`;
       assert.equal((await at.get(`${base}/manifests/v1`)).status, 200);
-      return { base, path: `${base}/blobs/${layer}`, layer, bytes: Buffer.from(image.blobs.get(layer)!) };
+      return { base, path: `${base}/blobs/${layer}`, layer, bytes: Buffer.from(image.blobs.get(layer)!), comes };
     },
+    hold,
     isPresent: async (digest) => (await services.catalog.findBlobs([digest], forever)).get(digest)?.state === 'present',
     isAtStore: ({ status, headers }) => status === 307 && headers.location!.startsWith(stack.s3Endpoint),
     deleteObject: (digest) => bench.deleteObject(digest),

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { localRegistry } from '../../../lib/cli/local-registry.ts';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import { registryServer } from '../../../lib/http/registry/registry-server.ts';
+import { USUAL_PATIENCE, type ServePatience } from '../../../lib/serve/patience.ts';
 import type { Services } from '../../../lib/services.ts';
 import type { Logger } from '../../../lib/telemetry/logger.ts';
 import { localFills, type LocalFills } from '../../../lib/workflow/local-fills.ts';
@@ -68,7 +69,7 @@ export interface ServeBench extends ServingProcess {
   readonly s3: S3Client;
   use<T extends AsyncDisposable>(resource: T | Promise<T>): Promise<T>;
   /** Another process on the same bucket and table, with nothing in its memory; `others`: services of another configuration. */
-  another(others?: Services): Promise<ServingProcess>;
+  another(others?: Services, patience?: Partial<ServePatience>): Promise<ServingProcess>;
   /** The upstream holds the image under the tag; the log of requests starts over. Returns the beginning of its paths here. */
   offer(image: Image, repository: string, tag?: string): string;
   /** The image is in the cache, whole, and nothing was asked since. */
@@ -89,6 +90,8 @@ export interface ServeBenchOptions {
 /** Few tries, so that giving up is soon done; a lease long enough for a machine under load. */
 const LIMITS = { leaseSeconds: 10, attempts: 2, stalls: 2, retryAfterMaxSeconds: 0, partBytes: 5 * 1024 * 1024 };
 const MOST_REDIRECTS = 12;
+/** Whether a pull is tried again is tested here, not how long it waits for it. */
+const RETRY_WAIT_MS = 20;
 
 export const FAST_FRESHNESS = {
   repositories: ['**'],
@@ -135,7 +138,7 @@ export async function startServeBench(options: ServeBenchOptions = {}): Promise<
     upstream,
     s3,
     use: (resource) => bench.use(resource),
-    another: (others = services) => bench.use(startServing(others)),
+    another: (others = services, patience = {}) => bench.use(startServing(others, patience)),
     offer,
     async warm(image, repository, tag) {
       const base = offer(image, repository, tag);
@@ -155,11 +158,11 @@ export async function startServeBench(options: ServeBenchOptions = {}): Promise<
 }
 
 /** What `entrepot serve` composes, with a shorter patience where a test wants it. */
-async function startServing(services: Services): Promise<ServingProcess> {
+async function startServing(services: Services, patience: Partial<ServePatience> = {}): Promise<ServingProcess> {
   const log: LogLine[] = [];
   const logger = loggerInto(log);
   const fills = localFills(workflowDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
-  const registry = localRegistry(services, fills);
+  const registry = localRegistry(services, fills, { ...USUAL_PATIENCE, ...patience });
   const server = registryServer(async (request, left) => {
     const patience = deadlineIn(serving.patienceMs);
     try {
@@ -205,7 +208,7 @@ async function startServing(services: Services): Promise<ServingProcess> {
 
 function workflowDepsOf({ pull, records, plans, workflowLeases: leases }: Services): WorkflowDeps {
   const announcer = { announce: () => Promise.resolve() };
-  return { pull, records, plans, leases, announcer, metrics: { add: () => undefined } };
+  return { pull, records, plans, leases, announcer, metrics: { add: () => undefined }, retryWaitMs: RETRY_WAIT_MS };
 }
 
 function loggerInto(log: LogLine[]): Logger {

@@ -27,6 +27,8 @@ export interface Action {
   readonly chunked?: boolean;
   /** Between two chunks of 64 KiB. */
   readonly chunkDelayMs?: number;
+  /** Sends the first half of the body, and the other once this resolves. */
+  readonly restAfter?: Promise<unknown>;
 }
 
 const CHUNK_BYTES = 64 * 1024;
@@ -62,7 +64,12 @@ export async function sendAnswer(
 async function sendBody(response: ServerResponse, body: Uint8Array, action: Action): Promise<void> {
   const until = Math.min(action.dropAfterBytes ?? Infinity, action.stallAfterBytes ?? Infinity, body.byteLength);
   response.flushHeaders();
-  for (let at = 0; at < until; at += CHUNK_BYTES) {
+  const half = action.restAfter === undefined ? 0 : Math.floor(until / 2);
+  if (action.restAfter !== undefined) {
+    await new Promise<void>((resolve) => response.write(body.subarray(0, half), () => resolve()));
+    await action.restAfter;
+  }
+  for (let at = half; at < until; at += CHUNK_BYTES) {
     if (response.destroyed) return;
     const chunk = body.subarray(at, Math.min(at + CHUNK_BYTES, until));
     // Called when it is written, and also when the client is gone.
