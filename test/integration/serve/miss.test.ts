@@ -9,6 +9,8 @@ import { until } from '../../support/until.ts';
 import { when } from '../../support/upstream/upstream.ts';
 import { refusalOf, startServeBench, type ServeBench, type Told } from './serve-bench.ts';
 
+/** At the same time: as many as may wait. */
+const CLIENTS = 20;
 /** Of this one amd64 is filled whoever asks for what. */
 const CONFIGURED = 'configured.example.test';
 
@@ -19,7 +21,7 @@ before(async () => {
     registries: ({ origin }) => ({
       [CONFIGURED]: { endpoint: origin, credentials: 'none', platforms: ['linux/amd64', 'linux/s390x'] },
     }),
-    serve: { waiting: 30 },
+    serve: { waiting: CLIENTS },
   });
 });
 after(() => bench[Symbol.asyncDispose]());
@@ -36,6 +38,13 @@ const countOf = (kind: 'manifest' | 'blob', method: string, reference?: string):
   bench.upstream.count({ kind, method, ...(reference === undefined ? {} : { reference }) });
 const isPresent = async (digest: Digest): Promise<boolean> =>
   (await bench.services.catalog.findBlobs([digest], forever)).get(digest)?.state === 'present';
+
+/** Half of the blob comes, the other half when the test calls what this returns. */
+function hold(reference: Digest): () => void {
+  const { promise: restAfter, resolve } = Promise.withResolvers<undefined>();
+  bench.upstream.fault(when({ kind: 'blob', method: 'GET', reference }, { restAfter }));
+  return () => resolve(undefined);
+}
 
 /** Everything of the image, as one client after the other would ask for it. */
 async function pullsAll(base: string, image: Image, tag = 'v1'): Promise<void> {
@@ -118,7 +127,7 @@ describe('what is not there yet', { concurrency: false }, () => {
   });
 
   test('a client that asks for the child while the configured platforms are planned costs no second request', async () => {
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < 3; i++) {
       const image = multiArchImage({ name: `at once ${i}` });
       bench.offer(image, `cold/at-once-${i}`);
       const base = `/v2/${CONFIGURED}/cold/at-once-${i}`;
@@ -131,16 +140,18 @@ describe('what is not there yet', { concurrency: false }, () => {
   });
 
   test('the fill goes on when the client leaves', async () => {
-    const image = noiseImage({ name: 'leaves', layerBytes: [300_000] });
+    const image = noiseImage({ name: 'leaves', layerBytes: [3_000] });
     const base = bench.offer(image, 'cold/leaves');
-    const layer = layerOf(image, 300_000);
-    bench.upstream.fault(when({ kind: 'blob', method: 'GET' }, { chunkDelayMs: 100 }));
+    const layer = layerOf(image, 3_000);
+    const comes = hold(layer);
     await bench.get(`${base}/manifests/v1`);
     const leaving = new AbortController();
     const left = bench.ask(`${base}/blobs/${layer}`, { signal: leaving.signal });
-    await sleep(150);
+    await until(() => countOf('blob', 'GET', layer) === 1);
+    await sleep(50);
     leaving.abort();
     await assert.rejects(left);
+    comes();
     await bench.settled();
     assert.ok(await isPresent(layer));
     assert.equal(countOf('blob', 'GET', layer), 1);
@@ -162,7 +173,7 @@ describe('what is not there yet', { concurrency: false }, () => {
     leaving.abort();
     await assert.rejects(left);
     allow();
-    await sleep(400);
+    await sleep(100);
     assert.equal((await bench.get(`${base}/manifests/v1`)).status, 200);
   });
 
@@ -182,15 +193,17 @@ describe('what is not there yet', { concurrency: false }, () => {
 });
 
 describe('the waiting room', { concurrency: false }, () => {
-  const LAYER_BYTES = 1_000_000;
-  /** An image whose layer takes seconds; its manifest is there. */
-  async function slowly(name: string, chunkDelayMs: number): Promise<{ path: string; layer: Digest; image: Image }> {
+  const LAYER_BYTES = 100_000;
+  /** An image whose layer comes when the test lets it; its manifest is there. */
+  async function slowly(
+    name: string,
+  ): Promise<{ readonly path: string; readonly layer: Digest; readonly image: Image; readonly comes: () => void }> {
     const image = noiseImage({ name, layerBytes: [LAYER_BYTES] });
     const base = bench.offer(image, `slow/${name}`);
     const layer = layerOf(image, LAYER_BYTES);
-    bench.upstream.fault(when({ kind: 'blob', method: 'GET', reference: layer }, { chunkDelayMs }));
+    const comes = hold(layer);
     assert.equal((await bench.get(`${base}/manifests/v1`)).status, 200);
-    return { path: `${base}/blobs/${layer}`, layer, image };
+    return { path: `${base}/blobs/${layer}`, layer, image, comes };
   }
   const hopOf = ({ status, headers }: Told): string => {
     assert.equal(status, 307);
@@ -202,25 +215,32 @@ describe('the waiting room', { concurrency: false }, () => {
   const countIn = (location: string): string => new URL(location, 'http://x').searchParams.get('hop')!.slice(0, 1);
 
   test('waits for a blob on its way, and leads to S3 as soon as it is there', async () => {
-    const { path, layer, image } = await slowly('waits', 60);
-    const all = await bench.follow(path);
+    const { path, layer, image, comes } = await slowly('waits');
+    const following = bench.follow(path);
+    await sleep(300);
+    comes();
+    const all = await following;
     assert.equal(all.length, 2, 'no hop');
     assert.ok(all[1]!.body.equals(Buffer.from(image.blobs.get(layer)!)));
     assert.equal(countOf('blob', 'GET', layer), 1);
   });
 
   test('HEAD does not wait: its size is known from the manifest', async () => {
-    const { path } = await slowly('head', 60);
+    const { path, comes } = await slowly('head');
     const told = await bench.head(path);
     assert.deepEqual([told.status, told.headers['content-length']], [200, String(LAYER_BYTES)]);
     assert.ok(told.ms < 2_000);
+    comes();
     await bench.settled();
   });
 
-  test('what takes longer than one answer is a few hops, and 20 clients are one request', async () => {
-    const { path, layer } = await slowly('hops', 100);
-    bench.patienceMs = 700;
-    const all = await Promise.all(Array.from({ length: 20 }, () => bench.follow(path)));
+  test('what takes longer than one answer is a few hops, and many clients are one request', async () => {
+    const { path, layer, comes } = await slowly('hops');
+    bench.patienceMs = 500;
+    const following = Promise.all(Array.from({ length: CLIENTS }, () => bench.follow(path)));
+    await sleep(1_200);
+    comes();
+    const all = await following;
     for (const one of all) {
       assert.ok(one.length >= 3, 'at least one hop');
       const hops = one.slice(0, -2).map(hopOf).map(countIn);
@@ -234,8 +254,8 @@ describe('the waiting room', { concurrency: false }, () => {
   });
 
   test('at most 8 hops, then 429 and when to come back; a token that is forged, or of another blob, counts for nothing', async () => {
-    const { path } = await slowly('too-slow', 800);
-    bench.patienceMs = 400;
+    const { path, comes } = await slowly('too-slow');
+    bench.patienceMs = 300;
     const all = await bench.follow(path);
     const hops = all.slice(0, -1).map(hopOf);
     assert.deepEqual(hops.map(countIn), ['1', '2', '3', '4', '5', '6', '7', '8']);
@@ -247,7 +267,7 @@ describe('the waiting room', { concurrency: false }, () => {
     assert.equal((await bench.get(`${path}?hop=${eighth}`)).status, 429);
     const [, , signature = ''] = eighth.split('.');
     const future = Date.now() + 3_600_000;
-    for (const forged of [
+    const forgeries = [
       `8.${future}.${signature}`,
       `9.${future}.${signature}`,
       `8.${future}.${'A'.repeat(32)}`,
@@ -256,25 +276,29 @@ describe('the waiting room', { concurrency: false }, () => {
       '8',
       'x'.repeat(1_000),
       '',
-    ]) {
+    ];
+    const atOnce = forgeries.map(async (forged) => {
       const told = await bench.get(`${path}?hop=${encodeURIComponent(forged)}`);
       assert.equal(countIn(hopOf(told)), '1', forged.slice(0, 30));
-    }
+    });
+    await Promise.all(atOnce);
     const namespaced = path.replace('/registry.example.test', '');
     const other = await bench.get(`${namespaced}?ns=registry.example.test&hop=${eighth}`);
     assert.equal(countIn(hopOf(other)), '1', 'a token is for one path');
     assert.match(other.headers.location!, /[?&]ns=registry\.example\.test(&|$)/, 'and the name space stays');
+    comes();
     await bench.settled();
   });
 
   test('who finds it full is told at once, and those inside are served', async () => {
-    const { path } = await slowly('full', 120);
-    const inside = Array.from({ length: 30 }, () => bench.follow(path));
+    const { path, comes } = await slowly('full');
+    const inside = Array.from({ length: CLIENTS }, () => bench.follow(path));
     await sleep(500);
     const outside = await bench.get(path);
     assert.equal(outside.status, 503);
     assert.ok(outside.ms < 500, `${outside.ms} ms`);
     assert.match(String(outside.headers['retry-after']), /^\d+$/);
+    comes();
     for (const all of await Promise.all(inside)) assert.equal(all.at(-1)!.status, 200);
     assert.equal((await bench.get(path)).status, 307, 'and there is room again');
   });
@@ -285,9 +309,11 @@ describe('the waiting room', { concurrency: false }, () => {
       [403, '403 DENIED', true],
       [500, '502 UNKNOWN', false],
     ] as const;
-    for (const [status, refusal, isFinal] of cases) {
+    const offered = cases.map(([status, ...rest]) => {
       const image = noiseImage({ name: `fails ${status}`, layerBytes: [5_000] });
-      const base = bench.offer(image, `fails/f${status}`);
+      return { repository: `fails/f${status}`, base: bench.offer(image, `fails/f${status}`), image, status, rest };
+    });
+    const atOnce = offered.map(async ({ repository, base, image, status, rest: [refusal, isFinal] }) => {
       const layer = layerOf(image, 5_000);
       const repair = bench.upstream.fault(when({ kind: 'blob', reference: layer }, { status }));
       assert.equal((await bench.get(`${base}/manifests/v1`)).status, 200);
@@ -296,16 +322,17 @@ describe('the waiting room', { concurrency: false }, () => {
       await bench.settled();
       if (!isFinal) {
         assert.equal((await bench.follow(`${base}/blobs/${layer}`)).at(-1)!.body.byteLength, 5_000, String(status));
-        continue;
+        return;
       }
-      const asked = bench.upstream.requests.length;
+      const asked = bench.upstream.count({ repository });
       const other = await bench.another();
       for (let i = 0; i < 3; i++) {
         assert.equal((await other.get(`${base}/manifests/v1`)).status, 200);
         assert.equal(refusalOf(await other.get(`${base}/blobs/${layer}`)), refusal);
       }
-      assert.equal(bench.upstream.requests.length, asked);
-    }
+      assert.equal(bench.upstream.count({ repository }), asked);
+    });
+    await Promise.all(atOnce);
   });
 
   test('a blob that no manifest of the repository names is not waited for', async () => {

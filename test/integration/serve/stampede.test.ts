@@ -4,7 +4,7 @@ import type { Digest } from '../../../lib/oci/digest.ts';
 import { multiArchImage, type Image } from '../../support/images.ts';
 import { startServeBench, type ServeBench, type ServingProcess, type Told } from './serve-bench.ts';
 
-const CLIENTS = 60;
+const CLIENTS = 30;
 /** An answer later than this is one that a container runtime may not wait for. */
 const LATEST_MS = 25_000;
 const PLATFORMS = ['linux/amd64', 'linux/arm64'];
@@ -57,7 +57,7 @@ function assertAskedOnce(image: Image): void {
 }
 
 test(`${CLIENTS} clients at once on a cold image of two platforms: one request each, and every client has it`, async (context) => {
-  const image = multiArchImage({ name: 'stampede', layerBytes: [300_000, 200_000, 1_000] });
+  const image = multiArchImage({ name: 'stampede', layerBytes: [30_000, 20_000, 1_000] });
   const base = bench.offer(image, 'team/app');
   // As far away as a registry is.
   bench.upstream.fault(() => ({ delayMs: 100 }));
@@ -92,11 +92,11 @@ test(`${CLIENTS} clients at once on a cold image of two platforms: one request e
 });
 
 test('three processes, as many as there are Lambdas: still one request each', async () => {
-  const image = multiArchImage({ name: 'processes', layerBytes: [50_000] });
+  const image = multiArchImage({ name: 'processes', layerBytes: [5_000] });
   const base = bench.offer(image, 'team/processes');
   const processes = [bench, await bench.another(), await bench.another()];
   await Promise.all(
-    Array.from({ length: 30 }, (_, i) => {
+    Array.from({ length: CLIENTS }, (_, i) => {
       const child = image.children.get(PLATFORMS[i % PLATFORMS.length]!)!;
       return pullLikeARuntime(processes[i % processes.length]!, base, image, child);
     }),
