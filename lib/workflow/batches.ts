@@ -17,10 +17,10 @@ interface Batch {
  * The blobs in at most {@link MAX_BATCHES} batches: each blob in exactly one, no batch empty, and none heavier than the average by more than its lightest
  * blob. In each the largest blob comes first, so that it does not begin last.
  */
-export function batchesOf(blobs: readonly Descriptor[]): readonly (readonly Descriptor[])[] {
+export function batchesOf(blobs: readonly Descriptor[], batchBytes = BATCH_BYTES): readonly (readonly Descriptor[])[] {
   const weigh = ({ size }: Descriptor): number => size + BLOB_OVERHEAD_BYTES;
   const total = blobs.reduce((sum, blob) => sum + weigh(blob), 0);
-  const count = Math.min(MAX_BATCHES, blobs.length, Math.ceil(total / BATCH_BYTES));
+  const count = Math.min(MAX_BATCHES, blobs.length, Math.ceil(total / batchBytes));
   const batches = Array.from({ length: count }, (): Batch => ({ blobs: [], weight: 0 }));
   // Largest first, each to the batch that has least so far.
   for (const blob of [...blobs].sort((a, b) => b.size - a.size)) {

@@ -141,7 +141,7 @@ async function writePlan(
   draft.covered(coveredBy(plan));
   const receipt = draft.finish('pulled', upstream.requests);
   deps.metrics.add('BytesCopied', receipt.bytes.copied);
-  const batches = batchesOf(missing);
+  const batches = batchesOf(missing, deps.batchBytes);
   const content = contentOf(plan);
   const document = { id, lock: fenceOf(lock), domain: upstream.domain, content, batches, ground, receipt };
   const key = await deps.plans.write(id, record.plans, formatPlan(document), signal);

@@ -18,4 +18,6 @@ export interface WorkflowDeps {
   readonly lockPatienceMs?: number;
   /** Where this process is the state machine: before a task is tried again it waits up to twice this, then four times; 0.5 s where this does not say it. */
   readonly retryWaitMs?: number;
+  /** What one invocation copies, each blob 1 MiB longer than it is; 128 MiB where this does not say it. */
+  readonly batchBytes?: number;
 }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { dynamoLeases } from '../../../lib/lock/dynamo-lease.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { leaseWatch } from '../../../lib/lock/lease-watch.ts';
 import { isLease } from '../../../lib/lock/lease.ts';
 import { pullLeaseName } from '../../../lib/catalog/keys.ts';
-import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { privateDomain } from '../../../lib/reference/trust-domain.ts';
@@ -80,10 +79,20 @@ test('an image that takes many short invocations is copied once; every finished 
 test('no progress twice in a row ends the pull; the finished blobs stay', async () => {
   const image = noiseImage({ name: 'stuck', layerBytes: [1_000, 50_000] });
   const reference = bench.pull.offer(image, 'team/stuck');
-  bench.pull.upstream.fault(({ kind }, { body }) =>
-    kind === 'blob' && body.byteLength === 50_000 ? { stallAfterBytes: 100 } : undefined,
-  );
-  bench.meddling.taskMs = (name) => (name === 'copy' ? 3_000 : 60_000);
+  const [small] = [...image.blobs].find(([, { byteLength }]) => byteLength === 1_000)!;
+  const isThere = async (): Promise<boolean> =>
+    (await bench.services.catalog.findBlobs([small], forever)).get(small)?.state === 'present';
+  // The time of an invocation is over when the one layer is there, and the other stalls.
+  let over = new AbortController();
+  bench.meddling.isOver = () => (over = new AbortController()).signal;
+  bench.pull.upstream.fault(({ kind }, { body }) => {
+    if (kind !== 'blob' || body.byteLength !== 50_000) return undefined;
+    const stalled = over;
+    void until(isThere)
+      .then(() => sleep(100))
+      .then(() => stalled.abort(new DeadlineError('the time of this invocation is over')));
+    return { stallAfterBytes: 100 };
+  });
   const answers = answersOf();
   const record = await bench.fails(reference);
   assert.equal(record.failure?.name, 'NoProgressError');
@@ -124,24 +133,18 @@ test('a registry that says "later" for ever ends the pull as rate limited', asyn
 });
 
 test('progress that cannot be told ends nothing', async () => {
-  const stuck = await startWorkflowBench({
-    deps: ({ records }) => ({
-      records: {
-        ...records,
-        progressed: (_id, _batch, _done, signal) =>
-          new Promise((_, reject) => {
-            signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-          }),
-      },
-    }),
-  });
-  try {
-    const receipt = await stuck.succeeds(stuck.pull.offer(noiseImage({ name: 'untold' }), 'team/untold'));
-    assert.equal(receipt.outcome, 'pulled');
-    assert.equal(stuck.countOf('copy'), 1);
-  } finally {
-    await stuck[Symbol.asyncDispose]();
-  }
+  const { records } = bench.deps;
+  const untold: typeof records = {
+    ...records,
+    progressed: (_id, _batch, _done, signal) =>
+      new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      }),
+  };
+  const reference = bench.pull.offer(noiseImage({ name: 'untold' }), 'team/untold');
+  const receipt = await bench.having({ records: untold }, () => bench.succeeds(reference));
+  assert.equal(receipt.outcome, 'pulled');
+  assert.equal(bench.countOf('copy'), 1);
 });
 
 test('a lock that somebody else took means planning again, and nothing of the old plan is published', async () => {
@@ -183,52 +186,58 @@ test('a plan task that died leaves its lock to its successor, without a wait', a
 });
 
 test('a held lock is LeaseHeld after a while, and waited for', async () => {
-  await using impatient = await startWorkflowBench({ deps: () => ({ lockPatienceMs: 1_000 }) });
-  const { stack } = impatient.pull;
-  const reference = impatient.pull.offer(noiseImage({ name: 'held' }), 'team/held');
-  const { region, credentials } = stack;
-  const client = dynamoClient({ endpoint: stack.dynamoEndpoint, region, credentials });
-  const leases = dynamoLeases({ client, table: stack.table, durationMs: 15_000 });
-  const holder = await leases.tryAcquire(pullLeaseName(parseReference(reference)), leaseWatch(), forever);
+  const reference = bench.pull.offer(noiseImage({ name: 'held' }), 'team/held');
+  const holder = await bench.deps.leases.tryAcquire(pullLeaseName(parseReference(reference)), leaseWatch(), forever);
   assert.ok(isLease(holder));
-  const record = await impatient.start(reference);
-  await until(() => impatient.countOf('plan') === 2, 40_000);
+  const record = await bench.having({ lockPatienceMs: 300 }, async () => {
+    const started = await bench.start(reference);
+    await until(() => bench.countOf('plan') === 2, 40_000);
+    return started;
+  });
   await holder.release();
-  assert.equal((await impatient.ended(record)).state, 'succeeded');
-  assert.ok((impatient.counted.get('LeaseWaits') ?? 0) >= 1);
-  client.destroy();
+  assert.equal((await bench.ended(record)).state, 'succeeded');
+  assert.ok((bench.counted.get('LeaseWaits') ?? 0) >= 1);
 });
 
-test('a blob that outlives one invocation is gone on with in the next', async () => {
+test('a blob that outlives two invocations goes on in the next, where the one before stopped', async () => {
   await using patient = await startWorkflowBench({ resumableAboveMs: 0 });
   const { upstream } = patient.pull;
   const layerBytes = 3 * PART;
   const image = noiseImage({ name: 'long blob', layerBytes: [layerBytes] });
   const [layer] = [...image.blobs].find(([, { byteLength }]) => byteLength === layerBytes)!;
   const reference = patient.pull.offer(image, 'team/long-blob');
-  upstream.fault(({ reference: digest, headers }) =>
-    digest === layer && headers.range === undefined ? { chunkDelayMs: 10, stallAfterBytes: 2 * PART - 1 } : undefined,
+  // Each of the first two invocations gets one part and most of another.
+  upstream.fault(
+    times(
+      2,
+      when({ kind: 'blob', method: 'GET', reference: layer }, { chunkDelayMs: 1, stallAfterBytes: 2 * PART - 1 }),
+    ),
   );
   const answers = answersOf(patient);
-  // The time of the first invocation is over when the row says how far the layer came.
-  const over = new AbortController();
-  patient.meddling.isOver = () => (answers.length === 0 ? over.signal : forever);
+  let over = new AbortController();
+  patient.meddling.isOver = () => (over = new AbortController()).signal;
   const pulling = patient.succeeds(reference);
-  await until(
-    async () => (await patient.services.catalog.findBlobs([layer], forever)).get(layer)?.checkpoint !== undefined,
-  );
-  over.abort(new DeadlineError('the time of this invocation is over'));
+  const keptParts = async (): Promise<number> =>
+    (await patient.services.catalog.findBlobs([layer], forever)).get(layer)?.checkpoint?.partsDone ?? 0;
+  // The time of an invocation is over when the row says how far the layer came.
+  for (const invocation of [1, 2]) {
+    await until(async () => patient.countOf('copy') === invocation && (await keptParts()) === invocation);
+    over.abort(new DeadlineError('the time of this invocation is over'));
+  }
   const receipt = await pulling;
   assert.equal(receipt.blobs.copied, 2);
+  assert.equal(receipt.bytes.copied, receipt.bytes.total);
   assert.deepEqual(
     answers.map(({ outcome, idle, waitSeconds, keptBytes }) => [outcome, idle, waitSeconds, keptBytes > 0]),
     [
       ['partial', 0, 0, true],
+      ['partial', 0, 0, true],
       ['done', 0, 0, false],
     ],
+    'what is kept of a blob is progress',
   );
   const ranges = upstream.requests.flatMap(({ headers }) => headers.range ?? []);
-  assert.equal(ranges[0], `bytes=${answers[0]!.keptBytes}-`);
+  assert.deepEqual(ranges, [`bytes=${PART}-`, `bytes=${2 * PART}-`]);
 });
 
 test('a copy task that reads the registry as somebody else plans again', async () => {

@@ -65,6 +65,8 @@ export interface WorkflowBench extends AsyncDisposable {
   fails(reference: string, options?: PullOptions): Promise<PullRecord>;
   stop(record: PullRecord): Promise<void>;
   countOf(name: TaskName): number;
+  /** Does it with other dependencies of the tasks. */
+  having<T>(others: Partial<WorkflowDeps>, work: () => Promise<T>): Promise<T>;
 }
 
 const HASTE: Haste = {
@@ -72,25 +74,21 @@ const HASTE: Haste = {
   waitTimeOverrides: { Wait: 20 },
 };
 
-export interface WorkflowBenchOptions extends PullBenchOptions {
-  /** Services with other leases, for example. */
-  readonly deps?: (deps: WorkflowDeps) => Partial<WorkflowDeps>;
-}
-
-export async function startWorkflowBench(options: WorkflowBenchOptions = {}): Promise<WorkflowBench> {
+export async function startWorkflowBench(options: PullBenchOptions = {}): Promise<WorkflowBench> {
   const pull = await startPullBench(options);
   const { services } = pull.cache;
   const announced: Announcement[] = [];
   const counted = new Map<MetricName, number>();
-  const standard: WorkflowDeps = {
+  const deps: WorkflowDeps = {
     pull: services.pull,
     records: services.records,
     leases: services.workflowLeases,
     plans: services.plans,
     announcer: { announce: (one) => Promise.resolve(void announced.push(one)) },
     metrics: { add: (name, value) => void counted.set(name, (counted.get(name) ?? 0) + value) },
+    retryWaitMs: 20,
   };
-  const deps = { ...standard, ...options.deps?.(standard) };
+  let taskDeps = deps;
   const calls: WorkflowBench['calls'] = [];
   const executions: Execution[] = [];
 
@@ -102,7 +100,7 @@ export async function startWorkflowBench(options: WorkflowBenchOptions = {}): Pr
     const deadline = deadlineIn(bench.meddling.taskMs?.(called) ?? 60_000);
     try {
       const signals = [deadline.signal, ...(bench.meddling.isOver === undefined ? [] : [bench.meddling.isOver()])];
-      const answer = await TASKS[called](deps, payload, AbortSignal.any(signals));
+      const answer = await TASKS[called](taskDeps, payload, AbortSignal.any(signals));
       return (await bench.meddling.after?.(called, payload, answer)) ?? { payload: overTheWire(answer) };
     } catch (error) {
       return { errorType: (error as Error).name, errorMessage: (error as Error).message };
@@ -168,6 +166,15 @@ export async function startWorkflowBench(options: WorkflowBenchOptions = {}): Pr
     async stop({ id }) {
       const executionArn = `${stateMachine.replace(':stateMachine:', ':execution:')}:${id}`;
       await client.send(new StopExecutionCommand({ executionArn }));
+    },
+
+    async having(others, work) {
+      taskDeps = { ...deps, ...others };
+      try {
+        return await work();
+      } finally {
+        taskDeps = deps;
+      }
     },
 
     countOf: (name) => calls.filter((call) => call.name === name).length,

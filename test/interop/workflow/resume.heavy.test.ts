@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { CopyAnswer } from '../../../lib/workflow/tasks.ts';
 import { noiseImage } from '../../support/images.ts';
-import { startWorkflowBench, type WorkflowBench } from './workflow-bench.ts';
+import { startWorkflowBench, type WorkflowBench } from '../../integration/workflow/workflow-bench.ts';
 
 const PART = 5 * 1024 * 1024;
 /** At the pace below its rest takes longer than 30 s: worth going on with. */
