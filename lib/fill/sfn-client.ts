@@ -6,6 +6,8 @@ export interface SfnConnection {
   readonly endpoint?: string;
   readonly region?: string;
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  /** 4 where this does not say it. */
+  readonly maxAttempts?: number;
 }
 
 /**
@@ -15,8 +17,8 @@ export interface SfnConnection {
  */
 export function sfnClient(connection: SfnConnection = {}): SFNClient {
   return new SFNClient({
-    ...connection,
     maxAttempts: 4,
+    ...connection,
     requestHandler: new NodeHttpHandler({
       connectionTimeout: 2_000,
       requestTimeout: 5_000,

@@ -1,10 +1,11 @@
 import { SFNClient } from '@aws-sdk/client-sfn';
 import { sfnClient } from '../../lib/fill/sfn-client.ts';
 
-/** A client for the endpoint of a state machine. */
-export const sfnClientAt = (endpoint: string): SFNClient =>
+/** A client for the endpoint of a state machine, that tries so often. */
+export const sfnClientAt = (endpoint: string, maxAttempts = 4): SFNClient =>
   sfnClient({
     endpoint,
+    maxAttempts,
     region: 'us-east-1',
     credentials: { accessKeyId: 'AKIAENTREPOTTEST', secretAccessKey: 'test' },
   });

@@ -55,7 +55,8 @@ export async function fillBench(table: TableUnderTest, work: Work): Promise<Fill
   });
   const reach = await table.reach();
   const proxy = await startFaultProxy(states.endpoint);
-  const client = sfnClientAt(proxy.endpoint);
+  // Each try after the first waits for up to a second.
+  const client = sfnClientAt(proxy.endpoint, 2);
   const direct = sfnClientAt(states.endpoint);
   const records = recordsAt(table, reach);
   const leases = reach.leases(LEASE_MS);

@@ -40,10 +40,11 @@ before(async () => {
   cache = await bench.use(openCache(bench.stack, { registries, s3Endpoint: s3Proxy.endpoint }));
   s3 = rawS3(bench.stack);
   ask = api(cache.services);
-  for (const name of NAMES) {
+  const pulled = NAMES.map(async (name) => {
     upstream.addImage(name, upstreamImage(noiseImage({ name }), ...TAGS));
     for (const tag of TAGS) await cache.pull(`${REGISTRY}/${name}:${tag}`);
-  }
+  });
+  await Promise.all(pulled);
 });
 after(async () => {
   s3.destroy();
@@ -74,7 +75,7 @@ const namesOf = (...names: string[]) => names.flatMap((name) => TAGS.map((tag) =
 
 describe('GET /v1/images', () => {
   test('lists everything once, in pages of any size', async () => {
-    for (const limit of [1, 2, 3, 4, 7, 14, 15, 16, 100]) {
+    for (const limit of [1, 4, 14, 15, 16]) {
       const { references, pages } = await list(ask, { limit: String(limit) });
       assert.deepEqual(references, namesOf(...NAMES), `limit ${limit}`);
       assert.equal(pages, Math.ceil(15 / limit), `limit ${limit}`);
@@ -107,7 +108,7 @@ describe('GET /v1/images', () => {
     ];
     const limited = api(cache.services, { rules });
     const dev = signedBy('arn:aws:sts::123456789012:assumed-role/dev/x');
-    for (const limit of ['1', '2', '6', '9']) {
+    for (const limit of ['1', '6', '9']) {
       const { references, pages } = await list(limited, { limit }, dev);
       assert.deepEqual(references, namesOf('a/app', 'b/app', 'z/app'));
       assert.equal(pages, Math.ceil(9 / Number(limit)), 'no page is empty for what is hidden');
@@ -197,12 +198,12 @@ describe('DELETE /v1/images?reference=…', () => {
     upstream.addImage(name, upstreamImage(noiseImage({ name }), 'v1', 'v2'));
     const reference = `${REGISTRY}/${name}:v1`;
     await cache.pull(reference);
-    await cache.pull(`${REGISTRY}/${name}:v2`);
     return reference;
   };
 
   test('takes the tag and its record, and leaves the content and other tags', async () => {
     const reference = await newImage('removed');
+    await cache.pull(`${REGISTRY}/removed:v2`);
     assert.ok(await recordOf('removed', 'v1'));
     const { status, text, headers } = await remove(reference);
     assert.deepEqual([status, text, headers['content-type']], [204, '', undefined]);
@@ -285,7 +286,7 @@ describe('DELETE /v1/images?reference=…', () => {
   test('beside pulls of the same tag: the record is there exactly where the tag is', async () => {
     const reference = await newImage('raced');
     const forDigest = { path: '/v1/images', query: `reference=${encodeURIComponent(reference)}` };
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 4; round++) {
       const [, removed] = await Promise.all([cache.pull(reference, { alwaysPull: true }), remove(reference)]);
       assert.ok([204, 404].includes(removed.status), removed.text);
       const isListed = (await ask(forDigest)).status === 200;
@@ -331,7 +332,7 @@ describe('POST /v1/validate', () => {
   });
 
   test('is bounded by the deadline', async () => {
-    s3Proxy.rules.push({ times: Infinity, action: { kind: 'delay', delayMs: 5_000 } });
+    s3Proxy.rules.push({ times: Infinity, action: { kind: 'delay', delayMs: 2_000 } });
     const startedMs = performance.now();
     const { status } = await validate({ reference: `${REGISTRY}/z/app:v1`, deep: true }, 500);
     s3Proxy.rules.length = 0;

@@ -5,7 +5,7 @@ import type { PullDocument } from '../../../lib/http/pull-document.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
-import { multiArchImage, upstreamImage } from '../../support/images.ts';
+import { noiseImage, upstreamImage } from '../../support/images.ts';
 import { gate } from '../../support/state-machine.ts';
 import { startUpstream, when, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { api, ROLE, signedBy, startWorker, withToken, type Ask, type Worker } from './api-bench.ts';
@@ -43,7 +43,7 @@ let images = 0;
 /** The reference of an image that nothing has pulled yet. */
 function newImage(): string {
   const name = `team/app-${images++}`;
-  upstream.addImage(name, upstreamImage(multiArchImage({ name }), 'v1'));
+  upstream.addImage(name, upstreamImage(noiseImage({ name, layerBytes: [1_000] }), 'v1'));
   return `${REGISTRY}/${name}:v1`;
 }
 
@@ -170,7 +170,7 @@ describe('POST /v1/pull', () => {
   test('a slow table is not waited for: 503 before anything is known, 202 after', async () => {
     const hold = gate();
     worker.go = hold.opened;
-    proxy.rules.push({ times: 1, action: { kind: 'delay', delayMs: 3_000 } });
+    proxy.rules.push({ times: 1, action: { kind: 'delay', delayMs: 1_500 } });
     const reference = newImage();
     const lost = await ask({ path: '/v1/pull', body: { reference }, withinMs: 500 });
     assert.equal(lost.status, 503);
@@ -182,7 +182,7 @@ describe('POST /v1/pull', () => {
     // Joining reads and writes three times at most; the look at its state is what stands still.
     proxy.rules.push({ skip: 4, times: Infinity, action: { kind: 'delay', delayMs: 5_000 } });
     const startedMs = performance.now();
-    const { status, body } = await post(reference, 'wait=2');
+    const { status, body } = await post(reference, 'wait=1');
     assert.equal(status, 202);
     assert.equal((body as PullDocument).id, id);
     assert.ok(performance.now() - startedMs < 3_000);

@@ -49,7 +49,7 @@ beforeEach(async () => {
 let images = 0;
 /** A new image under these tags. */
 function addImage(upstream: TestUpstream, repository: string, ...tags: string[]): string {
-  const image = noiseImage({ name: `image-${++images}` });
+  const image = noiseImage({ name: `image-${++images}`, layerBytes: [1_000] });
   upstream.addImage(repository, upstreamImage(image, ...tags));
   return image.root.digest;
 }
