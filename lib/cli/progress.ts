@@ -34,9 +34,9 @@ export function progressView(terminal: Writable | undefined): ProgressView {
     else screen.log(text); // Shown above the bars with the next update.
   };
   return {
-    planned: (total, missing) => {
+    planned: (blobs, missing) => {
       const bytes = missing.reduce((sum, blob) => sum + blob.size, 0);
-      if (missing.length > 0) line(`  ${missing.length} of ${counted(total, 'blob')} to copy, ${formatBytes(bytes)}\n`);
+      if (missing.length > 0) line(`  ${missing.length} of ${counted(blobs.length, 'blob')} to copy, ${formatBytes(bytes)}\n`);
     },
     copied: (blob, bytes) => {
       const copied = (copiedBytes.get(blob.digest) ?? 0) + bytes;

@@ -4,8 +4,7 @@ import { ConfigError } from '../errors/cache-error.ts';
 import type { Fills } from '../fill/fills.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
 import type { Services } from '../services.ts';
-import { localFills } from '../workflow/local-fills.ts';
-import type { WorkflowDeps } from '../workflow/workflow-deps.ts';
+import { localFills, type LocalFillsDeps } from '../workflow/local-fills.ts';
 import { openCache } from './cache.ts';
 import { localRegistry } from './local-registry.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
@@ -26,7 +25,7 @@ export async function runServe({ port }: ServeOptions, output: Output, signal: A
   await using cache = await openCache(signal);
   const { services } = cache;
   const logger = outputLogger(output);
-  await using own = localFills(workflowDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
+  await using own = localFills(fillsDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
   const fills: Fills = services.deployment.stateMachine === undefined ? own : services.fills;
   const registry = localRegistry(services, fills);
   const server = registryServer((request, left) =>
@@ -53,10 +52,9 @@ async function listening(server: ReturnType<typeof registryServer>, port: number
   }
 }
 
-function workflowDepsOf(services: Services): WorkflowDeps {
-  const { pull, records, plans, workflowLeases: leases } = services;
+function fillsDepsOf({ pull, records }: Services): LocalFillsDeps {
   // No bus on this machine: nobody listens.
-  return { pull, records, plans, leases, announcer: { announce: () => Promise.resolve() }, metrics: UNUSED_METRICS };
+  return { pull, records, announcer: { announce: () => Promise.resolve() }, metrics: UNUSED_METRICS };
 }
 
 function hints(origin: string, { config }: Services): readonly string[] {

@@ -1,4 +1,5 @@
 import type { Fence } from '../lock/lease.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import type { Receipt } from '../pull/receipt.ts';
 import type { ErrorCode } from '../errors/cache-error.ts';
@@ -13,6 +14,11 @@ export interface Amount {
   readonly blobs: number;
   readonly bytes: number;
 }
+
+export const amountOf = (blobs: readonly Descriptor[]): Amount => ({
+  blobs: blobs.length,
+  bytes: blobs.reduce((sum, { size }) => sum + size, 0),
+});
 
 /** Why a pull failed: what a caller may be told (no secret, no fault of ours beyond its name). */
 export interface PullFailure {

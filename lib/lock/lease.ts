@@ -8,6 +8,9 @@ export interface Fence {
   readonly generation: number;
 }
 
+/** The fence alone of a lease: what is kept between processes. */
+export const fenceOf = ({ name, holder, generation }: Fence): Fence => ({ name, holder, generation });
+
 /**
  * A lease that is being renewed while it is held. `signal` fires when renewing failed or somebody took the lease over: all work under it must stop.
  * Disposal releases it; releasing one that was lost does nothing.

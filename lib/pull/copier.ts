@@ -33,7 +33,7 @@ export function copier(
   };
   const copy = async (wanted: readonly Descriptor[]): Promise<void> => {
     const missing = await find(wanted);
-    deps.progress?.planned?.(wanted.length, missing);
+    deps.progress?.planned?.(wanted, missing);
     await copyMissing(deps, upstream, missing, signal, (blob, outcome) => draft.blob(blob, outcome));
     for (const blob of wanted) brought.add(blob.digest);
   };

@@ -78,7 +78,7 @@ const storedBy = ({ size = 0, etag = '', crc32 }: BlobRow): StoredContent => ({
 
 /** Lets the repository serve what has landed, and says what needs it. Idempotent; rows that say it already are not written. */
 export async function linkContent(
-  { catalog }: Pick<PullDeps, 'catalog'>,
+  { catalog }: { readonly catalog: Pick<Catalog, 'findLinks' | 'writeLinks'> },
   repository: Repository,
   { root, manifests, blobs, contents }: PlannedContent,
   signal: AbortSignal,
@@ -102,9 +102,8 @@ export async function linkContent(
   if (unsaid.length > 0) await catalog.writeLinks(repository, unsaid, signal);
 }
 
-/** What was known of the reference under the lock, and what it means now. */
-export interface PublicationContext {
-  readonly reference: Reference;
+/** What was known of the reference under the lock, and when its registry said what it means now. */
+export interface Ground {
   readonly pointer: Pointer | undefined;
   readonly checkedMs: number;
   /** What was known of the root, before any row of its content was read. */
@@ -125,7 +124,7 @@ export interface PublishedRoot {
 }
 
 /** A root whose content this pull landed: the root itself, the nested indexes and the wanted manifests are complete. */
-export function publishedByPlan({ root, manifests, entries, contents, foreign }: PlannedContent): PublishedRoot {
+function publishedByPlan({ root, manifests, entries, contents, foreign }: PlannedContent): PublishedRoot {
   const { digest, mediaType, size } = root;
   const complete = [root, ...manifests].map((manifest) => manifest.digest);
   return { root: { digest, mediaType, size, entries }, complete, contents, foreign };
@@ -144,35 +143,81 @@ export const coveredBy = (plan: Pick<Plan, 'selected'>): Coverage => ({
 });
 
 /**
+ * The last step of a pull: what it brought may be served, and the pointer moves, if the lock is still ours (I3). Returns why there is no record in the bucket, as
+ * {@link publish} does.
+ */
+export async function publishPrepared(
+  deps: PublishDeps,
+  reference: Reference,
+  { content, ground }: { readonly content: PlannedContent; readonly ground: Ground },
+  lock: Fence,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  await linkContent(deps, reference.repository, content, signal);
+  return await publish(deps, reference, ground, publishedByPlan(content), lock, signal);
+}
+
+/** The same in another process than that of the preparation, or once more: what an earlier try has published is not published twice. */
+export async function resumePublish(
+  deps: PublishDeps & { readonly catalog: Pick<Catalog, 'findPointer' | 'findRoot'> },
+  reference: Reference,
+  { content, ground }: { readonly content: PlannedContent; readonly ground: KeptGround },
+  lock: Fence,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const { epoch, ...known } = ground;
+  const now = await deps.catalog.findPointer(reference, { consistent: true, signal });
+  const found = { ...(await deps.catalog.findRoot(reference.repository, content.root.digest, signal)), epoch };
+  // Nobody else moves the pointer under our lock: an earlier try did, and died before its record or its receipt.
+  const isOurs =
+    now?.generation === (ground.pointer?.generation ?? 0) + 1 &&
+    now.published === content.root.digest &&
+    now.checkedMs === ground.checkedMs;
+  if (isOurs) return await recordRef(deps, reference, found, publishedByPlan(content), now, signal);
+  return await publishPrepared(deps, reference, { content, ground: { ...known, found } }, lock, signal);
+}
+
+/** A {@link Ground} as it is kept between processes. */
+export interface KeptGround extends Omit<Ground, 'found'> {
+  /** Of the root, before any row of its content was read. */
+  readonly epoch: number;
+}
+
+type PublishDeps = RefDeps & {
+  readonly catalog: Pick<Catalog, 'findLinks' | 'publish' | 'writeLinks'>;
+};
+
+/**
  * Makes the root visible under the reference: one transaction that holds only if the lock is still ours (I3), then the record in the bucket.
  *
  * Returns why there is no record, where it could not be written: the root is published all the same, and the next pull that takes the lock writes it.
  */
 export async function publish(
   deps: RefDeps & { readonly catalog: Pick<Catalog, 'publish'> },
-  context: PublicationContext,
+  reference: Reference,
+  { found, ...meant }: Ground,
   published: PublishedRoot,
   lock: Fence,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const publishedMs = Date.now();
-  const { pointer: seen } = context;
+  const { pointer: seen } = meant;
   let incarnation = seen?.incarnation;
   // A bucket that cannot be asked stops no publish.
   const problem = await problemOf(signal, async () => (incarnation = await nextIncarnation(deps, seen, signal)));
   signal.throwIfAborted();
   const order = incarnation === undefined ? {} : { incarnation };
-  const { found, ...meant } = context;
   const { epoch, stamp } = found;
-  const publication = { ...meant, ...published, ...order, publishedMs, epoch, stamp, known: found };
+  const publication = { reference, ...meant, ...published, ...order, publishedMs, epoch, stamp, known: found };
   const pointer = await deps.catalog.publish(publication, lock, signal);
-  return problem ?? (await recordRef(deps, context, published, pointer, signal));
+  return problem ?? (await recordRef(deps, reference, found, published, pointer, signal));
 }
 
 /** Writes down in the bucket what the reference means by `pointer`, so that the table can be rebuilt. Idempotent. Returns why it could not. */
-export async function recordRef(
+async function recordRef(
   deps: RefDeps,
-  { reference, found }: Pick<PublicationContext, 'reference' | 'found'>,
+  reference: Reference,
+  found: FoundRoot,
   { root, complete }: PublishedRoot,
   pointer: Pointer,
   signal: AbortSignal,

@@ -36,8 +36,8 @@ export interface PullLimits {
 
 /** Told while blobs move, for progress bars. Never throws, never waits. */
 export interface PullProgress {
-  /** The pull knows what it wants: `missing` will be copied. */
-  planned?(total: number, missing: readonly Descriptor[]): void;
+  /** The pull knows what it wants: of `blobs`, `missing` will be copied. */
+  planned?(blobs: readonly Descriptor[], missing: readonly Descriptor[]): void;
   /** `bytes` more of the blob were read. */
   copied?(blob: Descriptor, bytes: number): void;
   /** The blob is in the cache; `by` says who put it there. */

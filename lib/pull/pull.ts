@@ -1,35 +1,44 @@
-import type { Found } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { ContentSweptError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Upstream } from '../registry/upstream.ts';
-import { copier } from './copier.ts';
-import type { Wanted } from './coverage.ts';
-import { askCache, earlierResolvers, isAnswered, receiptOfHit } from './hit.ts';
-import { contentOf, planPull } from './plan.ts';
-import { coveredBy, linkContent, publish, publishedByPlan, publishedKnown, storeManifests } from './publish.ts';
+import { copyMissing } from './copy-blob.ts';
+import { askCache, earlierResolvers } from './hit.ts';
+import { prepare, type HeldPull, type Prepared } from './prepare.ts';
+import { publishPrepared } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
-import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
+import { receiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
-import { ensureRecorded } from './ref-order.ts';
-import { resolveRoot } from './resolve.ts';
 import { isStopped } from './stopped.ts';
-import { findRestored } from './whole.ts';
 
 /*
- * The invariants this story keeps (docs/design.md, section 2):
+ * A pull has three steps. One process runs them one after the other (below); a workflow runs each as a task, with a document between them (lib/workflow).
+ *
+ *   prepare   ask, lock, resolve, plan, store the manifests   prepare.ts
+ *   copy      the missing blobs                               copy-blob.ts
+ *   publish   link what is there, move the pointer            publish.ts
+ *
+ * The invariants that they keep (docs/design.md, section 2):
  *
  *   I1  content is whole and true      the store verifies before it shows                        copy-blob.ts
- *   I2  children before parents        blobs, manifests, nested indexes, the root                publish.ts
- *   I3  the pointer moves last         in one transaction that holds only under our lock         step 7
+ *   I2  children before parents        everything is there before the root is published          publish.ts
+ *   I3  the pointer moves last         in one transaction that holds only under our lock         publish.ts
  *   I4  one live claim per blob        one copies, the others wait or take over                  copy-blob.ts
- *   I5  nothing is lost by a kill      leases expire, and what was finished is found again       steps 3 and 6
+ *   I5  nothing is lost by a kill      leases expire, and what was finished is found again       all three
  *   I9  knowing a digest is no right   a link needs proof by this repository                     presence.ts
  */
 
-/** Tries to land one answer. */
-const LANDINGS = 3;
+/** Tries of one pull: content that it counted on may be found to be lost meanwhile. */
+const TRIES = 3;
+
+/** Whoever keeps a record of the pull. */
+export interface PullKeeper {
+  /** The lock is held: the pull begins, and nobody joins it any more. What this throws ends the pull. */
+  begins(lock: Lease, signal: AbortSignal): Promise<void>;
+  /** There is something to copy, or only to publish. */
+  prepared(prepared: Prepared, signal: AbortSignal): Promise<void>;
+}
 
 /**
  * Makes sure that what the reference means, for the requested platforms, is all in the cache, and copies only what is missing.
@@ -39,38 +48,38 @@ const LANDINGS = 3;
  *
  * @throws CacheError (UnknownNameError, ManifestUnknownError, PlatformMissingError, DeniedError, …); then nothing new is visible.
  */
-export async function pull(deps: PullDeps, request: PullRequest, deadline: AbortSignal): Promise<Receipt> {
+export async function pull(
+  deps: PullDeps,
+  request: PullRequest,
+  deadline: AbortSignal,
+  keeper?: PullKeeper,
+): Promise<Receipt> {
   const draft = receiptDraft(request.reference);
   const { reference } = request;
   let upstream: Upstream | undefined;
   try {
     deadline.throwIfAborted();
-    // 1. Ask the cache. Here a hit ends: no network. What the configuration does not allow ends before.
+    // Here a hit ends: no network. What the configuration does not allow ends before.
     const { wanted, hit } = await askCache(deps, request, draft, deadline);
     if (hit !== undefined) return hit;
 
-    // 2. One puller per reference from here on.
+    // One puller per reference from here on.
     upstream = await deps.upstreams.open(reference.repository, deadline);
     const before = earlierResolvers(deps.catalog, request);
     await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline, (held) =>
       before.note(held, deadline),
     );
     const signal = AbortSignal.any([deadline, lock.signal]);
+    await keeper?.begins(lock, signal);
 
-    // 3. Somebody may just have finished, or have brought back what was lost.
-    let now = await findRestored(deps, reference, wanted, signal);
-    if (isAnswered(request, before, now, wanted)) {
-      draft.recorded(await ensureRecorded(deps, reference, now, signal));
-      return receiptOfHit(draft, now, wanted);
-    }
-
-    // 4. to 7. Once more from there, still under the lock, if content that we counted on was found to be lost meanwhile.
+    // Others joined a pull that somebody keeps a record of, while it waited: only its own resolution is new enough for the last of them.
+    const earlier = keeper === undefined ? { earlier: before } : {};
+    const held: HeldPull = { deps, upstream, request, wanted, lock, draft, signal, ...earlier };
     for (let tries = 1; ; tries++) {
       try {
-        return await land({ deps, upstream, request, wanted, now, lock, draft, signal });
+        return await prepareCopyPublish(held, keeper);
       } catch (error) {
-        if (!(error instanceof ContentSweptError) || tries === LANDINGS) throw error;
-        now = await findRestored(deps, reference, wanted, signal);
+        if (!(error instanceof ContentSweptError) || tries === TRIES) throw error;
       }
     }
   } catch (error) {
@@ -79,57 +88,13 @@ export async function pull(deps: PullDeps, request: PullRequest, deadline: Abort
   }
 }
 
-/** A pull that holds its lock. */
-interface Landing {
-  readonly deps: PullDeps;
-  readonly upstream: Upstream;
-  readonly request: PullRequest;
-  readonly wanted: Wanted;
-  /** What the cache knew when the lock was taken. */
-  readonly now: Found;
-  readonly lock: Lease;
-  readonly draft: ReceiptDraft;
-  readonly signal: AbortSignal;
-}
-
-async function land({ deps, upstream, request, wanted, now, lock, draft, signal }: Landing): Promise<Receipt> {
-  const { reference } = request;
-
-  // 4. What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
-  const { checkedMs, pointer, found, known, manifest } = await resolveRoot(
-    deps,
-    upstream,
-    request,
-    now,
-    wanted,
-    lock,
-    signal,
-  );
-  const ground = { reference, pointer, checkedMs, found };
-  if (known !== undefined) {
-    draftPresent(draft, known.root, known.covered);
-    if (now.pointer?.published === known.root.digest) {
-      draft.recorded(await ensureRecorded(deps, reference, now, signal));
-      return draft.finish('hit', upstream.requests);
-    }
-    draft.recorded(await publish(deps, ground, publishedKnown(known.root, known.covered), lock, signal));
-    return draft.finish('pulled', upstream.requests);
-  }
-  draft.resolved(manifest.descriptor);
-
-  // 5. What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
-  const { copy, obtain } = copier(deps, upstream, draft, signal);
-  const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
-  draft.planned(plan);
-
-  // 6. Blobs, then manifests, children first.
-  await copy(plan.blobs);
-  await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
-  const content = contentOf(plan);
-  await linkContent(deps, reference.repository, content, signal);
-
-  // 7. Last of all, and only if the lock is still ours.
-  draft.recorded(await publish(deps, ground, publishedByPlan(content), lock, signal));
-  draft.covered(coveredBy(plan));
+async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined): Promise<Receipt> {
+  const { deps, upstream, request, lock, draft, signal } = pull;
+  const { receipt, prepared } = await prepare(pull);
+  if (prepared === undefined) return receipt;
+  await keeper?.prepared(prepared, signal);
+  await copyMissing(deps, upstream, prepared.missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+  draft.recorded(await publishPrepared(deps, request.reference, prepared, lock, signal));
+  draft.covered(prepared.covered);
   return draft.finish('pulled', upstream.requests);
 }

@@ -11,7 +11,7 @@ import {
 import { failureFromDocument, failureOf } from '../fill/failure.ts';
 import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
 import type { PullFailure } from '../fill/pull-record.ts';
-import type { Fence } from '../lock/lease.ts';
+import { fenceOf, type Fence } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
@@ -35,9 +35,6 @@ export type LandingQuestion<R extends string | Repository = string> =
   | { readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate'; readonly repository: R; readonly digest: Digest };
 
 const OP = 'ask registry';
-
-/** The document of a lease: what a fence has, and nothing else of it. */
-export const fenceDocument = ({ name, holder, generation }: Fence): Fence => ({ name, holder, generation });
 
 /**
  * Asks `landing` what the document asks for; whatever goes wrong is in the answer.
@@ -150,7 +147,7 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
           ask: 'resolve',
           repository: formatRepository(repository),
           tag,
-          lock: fenceDocument(lock),
+          lock: fenceOf(lock),
           ...(resolutions === undefined ? {} : { resolutions }),
         },
         (answer) => {

@@ -25,7 +25,10 @@ export interface BatchProgress {
   end(): Promise<void>;
 }
 
-export function startBatchProgress(records: Pick<PullRecords, 'progressed'>, task: CopyInput): BatchProgress {
+export function startBatchProgress(
+  records: Pick<PullRecords, 'progressed'>,
+  task: Pick<CopyInput, 'id' | 'batch' | 'blobs' | 'bytes'>,
+): BatchProgress {
   const done = new Map<Digest, { size: number; outcome: keyof Moved }>();
   /** Bytes of blobs that are under way. */
   const underWay = new Map<Digest, number>();

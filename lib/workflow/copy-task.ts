@@ -28,7 +28,7 @@ const IDLE_WAIT_MS = 90_000;
 const LOOK_WITHIN_MS = 2_000;
 
 /**
- * Step 6 of the pull (lib/pull/pull.ts) for one batch of the plan. Stopped by the deadline, or told by the registry to wait, it answers `partial`: every finished
+ * The second step of the pull (lib/pull/copy-blob.ts), for one batch of the plan. Stopped by the deadline, or told by the registry to wait, it answers `partial`: every finished
  * blob is kept, and what checkpoints hold of the others.
  *
  * @throws TaskError; a final one where it was called again and again and nothing came.

@@ -5,7 +5,7 @@ import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** Ends the pull with its receipt, which then says how long it took from the request on; counts it, and tells the bus. */
 export async function succeed(
-  deps: WorkflowDeps,
+  deps: Pick<WorkflowDeps, 'records' | 'metrics' | 'announcer'>,
   record: PullRecord,
   receipt: Receipt,
   signal: AbortSignal,

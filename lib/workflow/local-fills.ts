@@ -1,25 +1,30 @@
 import { sleep } from '../clock/sleep.ts';
+import { CacheError, RateLimitedError } from '../errors/cache-error.ts';
 import { endAbandoned } from '../fill/abandoned.ts';
+import { failureOf } from '../fill/failure.ts';
 import type { Fills } from '../fill/fills.ts';
-import { isEnded } from '../fill/pull-record.ts';
-import { allOrFirstFailure, limiter } from '../pull/limiter.ts';
-import { copyTask } from './copy-task.ts';
-import { failTask } from './fail-task.ts';
-import { planTask } from './plan-task.ts';
-import { publishTask } from './publish-task.ts';
-import { LEASE_HELD, PLAN_AGAIN, TaskError } from './task-error.ts';
-import type { CopyAnswer, CopyTask } from './tasks.ts';
+import { amountOf, isEnded, type PullRecord } from '../fill/pull-record.ts';
+import { fenceOf } from '../lock/lease.ts';
+import { limiter } from '../pull/limiter.ts';
+import type { PullProgress } from '../pull/pull-request.ts';
+import { pull, type PullKeeper } from '../pull/pull.ts';
+import type { Receipt } from '../pull/receipt.ts';
+import { startBatchProgress } from './batch-progress.ts';
+import { announceEnd, succeed } from './ending.ts';
+import { NOTHING_MOVED } from './receipt-document.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** Pulls of this process at the same time; the others wait. */
 const PARALLEL_PULLS = 8;
-const PARALLEL_BATCHES = 4;
 const TRIES = 5;
-const HELD_TRIES = 60;
-const USUAL_WAIT_MS = 500;
+const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
+/** A registry that wants to rest for longer ends the pull: its caller hears for how long, and asks again. */
+const LONGEST_REST_MS = 60_000;
 /** A pull that runs writes its progress every few seconds: one that is silent for so long died with its process. */
 const SILENT_MS = 20_000;
+
+export type LocalFillsDeps = Pick<WorkflowDeps, 'pull' | 'records' | 'announcer' | 'metrics'>;
 
 export interface LocalFills extends Fills, AsyncDisposable {
   /** Pulls that this process carries out now. */
@@ -27,17 +32,18 @@ export interface LocalFills extends Fills, AsyncDisposable {
 }
 
 /**
- * The state machine of infra/workflow.ts, carried out by this process: for the command line, where there is no Step Functions. A pull goes on whether or not
+ * Pulls that this process carries out, each from its record to its end: for the command line, where there is no Step Functions. A pull goes on whether or not
  * who asked for it stays; disposal stops what runs, and the next process that is asked for the same goes on with what is there.
  */
-export function localFills(deps: WorkflowDeps, failed: (id: string, error: unknown) => void): LocalFills {
+export function localFills(deps: LocalFillsDeps, failed: (id: string, error: unknown) => void): LocalFills {
   const closing = new AbortController();
   const places = limiter(PARALLEL_PULLS);
   const running = new Map<string, Promise<void>>();
 
-  function run(id: string): void {
+  function run(record: PullRecord): void {
+    const { id } = record;
     const work = places
-      .run(() => carryOut(deps, id, closing.signal))
+      .run(() => carryOut(deps, record, closing.signal))
       .catch((error: unknown) => {
         // Its record stays as it is, and who asks next finds it silent.
         if (!closing.signal.aborted) failed(id, error);
@@ -54,13 +60,13 @@ export function localFills(deps: WorkflowDeps, failed: (id: string, error: unkno
       const { record, created } = await deps.records.join(request, signal);
       if (running.has(record.id)) return record;
       if (created || record.state === 'queued') {
-        run(record.id);
+        run(record);
         return record;
       }
       if (isEnded(record) || Date.now() - record.updatedMs < SILENT_MS) return record;
-      await endAbandoned(deps, record.id, signal);
+      await endAbandoned({ records: deps.records, leases: deps.pull.leases }, record.id, signal);
       const next = await deps.records.join(request, signal);
-      if (next.created) run(next.record.id);
+      if (next.created) run(next.record);
       return next.record;
     },
     async [Symbol.asyncDispose]() {
@@ -70,59 +76,61 @@ export function localFills(deps: WorkflowDeps, failed: (id: string, error: unkno
   };
 }
 
-async function carryOut(deps: WorkflowDeps, id: string, signal: AbortSignal): Promise<void> {
+/** The record ended while its pull waited for the lock: another process carried it out, or gave it up. */
+class EndedMeanwhile extends Error {}
+
+async function carryOut(deps: LocalFillsDeps, record: PullRecord, signal: AbortSignal): Promise<void> {
+  const { id } = record;
   try {
-    await planCopyPublish(deps, id, signal);
+    const receipt = await pulled(deps, record, signal);
+    await succeed(deps, record, receipt, signal);
   } catch (error) {
     signal.throwIfAborted();
-    if (!(error instanceof TaskError)) throw error;
-    const cause = JSON.stringify({ errorMessage: error.message });
-    await failTask(deps, { id, error: { Error: error.name, Cause: cause } }, signal);
+    if (error instanceof EndedMeanwhile) return;
+    const ended = await deps.records.fail(id, failureOf(error), signal);
+    deps.metrics.add('PullsFailed', 1);
+    await announceEnd(deps, ended, signal);
+    if (!(error instanceof CacheError)) throw error;
   }
 }
 
-/** Until it is published, or fails for good: the plan task counts how often it is begun anew. */
-async function planCopyPublish(deps: WorkflowDeps, id: string, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    try {
-      const planned = await tried(deps, () => planTask(deps, { id }, signal), signal);
-      if (planned.outcome === 'done') return;
-      const places = limiter(PARALLEL_BATCHES);
-      const batches = await allOrFirstFailure(planned.batches, signal, (batch, stop) =>
-        places.run(() => copied(deps, batch, stop)),
-      );
-      await tried(deps, () => publishTask(deps, { id, plan: planned.plan, batches }, signal), signal);
-      return;
-    } catch (error) {
-      if (!(error instanceof TaskError && error.name === PLAN_AGAIN)) throw error;
-    }
-  }
-}
-
-async function copied(deps: WorkflowDeps, batch: CopyTask, signal: AbortSignal): Promise<CopyAnswer> {
-  for (let task: CopyTask = batch; ;) {
-    const current = task;
-    const answer = await tried(deps, () => copyTask(deps, current, signal), signal);
-    if (answer.outcome === 'done') return answer;
-    await sleep(answer.waitSeconds * 1_000, signal);
-    task = answer;
-  }
-}
-
-/** Tries again what the state machine would. */
-async function tried<T>(
-  { retryWaitMs = USUAL_WAIT_MS }: WorkflowDeps,
-  task: () => Promise<T>,
+/** The pull, tried again where that may help. What finished in one try is there in the next. */
+async function pulled(
+  { pull: deps, records }: LocalFillsDeps,
+  { id, request }: PullRecord,
   signal: AbortSignal,
-): Promise<T> {
+): Promise<Receipt> {
+  const keeper: PullKeeper = {
+    async begins(lock, held) {
+      if ((await records.begin(id, fenceOf(lock), held)) === undefined) throw new EndedMeanwhile();
+    },
+    async prepared({ content, missing }, held) {
+      await records.planned(id, { total: amountOf(content.blobs), missing: amountOf(missing) }, held);
+    },
+  };
   for (let tries = 1; ; tries++) {
+    const done = startBatchProgress(records, { id, batch: 0, blobs: NOTHING_MOVED, bytes: NOTHING_MOVED });
+    const progress: PullProgress = {
+      ...done.progress,
+      finished: (blob, by) => done.blob(blob, by === 'us' ? 'copied' : 'copiedElsewhere'),
+    };
     try {
-      return await task();
+      return await pull({ ...deps, progress }, request, signal, keeper);
     } catch (error) {
       signal.throwIfAborted();
-      const again = error instanceof TaskError && error.retryable && error.name !== PLAN_AGAIN;
-      if (!again || tries >= (error.name === LEASE_HELD ? HELD_TRIES : TRIES)) throw error;
-      await sleep(Math.random() * Math.min(LONGEST_WAIT_MS, retryWaitMs * 2 ** tries), signal);
+      const waitMs = waitBefore(error, tries);
+      if (waitMs === undefined) throw error;
+      await sleep(waitMs, signal);
+    } finally {
+      await done.end();
     }
   }
+}
+
+/** Before the next try; undefined where there is none. */
+function waitBefore(error: unknown, tries: number): number | undefined {
+  if (!(error instanceof CacheError) || !error.retryable || tries >= TRIES) return undefined;
+  const backOffMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
+  if (!(error instanceof RateLimitedError) || error.retryAfterMs === undefined) return backOffMs;
+  return error.retryAfterMs > LONGEST_REST_MS ? undefined : error.retryAfterMs + backOffMs;
 }

@@ -5,6 +5,7 @@ import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { PlannedContent } from '../pull/plan.ts';
+import type { KeptGround } from '../pull/publish.ts';
 import type { Receipt } from '../pull/receipt.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
@@ -27,12 +28,7 @@ export interface PlanDocument {
   /** Those of `content.blobs` that the cache lacked, split for the copy tasks. */
   readonly batches: readonly (readonly Descriptor[])[];
   /** What was known of the reference under the lock. */
-  readonly ground: {
-    readonly pointer: Pointer | undefined;
-    readonly checkedMs: number;
-    /** Of the root, before any row of its content was read. */
-    readonly epoch: number;
-  };
+  readonly ground: KeptGround;
   /** As if all had landed; counts only what the planning itself did. */
   readonly receipt: Receipt;
 }

@@ -1,0 +1,103 @@
+import type { Found, Pointer } from '../catalog/catalog.ts';
+import type { Fence } from '../lock/lease.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { TrustDomain } from '../reference/trust-domain.ts';
+import type { Upstream } from '../registry/upstream.ts';
+import { copier } from './copier.ts';
+import type { Coverage, Wanted } from './coverage.ts';
+import { isAnswered, receiptOfHit, type EarlierResolvers } from './hit.ts';
+import { contentOf, planPull, type PlannedContent } from './plan.ts';
+import { coveredBy, publish, publishedKnown, storeManifests, type Ground } from './publish.ts';
+import type { PullDeps, PullRequest } from './pull-request.ts';
+import { draftPresent, type ReceiptDraft } from './receipt-draft.ts';
+import type { Receipt } from './receipt.ts';
+import { ensureRecorded } from './ref-order.ts';
+import { resolveRoot, type Resolved } from './resolve.ts';
+import { findRestored } from './whole.ts';
+
+/** A pull that holds its lock. */
+export interface HeldPull {
+  readonly deps: PullDeps;
+  readonly upstream: Upstream;
+  readonly request: PullRequest;
+  readonly wanted: Wanted;
+  readonly lock: Fence;
+  readonly draft: ReceiptDraft;
+  readonly signal: AbortSignal;
+  /** Absent for a pull that others joined while it waited: then no resolution but its own is new enough for the last of them. */
+  readonly earlier?: EarlierResolvers;
+  /** When an earlier try of the same pull began (epoch milliseconds): what was published since is its doing, though it died before it could say so. */
+  readonly begunMs?: number | undefined;
+}
+
+/** All that copying and publishing need to know of a pull. */
+export interface Prepared {
+  /** What fetching proves (I9): whoever reads the registry as somebody else has to prepare again. */
+  readonly domain: TrustDomain;
+  readonly content: PlannedContent;
+  /** Those of `content.blobs` that the cache lacks, or may not use here. */
+  readonly missing: readonly Descriptor[];
+  readonly ground: Ground;
+  /** What is complete once it is published. */
+  readonly covered: Coverage;
+}
+
+/** The pull is over, and this is its receipt; or there is something to copy and to publish. */
+export type Preparation =
+  { readonly receipt: Receipt; readonly prepared?: never } | { readonly prepared: Prepared; readonly receipt?: never };
+
+/**
+ * The first step of a pull, under its lock: a hit, or a pull whose content is all there, ends here. Else the manifests are in the store, invisible without links,
+ * so that no later step fetches one. Repeating it is safe.
+ *
+ * @throws CacheError (ManifestUnknownError, PlatformMissingError, DeniedError, …)
+ */
+export async function prepare(pull: HeldPull): Promise<Preparation> {
+  const { deps, upstream, request, wanted, lock, draft, signal, earlier, begunMs } = pull;
+
+  // Somebody may just have finished, or have brought back what was lost.
+  const now = await findRestored(deps, request.reference, wanted, signal);
+  if (isAnswered(request, earlier, now, wanted)) {
+    draft.recorded(await ensureRecorded(deps, request.reference, now, signal));
+    return { receipt: hitOrOurs(begunMs, now.pointer, receiptOfHit(draft, now, wanted)) };
+  }
+
+  // What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
+  const resolved = await resolveRoot(deps, upstream, request, now, wanted, lock, signal);
+  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(pull, now, resolved) };
+  const { checkedMs, pointer, found, manifest } = resolved;
+  draft.resolved(manifest.descriptor);
+
+  // What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
+  const { find, obtain } = copier(deps, upstream, draft, signal);
+  const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
+  draft.planned(plan);
+  const missing = await find(plan.blobs);
+  deps.progress?.planned?.(plan.blobs, missing);
+  await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
+  const ground = { pointer, checkedMs, found };
+  return { prepared: { domain: upstream.domain, content: contentOf(plan), missing, ground, covered: coveredBy(plan) } };
+}
+
+async function publishKnownRoot(
+  pull: HeldPull,
+  now: Found,
+  { checkedMs, pointer, found, known }: Extract<Resolved, { known: object }>,
+): Promise<Receipt> {
+  const { deps, upstream, request, lock, draft, signal, begunMs } = pull;
+  const { reference } = request;
+  draftPresent(draft, known.root, known.covered);
+  if (pointer?.published === known.root.digest) {
+    draft.recorded(await ensureRecorded(deps, reference, now, signal));
+    return hitOrOurs(begunMs, pointer, draft.finish('hit', upstream.requests));
+  }
+  const ground = { pointer, checkedMs, found };
+  draft.recorded(await publish(deps, reference, ground, publishedKnown(known.root, known.covered), lock, signal));
+  return draft.finish('pulled', upstream.requests);
+}
+
+/** A hit, unless an earlier try of the same pull moved the pointer since it began. */
+export function hitOrOurs(begunMs: number | undefined, pointer: Pointer | undefined, hit: Receipt): Receipt {
+  const moved = begunMs !== undefined && (pointer?.publishedMs ?? 0) >= begunMs;
+  return moved ? { ...hit, outcome: 'pulled' } : hit;
+}
