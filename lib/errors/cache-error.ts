@@ -158,6 +158,36 @@ export class ContentMismatchError extends CacheError {
   }
 }
 
+/** A blob that could not be brought, and why. */
+export interface BlobFailure {
+  readonly digest: string;
+  readonly error: CacheError;
+}
+
+/**
+ * Blobs of a pull that could not be brought, each for its own reason; all others are there. Where it is one, name, code and words are those of its own error.
+ */
+export class BlobsFailedError extends CacheError {
+  readonly failures: readonly BlobFailure[];
+
+  constructor(failures: readonly [BlobFailure, ...BlobFailure[]]) {
+    // What no later try can mend says more than what may pass.
+    const { error: lead } = failures.find(({ error }) => !error.retryable) ?? failures[0];
+    const rests = failures.flatMap(({ error: { retryAfterMs } }) => (retryAfterMs === undefined ? [] : [retryAfterMs]));
+    const reasons = failures.map(({ digest, error: { message } }) => `${digest}: ${message}`);
+    super(failures.length === 1 ? lead.message : [`${failures.length} blobs failed`, ...reasons].join('\n  '), {
+      ...(lead.code === undefined ? {} : { code: lead.code }),
+      op: lead.op,
+      origin: 'upstream',
+      retryable: failures.every(({ error }) => error.retryable),
+      ...(rests.length === 0 ? {} : { retryAfterMs: Math.max(...rests) }),
+      cause: failures.length === 1 ? lead.cause : new AggregateError(failures.map(({ error }) => error)),
+    });
+    this.failures = failures;
+    if (failures.length === 1) this.name = lead.name;
+  }
+}
+
 /** S3 failed, still after the SDK's retries. */
 export class StoreError extends CacheError {
   constructor(op: string, message: string, cause?: unknown, retryable = true) {

@@ -1,4 +1,5 @@
 import {
+  BlobsFailedError,
   CacheError,
   ConfigError,
   FailedElsewhereError,
@@ -28,6 +29,7 @@ export function statusOf(error: unknown): number {
   // A wrong configuration is a client's fault to the domain, but not the fault of whoever calls over HTTP.
   if (!(error instanceof CacheError) || error instanceof ConfigError) return 500;
   if (error instanceof FailedElsewhereError) return error.status;
+  if (error instanceof BlobsFailedError && error.failures.length === 1) return statusOf(error.failures[0]?.error);
   if (error.code !== undefined) return STATUS_OF_CODE[error.code];
   if (error.origin === 'upstream') return error instanceof UpstreamUnavailableError && error.timedOut ? 504 : 502;
   if (error.origin === 'client') return error.retryable ? 503 : 400;

@@ -20,8 +20,8 @@ export const amountOf = (blobs: readonly Descriptor[]): Amount => ({
   bytes: blobs.reduce((sum, { size }) => sum + size, 0),
 });
 
-/** Why a pull failed: what a caller may be told (no secret, no fault of ours beyond its name). */
-export interface PullFailure {
+/** Why a pull, or a blob of it, failed: what a caller may be told (no secret, no fault of ours beyond its name). */
+export interface Failure {
   /** The name of the error: `DeniedError`, `PlatformMissingError`, … */
   readonly name: string;
   readonly message: string;
@@ -33,6 +33,18 @@ export interface PullFailure {
   /** The earliest sensible moment for the next try, from the failure on, where the registry said one. */
   readonly retryAfterMs?: number;
 }
+
+export interface FailureOfBlob extends Failure {
+  readonly digest: string;
+}
+
+export interface PullFailure extends Failure {
+  /** Where blobs failed, each with its own reason, the first {@link MOST_BLOBS_NAMED}; all others are there. */
+  readonly blobs?: readonly FailureOfBlob[];
+}
+
+/** With a message each, they fit into what Step Functions keeps of an error. */
+export const MOST_BLOBS_NAMED = 10;
 
 /** PULL: one pull by a workflow, from the request to its receipt. Expires some days after it ended. */
 export interface PullRecord {

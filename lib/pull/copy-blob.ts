@@ -2,7 +2,17 @@ import type { BlobRow, Catalog } from '../catalog/catalog.ts';
 import { blobLeaseName } from '../catalog/keys.ts';
 import { withGrace } from '../clock/grace.ts';
 import { sleep } from '../clock/sleep.ts';
-import { CatalogError } from '../errors/cache-error.ts';
+import {
+  BlobsFailedError,
+  BlobUnknownError,
+  CatalogError,
+  ContentMismatchError,
+  InvalidManifestError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+  type BlobFailure,
+  type CacheError,
+} from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -23,6 +33,8 @@ export type CopyOutcome = 'copied' | 'copiedElsewhere';
 const COMMIT_GRACE_MS = 4_000;
 /** A HEAD costs little beside fetching so much in vain. */
 const LARGE_BYTES = 8 * 1024 * 1024;
+/** Blobs that fail one after the other for what may pass, and none comes in between: the registry is down, and the others are not tried. */
+const MOST_UNAVAILABLE = 8;
 /** Rows that others write while we ask the store: it is asked again so often. */
 const ROUNDS = 10;
 const FIRST_LOOK_MS = 50;
@@ -32,7 +44,10 @@ const MOST_BETWEEN_LOOKS_MS = 1_000;
  * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4): whoever gets the claim copies, the others wait
  * without holding a permit, and take over when the copier dies. All that this pull waits for is read together, about once a second.
  *
- * `done` is called for each blob as it becomes present, so that a call which fails or is stopped has still reported what is kept.
+ * One that its registry does not give fails itself: the others are brought all the same. `done` is called for each blob as it becomes present, so that a call which
+ * fails or is stopped has still reported what is kept.
+ *
+ * @throws BlobsFailedError which names each blob that failed; another error as soon as something is wrong that is no single blob's fault.
  */
 export async function copyMissing(
   deps: PullDeps,
@@ -43,11 +58,24 @@ export async function copyMissing(
 ): Promise<void> {
   const permits = limiter(deps.limits.parallelBlobs);
   const looks = batchedLooks(deps.catalog);
+  const failures: BlobFailure[] = [];
+  let unavailable = 0;
   await allOrFirstFailure(missing, signal, async (blob, stop) => {
-    const finished = (outcome: CopyOutcome): void => {
+    try {
+      const outcome = await bring(blob, stop);
+      unavailable = 0;
       done(blob, outcome);
       deps.progress?.finished?.(blob, outcome === 'copied' ? 'us' : 'another pull');
-    };
+    } catch (error) {
+      if (stop.aborted || !isOfBlob(error)) throw error;
+      if (error.retryable && ++unavailable > MOST_UNAVAILABLE) throw error;
+      failures.push({ digest: blob.digest, error });
+    }
+  });
+  const [first, ...others] = failures;
+  if (first !== undefined) throw new BlobsFailedError([first, ...others]);
+
+  async function bring(blob: Descriptor, stop: AbortSignal): Promise<CopyOutcome> {
     let watch = leaseWatch();
     for (;;) {
       const outcome = await permits.run(async () => {
@@ -55,22 +83,24 @@ export async function copyMissing(
         const claim = await deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, stop);
         return isLease(claim) ? copyUnderClaim(deps, upstream, blob, claim, stop) : undefined;
       });
-      if (outcome !== undefined) {
-        finished(outcome);
-        return;
-      }
+      if (outcome !== undefined) return outcome;
       for (let isHeld = true; isHeld;) {
         const row = await looks.next(blob.digest, stop);
-        if (await isThere(row, blob, upstream, stop)) {
-          finished('copiedElsewhere');
-          return;
-        }
+        if (await isThere(row, blob, upstream, stop)) return 'copiedElsewhere';
         isHeld = row?.claim !== undefined && !watch.isDead(row.claim);
         if (row?.claim === undefined) watch = leaseWatch();
       }
     }
-  });
+  }
 }
+
+/** What a registry says, or sends, of one blob. That it refuses us, or wants to rest, is about all of them. */
+const isOfBlob = (error: unknown): error is CacheError =>
+  error instanceof BlobUnknownError ||
+  error instanceof ContentMismatchError ||
+  error instanceof InvalidManifestError ||
+  error instanceof UpstreamUnavailableError ||
+  error instanceof UpstreamRefusedError;
 
 /** Looks at the rows of all blobs that one pull waits for, in one read. */
 interface BatchedLooks {

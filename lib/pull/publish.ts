@@ -2,6 +2,7 @@ import type { BlobRow, Catalog, FoundRoot, Link, Pointer, Root } from '../catalo
 import { withNeeders } from '../catalog/needs.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/lease.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
@@ -100,6 +101,17 @@ export async function linkContent(
   };
   const unsaid = links.filter((link) => !isSaid(link));
   if (unsaid.length > 0) await catalog.writeLinks(repository, unsaid, signal);
+}
+
+/** The same for those of its blobs that are there, where others failed. Never for more: a link says that the repository proved to have the blob (I9). */
+export function linkLanded(
+  deps: Parameters<typeof linkContent>[0],
+  repository: Repository,
+  content: PlannedContent,
+  landed: readonly Descriptor[],
+  signal: AbortSignal,
+): Promise<void> {
+  return linkContent(deps, repository, { ...content, blobs: landed }, signal);
 }
 
 /** What was known of the reference under the lock, and when its registry said what it means now. */

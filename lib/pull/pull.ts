@@ -1,12 +1,12 @@
 import { pullLeaseName } from '../catalog/keys.ts';
-import { ContentSweptError } from '../errors/cache-error.ts';
+import { BlobsFailedError, ContentSweptError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { copyMissing } from './copy-blob.ts';
 import { askCache, earlierResolvers } from './hit.ts';
 import { prepare, type HeldPull, type Prepared } from './prepare.ts';
-import { publishPrepared } from './publish.ts';
+import { linkLanded, publishPrepared } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { receiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
@@ -93,7 +93,15 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
   const { receipt, prepared } = await prepare(pull);
   if (prepared === undefined) return receipt;
   await keeper?.prepared(prepared, signal);
-  await copyMissing(deps, upstream, prepared.missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+  try {
+    await copyMissing(deps, upstream, prepared.missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+  } catch (error) {
+    if (!(error instanceof BlobsFailedError)) throw error;
+    const failed = new Set<string>(error.failures.map(({ digest }) => digest));
+    const landed = prepared.content.blobs.filter(({ digest }) => !failed.has(digest));
+    await linkLanded(deps, upstream.repository, prepared.content, landed, signal);
+    throw error;
+  }
   draft.recorded(await publishPrepared(deps, request.reference, prepared, lock, signal));
   draft.covered(prepared.covered);
   return draft.finish('pulled', upstream.requests);

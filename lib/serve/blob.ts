@@ -7,7 +7,7 @@ import {
   FailedElsewhereError,
   FillUnavailableError,
 } from '../errors/cache-error.ts';
-import { isEnded, type PullFailure, type PullRecord } from '../fill/pull-record.ts';
+import { isEnded, MOST_BLOBS_NAMED, type PullFailure, type PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
@@ -146,7 +146,11 @@ function looksFor(
     );
     if (blob === 'unconfirmed') mayConfirm = false;
     else if (blob !== undefined) return blob;
-    if (seen?.failure !== undefined) {
+    if (seen?.failure !== undefined && bringsOthers(seen.failure, digest)) {
+      // It came, and was lost since.
+      if (++vain > MOST_VAIN) throw badlyFilled(digest, undefined);
+      fill = undefined;
+    } else if (seen?.failure !== undefined) {
       const next = others.shift();
       if (next === undefined) throw badlyFilled(digest, seen.failure);
       [child, fill, vain] = [next, undefined, 0];
@@ -235,9 +239,16 @@ const unknownBlob = (repository: Repository, digest: Digest): BlobUnknownError =
     `no manifest that ${formatRepository(repository)} serves names blob ${digest}; ask for the manifest first`,
   );
 
-const badlyFilled = (digest: Digest, failure: PullFailure | undefined): FailedElsewhereError =>
-  new FailedElsewhereError(
+/** The pull failed by other blobs: this one it brought. */
+const bringsOthers = ({ blobs = [] }: PullFailure, digest: Digest): boolean =>
+  blobs.length > 0 && blobs.length < MOST_BLOBS_NAMED && !blobs.some((one) => one.digest === digest);
+
+/** For the reason of this blob, where the pull has one for each. */
+function badlyFilled(digest: Digest, failure: PullFailure | undefined): FailedElsewhereError {
+  const own = failure?.blobs?.find((one) => one.digest === digest) ?? failure;
+  return new FailedElsewhereError(
     'wait for blob',
-    `the pull that should bring blob ${digest} ended without it: ${failure?.message ?? 'it was lost again meanwhile'}`,
-    failure,
+    `the pull that should bring blob ${digest} ended without it: ${own?.message ?? 'it was lost again meanwhile'}`,
+    own,
   );
+}

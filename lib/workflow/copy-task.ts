@@ -1,9 +1,11 @@
 import type { BlobRow } from '../catalog/catalog.ts';
-import { RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
-import { isEnded, type PullRecord } from '../fill/pull-record.ts';
+import { BlobsFailedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { failureOf } from '../fill/failure.ts';
+import { isEnded, type FailureOfBlob, type PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { copier } from '../pull/copier.ts';
+import { linkLanded } from '../pull/publish.ts';
 import { isStopped } from '../pull/stopped.ts';
 import { startBatchProgress, total, type BatchProgress } from './batch-progress.ts';
 import { underLock } from './lock.ts';
@@ -16,6 +18,9 @@ import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** Invocations in a row without progress that end the pull. */
 const MAX_IDLE = 2;
+/** Invocations in a row in which nothing but blobs that their registry did not give was left. */
+const MAX_FAILED = 4;
+const FIRST_WAIT_AFTER_FAILURE_MS = 5_000;
 /** Times that a batch waits because the registry said so. */
 const MAX_WAITS = 8;
 const MAX_WAIT_MS = 900_000;
@@ -24,6 +29,8 @@ const MAX_WAIT_MS = 900_000;
  * than the lock of the reference stands without a renewal.
  */
 const IDLE_WAIT_MS = 90_000;
+/** Blobs that failed, of all batches: with their reasons they take a third of the 256 KB of a state. */
+const FAILURES_IN_STATE = 150;
 /** For the look at what is kept, after the deadline. */
 const LOOK_WITHIN_MS = 2_000;
 
@@ -67,9 +74,9 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   try {
     await copier({ ...deps.pull, progress: batch.progress }, upstream, batch, signal).copy(blobs);
   } catch (error) {
-    if (!isStopped(deadline, error) && !(error instanceof RateLimitedError && error.retryAfterMs !== undefined)) {
-      throw error;
-    }
+    const mayGoOn =
+      error instanceof BlobsFailedError || (error instanceof RateLimitedError && error.retryAfterMs !== undefined);
+    if (!isStopped(deadline, error) && !mayGoOn) throw error;
     stoppedBy = error;
   } finally {
     deps.metrics.add('BytesCopied', batch.copiedBytes());
@@ -79,7 +86,26 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   const soFar: CopyInput = { ...task, ...batch.moved(), requests };
   if (stoppedBy === undefined) return answerOf({ ...soFar, idle: 0, keptBytes: 0 }, 'done');
   const keptBytes = await keptOf(deps, blobs, batch);
-  return partialAnswer(task, { ...soFar, keptBytes }, stoppedBy);
+  const now = { ...soFar, keptBytes };
+  if (stoppedBy instanceof BlobsFailedError && isFinal(task, now, stoppedBy)) {
+    const landed = blobs.filter((blob) => batch.isDone(blob));
+    await linkLanded(deps.pull, upstream.repository, plan.content, landed, signal);
+    return { ...answerOf({ ...now, idle: 0, keptBytes: 0 }, 'done'), failed: failedOf(stoppedBy, plan) };
+  }
+  return partialAnswer(task, now, stoppedBy);
+}
+
+/** No later invocation brings more: none of them can be mended by one, or the last ones brought nothing. */
+const isFinal = (before: CopyInput, now: CopyInput, { failures }: BlobsFailedError): boolean =>
+  failures.every(({ error }) => !error.retryable) || (!isProgress(before, now) && now.idle + 1 >= MAX_FAILED);
+
+const isProgress = (before: CopyInput, now: CopyInput): boolean =>
+  total(now.blobs) > total(before.blobs) || now.keptBytes > before.keptBytes;
+
+/** The first of them, cut short where there are many batches: the answers of all have to fit into the state of the execution. */
+function failedOf(error: BlobsFailedError, { batches }: PlanDocument): readonly FailureOfBlob[] {
+  const most = Math.max(1, Math.floor(FAILURES_IN_STATE / batches.length));
+  return (failureOf(error).blobs ?? []).slice(0, most);
 }
 
 /** What checkpoints keep of the blobs that are not there yet; 0 where the table does not say it in time: then only finished blobs are progress. */
@@ -98,10 +124,12 @@ function partialAnswer(before: CopyInput, now: CopyInput, stoppedBy: unknown): C
   const waits = now.waits + (waitMs === undefined ? 0 : 1);
   if (waits > MAX_WAITS) throw finalError(stoppedBy as RateLimitedError);
 
-  const progress = total(now.blobs) > total(before.blobs) || now.keptBytes > before.keptBytes;
+  const progress = isProgress(before, now);
   const idle = progress ? 0 : now.idle + (waitMs === undefined ? 1 : 0);
-  if (idle >= MAX_IDLE) throw noProgress(now, stoppedBy);
-  const waitSeconds = Math.ceil(Math.min(waitMs ?? (progress ? 0 : IDLE_WAIT_MS), MAX_WAIT_MS) / 1000);
+  const failed = stoppedBy instanceof BlobsFailedError;
+  if (!failed && idle >= MAX_IDLE) throw noProgress(now, stoppedBy);
+  const pauseMs = failed ? FIRST_WAIT_AFTER_FAILURE_MS * 2 ** idle : progress ? 0 : IDLE_WAIT_MS;
+  const waitSeconds = Math.ceil(Math.min(waitMs ?? pauseMs, MAX_WAIT_MS) / 1000);
   return answerOf({ ...now, idle, waits }, 'partial', waitSeconds);
 }
 

@@ -16,7 +16,7 @@ import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** Pulls of this process at the same time; the others wait. */
 const PARALLEL_PULLS = 8;
-const TRIES = 5;
+const TRIES = 3;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
 /** A registry that wants to rest for longer ends the pull: its caller hears for how long, and asks again. */

@@ -1,11 +1,14 @@
+import { failureOfBlobs } from '../fill/failure.ts';
 import { isEnded } from '../fill/pull-record.ts';
-import { resumePublish } from '../pull/publish.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { linkLanded, resumePublish } from '../pull/publish.ts';
 import type { BlobTally, Receipt } from '../pull/receipt.ts';
 import { announceEnd, succeed } from './ending.ts';
 import { freeLock, underLock } from './lock.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
 import { sumOfMoved, sumOfRequests, type Moved } from './receipt-document.ts';
-import { asTask } from './task-error.ts';
+import { asTask, TaskError } from './task-error.ts';
 import { broken, parsePublishTask, recordOf } from './task-input.ts';
 import type { PublishTask, PullTask } from './tasks.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
@@ -30,6 +33,12 @@ export const publishTask = (outer: WorkflowDeps, event: unknown, signal: AbortSi
     requireAll(task, plan);
     await underLock(deps, plan.lock, signal, async (lock, work) => {
       const { reference } = record.request;
+      const [first, ...others] = task.batches.flatMap(({ failed = [] }) => failed);
+      if (first !== undefined) {
+        await linkLanded(deps.pull, reference.repository, plan.content, landedOf(task, plan), work);
+        const failure = failureOfBlobs([first, ...others]);
+        throw new TaskError(failure.name, failure);
+      }
       const recordError = await resumePublish(deps.pull, reference, plan, lock, work);
       const receipt = receiptOf(plan, task);
       await succeed(deps, record, recordError === undefined ? receipt : { ...receipt, recordError }, work);
@@ -46,6 +55,16 @@ function requireAll({ plan: key, batches }: PublishTask, plan: PlanDocument): vo
   const open = [...plan.batches.keys()].filter((batch) => !done.has(batch));
   if (open.length > 0) throw broken(`batches ${open.join(', ')} of ${key} were not copied`);
 }
+
+/** What was there when the pull was planned, and batches of which nothing failed; the others were linked when they ended. */
+function landedOf({ batches }: PublishTask, plan: PlanDocument): readonly Descriptor[] {
+  const open = new Set(
+    batches.flatMap(({ batch, failed }) => (failed === undefined ? [] : (plan.batches[batch] ?? []))).map(digestOf),
+  );
+  return plan.content.blobs.filter((blob) => !open.has(digestOf(blob)));
+}
+
+const digestOf = ({ digest }: Descriptor): Digest => digest;
 
 function receiptOf({ receipt }: PlanDocument, { batches }: PublishTask): Receipt {
   const sum = (kind: 'blobs' | 'bytes'): BlobTally => ({

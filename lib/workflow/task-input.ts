@@ -1,4 +1,5 @@
 import { CacheError } from '../errors/cache-error.ts';
+import { blobFailureFrom } from '../fill/failure.ts';
 import type { PullRecord } from '../fill/pull-record.ts';
 import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
 import { movedFrom, NO_REQUESTS, NOTHING_MOVED, requestsFrom } from './receipt-document.ts';
@@ -21,6 +22,7 @@ export const parsePublishTask = (event: unknown): PublishTask =>
       ...copyInputFrom(answer),
       outcome: answer.get('outcome').oneOf('done', 'partial'),
       waitSeconds: answer.get('waitSeconds').count(),
+      ...(answer.get('failed').isAbsent ? {} : { failed: answer.get('failed').list(blobFailureFrom) }),
     })),
   }));
 

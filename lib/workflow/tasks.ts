@@ -1,3 +1,4 @@
+import type { FailureOfBlob } from '../fill/pull-record.ts';
 import type { BlobTally } from '../pull/receipt.ts';
 import type { RequestCounts } from '../registry/upstream.ts';
 
@@ -50,6 +51,8 @@ export interface CopyAnswer extends CopyTask {
   readonly blobs: Omit<BlobTally, 'total'>;
   readonly bytes: Omit<BlobTally, 'total'>;
   readonly requests: RequestCounts;
+  /** Blobs that did not come, however often they were asked for; as many as the state of an execution has room for. All others of a `done` batch are there. */
+  readonly failed?: readonly FailureOfBlob[];
 }
 
 export interface PublishTask {

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import * as errors from '../../../lib/errors/cache-error.ts';
 
 const {
+  BlobsFailedError,
   BlobUnknownError,
   BusyError,
   CacheError,
@@ -79,8 +80,22 @@ for (const [error, code, origin, retryable] of table) {
 }
 
 test('the table has every error', () => {
-  const exported = Object.keys(errors).filter((name) => name !== 'CacheError');
+  // Of others, and below.
+  const exported = Object.keys(errors).filter((name) => name !== 'CacheError' && name !== 'BlobsFailedError');
   assert.deepEqual(table.map(([error]) => error.name).sort(), exported.sort());
+});
+
+test('one blob that failed is its own error; several name each, and what no retry mends comes first', () => {
+  const late = { digest: 'sha256:a', error: new UpstreamUnavailableError(OP, 'it answered 503', { retryAfterMs: 5 }) };
+  const unknown = { digest: 'sha256:b', error: new BlobUnknownError('there is none') };
+  const one = new BlobsFailedError([late]);
+  assert.deepEqual(
+    [one.name, one.message, one.code, one.retryable, one.retryAfterMs, one.failures],
+    ['UpstreamUnavailableError', 'it answered 503', undefined, true, 5, [late]],
+  );
+  const two = new BlobsFailedError([late, unknown]);
+  assert.deepEqual([two.name, two.code, two.retryable], ['BlobsFailedError', 'BLOB_UNKNOWN', false]);
+  assert.equal(two.message, '2 blobs failed\n  sha256:a: it answered 503\n  sha256:b: there is none');
 });
 
 test('what comes along: causes, times, the field, whether time ran out', () => {
