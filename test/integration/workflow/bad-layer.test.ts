@@ -24,18 +24,19 @@ test('layers that fail, in several batches: each is named, and all their neighbo
   upstream.fault(when({ kind: 'blob', method: 'GET', reference: bad[1]! }, { status: 500 }));
 
   const { failure } = await bench.fails(reference);
+  assert.ok(failure !== undefined);
   assert.equal(
     new Set(bench.calls.filter(({ name }) => name === 'copy').map(({ payload }) => batchOf(payload))).size,
     2,
   );
   assert.deepEqual(
-    failure?.blobs?.map(({ digest, name }) => [digest, name]).sort(),
+    failure.blobs?.map(({ digest, name }) => [digest, name]).sort(),
     [
       [bad[0], 'BlobUnknownError'],
       [bad[1], 'UpstreamUnavailableError'],
     ].sort(),
   );
-  assert.deepEqual([failure?.name, failure?.code, failure?.retryable], ['BlobsFailedError', 'BLOB_UNKNOWN', false]);
+  assert.deepEqual([failure.name, failure.code, failure.retryable], ['BlobsFailedError', 'BLOB_UNKNOWN', false]);
 
   const { repository } = parseReference(reference);
   const links = await bench.services.catalog.findLinks(repository, [...image.blobs.keys()], forever);
