@@ -36,7 +36,8 @@ export function progressView(terminal: Writable | undefined): ProgressView {
   return {
     planned: (blobs, missing) => {
       const bytes = missing.reduce((sum, blob) => sum + blob.size, 0);
-      if (missing.length > 0) line(`  ${missing.length} of ${counted(blobs.length, 'blob')} to copy, ${formatBytes(bytes)}\n`);
+      if (missing.length > 0)
+        line(`  ${missing.length} of ${counted(blobs.length, 'blob')} to copy, ${formatBytes(bytes)}\n`);
     },
     copied: (blob, bytes) => {
       const copied = (copiedBytes.get(blob.digest) ?? 0) + bytes;

@@ -1,6 +1,7 @@
+import * as z from 'zod/mini';
 import { InvalidRequestError } from '../errors/cache-error.ts';
-import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
 import type { Digest } from '../oci/digest.ts';
+import { decode, list, record, ShapeError, text } from '../oci/schemas.ts';
 import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import { digestOfKey } from '../store/keys.ts';
 
@@ -28,11 +29,11 @@ export function messagesOf(event: unknown): readonly Message[] | undefined {
   const { Records: records } = (event ?? {}) as { readonly Records?: unknown };
   if (!Array.isArray(records) || !records.every(isOfSqs)) return undefined;
   return understood('event', 'a batch of SQS has "messageId" and "body" in each of its "Records"', () =>
-    jsonValue(event, 'event')
-      .get('Records')
-      .list((one) => ({ id: one.get('messageId').text(), body: one.get('body').text() })),
+    decode(sqsBatch, event, 'event').Records.map(({ messageId: id, body }) => ({ id, body })),
   );
 }
+
+const sqsBatch = record({ Records: list(record({ messageId: text, body: text })) });
 
 const isOfSqs = (record: unknown): boolean =>
   (record as { readonly eventSource?: unknown } | null)?.eventSource === 'aws:sqs';
@@ -46,27 +47,27 @@ export function parseDeletion(
   ourBucket: string,
   body: string,
 ): { readonly digest: Digest } | { readonly ignored: string } {
-  const { bucket, key } = understood('body', 'expected an event "Object Deleted" of S3', () => {
-    const event = jsonValue(documentIn(body), 'event');
-    event.get('source').oneOf('aws.s3');
-    event.get('detail-type').oneOf('Object Deleted');
-    return deletedObject(event.get('detail'));
-  });
+  const { detail } = understood('body', 'expected an event "Object Deleted" of S3', () =>
+    decode(objectDeleted, documentIn(body), 'event'),
+  );
+  const bucket = detail.bucket.name;
+  const { key } = detail.object;
   if (bucket !== ourBucket) return { ignored: `${bucket} is not the bucket of this cache` };
   const digest = digestOfKey(key);
   return digest === undefined ? { ignored: `${key} is no content` } : { digest };
 }
 
-const deletedObject = (detail: JsonValue): { readonly bucket: string; readonly key: string } => ({
-  bucket: detail.get('bucket').get('name').text(),
-  key: detail.get('object').get('key').text(),
+const objectDeleted = record({
+  source: z.literal('aws.s3', 'aws.s3'),
+  'detail-type': z.literal('Object Deleted', 'Object Deleted'),
+  detail: record({ bucket: record({ name: text }), object: record({ key: text }) }),
 });
 
 function documentIn(body: string): unknown {
   try {
     return JSON.parse(body) as unknown;
   } catch {
-    throw new JsonShapeError('the message', 'JSON');
+    throw new ShapeError('the message', 'JSON');
   }
 }
 
@@ -74,7 +75,7 @@ function understood<T>(part: string, expected: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof JsonShapeError)) throw error;
+    if (!(error instanceof ShapeError)) throw error;
     throw new InvalidRequestError(part, `${error.message}: ${expected}`, error);
   }
 }

@@ -1,6 +1,7 @@
 import { LeaseLostError } from '../errors/cache-error.ts';
 import type { Fence, Leases } from '../lock/lease.ts';
-import type { PullFailure, PullRecord, PullRecords } from './pull-record.ts';
+import type { PullFailure } from './failure.ts';
+import type { PullRecord, PullRecords } from './pull-record.ts';
 
 /** Why a pull ended that its workflow did not end itself: stopped from outside, timed out, or broken. */
 export const ABANDONED: PullFailure = {

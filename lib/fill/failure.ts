@@ -1,13 +1,47 @@
+import * as z from 'zod/mini';
 import { BlobsFailedError, CacheError } from '../errors/cache-error.ts';
 import { ERROR_CODES } from '../errors/error-codes.ts';
 import { statusOf } from '../errors/status.ts';
-import type { JsonValue } from './json.ts';
-import { MOST_BLOBS_NAMED, type Failure, type FailureOfBlob, type PullFailure } from './pull-record.ts';
+import { count, flag, list, record, text } from '../oci/schemas.ts';
 
 /** Step Functions keeps 32 KB of a cause, and Lambda writes the message into it twice. */
 const MAX_MESSAGE_CHARACTERS = 4_000;
 const MAX_NAME_CHARACTERS = 100;
 const MAX_BLOB_MESSAGE_CHARACTERS = 400;
+/** With a message each, they fit into what Step Functions keeps of an error. */
+export const MOST_BLOBS_NAMED = 10;
+
+const bounded = (characters: number) =>
+  z.pipe(
+    text,
+    z.transform((value: string) => cut(value, characters)),
+  );
+const cut = (value: string, characters: number): string =>
+  value.length > characters ? `${value.slice(0, characters)}…` : value;
+
+/** Why a pull, or a blob of it, failed: what a caller may be told (no secret, no fault of ours beyond its name). */
+const failureFields = {
+  /** The name of the error: `DeniedError`, `PlatformMissingError`, … */
+  name: bounded(MAX_NAME_CHARACTERS),
+  message: bounded(MAX_MESSAGE_CHARACTERS),
+  /** A code of the distribution specification, where one fits. */
+  code: z.exactOptional(z.enum(ERROR_CODES, 'a code of the specification')),
+  /** The HTTP status that a caller is told. */
+  status: count,
+  retryable: flag,
+  /** The earliest sensible moment for the next try, from the failure on, where the registry said one. */
+  retryAfterMs: z.exactOptional(count),
+};
+
+export const failureOfBlob = record({ ...failureFields, digest: text });
+export type FailureOfBlob = z.output<typeof failureOfBlob>;
+
+export const pullFailure = record({
+  ...failureFields,
+  /** Where blobs failed, each with its own reason, the first {@link MOST_BLOBS_NAMED}; all others are there. */
+  blobs: z.exactOptional(list(failureOfBlob)),
+});
+export type PullFailure = z.output<typeof pullFailure>;
 
 /** What a caller may be told about `error`: the whole message of a CacheError, which holds no secret (I7); nothing of any other. */
 export function failureOf(error: unknown): PullFailure {
@@ -15,19 +49,19 @@ export function failureOf(error: unknown): PullFailure {
   if (!(error instanceof BlobsFailedError)) return failure;
   const blobs = error.failures.slice(0, MOST_BLOBS_NAMED).map(({ digest, error: own }) => {
     const { message, ...reason } = plainFailureOf(own);
-    return { digest, ...reason, message: bounded(message, MAX_BLOB_MESSAGE_CHARACTERS) };
+    return { digest, ...reason, message: cut(message, MAX_BLOB_MESSAGE_CHARACTERS) };
   });
   return { ...failure, blobs };
 }
 
-function plainFailureOf(error: unknown): Failure {
+function plainFailureOf(error: unknown): PullFailure {
   const status = statusOf(error);
   if (!(error instanceof CacheError) || status === 500) {
     return { name: 'InternalError', message: 'an internal error, see the log', status: 500, retryable: false };
   }
   return {
     name: error.name,
-    message: bounded(error.message, MAX_MESSAGE_CHARACTERS),
+    message: cut(error.message, MAX_MESSAGE_CHARACTERS),
     ...(error.code === undefined ? {} : { code: error.code }),
     status,
     retryable: error.retryable,
@@ -44,37 +78,8 @@ export function failureOfBlobs(blobs: readonly [FailureOfBlob, ...FailureOfBlob[
   return {
     ...own,
     name: BlobsFailedError.name,
-    message: bounded([`${blobs.length} blobs failed`, ...reasons].join('\n  '), MAX_MESSAGE_CHARACTERS),
+    message: cut([`${blobs.length} blobs failed`, ...reasons].join('\n  '), MAX_MESSAGE_CHARACTERS),
     retryable: blobs.every(({ retryable }) => retryable),
     blobs: blobs.slice(0, MOST_BLOBS_NAMED),
   };
 }
-
-/** The same, as another process wrote it down. @throws JsonShapeError */
-export function failureFromDocument(document: JsonValue): PullFailure {
-  const failure = plainFailureFrom(document);
-  const blobs = document.get('blobs');
-  if (blobs.isAbsent) return failure;
-  return { ...failure, blobs: blobs.list(blobFailureFrom) };
-}
-
-export const blobFailureFrom = (document: JsonValue): FailureOfBlob => ({
-  digest: document.get('digest').digest(),
-  ...plainFailureFrom(document),
-});
-
-function plainFailureFrom(document: JsonValue): Failure {
-  const code = document.get('code');
-  const retryAfterMs = document.get('retryAfterMs');
-  return {
-    name: bounded(document.get('name').text(), MAX_NAME_CHARACTERS),
-    message: bounded(document.get('message').text(), MAX_MESSAGE_CHARACTERS),
-    ...(code.isAbsent ? {} : { code: code.oneOf(...ERROR_CODES) }),
-    status: document.get('status').count(),
-    retryable: document.get('retryable').flag(),
-    ...(retryAfterMs.isAbsent ? {} : { retryAfterMs: retryAfterMs.count() }),
-  };
-}
-
-const bounded = (text: string, characters: number): string =>
-  text.length > characters ? `${text.slice(0, characters)}…` : text;

@@ -1,14 +1,17 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import * as z from 'zod/mini';
 import type { Item } from '../catalog/dynamo-table.ts';
-import type { Fence } from '../lock/lease.ts';
-import type { Platform } from '../oci/platform.ts';
+import { CatalogError } from '../errors/cache-error.ts';
+import { fence } from '../lock/lease.ts';
+import { count, decode, flag, list, platform, record, ShapeError, text } from '../oci/schemas.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
-import type { Receipt } from '../pull/receipt.ts';
+import { receipt, type Receipt } from '../pull/receipt.ts';
 import { formatReference, parseReference } from '../reference/reference.ts';
-import type { Amount, PullFailure, PullRecord, PullState } from './pull-record.ts';
+import { pullFailure, type PullFailure } from './failure.ts';
+import { amount, type Amount, type PullRecord } from './pull-record.ts';
 
 /*
- * PULL rows to records and back. Rows were written by us, so they are read without checks beyond their types.
+ * PULL rows to records and back.
  */
 
 /** Of the 400 KB that a row may have; the rest of it is small. */
@@ -32,24 +35,13 @@ export const requestItem = ({
   ...(resolvedSinceMs === undefined ? {} : { resolvedSinceMs }),
 });
 
-const requestFrom = (item: Item): PullRequest => ({
-  reference: parseReference(item.reference as string),
-  platforms: item.platforms as Platform[],
-  alwaysPull: item.alwaysPull as boolean,
-  attestations: item.attestations as boolean,
-  ...(item.resolvedSinceMs === undefined ? {} : { resolvedSinceMs: item.resolvedSinceMs as number }),
-});
-
 /** Deflated JSON. Of an image with so many platforms that even this is too large, the receipt lists fewer. */
-export function receiptItem(receipt: Receipt): Uint8Array {
-  const deflated = deflateRawSync(JSON.stringify(receipt));
+export function receiptItem(whole: Receipt): Uint8Array {
+  const deflated = deflateRawSync(JSON.stringify(whole));
   if (deflated.length <= MOST_RECEIPT_BYTES) return deflated;
   const half = <T>(list: readonly T[]): readonly T[] => list.slice(0, Math.floor(list.length / 2));
-  return receiptItem({ ...receipt, platforms: half(receipt.platforms), skipped: half(receipt.skipped) });
+  return receiptItem({ ...whole, platforms: half(whole.platforms), skipped: half(whole.skipped) });
 }
-
-const receiptFrom = (deflated: Uint8Array): Receipt =>
-  JSON.parse(inflateRawSync(deflated, { maxOutputLength: MOST_INFLATED_BYTES }).toString('utf8')) as Receipt;
 
 export const failureItem = (failure: PullFailure): Item => ({
   ...failure,
@@ -59,26 +51,53 @@ export const failureItem = (failure: PullFailure): Item => ({
 /** A batch's share of `done`. */
 export const amountItem = ({ blobs, bytes }: Amount): readonly number[] => [blobs, bytes];
 
-/** The record of a PULL row. */
+const request = record({
+  reference: z.pipe(text, z.transform(parseReference)),
+  platforms: list(platform),
+  alwaysPull: flag,
+  attestations: flag,
+  resolvedSinceMs: z.exactOptional(count),
+});
+
+const deflatedReceipt = z.pipe(
+  z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'bytes'),
+  z.transform((deflated: Uint8Array) => {
+    const json = inflateRawSync(deflated, { maxOutputLength: MOST_INFLATED_BYTES }).toString('utf8');
+    return decode(receipt, JSON.parse(json), 'receipt');
+  }),
+);
+
+/** Of each batch, what it did: {@link amountItem}. */
+const done = z.record(z.string(), z.tuple([count, count]));
+
+const pullRow = record({
+  pk: text,
+  request,
+  state: z.enum(['queued', 'running', 'succeeded', 'failed'], 'a state'),
+  createdMs: count,
+  askedMs: count,
+  updatedMs: count,
+  startedMs: z.exactOptional(count),
+  endedMs: z.exactOptional(count),
+  plans: count,
+  lock: z.exactOptional(fence),
+  planned: z.exactOptional(record({ total: amount, missing: amount })),
+  plannedMs: z.exactOptional(count),
+  done,
+  receipt: z.exactOptional(deflatedReceipt),
+  failure: z.exactOptional(pullFailure),
+});
+
+/** The record of a PULL row. @throws CatalogError if it is of another form than we write. */
 export function recordFrom(item: Item): PullRecord {
-  const { startedMs, endedMs, plannedMs, lock, planned, failure, receipt } = item;
-  return {
-    id: (item.pk as string).slice('PULL#'.length),
-    request: requestFrom(item.request as Item),
-    state: item.state as PullState,
-    createdMs: item.createdMs as number,
-    askedMs: item.askedMs as number,
-    updatedMs: item.updatedMs as number,
-    plans: item.plans as number,
-    copied: copiedFrom(item.done as Record<string, readonly [number, number]>),
-    ...(startedMs === undefined ? {} : { startedMs: startedMs as number }),
-    ...(endedMs === undefined ? {} : { endedMs: endedMs as number }),
-    ...(plannedMs === undefined ? {} : { plannedMs: plannedMs as number }),
-    ...(lock === undefined ? {} : { lock: lock as Fence }),
-    ...(planned === undefined ? {} : { planned: planned as NonNullable<PullRecord['planned']> }),
-    ...(failure === undefined ? {} : { failure: failure as PullFailure }),
-    ...(receipt === undefined ? {} : { receipt: receiptFrom(receipt as Uint8Array) }),
-  };
+  try {
+    const { pk, done: batches, ...row } = decode(pullRow, item, 'row');
+    return { ...row, id: pk.slice('PULL#'.length), copied: copiedFrom(batches) };
+  } catch (error) {
+    if (!(error instanceof ShapeError || error instanceof SyntaxError)) throw error;
+    const op = `read the record ${String(item.pk)}`;
+    throw new CatalogError(op, `failed to ${op}: ${error.message}; ask for the pull anew`, error, false);
+  }
 }
 
 function copiedFrom(done: Readonly<Record<string, readonly [number, number]>>): Amount {

@@ -1,8 +1,10 @@
+import type * as z from 'zod/mini';
+import { count, record } from '../oci/schemas.ts';
 import type { Fence } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import type { Receipt } from '../pull/receipt.ts';
-import type { ErrorCode } from '../errors/cache-error.ts';
+import type { PullFailure } from './failure.ts';
 
 /**
  * `queued`: written down, its execution may not have begun. `running`: planned or copying. The other two are the end, and never change again.
@@ -10,41 +12,13 @@ import type { ErrorCode } from '../errors/cache-error.ts';
 export type PullState = 'queued' | 'running' | 'succeeded' | 'failed';
 
 /** Distinct configs and layers, and their bytes. */
-export interface Amount {
-  readonly blobs: number;
-  readonly bytes: number;
-}
+export const amount = record({ blobs: count, bytes: count });
+export type Amount = z.output<typeof amount>;
 
 export const amountOf = (blobs: readonly Descriptor[]): Amount => ({
   blobs: blobs.length,
   bytes: blobs.reduce((sum, { size }) => sum + size, 0),
 });
-
-/** Why a pull, or a blob of it, failed: what a caller may be told (no secret, no fault of ours beyond its name). */
-export interface Failure {
-  /** The name of the error: `DeniedError`, `PlatformMissingError`, … */
-  readonly name: string;
-  readonly message: string;
-  /** A code of the distribution specification, where one fits. */
-  readonly code?: ErrorCode;
-  /** The HTTP status that a caller is told. */
-  readonly status: number;
-  readonly retryable: boolean;
-  /** The earliest sensible moment for the next try, from the failure on, where the registry said one. */
-  readonly retryAfterMs?: number;
-}
-
-export interface FailureOfBlob extends Failure {
-  readonly digest: string;
-}
-
-export interface PullFailure extends Failure {
-  /** Where blobs failed, each with its own reason, the first {@link MOST_BLOBS_NAMED}; all others are there. */
-  readonly blobs?: readonly FailureOfBlob[];
-}
-
-/** With a message each, they fit into what Step Functions keeps of an error. */
-export const MOST_BLOBS_NAMED = 10;
 
 /** PULL: one pull by a workflow, from the request to its receipt. Expires some days after it ended. */
 export interface PullRecord {

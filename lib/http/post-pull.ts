@@ -1,5 +1,6 @@
 import { checkMayUse } from '../access/access-of.ts';
-import type { PullFailure, PullRecord } from '../fill/pull-record.ts';
+import type { PullFailure } from '../fill/failure.ts';
+import type { PullRecord } from '../fill/pull-record.ts';
 import { waitForEnd } from '../fill/wait-for-end.ts';
 import { findHit } from '../pull/hit.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';

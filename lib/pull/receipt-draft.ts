@@ -6,9 +6,7 @@ import { formatReference, type Reference } from '../reference/reference.ts';
 import type { RequestCounts } from '../registry/upstream.ts';
 import type { Coverage } from './coverage.ts';
 import type { Plan } from './plan.ts';
-import type { BlobTally, Receipt, ReceiptPlatform, SkippedContent } from './receipt.ts';
-
-const NO_REQUESTS: RequestCounts = { total: 0, ping: 0, token: 0, manifest: 0, blob: 0, redirected: 0 };
+import { NO_REQUESTS, type BlobTally, type Receipt, type ReceiptPlatform, type SkippedContent } from './receipt.ts';
 
 type Outcome = Exclude<keyof BlobTally, 'total'>;
 

@@ -1,51 +1,75 @@
-import type { Digest } from '../oci/digest.ts';
-import type { RequestCounts } from '../registry/upstream.ts';
+import * as z from 'zod/mini';
+import { count, digest, flag, list, record, text } from '../oci/schemas.ts';
 
 /** Counted over distinct configs and layers, attestations' included; manifests are not blobs here. */
-export interface BlobTally {
-  total: number;
+const movedFields = {
   /** In the cache already. */
-  present: number;
+  present: count,
   /** Fetched by this pull (or read again as proof, I9). */
-  copied: number;
+  copied: count,
   /** Fetched by another pull while this one waited. */
-  copiedElsewhere: number;
-}
+  copiedElsewhere: count,
+};
 
-export interface ReceiptPlatform {
+/** What of a tally adds up over tasks. */
+export const moved = record(movedFields);
+export type Moved = z.output<typeof moved>;
+
+const tally = record({ ...movedFields, total: count });
+export type BlobTally = z.output<typeof tally>;
+
+/** Requests to a registry. */
+export const requests = record({
+  total: count,
+  ping: count,
+  token: count,
+  manifest: count,
+  blob: count,
+  redirected: count,
+});
+
+const receiptPlatform = record({
   /** `linux/amd64`; `unknown` for content without a platform. */
-  readonly platform: string;
-  readonly digest: Digest;
-  readonly complete: boolean;
-}
+  platform: text,
+  digest,
+  complete: flag,
+});
+export type ReceiptPlatform = z.output<typeof receiptPlatform>;
 
 /** Content that belongs to the image and was left out on purpose. */
-export interface SkippedContent {
-  readonly digest: Digest;
-  readonly mediaType: string;
-  readonly size: number;
-  readonly reason: string;
-}
+const skipped = record({ digest, mediaType: text, size: count, reason: text });
+export type SkippedContent = z.output<typeof skipped>;
 
 /** What a pull did. JSON of this shape is the public answer of the API and of `entrepot pull --json`. */
-export interface Receipt {
+export const receipt = record({
   /** Normalised. */
-  readonly reference: string;
+  reference: text,
   /** What the reference means now; null where a pull stopped before it knew. */
-  readonly digest: Digest | null;
-  readonly mediaType: string | null;
+  digest: z.nullable(digest),
+  mediaType: z.nullable(text),
   /** `hit`: nothing copied, no pointer moved. `pulled`: something copied or a pointer moved. `partial`: stopped by the deadline; what finished is kept. */
-  readonly outcome: 'hit' | 'pulled' | 'partial';
-  readonly platforms: readonly ReceiptPlatform[];
-  readonly blobs: Readonly<BlobTally>;
+  outcome: z.enum(['hit', 'pulled', 'partial'], 'an outcome'),
+  platforms: list(receiptPlatform),
+  blobs: tally,
   /** Bytes, tallied like `blobs`. */
-  readonly bytes: Readonly<BlobTally>;
-  readonly registryRequests: Readonly<RequestCounts>;
-  readonly skipped: readonly SkippedContent[];
-  readonly durationMs: number;
+  bytes: tally,
+  registryRequests: requests,
+  skipped: list(skipped),
+  durationMs: count,
   /**
    * Only where what is published could not be written down in the bucket (`refs/`): why. It is served all the same, but a rebuild of the table would not find it until the
    * next pull that takes the lock has written it.
    */
-  readonly recordError?: string;
-}
+  recordError: z.exactOptional(text),
+});
+export type Receipt = z.output<typeof receipt>;
+
+export const NOTHING_MOVED: Moved = { present: 0, copied: 0, copiedElsewhere: 0 };
+export const NO_REQUESTS: z.output<typeof requests> = {
+  total: 0,
+  ping: 0,
+  token: 0,
+  manifest: 0,
+  blob: 0,
+  redirected: 0,
+};

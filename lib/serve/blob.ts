@@ -7,7 +7,8 @@ import {
   FailedElsewhereError,
   FillUnavailableError,
 } from '../errors/cache-error.ts';
-import { isEnded, MOST_BLOBS_NAMED, type PullFailure, type PullRecord } from '../fill/pull-record.ts';
+import { MOST_BLOBS_NAMED, type PullFailure } from '../fill/failure.ts';
+import { isEnded, type PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';

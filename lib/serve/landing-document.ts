@@ -1,3 +1,4 @@
+import * as z from 'zod/mini';
 import {
   CacheError,
   DeniedError,
@@ -8,12 +9,9 @@ import {
   RateLimitedError,
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
-import { failureFromDocument, failureOf } from '../fill/failure.ts';
-import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
-import type { PullFailure } from '../fill/pull-record.ts';
-import { fenceOf, type Fence } from '../lock/lease.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
-import type { Digest } from '../oci/digest.ts';
+import { failureOf, pullFailure, type PullFailure } from '../fill/failure.ts';
+import { fence, fenceOf } from '../lock/lease.ts';
+import { count, decode, descriptor, digest, flag, record, ShapeError, text } from '../oci/schemas.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
 import type { Landing } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -24,15 +22,34 @@ import type { ServeCall } from './serve-deps.ts';
  */
 
 /** What the functions say to each other; a repository is text on the way. */
-export type LandingQuestion<R extends string | Repository = string> =
-  | {
-      readonly ask: 'resolve';
-      readonly repository: R;
-      readonly tag: string;
-      readonly lock: Fence;
-      readonly resolutions?: number;
-    }
-  | { readonly ask: 'land' | 'landReferrers' | 'confirm' | 'locate'; readonly repository: R; readonly digest: Digest };
+const question = z.discriminatedUnion(
+  'ask',
+  [
+    record({
+      ask: z.literal('resolve'),
+      repository: text,
+      tag: text,
+      lock: fence,
+      resolutions: z.exactOptional(count),
+    }),
+    record({ ask: z.enum(['land', 'landReferrers', 'confirm', 'locate']), repository: text, digest }),
+  ],
+  'a question',
+);
+type Question = z.output<typeof question>;
+export type LandingQuestion<R extends string | Repository = string> = Question extends infer One
+  ? One extends Question
+    ? Omit<One, 'repository'> & { readonly repository: R }
+    : never
+  : never;
+
+/** The answers; one that failed has `failure` alone. */
+const answered = record({ failure: z.exactOptional(pullFailure) });
+const resolved = record({ digest, checkedMs: count, landed: z.exactOptional(descriptor) });
+const landedOne = record({ landed: descriptor });
+const landedReferrers = record({ checkedMs: count, landed: z.exactOptional(descriptor) });
+const confirmed = record({ confirmed: flag });
+const located = record({ location: z.exactOptional(text.check(z.refine((url) => URL.canParse(url), 'a URL'))) });
 
 const OP = 'ask registry';
 
@@ -86,22 +103,11 @@ async function answerTo(landing: Landing, question: LandingQuestion<Repository>,
 
 function questionFrom(document: unknown): LandingQuestion<Repository> {
   try {
-    const value = jsonValue(document, 'event');
-    const ask = value.get('ask').oneOf('resolve', 'land', 'confirm', 'locate', 'landReferrers');
-    const { repository } = parseReference(`${value.get('repository').text()}:any`);
-    if (ask === 'resolve') {
-      const resolutions = value.get('resolutions');
-      return {
-        ask,
-        repository,
-        tag: parseTag(value.get('tag').text()),
-        lock: fenceFrom(value.get('lock')),
-        ...(resolutions.isAbsent ? {} : { resolutions: resolutions.count() }),
-      };
-    }
-    return { ask, repository, digest: value.get('digest').digest() };
+    const asked = decode(question, document, 'event');
+    const { repository } = parseReference(`${asked.repository}:any`);
+    return asked.ask === 'resolve' ? { ...asked, repository, tag: parseTag(asked.tag) } : { ...asked, repository };
   } catch (error) {
-    if (!(error instanceof JsonShapeError || error instanceof CacheError)) throw error;
+    if (!(error instanceof ShapeError || error instanceof CacheError)) throw error;
     throw new InvalidRequestError(
       'event',
       `${error.message}; only the registry endpoint of the cache asks here`,
@@ -110,84 +116,56 @@ function questionFrom(document: unknown): LandingQuestion<Repository> {
   }
 }
 
-const fenceFrom = (value: JsonValue): Fence => ({
-  name: value.get('name').text(),
-  holder: value.get('holder').text(),
-  generation: value.get('generation').count(),
-});
-
 /**
  * A Landing that is somewhere else: `send` carries the question there and the answer back.
  *
  * @throws the failure of the answer, as what it was.
  */
 export function remoteLanding(send: (question: LandingQuestion, signal: AbortSignal) => Promise<unknown>): Landing {
-  const ask = async <T>(
+  const ask = async <S extends z.ZodMiniType>(
     { signal }: ServeCall,
     question: LandingQuestion,
-    read: (answer: JsonValue) => T,
-  ): Promise<T> => {
-    const answer = jsonValue(await send(question, signal), 'answer');
+    schema: S,
+  ): Promise<z.output<S>> => {
+    const document = await send(question, signal);
     try {
-      const failure = answer.get('failure');
-      if (failure.isAbsent) return read(answer);
-      throw errorOf(failureFromDocument(failure));
+      const { failure } = decode(answered, document, 'answer');
+      if (failure === undefined) return decode(schema, document, 'answer');
+      throw errorOf(failure);
     } catch (error) {
-      if (!(error instanceof JsonShapeError)) throw error;
+      if (!(error instanceof ShapeError)) throw error;
       throw new UpstreamUnavailableError(OP, `${error.message}: the functions are of different versions`, {
         cause: error,
       });
     }
   };
   return {
-    resolve: (call, { repository, tag = '' }, lock, resolutions) =>
-      ask(
-        call,
-        {
-          ask: 'resolve',
-          repository: formatRepository(repository),
-          tag,
-          lock: fenceOf(lock),
-          ...(resolutions === undefined ? {} : { resolutions }),
-        },
-        (answer) => {
-          const landed = answer.get('landed');
-          return {
-            digest: answer.get('digest').digest(),
-            checkedMs: answer.get('checkedMs').count(),
-            ...(landed.isAbsent ? {} : { landed: { descriptor: descriptorFrom(landed) } }),
-          };
-        },
-      ),
-    land: (call, repository, digest) =>
-      ask(call, { ask: 'land', repository: formatRepository(repository), digest }, (answer) => ({
-        descriptor: descriptorFrom(answer.get('landed')),
-      })),
-    landReferrers: (call, repository, digest) =>
-      ask(call, { ask: 'landReferrers', repository: formatRepository(repository), digest }, (answer) => {
-        const landed = answer.get('landed');
-        return {
-          checkedMs: answer.get('checkedMs').count(),
-          ...(landed.isAbsent ? {} : { list: { descriptor: descriptorFrom(landed) } }),
-        };
-      }),
-    confirm: (call, repository, digest) =>
-      ask(call, { ask: 'confirm', repository: formatRepository(repository), digest }, (answer) =>
-        answer.get('confirmed').flag(),
-      ),
-    locate: (call, repository, digest) =>
-      ask(call, { ask: 'locate', repository: formatRepository(repository), digest }, (answer) => {
-        const location = answer.get('location');
-        return location.isAbsent ? undefined : location.url();
-      }),
+    async resolve(call, { repository, tag = '' }, lock, resolutions) {
+      const asked = { ask: 'resolve', repository: formatRepository(repository), tag, lock: fenceOf(lock) } as const;
+      const since = resolutions === undefined ? {} : { resolutions };
+      const { landed, ...meaning } = await ask(call, { ...asked, ...since }, resolved);
+      return { ...meaning, ...(landed === undefined ? {} : { landed: { descriptor: landed } }) };
+    },
+    async land(call, repository, digest) {
+      const asked = { ask: 'land', repository: formatRepository(repository), digest } as const;
+      return { descriptor: (await ask(call, asked, landedOne)).landed };
+    },
+    async landReferrers(call, repository, digest) {
+      const asked = { ask: 'landReferrers', repository: formatRepository(repository), digest } as const;
+      const { checkedMs, landed } = await ask(call, asked, landedReferrers);
+      return { checkedMs, ...(landed === undefined ? {} : { list: { descriptor: landed } }) };
+    },
+    async confirm(call, repository, digest) {
+      const asked = { ask: 'confirm', repository: formatRepository(repository), digest } as const;
+      return (await ask(call, asked, confirmed)).confirmed;
+    },
+    async locate(call, repository, digest) {
+      const asked = { ask: 'locate', repository: formatRepository(repository), digest } as const;
+      const { location } = await ask(call, asked, located);
+      return location === undefined ? undefined : new URL(location);
+    },
   };
 }
-
-const descriptorFrom = (value: JsonValue): Descriptor => ({
-  mediaType: value.get('mediaType').text(),
-  digest: value.get('digest').digest(),
-  size: value.get('size').count(),
-});
 
 /** What serving acts upon is what it was; of everything else the status and the words are enough. */
 function errorOf(failure: PullFailure): CacheError {

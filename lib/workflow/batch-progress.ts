@@ -3,8 +3,8 @@ import type { Amount, PullRecords } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
-import type { Moved } from './receipt-document.ts';
-import type { CopyInput } from './task-input.ts';
+import type { Moved } from '../pull/receipt.ts';
+import type { CopyInput } from './tasks.ts';
 
 const REPORT_EVERY_MS = 5_000;
 /** After the deadline, beside the grace of a commit: within what the invocation keeps back. */

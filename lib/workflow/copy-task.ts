@@ -1,7 +1,8 @@
 import type { BlobRow } from '../catalog/catalog.ts';
 import { BlobsFailedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { failureOf } from '../fill/failure.ts';
-import { isEnded, type FailureOfBlob, type PullRecord } from '../fill/pull-record.ts';
+import type { FailureOfBlob } from '../fill/failure.ts';
+import { isEnded, type PullRecord } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { copier } from '../pull/copier.ts';
@@ -10,10 +11,10 @@ import { isStopped } from '../pull/stopped.ts';
 import { startBatchProgress, total, type BatchProgress } from './batch-progress.ts';
 import { underLock } from './lock.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
-import { sumOfRequests } from './receipt-document.ts';
+import { sumOfRequests } from './sums.ts';
 import { asTask, finalError, NoProgressError, planAgain } from './task-error.ts';
-import { broken, parseCopyTask, recordOf, type CopyInput } from './task-input.ts';
-import type { CopyAnswer } from './tasks.ts';
+import { broken, parseTask, recordOf } from './task-input.ts';
+import { copyInput, type CopyAnswer, type CopyInput } from './tasks.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** Invocations in a row without progress that end the pull. */
@@ -42,7 +43,7 @@ const LOOK_WITHIN_MS = 2_000;
  */
 export const copyTask = (outer: WorkflowDeps, event: unknown, deadline: AbortSignal): Promise<CopyAnswer> =>
   asTask(outer, async (deps) => {
-    const task = parseCopyTask(event);
+    const task = parseTask(copyInput, event);
     const record = await recordOf(deps, task.id, deadline);
     // Ended from outside: nobody waits for these blobs. The publish task sees it, too.
     if (isEnded(record)) return answerOf(task, 'done');

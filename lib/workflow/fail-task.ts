@@ -1,8 +1,8 @@
 import { announceEnd } from './ending.ts';
 import { freeLock } from './lock.ts';
 import { asTask, failureFrom } from './task-error.ts';
-import { parseFailTask, recordOf } from './task-input.ts';
-import type { PullTask } from './tasks.ts';
+import { parseTask, recordOf } from './task-input.ts';
+import { failTask as failTaskInput, type PullTask } from './tasks.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /**
@@ -15,7 +15,7 @@ export const failTask = (outer: WorkflowDeps, event: unknown, signal: AbortSigna
     const {
       id,
       error: { Error: name, Cause: cause },
-    } = parseFailTask(event);
+    } = parseTask(failTaskInput, event);
     const before = await recordOf(deps, id, signal);
     const failure = failureFrom(name, cause);
     const record = await deps.records.fail(id, failure, signal);

@@ -8,10 +8,9 @@ import { fenceOf } from '../lock/lease.ts';
 import { limiter } from '../pull/limiter.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
 import { pull, type PullKeeper } from '../pull/pull.ts';
-import type { Receipt } from '../pull/receipt.ts';
+import { NOTHING_MOVED, type Receipt } from '../pull/receipt.ts';
 import { startBatchProgress } from './batch-progress.ts';
 import { announceEnd, succeed } from './ending.ts';
-import { NOTHING_MOVED } from './receipt-document.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** Pulls of this process at the same time; the others wait. */

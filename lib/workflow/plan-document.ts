@@ -1,15 +1,24 @@
-import type { ForeignLayer, Pointer } from '../catalog/catalog.ts';
+import * as z from 'zod/mini';
+import type { Pointer } from '../catalog/catalog.ts';
 import { InvalidManifestError, StoreError } from '../errors/cache-error.ts';
-import type { Fence } from '../lock/lease.ts';
-import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
-import type { Digest } from '../oci/digest.ts';
-import type { Platform } from '../oci/platform.ts';
+import { fence, type Fence } from '../lock/lease.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import {
+  count,
+  decode,
+  descriptor,
+  digest,
+  indexEntry,
+  list,
+  named,
+  record,
+  ShapeError,
+  text,
+} from '../oci/schemas.ts';
 import type { PlannedContent } from '../pull/plan.ts';
 import type { KeptGround } from '../pull/publish.ts';
-import type { Receipt } from '../pull/receipt.ts';
+import { receipt, type Receipt } from '../pull/receipt.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
-import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
-import { receiptFrom } from './receipt-document.ts';
 
 /** A thousand manifests and ten thousand blobs take 3 MB. */
 export const MAX_PLAN_BYTES = 32 * 1024 * 1024;
@@ -60,110 +69,61 @@ export function formatPlan({ content, batches, ...plan }: PlanDocument): Uint8Ar
  */
 export function parsePlan(bytes: Uint8Array, key: string, id: string): PlanDocument {
   try {
-    const plan = planFrom(jsonValue(JSON.parse(Buffer.from(bytes).toString('utf8')), 'plan'));
-    if (plan.id !== id) throw new JsonShapeError('plan.id', `that of pull ${id}`);
-    return plan;
+    const plan = decode(keptPlan, JSON.parse(Buffer.from(bytes).toString('utf8')), 'plan');
+    if (plan.id !== id) throw new ShapeError('plan.id', `that of pull ${id}`);
+    return planOf(plan);
   } catch (error) {
-    if (!(error instanceof JsonShapeError || error instanceof SyntaxError)) throw error;
+    if (!(error instanceof ShapeError || error instanceof SyntaxError)) throw error;
     throw new StoreError('read plan', `${key} is no plan: ${error.message}; pull again`, error, false);
   }
 }
 
-function planFrom(document: JsonValue): PlanDocument {
-  if (document.get('version').count() !== VERSION) throw new JsonShapeError('plan.version', String(VERSION));
-  const lock = document.get('lock');
-  const ground = document.get('ground');
-  const content = contentFrom(document.get('content'));
+/** Blobs are said once, and meant by their positions. */
+function planOf({ version: _, content, batches, ground, ...plan }: z.output<typeof keptPlan>): PlanDocument {
+  const { blobs } = content;
+  const blobAt = (position: number): Descriptor => {
+    const found = blobs[position];
+    if (found === undefined) throw new ShapeError(`position ${position}`, `below ${blobs.length}`);
+    return found;
+  };
+  const contents = new Map(content.contents.map((one) => [one.entry, one.blobs.map(blobAt)]));
   return {
-    id: document.get('id').text(),
-    lock: {
-      name: lock.get('name').text(),
-      holder: lock.get('holder').text(),
-      generation: lock.get('generation').count(),
-    },
-    domain: document.get('domain').text() as TrustDomain,
-    content,
-    batches: document.get('batches').list((batch) => batch.list((one) => blobAt(content.blobs, one))),
-    ground: {
-      pointer: optional(ground.get('pointer'), pointerFrom),
-      checkedMs: ground.get('checkedMs').count(),
-      epoch: ground.get('epoch').count(),
-    },
-    receipt: receiptFrom(document.get('receipt')),
+    ...plan,
+    content: { ...content, contents },
+    batches: batches.map((positions) => positions.map(blobAt)),
+    ground: { ...ground, pointer: ground.pointer },
   };
 }
 
-function contentFrom(document: JsonValue): PlannedContent {
-  const blobs = document.get('blobs').list(descriptorFrom);
-  const contents = document
-    .get('contents')
-    .list((one): [Digest, Descriptor[]] => [
-      one.get('entry').digest(),
-      one.get('blobs').list((position) => blobAt(blobs, position)),
-    ]);
-  return {
-    root: descriptorFrom(document.get('root')),
-    manifests: document.get('manifests').list(descriptorFrom),
-    entries: document.get('entries').list(entryFrom),
-    contents: new Map(contents),
-    blobs,
-    foreign: document
-      .get('foreign')
-      .list((one): ForeignLayer => ({ ...descriptorFrom(one), entry: one.get('entry').digest() })),
-  };
-}
-
-function blobAt(blobs: readonly Descriptor[], position: JsonValue): Descriptor {
-  const found = blobs[position.count()];
-  if (found === undefined) throw new JsonShapeError(`position ${position.count()}`, `below ${blobs.length}`);
-  return found;
-}
-
-const descriptorFrom = (document: JsonValue): Descriptor => ({
-  mediaType: document.get('mediaType').text(),
-  digest: document.get('digest').digest(),
-  size: document.get('size').count(),
+const pointer: z.ZodMiniType<Pointer> = record({
+  generation: count,
+  resolved: z.exactOptional(digest),
+  checkedMs: z.exactOptional(count),
+  resolutions: z.exactOptional(count),
+  resolvedBy: z.exactOptional(text),
+  published: z.exactOptional(digest),
+  publishedMs: z.exactOptional(count),
+  previous: z.exactOptional(digest),
+  missingMs: z.exactOptional(count),
+  removedMs: z.exactOptional(count),
+  incarnation: z.exactOptional(count),
+  recorded: z.exactOptional(count),
 });
 
-function entryFrom(document: JsonValue): IndexEntry {
-  const platform = optional(document.get('platform'), platformFrom);
-  const attests = optional(document.get('attests'), (one) => one.digest());
-  return {
-    ...descriptorFrom(document),
-    ...(platform === undefined ? {} : { platform }),
-    ...(attests === undefined ? {} : { attests }),
-  };
-}
-
-function platformFrom(document: JsonValue): Platform {
-  const variant = optional(document.get('variant'), (one) => one.text());
-  return {
-    os: document.get('os').text(),
-    architecture: document.get('architecture').text(),
-    ...(variant === undefined ? {} : { variant }),
-  };
-}
-
-function pointerFrom(document: JsonValue): Pointer {
-  const digestAt = (key: 'resolved' | 'published' | 'previous') =>
-    document.get(key).isAbsent ? {} : { [key]: document.get(key).digest() };
-  const countAt = (key: 'checkedMs' | 'resolutions' | 'publishedMs' | 'removedMs' | 'incarnation' | 'recorded') =>
-    document.get(key).isAbsent ? {} : { [key]: document.get(key).count() };
-  const resolvedBy = optional(document.get('resolvedBy'), (one) => one.text());
-  return {
-    generation: document.get('generation').count(),
-    ...digestAt('resolved'),
-    ...digestAt('published'),
-    ...digestAt('previous'),
-    ...countAt('checkedMs'),
-    ...countAt('resolutions'),
-    ...countAt('publishedMs'),
-    ...countAt('removedMs'),
-    ...countAt('incarnation'),
-    ...countAt('recorded'),
-    ...(resolvedBy === undefined ? {} : { resolvedBy }),
-  };
-}
-
-const optional = <T>(value: JsonValue, read: (value: JsonValue) => T): T | undefined =>
-  value.isAbsent ? undefined : read(value);
+const keptPlan = record({
+  version: z.literal(VERSION, String(VERSION)),
+  id: text,
+  lock: fence,
+  domain: named<TrustDomain>(),
+  content: record({
+    root: descriptor,
+    manifests: list(descriptor),
+    entries: list(indexEntry),
+    contents: list(record({ entry: digest, blobs: list(count) })),
+    blobs: list(descriptor),
+    foreign: list(z.intersection(descriptor, record({ entry: digest }))),
+  }),
+  batches: list(list(count)),
+  ground: record({ pointer: z.optional(pointer), checkedMs: count, epoch: count }),
+  receipt,
+});

@@ -8,8 +8,8 @@ import { announceEnd, succeed } from './ending.ts';
 import { freeLock, lockFor } from './lock.ts';
 import { formatPlan } from './plan-document.ts';
 import { asTask, finalError, NoProgressError } from './task-error.ts';
-import { parsePullTask, recordOf } from './task-input.ts';
-import type { PlanAnswer } from './tasks.ts';
+import { parseTask, recordOf } from './task-input.ts';
+import { pullTask, type PlanAnswer } from './tasks.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** Content that is swept under a pull, or a lock that is lost, are rare: a pull to which it happens so often meets something else. */
@@ -25,7 +25,7 @@ const MAX_PLANS = 5;
  */
 export const planTask = (outer: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PlanAnswer> =>
   asTask(outer, async (deps) => {
-    const { id } = parsePullTask(event);
+    const { id } = parseTask(pullTask, event);
     const record = await recordOf(deps, id, signal);
     const done: PlanAnswer = { id, outcome: 'done' };
     if (isEnded(record)) {

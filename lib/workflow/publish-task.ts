@@ -3,14 +3,14 @@ import { isEnded } from '../fill/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { linkLanded, resumePublish } from '../pull/publish.ts';
-import type { BlobTally, Receipt } from '../pull/receipt.ts';
+import type { BlobTally, Moved, Receipt } from '../pull/receipt.ts';
 import { announceEnd, succeed } from './ending.ts';
 import { freeLock, underLock } from './lock.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
-import { sumOfMoved, sumOfRequests, type Moved } from './receipt-document.ts';
+import { sumOfMoved, sumOfRequests } from './sums.ts';
 import { asTask, TaskError } from './task-error.ts';
-import { broken, parsePublishTask, recordOf } from './task-input.ts';
-import type { PublishTask, PullTask } from './tasks.ts';
+import { broken, parseTask, recordOf } from './task-input.ts';
+import { publishTask as publishTaskInput, type PublishTask, type PullTask } from './tasks.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /**
@@ -21,7 +21,7 @@ import type { WorkflowDeps } from './workflow-deps.ts';
  */
 export const publishTask = (outer: WorkflowDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
   asTask(outer, async (deps) => {
-    const task = parsePublishTask(event);
+    const task = parseTask(publishTaskInput, event);
     const { id } = task;
     const record = await recordOf(deps, id, signal);
     if (isEnded(record)) {

@@ -1,5 +1,5 @@
-import { failureFromDocument, failureOf } from '../fill/failure.ts';
-import type { PullFailure } from '../fill/pull-record.ts';
+import { failureOf, pullFailure } from '../fill/failure.ts';
+import type { PullFailure } from '../fill/failure.ts';
 import {
   CacheError,
   ContentLostError,
@@ -9,7 +9,7 @@ import {
   RateLimitedError,
 } from '../errors/cache-error.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
-import { JsonShapeError, jsonValue } from '../fill/json.ts';
+import { decode, record, ShapeError, text } from '../oci/schemas.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
 /** What the state machine does about an error. Every other name is final. */
@@ -78,16 +78,19 @@ export class NoProgressError extends CacheError {
   }
 }
 
+/** https://docs.aws.amazon.com/lambda/latest/dg/nodejs-exceptions.html */
+const lambdaError = record({ errorMessage: text });
+
 /**
  * The failure that a task threw, from what Step Functions says of it: `error` is the name, `cause` the JSON that Lambda wrote, cut off where it was long. What
  * no task of ours threw (a time-out, a process that died, a fault of Lambda) becomes a plain sentence.
  */
 export function failureFrom(error: string, cause: string): PullFailure {
   try {
-    const message = jsonValue(JSON.parse(cause), 'cause').get('errorMessage').text();
-    return failureFromDocument(jsonValue(JSON.parse(message), 'failure'));
+    const { errorMessage } = decode(lambdaError, JSON.parse(cause), 'cause');
+    return decode(pullFailure, JSON.parse(errorMessage), 'failure');
   } catch (unreadable) {
-    if (!(unreadable instanceof JsonShapeError || unreadable instanceof SyntaxError)) throw unreadable;
+    if (!(unreadable instanceof ShapeError || unreadable instanceof SyntaxError)) throw unreadable;
     return foreignFailure(error);
   }
 }

@@ -1,62 +1,16 @@
+import type * as z from 'zod/mini';
 import { CacheError } from '../errors/cache-error.ts';
-import { blobFailureFrom } from '../fill/failure.ts';
 import type { PullRecord } from '../fill/pull-record.ts';
-import { JsonShapeError, jsonValue, type JsonValue } from '../fill/json.ts';
-import { movedFrom, NO_REQUESTS, NOTHING_MOVED, requestsFrom } from './receipt-document.ts';
+import { decode, ShapeError } from '../oci/schemas.ts';
 import { finalError } from './task-error.ts';
-import type { CopyAnswer, CopyTask, FailTask, PublishTask, PullTask } from './tasks.ts';
 import type { WorkflowDeps } from './workflow-deps.ts';
 
-/** What the copy task gets: a task of the plan, or its own last answer. */
-export type CopyInput = CopyTask & Pick<CopyAnswer, 'blobs' | 'bytes' | 'requests'>;
-
-export const parsePullTask = (event: unknown): PullTask => parsed(event, (task) => ({ id: task.get('id').text() }));
-
-export const parseCopyTask = (event: unknown): CopyInput => parsed(event, copyInputFrom);
-
-export const parsePublishTask = (event: unknown): PublishTask =>
-  parsed(event, (task) => ({
-    id: task.get('id').text(),
-    plan: task.get('plan').text(),
-    batches: task.get('batches').list((answer) => ({
-      ...copyInputFrom(answer),
-      outcome: answer.get('outcome').oneOf('done', 'partial'),
-      waitSeconds: answer.get('waitSeconds').count(),
-      ...(answer.get('failed').isAbsent ? {} : { failed: answer.get('failed').list(blobFailureFrom) }),
-    })),
-  }));
-
-export const parseFailTask = (event: unknown): FailTask =>
-  parsed(event, (task) => {
-    const error = task.get('error');
-    const cause = error.get('Cause');
-    // The language demands `Error` alone: https://states-language.net/spec.html#errors
-    return {
-      id: task.get('id').text(),
-      error: { Error: error.get('Error').text(), Cause: cause.isAbsent ? '' : cause.text() },
-    };
-  });
-
-function copyInputFrom(task: JsonValue): CopyInput {
-  const [blobs, bytes, requests] = [task.get('blobs'), task.get('bytes'), task.get('requests')];
-  return {
-    id: task.get('id').text(),
-    plan: task.get('plan').text(),
-    batch: task.get('batch').count(),
-    idle: task.get('idle').count(),
-    waits: task.get('waits').count(),
-    keptBytes: task.get('keptBytes').count(),
-    blobs: blobs.isAbsent ? NOTHING_MOVED : movedFrom(blobs),
-    bytes: bytes.isAbsent ? NOTHING_MOVED : movedFrom(bytes),
-    requests: requests.isAbsent ? NO_REQUESTS : requestsFrom(requests),
-  };
-}
-
-function parsed<T>(event: unknown, read: (task: JsonValue) => T): T {
+/** What a task was called with. @throws TaskError, a final one, if it is something else. */
+export function parseTask<S extends z.ZodMiniType>(schema: S, event: unknown): z.output<S> {
   try {
-    return read(jsonValue(event, 'task'));
+    return decode(schema, event, 'task');
   } catch (error) {
-    if (!(error instanceof JsonShapeError)) throw error;
+    if (!(error instanceof ShapeError)) throw error;
     throw broken(`${error.message}; the state machine and its functions are of different versions`, error);
   }
 }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { dynamoPullRecords } from '../../lib/fill/dynamo-pull-records.ts';
-import type { Amount, PullFailure, PullRecords } from '../../lib/fill/pull-record.ts';
+import type { PullFailure } from '../../lib/fill/failure.ts';
+import type { Amount, PullRecords } from '../../lib/fill/pull-record.ts';
 import type { Fence } from '../../lib/lock/lease.ts';
 import { digestOf } from '../../lib/oci/digest.ts';
 import { parsePlatform } from '../../lib/oci/platform.ts';

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { CacheError, DeadlineError } from '../../../lib/errors/cache-error.ts';
 import type { Fills } from '../../../lib/fill/fills.ts';
-import type { PullFailure, PullRecord } from '../../../lib/fill/pull-record.ts';
+import type { PullFailure } from '../../../lib/fill/failure.ts';
+import type { PullRecord } from '../../../lib/fill/pull-record.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import { formatReference, parseReference } from '../../../lib/reference/reference.ts';

@@ -4,7 +4,7 @@ import type { Descriptor } from '../../../lib/oci/descriptor.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
 import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
 import { formatPlan, parsePlan, type PlanDocument } from '../../../lib/workflow/plan-document.ts';
-import { NO_REQUESTS } from '../../../lib/workflow/receipt-document.ts';
+import { NO_REQUESTS } from '../../../lib/pull/receipt.ts';
 
 const descriptor = (name: string, size: number): Descriptor => ({
   digest: digestOf(Buffer.from(name)),
