@@ -16,14 +16,14 @@ import type { WorkflowDeps } from './workflow-deps.ts';
 /** Pulls of this process at the same time; the others wait. */
 const PARALLEL_PULLS = 8;
 const TRIES = 3;
-const FIRST_WAIT_MS = 500;
+const USUAL_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
 /** A registry that wants to rest for longer ends the pull: its caller hears for how long, and asks again. */
 const LONGEST_REST_MS = 60_000;
 /** A pull that runs writes its progress every few seconds: one that is silent for so long died with its process. */
 const SILENT_MS = 20_000;
 
-export type LocalFillsDeps = Pick<WorkflowDeps, 'pull' | 'records' | 'announcer' | 'metrics'>;
+export type LocalFillsDeps = Pick<WorkflowDeps, 'pull' | 'records' | 'announcer' | 'metrics' | 'retryWaitMs'>;
 
 export interface LocalFills extends Fills, AsyncDisposable {
   /** Pulls that this process carries out now. */
@@ -95,7 +95,7 @@ async function carryOut(deps: LocalFillsDeps, record: PullRecord, signal: AbortS
 
 /** The pull, tried again where that may help. What finished in one try is there in the next. */
 async function pulled(
-  { pull: deps, records }: LocalFillsDeps,
+  { pull: deps, records, retryWaitMs = USUAL_WAIT_MS }: LocalFillsDeps,
   { id, request }: PullRecord,
   signal: AbortSignal,
 ): Promise<Receipt> {
@@ -117,7 +117,7 @@ async function pulled(
       return await pull({ ...deps, progress }, request, signal, keeper);
     } catch (error) {
       signal.throwIfAborted();
-      const waitMs = waitBefore(error, tries);
+      const waitMs = waitBefore(error, tries, retryWaitMs);
       if (waitMs === undefined) throw error;
       await sleep(waitMs, signal);
     } finally {
@@ -127,9 +127,9 @@ async function pulled(
 }
 
 /** Before the next try; undefined where there is none. */
-function waitBefore(error: unknown, tries: number): number | undefined {
+function waitBefore(error: unknown, tries: number, firstMs: number): number | undefined {
   if (!(error instanceof CacheError) || !error.retryable || tries >= TRIES) return undefined;
-  const backOffMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
+  const backOffMs = Math.random() * Math.min(LONGEST_WAIT_MS, firstMs * 2 ** tries);
   if (!(error instanceof RateLimitedError) || error.retryAfterMs === undefined) return backOffMs;
   return error.retryAfterMs > LONGEST_REST_MS ? undefined : error.retryAfterMs + backOffMs;
 }

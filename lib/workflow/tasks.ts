@@ -72,5 +72,14 @@ export const publishTask = record({ id: text, plan: text, batches: list(copyAnsw
 export type PublishTask = z.output<typeof publishTask>;
 
 /** What the fail task gets: the error of whatever task failed, as Step Functions writes it. The language demands `Error` alone: https://states-language.net/spec.html#errors */
-export const failTask = record({ id: text, error: record({ Error: text, Cause: z.pipe(z.nullish(text), z.transform((cause) => cause ?? '')) }) });
+export const failTask = record({
+  id: text,
+  error: record({
+    Error: text,
+    Cause: z.pipe(
+      z.nullish(text),
+      z.transform((cause) => cause ?? ''),
+    ),
+  }),
+});
 export type FailTask = z.output<typeof failTask>;
