@@ -166,7 +166,8 @@ describe('a blob that is waited for', { timeout: 300_000 }, () => {
     const base = bench.offer(broken, 'team/shared', 'broken');
     bench.upstream.addImage('team/shared', upstreamImage(good, 'good'));
     const [layer, lost] = [layerOf(broken, 200_000), layerOf(broken, 300)];
-    bench.upstream.fault(when({ reference: lost }, { status: 404 }));
+    // Which ends a pull at once; a layer that is not there would let the others come.
+    bench.upstream.fault(when({ reference: lost }, { status: 403 }));
     const { promise: restAfter, resolve: come } = Promise.withResolvers<undefined>();
     bench.upstream.fault(when({ reference: layer }, { restAfter }));
     assert.equal((await bench.get(`${base}/manifests/broken`)).status, 200);
