@@ -42,7 +42,13 @@ beforeEach(() => {
 
 afterEach(async () => {
   // All of these have the home of this test in their command line.
-  for (const pid of pidsOf(home.root)) kill(pid, 'SIGKILL');
+  for (const pid of pidsOf(home.root)) {
+    try {
+      kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // It ended since.
+    }
+  }
   await until('all processes are gone', () => pidsOf(home.root).length === 0);
   rmSync(home.root, { recursive: true, force: true });
 });
