@@ -6,7 +6,7 @@
  * A filter is a part of a file's path: `npm test -- unit/oci` runs the files with that in their path.
  * With --watch they run again whenever a file changes that they import.
  */
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import { run, type RunOptions } from 'node:test';
@@ -14,8 +14,11 @@ import { spec } from 'node:test/reporters';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 
-/** Each file is a process. In order: the folders with the longest files begin first, so that the short ones fill the gaps. */
+/** In order: the folders with the longest files begin first, so that the short ones fill the gaps. */
 const TEST_FOLDERS = ['conformance', 'faults', 'integration'];
+/** Files that leave their process as it was share one, a few at a time: what they import is most of what a small file costs. Any other has its own. */
+const SHARING = /^test\/(conformance|faults|integration\/(fill|pull|rebuild|registry|serve|warmup|workflow))\//;
+const FILES_PER_PROCESS = 4;
 /** All files run in this process, before the others: starting a process for each takes four times as long as their tests. */
 const UNIT_FOLDER = 'unit';
 /** What of interop takes long and rarely breaks. */
@@ -31,6 +34,8 @@ const WATCHDOG = fileURLToPath(new URL('support/watchdog.ts', import.meta.url));
 
 const TESTS = fileURLToPath(new URL('.', import.meta.url));
 const PROJECT = join(TESTS, '..');
+const SEVERAL_FILES = join(TESTS, 'support', 'several-files.ts');
+const MADE = join(PROJECT, 'node_modules', '.cache', 'entrepot-tests');
 
 function testFiles(folders: readonly string[]): readonly string[] {
   return folders.flatMap((folder) => {
@@ -50,21 +55,56 @@ function chosenFiles(isInterop: boolean, words: readonly string[]): readonly str
 const isNamed = (file: string, filters: readonly string[]): boolean =>
   filters.length === 0 || filters.some((filter) => relative(PROJECT, file).includes(filter));
 
+/** What a process runs: a file, or one that is made here and runs a few. */
+function inProcesses(files: readonly string[]): readonly string[] {
+  const isSharing = (file: string): boolean => SHARING.test(relative(PROJECT, file).replaceAll('\\', '/'));
+  const sharing = files.filter(isSharing);
+  const processes: string[] = [];
+  rmSync(MADE, { recursive: true, force: true });
+  mkdirSync(MADE, { recursive: true });
+  for (let at = 0; at < sharing.length; at += FILES_PER_PROCESS) {
+    const few = sharing.slice(at, at + FILES_PER_PROCESS);
+    const made = join(MADE, `files-${at}.test.mjs`);
+    const [runner, project, list] = [SEVERAL_FILES, PROJECT, few].map((one) => JSON.stringify(one));
+    writeFileSync(made, `import { severalFiles } from ${runner};\nseveralFiles(${project}, ${list});\n`);
+    processes.push(made);
+  }
+  return [...processes, ...files.filter((file) => !isSharing(file))];
+}
+
 /** Runs the files and prints what comes of them. True if all tests passed, and there was one in each file. */
-async function passes(files: readonly string[], options: RunOptions): Promise<boolean> {
+async function passes(
+  files: readonly string[],
+  options: RunOptions,
+  processes: readonly string[] = files,
+): Promise<boolean> {
   if (files.length === 0) return true;
-  const results = run({ files, timeout: TEST_TIMEOUT_MS, cwd: PROJECT, ...options });
+  const results = run({ files: processes, timeout: TEST_TIMEOUT_MS, cwd: PROJECT, ...options });
   let isGreen = false as boolean;
   results.on('test:summary', ({ file, success, counts }) => {
     if (file === undefined) isGreen = success && counts.passed > 0; // The others are of one file each; this one is of all.
   });
   const withoutTests: string[] = [];
-  results.on('test:pass', ({ name, nesting }) => {
-    // Node counts a file in which no test ran as a test of that name that passed.
-    if (nesting === 0 && files.includes(name)) withoutTests.push(name);
-  });
+  let tests = 0;
+  const count = ({
+    name,
+    nesting,
+    details: { type },
+  }: {
+    name: string;
+    nesting: number;
+    details: { type?: string };
+  }) => {
+    if (type !== 'suite') tests += 1;
+    if (nesting > 0) return;
+    // Node counts a file of its own in which no test ran as a test of that name; one that shares its process is a suite.
+    const isEmpty = type === 'suite' ? tests === 0 : processes.includes(name);
+    if (isEmpty) withoutTests.push(name);
+    tests = 0;
+  };
+  results.on('test:pass', count).on('test:fail', count);
   await pipeline(results, new spec(), process.stdout, { end: false });
-  for (const file of withoutTests) console.error(`${relative(PROJECT, file)}: no test ran in this file`);
+  for (const file of withoutTests) console.error(`${file}: no test ran in this file`);
   return isGreen && withoutTests.length === 0;
 }
 
@@ -93,14 +133,17 @@ async function main(args: readonly string[]): Promise<number> {
   process.env.NODE_COMPILE_CACHE ??= join(PROJECT, 'node_modules', '.cache', 'node');
 
   endAfter(isInterop ? RUN_TIMEOUT_MS.interop : RUN_TIMEOUT_MS.tests, isWatching);
-  // Without forceExit a file whose hooks left a server open would never end, and the run with it.
-  const inProcesses: RunOptions = { execArgv: ['--import', WATCHDOG], forceExit: !isWatching };
+  // Not forceExit: it loses what the process has not printed yet.
+  const processOptions: RunOptions = { execArgv: ['--import', WATCHDOG] };
   // Interop files share daemons, ports and an installation; the others share nothing.
   const concurrency = isInterop ? 1 : availableParallelism() * FILES_PER_CORE;
-  if (isWatching) return (await passes(files, { ...inProcesses, concurrency, watch: true })) ? 0 : 1;
+  if (isWatching) return (await passes(files, { ...processOptions, concurrency, watch: true })) ? 0 : 1;
   const units = files.filter((file) => file.startsWith(join(TESTS, UNIT_FOLDER)));
   const others = files.filter((file) => !units.includes(file));
-  const results = [await passes(units, { isolation: 'none' }), await passes(others, { ...inProcesses, concurrency })];
+  const results = [
+    await passes(units, { isolation: 'none' }),
+    await passes(others, { ...processOptions, concurrency }, isInterop ? others : inProcesses(others)),
+  ];
   return results.every(Boolean) ? 0 : 1;
 }
 
