@@ -11,6 +11,7 @@ import {
 } from '@aws-sdk/client-s3';
 import type { Case, S3Bench } from './s3-suite-support.ts';
 import { crc32Base64, freshKey, noise, sha256 } from './s3-suite-support.ts';
+import { until } from '../support/until.ts';
 
 const ROUNDS = 5;
 const WRITERS = 4;
@@ -34,16 +35,15 @@ export function durabilityCases(check: Case, bench: S3Bench): void {
     const acknowledged = new Set<string>();
     const parts = new Map<number, string>();
     for (let round = 0; round < ROUNDS; round++) {
-      const delayMs = 40 + Math.floor(Math.random() * 300);
       const before = acknowledged.size + parts.size;
       const writers = Array.from({ length: WRITERS }, (_, writer) =>
         writeObjects(`${top}/${round}-${writer}`, acknowledged),
       );
       const uploader = uploadParts(where, round * MAX_WRITES, parts);
-      await sleep(delayMs);
+      await until(() => acknowledged.size + parts.size > before, 10_000);
+      await sleep(Math.floor(Math.random() * 300));
       await bench.restart();
       await Promise.all([...writers, uploader]);
-      assert.ok(acknowledged.size + parts.size > before, `nothing was acknowledged within ${delayMs} ms`);
       await assertWhole(top, acknowledged);
       await assertParts(where, parts);
     }
