@@ -24,6 +24,8 @@ export interface CacheOptions {
   readonly dynamoEndpoint?: string;
   /** Blobs whose rest takes longer can be gone on with. */
   readonly resumableAboveMs?: number;
+  /** What the cache works with in place of the real services. */
+  readonly change?: (services: Services) => Services;
 }
 
 export interface PullOptions {
@@ -57,7 +59,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
     DOCKER_CONFIG: folder,
   };
   const { bucket, table, region, credentials } = stack;
-  const services = openServices(loadConfig(environment, folder), {
+  const opened = openServices(loadConfig(environment, folder), {
     bucket,
     table,
     signingKeyFile: stack.signingKeyFile,
@@ -65,6 +67,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
     dynamo: { endpoint: dynamoEndpoint, region, credentials },
     ...(options.resumableAboveMs === undefined ? {} : { resumableAboveMs: options.resumableAboveMs }),
   });
+  const services = options.change?.(opened) ?? opened;
   const forever = new AbortController().signal;
   return {
     services,
@@ -87,7 +90,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
         forever,
       ),
     async [Symbol.asyncDispose]() {
-      await services.close();
+      await opened.close();
       await rm(folder, { recursive: true, force: true });
     },
   };

@@ -11,7 +11,18 @@ import { upstreamImage } from '../../support/images.ts';
 import { below, pick } from '../../support/random.ts';
 import { objectDeleted } from '../../support/s3-event.ts';
 import { keyOf } from './laboratory.ts';
-import { isStored, pause, someContent, somePlatforms, someTag, type Schedule, type Tag } from './schedule.ts';
+import {
+  isStored,
+  moment,
+  pause,
+  someContent,
+  somePlatforms,
+  somethingFor,
+  someTag,
+  tagNeeding,
+  type Schedule,
+  type Tag,
+} from './schedule.ts';
 
 /** Does its part of a schedule once. */
 export type Actor = (schedule: Schedule) => Promise<void>;
@@ -37,9 +48,13 @@ async function forgiving(schedule: Schedule, what: string, act: () => Promise<st
   }
 }
 
-async function pullBy(schedule: Schedule, withinMs: number, options: { readonly alwaysPull?: boolean }): Promise<void> {
+async function pullBy(
+  schedule: Schedule,
+  withinMs: number,
+  how: { readonly alwaysPull?: boolean; readonly tag?: Tag },
+): Promise<void> {
   const { random, laboratory, losses } = schedule;
-  const tag = someTag(schedule);
+  const { tag = someTag(schedule), ...options } = how;
   const platforms = somePlatforms(schedule, tag);
   const cache = someCache(schedule);
   const name = `pull ${tag.reference} ${platforms.join()}${options.alwaysPull === true ? ' always' : ''}`;
@@ -62,8 +77,9 @@ async function pullBy(schedule: Schedule, withinMs: number, options: { readonly 
     const needed = [...offer.platforms].filter(([one]) => platforms.length === 0 || platforms.includes(one));
     for (const digest of new Set(needed.flatMap(([, digests]) => digests))) {
       const before = deletions.get(digest) ?? 0;
-      const isNoticed = recorded.get(digest) === before && losses.deletions.get(digest) === before;
-      if (receipt.outcome !== 'hit' || !isNoticed || (await isStored(laboratory, digest))) continue;
+      if (receipt.outcome !== 'hit' || recorded.get(digest) !== before || (await isStored(laboratory, digest)))
+        continue;
+      if (losses.deletions.get(digest) !== before) continue;
       schedule.violations.push(`I2: ${name} is a hit, but the loss of ${digest} was recorded before it began`);
     }
     return receipt.outcome;
@@ -88,6 +104,35 @@ export async function deliver(schedule: Schedule, cache: TestCache, digest: Dige
   return isDone;
 }
 
+async function loseSomething(schedule: Schedule): Promise<void> {
+  const { random, laboratory, losses, announced } = schedule;
+  const about = await moment(schedule, 250, 0.7);
+  const digest =
+    about.length === 0 || random() < 0.2 ? someContent(schedule) : somethingFor(schedule, pick(random, about));
+  if (!(await isStored(laboratory, digest))) return;
+  // Before it happens: who finds it gone shall not take it for an earlier one.
+  losses.deletions.set(digest, (losses.deletions.get(digest) ?? 0) + 1);
+  await laboratory.s3.send(new DeleteObjectCommand({ Bucket: laboratory.stack.bucket, Key: keyOf(digest) }));
+  announced.push(digest);
+  schedule.note(`${digest} is deleted`);
+  if (random() < 0.3) return;
+  const finders = [laboratory.finder, ...laboratory.caches].slice(0, random() < 0.5 ? 1 : 2);
+  for (let isAgain = true; isAgain; isAgain = random() < 0.4) {
+    const delivered = await Promise.all(finders.map((finder) => deliver(schedule, finder, digest)));
+    const event = announced.indexOf(digest);
+    if (delivered.includes(true) && random() < 0.7 && event >= 0) announced.splice(event, 1);
+  }
+  if (random() < 0.3) await putBack(schedule, digest);
+}
+
+/** As an operator does who has a copy: a conditional PUT, and no row. */
+async function putBack({ laboratory, bytes, note }: Schedule, digest: Digest): Promise<void> {
+  if (await isStored(laboratory, digest)) return;
+  const object = { Bucket: laboratory.stack.bucket, Key: keyOf(digest), Body: bytes.get(digest)! };
+  await forgivePrecondition(() => laboratory.s3.send(new PutObjectCommand({ ...object, IfNoneMatch: '*' })));
+  note(`${digest} is put back`);
+}
+
 /** The clocks are right again. */
 export function setClocksRight(): void {
   Date.now = TRUE_NOW;
@@ -108,6 +153,12 @@ export const ACTORS = {
 
   alwaysPull: (schedule) => pullBy(schedule, LONG_MS, { alwaysPull: true }),
 
+  /** While somebody else stands still. */
+  follower: async (schedule) => {
+    const tag = tagNeeding(schedule, await moment(schedule, 250, 0.8));
+    await pullBy(schedule, LONG_MS, { tag });
+  },
+
   /** Ends as a killed process does for everyone else, but that it frees its leases. */
   stoppedPull: (schedule) => pullBy(schedule, 1 + below(schedule.random, SHORT_MS), {}),
 
@@ -121,23 +172,16 @@ export const ACTORS = {
       offers.filter(({ platforms }) => platforms.size > 1),
     );
     tag.meant.push(offer);
-    laboratory.upstream.addImage(tag.repository, upstreamImage(offer.image, tag.name));
+    laboratory.upstreams.get(tag.registry)!.addImage(tag.repository, upstreamImage(offer.image, tag.name));
     schedule.note(`${tag.reference} means ${offer.image.root.digest} at the registry`);
   },
 
+  /** At any time, or while somebody stands still; and tells of it at once, perhaps two processes. */
   async deleter(schedule) {
-    const { random, laboratory, losses } = schedule;
-    await pause(random, 150);
-    const digest = someContent(schedule);
-    const wasStored = await isStored(laboratory, digest);
-    await laboratory.s3.send(new DeleteObjectCommand({ Bucket: laboratory.stack.bucket, Key: keyOf(digest) }));
-    if (!wasStored) return;
-    losses.deletions.set(digest, (losses.deletions.get(digest) ?? 0) + 1);
-    schedule.announced.push(digest);
-    schedule.note(`${digest} is deleted`);
+    for (let times = 1 + below(schedule.random, 3); times > 0; times--) await loseSomething(schedule);
   },
 
-  /** Late, and some of them twice. */
+  /** Tells of deletions late, and of some of them twice. */
   async notifier(schedule) {
     const { random, announced } = schedule;
     for (let looks = 0; looks < 4; looks++) {
@@ -149,26 +193,21 @@ export const ACTORS = {
     }
   },
 
-  /** As an operator does who has a copy: a conditional PUT, and no row. */
   async putterBack(schedule) {
-    const { random, laboratory, bytes, losses } = schedule;
+    const { random, losses } = schedule;
     await pause(random, 200);
     const gone = [...losses.deletions.keys()];
-    if (gone.length === 0) return;
-    const digest = pick(random, gone);
-    if (await isStored(laboratory, digest)) return;
-    const object = { Bucket: laboratory.stack.bucket, Key: keyOf(digest), Body: bytes.get(digest)! };
-    await forgivePrecondition(() => laboratory.s3.send(new PutObjectCommand({ ...object, IfNoneMatch: '*' })));
-    schedule.note(`${digest} is put back`);
+    if (gone.length > 0) await putBack(schedule, pick(random, gone));
   },
 
   async validator(schedule) {
-    const { random, tags } = schedule;
-    await pause(random, 120);
-    const tag = pick(random, tags);
+    const { random } = schedule;
+    const tag = tagNeeding(schedule, await moment(schedule, 120, 0.6));
+    await pause(random, 250);
+    const deep = random() < 0.5;
     const platforms = somePlatforms(schedule, tag);
     await forgiving(schedule, `validate ${tag.reference} ${platforms.join()}`, async () => {
-      return (await someCache(schedule).validate(tag.reference, { platforms, deep: true })).state;
+      return (await someCache(schedule).validate(tag.reference, { platforms, deep })).state;
     });
   },
 
@@ -201,6 +240,9 @@ export const ACTORS = {
 } satisfies Record<string, Actor>;
 
 export type ActorName = keyof typeof ACTORS;
+
+/** These also wait for something that others do. */
+export const REACTING: ReadonlySet<ActorName> = new Set(['deleter', 'follower', 'validator']);
 
 /** Someone else put it there first, or is about to: S3 answers 412 or 409. */
 async function forgivePrecondition(act: () => Promise<unknown>): Promise<void> {

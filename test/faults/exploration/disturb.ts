@@ -1,7 +1,8 @@
 import type { FaultAction, FaultProxy, FaultRule } from '../../support/http-fault-proxy.ts';
 import { below, pick } from '../../support/random.ts';
 import { dynamoError } from '../../support/table-under-test.ts';
-import type { Proxies } from './laboratory.ts';
+import type { Laboratory, Proxies } from './laboratory.ts';
+import type { Repertoire } from './repertoire.ts';
 
 /** What can happen to a request. `late`: it takes a while. `frozen`: a process stands still before a transaction, mostly the one that hears of deletions. */
 export type Disturbance = 'lost answer' | 'reset' | 'throttled' | 'conflict' | 'late' | 'frozen';
@@ -12,25 +13,41 @@ const FROZEN_MS = 350;
 /** Requests that a fault lets pass at most before it takes one. About as many as a small pull sends to either service. */
 const MOST_SKIPPED = 40;
 
+/** Writes of one kind that pass at most before a process stands still. */
+const MOST_WRITTEN = 2;
+const MOST_STANDSTILLS = 4;
+/** About as long as a lease of the laboratory: what is done under it may be taken over. */
+const LONGEST_STANDSTILL_MS = 1_200;
+
 /** The only place of the exploration that knows the rules of the proxies: what else they learn to do is added here. */
 export function disturb(
-  proxies: Proxies,
+  { proxies, standstills }: Laboratory,
   faults: number,
-  among: readonly Disturbance[],
+  { disturbances, standstills: steps }: Repertoire,
   random: () => number,
 ): string[] {
   const notes: string[] = [];
   for (let i = 0; i < faults; i++) {
-    const kind = pick(random, among);
+    const kind = pick(random, disturbances);
     const service = serviceOf(kind, random);
     const rule = ruleOf(kind, service, random);
     proxies[service].rules.push(rule);
     notes.push(`${service}: ${kind} after ${rule.skip ?? 0} requests`);
   }
+  for (let i = 1 + below(random, MOST_STANDSTILLS); i > 0; i--) {
+    const rule = {
+      step: pick(random, steps),
+      skip: below(random, MOST_WRITTEN),
+      forMs: below(random, LONGEST_STANDSTILL_MS),
+    };
+    standstills.rules.push(rule);
+    notes.push(`a standstill before ${rule.step} after ${rule.skip} of them`);
+  }
   return notes;
 }
 
-export function calm(proxies: Proxies): void {
+export function calm({ proxies, standstills }: Laboratory): void {
+  standstills.rules.length = 0;
   for (const { rules, log } of Object.values(proxies) as FaultProxy[]) {
     rules.length = 0;
     log.length = 0;

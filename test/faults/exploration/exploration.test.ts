@@ -1,6 +1,8 @@
 import { after, before, test } from 'node:test';
-import { exploreSchedule, type Repertoire } from './explore.ts';
+import { exploreSchedule } from './explore.ts';
+import { ALL_GUARDS } from './guards.ts';
 import { startLaboratory, type Laboratory } from './laboratory.ts';
+import { REPERTOIRE } from './repertoire.ts';
 
 /*
  * Seeded random schedules over the real code and the embedded servers. EXPLORE_SCHEDULES says how many, EXPLORE_SEED repeats one.
@@ -9,18 +11,9 @@ const SCHEDULES = Number(process.env.EXPLORE_SCHEDULES ?? 12);
 const FIRST_SEED = Number(process.env.EXPLORE_SEED ?? Date.now() % 1_000_000);
 const COUNT = process.env.EXPLORE_SEED === undefined ? SCHEDULES : 1;
 
-/** Who acts, and what disturbs. Named twice: twice as often. */
-const REPERTOIRE: Repertoire = {
-  actors: [
-    ...(['pull', 'pull', 'alwaysPull', 'stoppedPull', 'mover', 'remover', 'validator', 'rebuilder', 'clock'] as const),
-    ...(['deleter', 'deleter', 'notifier', 'notifier', 'putterBack'] as const),
-  ],
-  disturbances: ['lost answer', 'reset', 'throttled', 'conflict', 'late', 'frozen', 'frozen'],
-};
-
 let laboratory: Laboratory;
 before(async () => {
-  laboratory = await startLaboratory();
+  laboratory = await startLaboratory(ALL_GUARDS);
 });
 after(() => laboratory[Symbol.asyncDispose]());
 

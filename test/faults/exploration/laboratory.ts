@@ -1,10 +1,18 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DeleteObjectsCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
+import type { Catalog } from '../../../lib/catalog/catalog.ts';
 import { hexOf, type Digest } from '../../../lib/oci/digest.ts';
 import { openCache, rawS3, startBench, type Bench, type TestCache, type TestStack } from '../../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
+import { startStandstills, type Standstills } from './standstills.ts';
+import { changedServices, type Change } from './subject.ts';
 
 export const REGISTRY = 'registry.example.test';
+/** What it has, its own users may read alone: nobody else gets it without a proof (I9). */
+export const PRIVATE_REGISTRY = 'private.example.test';
+const LOGIN = { username: 'alice', password: 'secret of alice' };
 /** Processes of the product that share the bucket and the table. */
 const PROCESSES = 2;
 
@@ -18,8 +26,10 @@ export interface Proxies {
 /** One stack for many schedules. */
 export interface Laboratory extends AsyncDisposable {
   readonly stack: TestStack;
-  readonly upstream: TestUpstream;
+  /** By the name of the registry. */
+  readonly upstreams: ReadonlyMap<string, TestUpstream>;
   readonly proxies: Proxies;
+  readonly standstills: Standstills;
   /** Behind the proxies. */
   readonly caches: readonly TestCache[];
   /** The process that hears of deletions. */
@@ -31,31 +41,51 @@ export interface Laboratory extends AsyncDisposable {
   clear(): Promise<void>;
 }
 
-export async function startLaboratory(): Promise<Laboratory> {
+/** @param change what stands in place of the product's own parts, in all processes. */
+export async function startLaboratory(change: Change): Promise<Laboratory> {
   const bench: Bench = await startBench();
   const { stack } = bench;
-  const upstream = await bench.use(startUpstream());
+  const upstreams = new Map([
+    [REGISTRY, await bench.use(startUpstream())],
+    [
+      PRIVATE_REGISTRY,
+      await bench.use(startUpstream({ auth: { kind: 'basic', users: { [LOGIN.username]: LOGIN.password } } })),
+    ],
+  ]);
   const dynamo = await bench.use(startFaultProxy(stack.dynamoEndpoint));
   const s3 = await bench.use(startFaultProxy(stack.s3Endpoint));
   const finder = await bench.use(startFaultProxy(stack.dynamoEndpoint));
-  const registries = { [REGISTRY]: { endpoint: upstream.origin, credentials: 'none' } };
-  const limits = { leaseSeconds: 1, parallelBlobs: 3 };
-  const endpoints = { s3Endpoint: s3.endpoint, dynamoEndpoint: dynamo.endpoint };
+  const registries = {
+    [REGISTRY]: { endpoint: upstreams.get(REGISTRY)!.origin, credentials: 'none' },
+    [PRIVATE_REGISTRY]: { endpoint: upstreams.get(PRIVATE_REGISTRY)!.origin, credentials: 'docker' },
+  };
+  const standstills = startStandstills();
+  const opened = new DisposableStack();
+  const open = async (dynamoEndpoint: string, s3Endpoint: string, isDisturbed: boolean): Promise<TestCache> => {
+    const { table, region, credentials } = stack;
+    const around = isDisturbed ? standstills.before : (catalog: Catalog) => catalog;
+    const changed = opened.use(
+      changedServices({ endpoint: dynamoEndpoint, region, credentials, table }, change, around),
+    );
+    const limits = { leaseSeconds: 1, parallelBlobs: 3 };
+    const cache = await bench.use(
+      openCache(stack, { registries, limits, dynamoEndpoint, s3Endpoint, change: changed.change }),
+    );
+    const auths = { [PRIVATE_REGISTRY]: LOGIN };
+    await writeFile(join(cache.environment.DOCKER_CONFIG!, 'config.json'), JSON.stringify({ auths }));
+    return cache;
+  };
   const caches: TestCache[] = [];
-  for (let i = 0; i < PROCESSES; i++) {
-    caches.push(await bench.use(openCache(stack, { registries, limits, ...endpoints })));
-  }
-  const calm = await bench.use(openCache(stack, { registries, limits }));
+  for (let i = 0; i < PROCESSES; i++) caches.push(await open(dynamo.endpoint, s3.endpoint, true));
   const raw = rawS3(stack);
   return {
     stack,
-    upstream,
+    upstreams,
     proxies: { dynamo, s3, finder },
+    standstills,
     caches,
-    finder: await bench.use(
-      openCache(stack, { registries, limits, s3Endpoint: s3.endpoint, dynamoEndpoint: finder.endpoint }),
-    ),
-    calm,
+    finder: await open(finder.endpoint, s3.endpoint, true),
+    calm: await open(stack.dynamoEndpoint, stack.s3Endpoint, false),
     s3: raw,
     async clear() {
       const { Contents = [] } = await raw.send(new ListObjectsV2Command({ Bucket: stack.bucket }));
@@ -65,6 +95,7 @@ export async function startLaboratory(): Promise<Laboratory> {
     },
     async [Symbol.asyncDispose]() {
       raw.destroy();
+      opened.dispose();
       await bench[Symbol.asyncDispose]();
     },
   };

@@ -3,7 +3,7 @@ import type { Digest } from '../../../lib/oci/digest.ts';
 import { isIndexType } from '../../../lib/oci/media-type.ts';
 import { below, pick } from '../../support/random.ts';
 import { multiArchImage, noiseImage, noiseLayer, upstreamImage, type Image } from '../../support/images.ts';
-import { keyOf, REGISTRY, type Laboratory } from './laboratory.ts';
+import { keyOf, PRIVATE_REGISTRY, REGISTRY, type Laboratory } from './laboratory.ts';
 
 /** An image, and what each of its platforms needs: its root, the platform's manifest, its blobs. */
 export interface Offer {
@@ -26,15 +26,18 @@ export interface Schedule {
   readonly losses: Losses;
   /** What may have cost a copy its work, beside deletions: faults, stops, failures, jumps of the clock. */
   readonly interruptions: { count: number };
+  /** Settles when only those act who wait for others. */
+  readonly quiet: PromiseWithResolvers<readonly Digest[]>;
   /** What happened, for whoever has to understand a failure. */
   readonly notes: string[];
-  note(text: string): void;
+  readonly note: (text: string) => void;
   /** Something that must never be. */
   readonly violations: string[];
 }
 
 export interface Tag {
   readonly reference: string;
+  readonly registry: string;
   readonly repository: string;
   readonly name: string;
   /** All that the tag has meant at the registry; last what it means now. */
@@ -58,23 +61,25 @@ export function newSchedule(laboratory: Laboratory, seed: number, random: () => 
   const base = noiseLayer(700, `${name}/base`);
   const offers = [
     offerOf(multiArchImage({ name: `${name}/one`, layerBytes: [300], sharedLayers: [base] })),
-    offerOf(multiArchImage({ name: `${name}/two`, layerBytes: [400], sharedLayers: [base] })),
+    offerOf(multiArchImage({ name: `${name}/two`, layerBytes: [], sharedLayers: [base] })),
     offerOf(noiseImage({ name: `${name}/solo`, layerBytes: [500], sharedLayers: [base] })),
   ];
   const started = performance.now();
   const notes: string[] = [];
   const tags = [
-    ['a', 'v1'],
-    ['a', 'v2'],
-    ['b', 'v1'],
-  ].map(([path, tag]): Tag => {
+    [REGISTRY, 'a', 'v1'],
+    [REGISTRY, 'a', 'v2'],
+    [PRIVATE_REGISTRY, 'b', 'v1'],
+  ].map(([registry, path, tag]): Tag => {
     const repository = `${name}/${path!}`;
     const first = path === 'a' ? offers[0]! : pick(random, offers);
-    return { reference: `${REGISTRY}/${repository}:${tag!}`, repository, name: tag!, meant: [first] };
+    const reference = `${registry!}/${repository}:${tag!}`;
+    return { reference, registry: registry!, repository, name: tag!, meant: [first] };
   });
-  for (const { repository, name: tag, meant } of tags) {
-    for (const { image } of offers) laboratory.upstream.addImage(repository, upstreamImage(image));
-    laboratory.upstream.addImage(repository, upstreamImage(meant[0]!.image, tag));
+  for (const { registry, repository, name: tag, meant } of tags) {
+    const upstream = laboratory.upstreams.get(registry)!;
+    for (const { image } of offers) upstream.addImage(repository, upstreamImage(image));
+    upstream.addImage(repository, upstreamImage(meant[0]!.image, tag));
   }
   return {
     laboratory,
@@ -86,6 +91,7 @@ export function newSchedule(laboratory: Laboratory, seed: number, random: () => 
     announced: [],
     losses: { deletions: new Map(), recorded: new Map() },
     interruptions: { count: 0 },
+    quiet: Promise.withResolvers(),
     notes,
     note: (text) => void notes.push(`${(performance.now() - started).toFixed(0)} ms  ${text}`),
     violations: [],
@@ -119,6 +125,31 @@ export function someContent({ random, tags, focus }: Schedule): Digest {
   if (random() < FOCUS) return focus;
   const { image } = pick(random, pick(random, tags).meant);
   return pick(random, [...image.manifests.keys(), ...image.blobs.keys()]);
+}
+
+/** Some time; or, by the chance that is given, when somebody stands still: then with what that one is about to write of. Ends when nobody else acts. */
+export async function moment(
+  { laboratory, random, quiet }: Schedule,
+  mostMs: number,
+  ofReaction: number,
+): Promise<readonly Digest[]> {
+  if (random() < ofReaction) return await Promise.race([laboratory.standstills.next(), quiet.promise]);
+  await pause(random, mostMs);
+  return [];
+}
+
+/** A tag that needs some of the content, if any does. */
+export function tagNeeding(schedule: Schedule, about: readonly Digest[]): Tag {
+  const needs = ({ platforms }: Offer): boolean =>
+    [...platforms.values()].some((all) => all.some((one) => about.includes(one)));
+  const tags = schedule.tags.filter(({ meant }) => needs(meant.at(-1)!));
+  return tags.length === 0 ? someTag(schedule) : pick(schedule.random, tags);
+}
+
+/** Something that the content, or the platforms of which it is, need. */
+export function somethingFor({ random, offers }: Schedule, digest: Digest): Digest {
+  const sets = offers.flatMap(({ platforms }) => [...platforms.values()]).filter((needed) => needed.includes(digest));
+  return random() < 0.7 || sets.length === 0 ? digest : pick(random, pick(random, sets));
 }
 
 export const pause = (random: () => number, mostMs: number): Promise<void> =>
