@@ -3,6 +3,8 @@ import { startDeadline } from '../../../lib/clock/deadline.ts';
 import { CacheError } from '../../../lib/errors/cache-error.ts';
 import { contentDeleted } from '../../../lib/events/content-deleted.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
+import { parsePlatform } from '../../../lib/oci/platform.ts';
+import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { removeTag } from '../../../lib/pull/remove-tag.ts';
 import { rebuild } from '../../../lib/rebuild/rebuild.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
@@ -20,9 +22,11 @@ import {
   somethingFor,
   someTag,
   tagNeeding,
+  type Offer,
   type Schedule,
   type Tag,
 } from './schedule.ts';
+import { pullByWorkflow } from './workflow.ts';
 
 /** Does its part of a schedule once. */
 export type Actor = (schedule: Schedule) => Promise<void>;
@@ -68,11 +72,8 @@ async function pullBy(
       schedule.interruptions.count++;
       return 'partial';
     }
-    const offer = tag.meant.find(({ image }) => image.root.digest === receipt.digest);
-    if (offer === undefined) {
-      schedule.violations.push(`I3: ${name} gave ${String(receipt.digest)}, which the tag never meant`);
-      return 'wrong';
-    }
+    const offer = offerOf(schedule, name, tag, receipt);
+    if (offer === undefined) return 'wrong';
     // I2 at a hit: a loss that was recorded before it began, and not made good since, is no hit.
     const needed = [...offer.platforms].filter(([one]) => platforms.length === 0 || platforms.includes(one));
     for (const digest of new Set(needed.flatMap(([, digests]) => digests))) {
@@ -84,6 +85,12 @@ async function pullBy(
     }
     return receipt.outcome;
   });
+}
+
+function offerOf({ violations }: Schedule, name: string, { meant }: Tag, { digest }: Receipt): Offer | undefined {
+  const offer = meant.find(({ image }) => image.root.digest === digest);
+  if (offer === undefined) violations.push(`I3: ${name} gave ${String(digest)}, which the tag never meant`);
+  return offer;
 }
 
 /** Tells the product of one announced deletion. False if it has to be told again. */
@@ -157,6 +164,33 @@ export const ACTORS = {
   follower: async (schedule) => {
     const tag = tagNeeding(schedule, await moment(schedule, 250, 0.8));
     await pullBy(schedule, LONG_MS, { tag });
+  },
+
+  /** By the tasks of the state machine. */
+  async workflowPull(schedule) {
+    const { random } = schedule;
+    const tag = someTag(schedule);
+    const platforms = somePlatforms(schedule, tag);
+    const name = `workflow of ${tag.reference} ${platforms.join()}`;
+    await pause(random, 250);
+    await forgiving(schedule, name, async () => {
+      using deadline = startDeadline(LONG_MS);
+      const request = {
+        reference: parseReference(tag.reference),
+        platforms: platforms.map((text) => parsePlatform(text)),
+        ...{ alwaysPull: random() < 0.3, attestations: true },
+      };
+      const { services } = someCache(schedule);
+      const record = await pullByWorkflow(services, request, random, deadline.signal);
+      // Its copies are told to stop at random moments, and it plans again.
+      schedule.interruptions.count++;
+      if (record === undefined) return 'another one is under way';
+      const { receipt, failure } = record;
+      if (receipt !== undefined) offerOf(schedule, name, tag, receipt);
+      else if (failure?.retryable !== true)
+        schedule.violations.push(`${name} failed for good: ${failure?.message ?? ''}`);
+      return receipt?.outcome ?? String(failure?.message);
+    });
   },
 
   /** Ends as a killed process does for everyone else, but that it frees its leases. */

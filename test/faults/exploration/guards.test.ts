@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ActorName } from './actors.ts';
 import { exploreSchedule } from './explore.ts';
 import { GUARDS, type Guard } from './guards.ts';
 import { startLaboratory } from './laboratory.ts';
@@ -17,6 +18,8 @@ interface Search {
   readonly within: number;
   /** Where processes stand still: where the guard matters. */
   readonly standstills?: readonly Step[];
+  /** Who acts more often than usual. */
+  readonly more?: readonly ActorName[];
   readonly isFast?: boolean;
 }
 
@@ -28,7 +31,7 @@ const SEARCHES: Readonly<Record<Guard, Search>> = {
   'lost-config': { within: 30, isFast: true },
   'old-head': { within: 200, standstills: ['commitBlob'] },
   'deleted-after-put': { within: 200, standstills: ['commitBlob', 'recordBlob'] },
-  'two-tags': { within: 200, standstills: ['publish'] },
+  'two-tags': { within: 200, standstills: ['publish'], more: ['validator', 'validator', 'validator', 'validator'] },
   're-dated': { within: 30, isFast: true },
 };
 
@@ -37,11 +40,12 @@ const isChosen = (guard: Guard, { isFast = false }: Search): boolean =>
 
 for (const [guard, search] of Object.entries(SEARCHES) as [Guard, Search][]) {
   if (!isChosen(guard, search)) continue;
-  const { within, standstills = STEPS } = search;
+  const { within, standstills = STEPS, more = [] } = search;
+  const repertoire = { ...REPERTOIRE, actors: [...REPERTOIRE.actors, ...more], standstills };
   test(`without the guard ${guard} something goes wrong within ${within} schedules`, async (t) => {
     await using laboratory = await startLaboratory(GUARDS[guard]);
     for (let seed = FIRST_SEED; seed < FIRST_SEED + within; seed++) {
-      const found = await exploreSchedule(laboratory, seed, { ...REPERTOIRE, standstills }).then(
+      const found = await exploreSchedule(laboratory, seed, repertoire).then(
         () => undefined,
         (error: unknown) => error as Error,
       );

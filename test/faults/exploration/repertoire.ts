@@ -18,6 +18,8 @@ export const REPERTOIRE: Repertoire = {
       'pull',
       'alwaysPull',
       'stoppedPull',
+      'workflowPull',
+      'workflowPull',
       'follower',
       'follower',
       'validator',
