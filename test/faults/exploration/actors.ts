@@ -34,6 +34,8 @@ export type Actor = (schedule: Schedule) => Promise<void>;
 /** Longer than anything in a schedule takes; what is not done by then hangs. */
 const LONG_MS = 20_000;
 const SHORT_MS = 120;
+/** A cold pull of a process that was just started takes about so long. */
+const LONGEST_BEFORE_KILL_MS = 500;
 const TRUE_NOW = Date.now;
 
 const someCache = ({ laboratory, random }: Schedule): TestCache => pick(random, laboratory.caches);
@@ -75,6 +77,7 @@ async function pullBy(
     const offer = offerOf(schedule, name, tag, receipt);
     if (offer === undefined) return 'wrong';
     // I2 at a hit: a loss that was recorded before it began, and not made good since, is no hit.
+    if (schedule.isLate.value) return receipt.outcome;
     const needed = [...offer.platforms].filter(([one]) => platforms.length === 0 || platforms.includes(one));
     for (const digest of new Set(needed.flatMap(([, digests]) => digests))) {
       const before = deletions.get(digest) ?? 0;
@@ -195,6 +198,23 @@ export const ACTORS = {
 
   /** Ends as a killed process does for everyone else, but that it frees its leases. */
   stoppedPull: (schedule) => pullBy(schedule, 1 + below(schedule.random, SHORT_MS), {}),
+
+  /** A process that is killed in the middle; one in a schedule at most. */
+  async killedPull(schedule) {
+    const { random, laboratory, victims } = schedule;
+    if (victims.count++ > 0) return;
+    const tag = someTag(schedule);
+    const platforms = somePlatforms(schedule, tag);
+    await using victim = await laboratory.victim();
+    const pulling = victim.pull({ reference: tag.reference, platforms });
+    await pause(random, LONGEST_BEFORE_KILL_MS);
+    await victim.kill();
+    const [answer] = await pulling;
+    schedule.interruptions.count++;
+    schedule.note(
+      `pull ${tag.reference} ${platforms.join()} of a process: ${answer === undefined ? 'killed' : 'done'}`,
+    );
+  },
 
   async mover(schedule) {
     const { random, tags, offers, laboratory } = schedule;

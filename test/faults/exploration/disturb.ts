@@ -1,10 +1,11 @@
 import type { FaultAction, FaultProxy, FaultRule } from '../../support/http-fault-proxy.ts';
+import type { Misbehaviour } from '../../support/misbehaving-table.ts';
 import { below, pick } from '../../support/random.ts';
 import { dynamoError } from '../../support/table-under-test.ts';
 import type { Laboratory, Proxies } from './laboratory.ts';
 import type { Repertoire } from './repertoire.ts';
 
-/** What can happen to a request. `late`: it takes a while. `frozen`: a process stands still before a transaction, mostly the one that hears of deletions. */
+/** What can happen to a request. `late`: it takes a while. `frozen`: a process stands still before a transaction. */
 export type Disturbance = 'lost answer' | 'reset' | 'throttled' | 'conflict' | 'late' | 'frozen';
 
 const LATEST_MS = 60;
@@ -19,13 +20,34 @@ const MOST_STANDSTILLS = 4;
 /** About as long as a lease of the laboratory: what is done under it may be taken over. */
 const LONGEST_STANDSTILL_MS = 1_200;
 
+/** The chance of a schedule to have a table that misbehaves, and of each way of doing so then. */
+const MISBEHAVING = 0.5;
+const EACH = 0.4;
+/** Making a copy of the table that lags behind takes longer than the rest of a schedule. */
+const LATE = 0.05;
+
+const MISBEHAVIOURS: readonly Misbehaviour[] = [
+  { conflicts: { hold: 60, odds: 0.5 } },
+  { unprocessed: { odds: 0.3 } },
+  { throttled: { odds: 0.05 } },
+  { lostAnswers: { odds: 0.05 } },
+];
+const LATE_READS: Misbehaviour = { late: { lagMs: 100, odds: 0.5 } };
+
+/** What was arranged. */
+export interface Disturbed {
+  readonly notes: readonly string[];
+  /** Eventually consistent reads may be from before what everybody knows. */
+  readonly isLate: boolean;
+}
+
 /** The only place of the exploration that knows the rules of the proxies: what else they learn to do is added here. */
-export function disturb(
+export async function disturb(
   { proxies, standstills }: Laboratory,
   faults: number,
   { disturbances, standstills: steps }: Repertoire,
   random: () => number,
-): string[] {
+): Promise<Disturbed> {
   const notes: string[] = [];
   for (let i = 0; i < faults; i++) {
     const kind = pick(random, disturbances);
@@ -43,11 +65,17 @@ export function disturb(
     standstills.rules.push(rule);
     notes.push(`a standstill before ${rule.step} after ${rule.skip} of them`);
   }
-  return notes;
+  const isLate = random() < LATE;
+  const some = random() < MISBEHAVING ? MISBEHAVIOURS.filter(() => random() < EACH) : [];
+  const how = [...some, ...(isLate ? [LATE_READS] : [])].reduce((all, one) => ({ ...all, ...one }), {});
+  for (const name of Object.keys(how)) notes.push(`the table misbehaves: ${name}`);
+  await proxies.dynamo.misbehave(how);
+  return { notes, isLate };
 }
 
-export function calm({ proxies, standstills }: Laboratory): void {
+export async function calm({ proxies, standstills }: Laboratory): Promise<void> {
   standstills.rules.length = 0;
+  await proxies.dynamo.misbehave({});
   for (const { rules, log } of Object.values(proxies) as FaultProxy[]) {
     rules.length = 0;
     log.length = 0;
@@ -55,8 +83,7 @@ export function calm({ proxies, standstills }: Laboratory): void {
 }
 
 function serviceOf(kind: Disturbance, random: () => number): keyof Proxies {
-  if (kind === 'frozen') return random() < 0.7 ? 'finder' : 'dynamo';
-  return kind === 'conflict' || random() < 0.6 ? 'dynamo' : 's3';
+  return kind === 'conflict' || kind === 'frozen' || random() < 0.6 ? 'dynamo' : 's3';
 }
 
 function ruleOf(kind: Disturbance, service: keyof Proxies, random: () => number): FaultRule {
@@ -70,7 +97,7 @@ function ruleOf(kind: Disturbance, service: keyof Proxies, random: () => number)
       return { skip, times: 1 + below(random, 4), action: { kind: 'delay', delayMs: below(random, LATEST_MS) } };
     case 'frozen':
       // As long as this before a transaction, what it rests on may be otherwise.
-      return { ...TRANSACTION, skip: below(random, service === 'finder' ? 2 : 8), times: 1, action: FROZEN };
+      return { ...TRANSACTION, skip: below(random, 8), times: 1, action: FROZEN };
     case 'throttled':
       return { skip, times: 1, action: service === 's3' ? SLOW_DOWN : dynamoError('ThrottlingException') };
     case 'conflict':

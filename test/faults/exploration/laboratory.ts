@@ -5,6 +5,8 @@ import type { Catalog } from '../../../lib/catalog/catalog.ts';
 import { hexOf, type Digest } from '../../../lib/oci/digest.ts';
 import { openCache, rawS3, startBench, type Bench, type TestCache, type TestStack } from '../../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
+import { startMisbehavingTable, type MisbehavingTable } from '../../support/misbehaving-table.ts';
+import { startPullingProcess, type PullingProcess } from '../../support/pulling-process.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { startStandstills, type Standstills } from './standstills.ts';
 import { changedServices, type Change } from './subject.ts';
@@ -16,11 +18,10 @@ const LOGIN = { username: 'alice', password: 'secret of alice' };
 /** Processes of the product that share the bucket and the table. */
 const PROCESSES = 2;
 
-/** What stands before the table and the bucket, and before the table of the process that hears of deletions. */
+/** What stands before the table and the bucket. */
 export interface Proxies {
-  readonly dynamo: FaultProxy;
+  readonly dynamo: MisbehavingTable;
   readonly s3: FaultProxy;
-  readonly finder: FaultProxy;
 }
 
 /** One stack for many schedules. */
@@ -37,6 +38,8 @@ export interface Laboratory extends AsyncDisposable {
   /** Beside them, for looking. */
   readonly calm: TestCache;
   readonly s3: S3Client;
+  /** A process of its own, of the product as it is, that is ready to pull. The next one is made ready meanwhile. */
+  victim(): Promise<PullingProcess>;
   /** Takes all objects of the bucket away: a schedule leaves nothing that the next one has to read. */
   clear(): Promise<void>;
 }
@@ -52,9 +55,8 @@ export async function startLaboratory(change: Change): Promise<Laboratory> {
       await bench.use(startUpstream({ auth: { kind: 'basic', users: { [LOGIN.username]: LOGIN.password } } })),
     ],
   ]);
-  const dynamo = await bench.use(startFaultProxy(stack.dynamoEndpoint));
+  const dynamo = await bench.use(startMisbehavingTable(stack));
   const s3 = await bench.use(startFaultProxy(stack.s3Endpoint));
-  const finder = await bench.use(startFaultProxy(stack.dynamoEndpoint));
   const registries = {
     [REGISTRY]: { endpoint: upstreams.get(REGISTRY)!.origin, credentials: 'none' },
     [PRIVATE_REGISTRY]: { endpoint: upstreams.get(PRIVATE_REGISTRY)!.origin, credentials: 'docker' },
@@ -78,15 +80,21 @@ export async function startLaboratory(change: Change): Promise<Laboratory> {
   const caches: TestCache[] = [];
   for (let i = 0; i < PROCESSES; i++) caches.push(await open(dynamo.endpoint, s3.endpoint, true));
   const raw = rawS3(stack);
+  let next: Promise<PullingProcess> | undefined;
   return {
     stack,
     upstreams,
-    proxies: { dynamo, s3, finder },
+    proxies: { dynamo, s3 },
     standstills,
     caches,
-    finder: await open(finder.endpoint, s3.endpoint, true),
+    finder: await open(dynamo.endpoint, s3.endpoint, true),
     calm: await open(stack.dynamoEndpoint, stack.s3Endpoint, false),
     s3: raw,
+    async victim() {
+      const victim = await (next ?? startPullingProcess(caches[0]!.environment));
+      next = startPullingProcess(caches[0]!.environment);
+      return victim;
+    },
     async clear() {
       const { Contents = [] } = await raw.send(new ListObjectsV2Command({ Bucket: stack.bucket }));
       if (Contents.length === 0) return;
@@ -94,6 +102,7 @@ export async function startLaboratory(change: Change): Promise<Laboratory> {
       await raw.send(new DeleteObjectsCommand({ Bucket: stack.bucket, Delete: { Objects, Quiet: true } }));
     },
     async [Symbol.asyncDispose]() {
+      await (await next)?.[Symbol.asyncDispose]();
       raw.destroy();
       opened.dispose();
       await bench[Symbol.asyncDispose]();

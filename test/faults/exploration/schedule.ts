@@ -26,6 +26,10 @@ export interface Schedule {
   readonly losses: Losses;
   /** What may have cost a copy its work, beside deletions: faults, stops, failures, jumps of the clock. */
   readonly interruptions: { count: number };
+  /** Whether reads may be from before what everybody knows. */
+  readonly isLate: { value: boolean };
+  /** Processes that were started to be killed. */
+  readonly victims: { count: number };
   /** Settles when only those act who wait for others. */
   readonly quiet: PromiseWithResolvers<readonly Digest[]>;
   /** What happened, for whoever has to understand a failure. */
@@ -91,6 +95,8 @@ export function newSchedule(laboratory: Laboratory, seed: number, random: () => 
     announced: [],
     losses: { deletions: new Map(), recorded: new Map() },
     interruptions: { count: 0 },
+    isLate: { value: false },
+    victims: { count: 0 },
     quiet: Promise.withResolvers(),
     notes,
     note: (text) => void notes.push(`${(performance.now() - started).toFixed(0)} ms  ${text}`),
