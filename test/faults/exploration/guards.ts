@@ -1,3 +1,4 @@
+import type { BlobRecord } from '../../../lib/catalog/catalog.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import type { ContentStore } from '../../../lib/store/content-store.ts';
 import type { Change, Write } from './subject.ts';
@@ -17,6 +18,9 @@ const onAnyCommit = ({ ConditionExpression: condition }: Write): Partial<Write> 
     : {};
 
 const isShard = ({ Key }: Write): boolean => Key?.sk?.S === 'EPOCH';
+
+/** What was found in the store is of no media type that a manifest gave it. */
+const isAdopted = ({ content }: BlobRecord): boolean => content.mediaType === '';
 
 export const GUARDS = {
   /** A loss is recorded only if its row was not written since it was read. Else a late finder calls absent what is there again. */
@@ -41,8 +45,7 @@ export const GUARDS = {
     catalog: {
       ...catalog,
       async recordBlob(record, signal) {
-        // What was found in the store is of no media type that a manifest gave it.
-        return record.content.mediaType === '' || (await catalog.recordBlob(record, signal));
+        return isAdopted(record) || (await catalog.recordBlob(record, signal));
       },
     },
   }),
@@ -55,7 +58,7 @@ export const GUARDS = {
     return { catalog: { ...catalog, recordLoss: (...args) => elsewhere.recordLoss(...args) } };
   },
 
-  /** What was found in the store is committed only on the row that was read before. Else a proof that took long commits what went meanwhile. */
+  /** What was found in the store is committed, or adopted, only on the row that was read before. Else a proof that took long commits what went meanwhile. */
   'old-head': ({ catalog, store }, withWrites) => {
     const onAny = withWrites(onAnyCommit);
     const ingested = new Set<Digest>();
@@ -66,6 +69,9 @@ export const GUARDS = {
         async commitBlob(claim, record, signal) {
           const isBrought = ingested.delete(record.content.digest);
           return await (isBrought ? catalog : onAny).commitBlob(claim, record, signal);
+        },
+        async recordBlob(record, signal) {
+          return await (isAdopted(record) ? onAny : catalog).recordBlob(record, signal);
         },
       },
     };
