@@ -40,8 +40,7 @@ const SEARCHES: Readonly<Record<Guard, Search>> = {
   },
   'deleted-after-put': { within: 300, standstills: ['commitBlob', 'recordBlob'] },
   'two-tags': {
-    within: 1_000,
-    isRare: true,
+    within: 300,
     standstills: ['publish'],
     more: ['validator', 'validator', 'validator', 'validator', 'validator', 'validator'],
   },
