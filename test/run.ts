@@ -15,12 +15,18 @@ import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 
 /** In order: the folders with the longest files begin first, so that the short ones fill the gaps. */
-const TEST_FOLDERS = ['conformance', 'faults', 'integration'];
-/** Files that leave their process as it was share one, a few at a time: what they import is most of what a small file costs. Any other has its own. */
-const SHARING = /^test\/(conformance|faults|integration\/(fill|pull|rebuild|registry|serve|warmup|workflow))\//;
-const FILES_PER_PROCESS = 4;
-/** All files run in this process, before the others: starting a process for each takes four times as long as their tests. */
-const UNIT_FOLDER = 'unit';
+const TEST_FOLDERS = ['conformance', 'faults', 'integration', 'unit'];
+/**
+ * Files that leave their process as it was share one, so many at a time: what they import is most of what a small file costs. Any other has its own, and begins
+ * before them.
+ */
+const SHARING: readonly { readonly files: RegExp; readonly atATime: number }[] = [
+  { files: /^test\/unit\//, atATime: 1_000 },
+  {
+    files: /^test\/(conformance|faults|integration\/(fill|pull|rebuild|registry|serve|warmup|workflow))\//,
+    atATime: 6,
+  },
+];
 /** What of interop takes long and rarely breaks. */
 const HEAVY = '.heavy.test.ts';
 /** Files at once for each core: most of them wait most of the time. */
@@ -47,7 +53,7 @@ function testFiles(folders: readonly string[]): readonly string[] {
 function chosenFiles(isInterop: boolean, words: readonly string[]): readonly string[] {
   const isAll = isInterop && words[0] === 'all';
   const filters = isAll ? words.slice(1) : words;
-  if (!isInterop) return testFiles([UNIT_FOLDER, ...TEST_FOLDERS]).filter((file) => isNamed(file, filters));
+  if (!isInterop) return testFiles(TEST_FOLDERS).filter((file) => isNamed(file, filters));
   const files = testFiles(['interop']).filter((file) => isNamed(file, filters));
   return isAll || filters.length > 0 ? files : files.filter((file) => !file.endsWith(HEAVY));
 }
@@ -57,19 +63,22 @@ const isNamed = (file: string, filters: readonly string[]): boolean =>
 
 /** What a process runs: a file, or one that is made here and runs a few. */
 function inProcesses(files: readonly string[]): readonly string[] {
-  const isSharing = (file: string): boolean => SHARING.test(relative(PROJECT, file).replaceAll('\\', '/'));
-  const sharing = files.filter(isSharing);
-  const processes: string[] = [];
+  const pathOf = (file: string): string => relative(PROJECT, file).replaceAll('\\', '/');
+  const alone = files.filter((file) => !SHARING.some((some) => some.files.test(pathOf(file))));
   rmSync(MADE, { recursive: true, force: true });
   mkdirSync(MADE, { recursive: true });
-  for (let at = 0; at < sharing.length; at += FILES_PER_PROCESS) {
-    const few = sharing.slice(at, at + FILES_PER_PROCESS);
-    const made = join(MADE, `files-${at}.test.mjs`);
-    const [runner, project, list] = [SEVERAL_FILES, PROJECT, few].map((one) => JSON.stringify(one));
-    writeFileSync(made, `import { severalFiles } from ${runner};\nseveralFiles(${project}, ${list});\n`);
-    processes.push(made);
+  const made: string[] = [];
+  for (const some of SHARING) {
+    const sharing = files.filter((file) => some.files.test(pathOf(file)));
+    for (let at = 0; at < sharing.length; at += some.atATime) {
+      const file = join(MADE, `files-${made.length}.test.mjs`);
+      const list = sharing.slice(at, at + some.atATime);
+      const [runner, project, together] = [SEVERAL_FILES, PROJECT, list].map((one) => JSON.stringify(one));
+      writeFileSync(file, `import { severalFiles } from ${runner};\nseveralFiles(${project}, ${together});\n`);
+      made.push(file);
+    }
   }
-  return [...processes, ...files.filter((file) => !isSharing(file))];
+  return [...alone, ...made];
 }
 
 /** Runs the files and prints what comes of them. True if all tests passed, and there was one in each file. */
@@ -138,13 +147,8 @@ async function main(args: readonly string[]): Promise<number> {
   // Interop files share daemons, ports and an installation; the others share nothing.
   const concurrency = isInterop ? 1 : availableParallelism() * FILES_PER_CORE;
   if (isWatching) return (await passes(files, { ...processOptions, concurrency, watch: true })) ? 0 : 1;
-  const units = files.filter((file) => file.startsWith(join(TESTS, UNIT_FOLDER)));
-  const others = files.filter((file) => !units.includes(file));
-  const results = [
-    await passes(units, { isolation: 'none' }),
-    await passes(others, { ...processOptions, concurrency }, isInterop ? others : inProcesses(others)),
-  ];
-  return results.every(Boolean) ? 0 : 1;
+  const processes = isInterop ? files : inProcesses(files);
+  return (await passes(files, { ...processOptions, concurrency }, processes)) ? 0 : 1;
 }
 
 process.exitCode = await main(process.argv.slice(2));
