@@ -27,24 +27,11 @@ const BELOW = {
   registry: ['errors', 'clock', 'oci', 'reference'],
   pull: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry'],
   validate: ['errors', 'oci', 'reference', 'store', 'catalog', 'pull'],
-  fill: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'pull'],
-  workflow: [
-    'errors',
-    'clock',
-    'oci',
-    'reference',
-    'store',
-    'catalog',
-    'lock',
-    'registry',
-    'pull',
-    'fill',
-    'telemetry',
-  ],
-  warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'fill', 'telemetry'],
+  jobs: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry', 'pull', 'telemetry'],
+  warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'jobs', 'telemetry'],
   access: ['errors', 'reference'],
   'mirror-config': ['errors', 'registry'],
-  telemetry: ['errors', 'pull', 'fill', 'reference', 'registry'],
+  telemetry: ['errors', 'pull', 'reference', 'registry'],
   serve: [
     'errors',
     'clock',
@@ -55,7 +42,7 @@ const BELOW = {
     'lock',
     'registry',
     'pull',
-    'fill',
+    'jobs',
     'access',
     'telemetry',
     'validate',
@@ -70,14 +57,14 @@ const BELOW = {
     'registry',
     'pull',
     'validate',
-    'fill',
+    'jobs',
     'config',
     'http',
     'telemetry',
   ],
-  lambda: ['errors', 'clock', 'config', 'http', 'telemetry', 'workflow'],
-  doctor: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'fill', 'telemetry', 'access', 'config', 'http'],
-  http: ['errors', 'clock', 'oci', 'reference', 'pull', 'fill', 'access', 'telemetry', 'validate', 'serve'],
+  lambda: ['errors', 'clock', 'config', 'http', 'telemetry', 'jobs'],
+  doctor: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'jobs', 'telemetry', 'access', 'config', 'http'],
+  http: ['errors', 'clock', 'oci', 'reference', 'pull', 'jobs', 'access', 'telemetry', 'validate', 'serve'],
 };
 const ALL = [...Object.keys(BELOW), 'cli'];
 /** Files of a backend: known to lib/services.ts, and to one another, alone. */
@@ -174,15 +161,15 @@ export default tseslint.config(
   ...['errors', 'clock', 'oci', 'reference', 'config', 'events'].map((folder) =>
     direction(folder, awsClients, undici, middy),
   ),
-  ...['pull', 'validate', 'workflow', 'warmup', 'access', 'rebuild', 'mirror-config', 'serve'].map((folder) =>
+  ...['pull', 'validate', 'warmup', 'access', 'rebuild', 'mirror-config', 'serve'].map((folder) =>
     direction(folder, awsClients, undici, middy, backends),
   ),
-  ...['store', 'catalog', 'lock', 'fill', 'telemetry', 'doctor'].map((folder) =>
+  ...['store', 'catalog', 'lock', 'jobs', 'telemetry', 'doctor'].map((folder) =>
     direction(folder, awsClients, undici, middy),
   ),
   direction('registry', awsClients, middy),
   ...['http', 'lambda'].map((folder) => direction(folder, awsClients, undici)),
-  ...['store', 'catalog', 'lock', 'registry', 'fill', 'telemetry', 'warmup', 'doctor', 'access', 'serve'].map(
+  ...['store', 'catalog', 'lock', 'registry', 'jobs', 'telemetry', 'warmup', 'doctor', 'access', 'serve'].map(
     (folder) => ({
       ...direction(folder, undici, middy),
       files: [`lib/${folder}/{s3,dynamo,secrets,ecr,sfn,events,lambda,sigv4}-*.ts`],

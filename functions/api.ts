@@ -16,11 +16,11 @@ export const handler = lambdaHandler(
         'this is no request of an HTTP API (payload 2.0); invoke the function "pull"',
       );
     }
-    const { config, deployment, records, fills, pull } = services;
+    const { config, deployment, records, jobs, pull } = services;
     const canSign = (deployment.signingSecret ?? deployment.signingKeyFile) !== undefined;
     const keys = canSign ? services.keys : undefined;
     const { access, serve } = config;
-    return answerRequest({ ...pull, access, serve, deployment, records, fills, keys }, event, invocation);
+    return answerRequest({ ...pull, access, serve, deployment, records, jobs, keys }, event, invocation);
   },
   { http: true },
 );

@@ -1,5 +1,5 @@
 import { taskHandler } from '../lib/lambda/task-handler.ts';
-import { copyTask } from '../lib/workflow/copy-task.ts';
+import { copyTask } from '../lib/jobs/copy-task.ts';
 
 /** The task of the state machine that copies one batch of blobs. */
 export const handler = taskHandler(copyTask);

@@ -7,7 +7,7 @@ import { lambdaHandler } from '../lib/lambda/handler.ts';
  * content is gone from the bucket ({@link contentDeleted}). Each event may come twice.
  */
 export const handler = lambdaHandler(async (event, { services, metrics, logger, signal }) => {
-  const { config, deployment, pull, fills } = services;
+  const { config, deployment, pull, jobs } = services;
   const messages = messagesOf(event);
   if (messages !== undefined) {
     const { lost, ignored, failed } = await contentDeleted({ ...pull, bucket: deployment.bucket }, messages, signal);
@@ -19,7 +19,7 @@ export const handler = lambdaHandler(async (event, { services, metrics, logger, 
     return { batchItemFailures: [...failed.keys()].map((itemIdentifier) => ({ itemIdentifier })) };
   }
   const { registries, events } = config;
-  const answer = await startPulls({ hits: pull, fills, registries, events, metrics }, event, signal);
+  const answer = await startPulls({ hits: pull, jobs, registries, events, metrics }, event, signal);
   logger.info('ignored' in answer ? 'the event was ignored' : 'pulls were started', { ...answer });
   return answer;
 });

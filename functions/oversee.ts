@@ -1,5 +1,5 @@
 import { lambdaHandler } from '../lib/lambda/handler.ts';
-import { oversee } from '../lib/workflow/oversee.ts';
+import { oversee } from '../lib/jobs/oversee.ts';
 
 /** Told by EventBridge of executions that ended badly, and every few minutes: see {@link oversee}. Both may come twice. */
 export const handler = lambdaHandler((event, { services, metrics, signal }) => {

@@ -1,5 +1,5 @@
 import { taskHandler } from '../lib/lambda/task-handler.ts';
-import { publishTask } from '../lib/workflow/publish-task.ts';
+import { publishTask } from '../lib/jobs/publish-task.ts';
 
 /** The last task of the state machine: what was copied becomes visible. */
 export const handler = taskHandler(publishTask);

@@ -7,14 +7,14 @@ import { parseWarmupEvent } from '../lib/warmup/warmup-event.ts';
 /** Told by a schedule of EventBridge Scheduler which warm-up to run: see {@link runWarmup}. The same run may be told twice. */
 export const handler = lambdaHandler(async (event, invocation) => {
   const { services, metrics, logger, signal } = invocation;
-  const { config, catalog, fills, records, warmupRuns: runs, announcer, pull } = services;
+  const { config, catalog, jobs, records, warmupRuns: runs, announcer, pull } = services;
   const { upstreams, defaultPlatforms, leases } = pull;
   const { settings, scheduledTime } = parseWarmupEvent(event, config.warmups);
   const run = { warmup: settings.name, scheduledTime };
   logger.keep(run);
   const failed = (entry: string, error: unknown): void =>
     logger.warn('an image was not warmed up', { entry, error: describedError(error) });
-  const deps = { catalog, upstreams, fills, records, leases, runs, announcer, defaultPlatforms, metrics, failed };
+  const deps = { catalog, upstreams, jobs, records, leases, runs, announcer, defaultPlatforms, metrics, failed };
   const endsAtMs = Date.now() + workMsOf(invocation.remainingMs(), false);
   const summary = await runWarmup(deps, settings, scheduledTime, { signal, endsAtMs });
   if (summary === undefined) {

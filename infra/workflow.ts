@@ -1,7 +1,7 @@
-import { LONGEST_RETRY_MS } from '../lib/workflow/task-error.ts';
+import { LONGEST_RETRY_MS } from '../lib/jobs/task-error.ts';
 
 /*
- * The state machine of a pull (lib/workflow/tasks.ts), in the Amazon States Language: https://states-language.net/spec.html
+ * The state machine of a pull (lib/jobs/tasks.ts), in the Amazon States Language: https://states-language.net/spec.html
  *
  *   Plan ──done──► Done
  *     │  ▲

@@ -5,10 +5,10 @@ import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './catalog/dynamo-client.ts';
 import type { Config, Limits } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
-import { dynamoPullRecords } from './fill/dynamo-pull-records.ts';
-import type { Executions } from './fill/executions.ts';
-import type { Fills } from './fill/fills.ts';
-import type { PullRecords } from './fill/pull-record.ts';
+import { dynamoPullRecords } from './jobs/dynamo-pull-records.ts';
+import type { Executions } from './jobs/executions.ts';
+import type { Jobs } from './jobs/jobs.ts';
+import type { PullRecords } from './jobs/pull-record.ts';
 import { lazily, lazy } from './lazily.ts';
 import { dynamoLeases } from './lock/dynamo-lease.ts';
 import type { Leases } from './lock/lease.ts';
@@ -74,7 +74,7 @@ export interface Services extends AsyncDisposable {
   /** Signs URLs of blobs, with the credentials of the table's client. */
   readonly presigner: Presigner;
   /** Starts pulls elsewhere. Its first use throws ConfigError where no state machine is named. */
-  readonly fills: Fills;
+  readonly jobs: Jobs;
   /** The same for the executions themselves. */
   readonly executions: Executions;
   /** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
@@ -230,27 +230,27 @@ function openWorkflow(
   { stateMachine, sfn }: StoreConnection,
   pulls: { readonly records: PullRecords; readonly leases: Leases },
   opened: AsyncDisposableStack,
-): { readonly fills: Fills; readonly executions: Executions } {
+): { readonly jobs: Jobs; readonly executions: Executions } {
   const workflow = lazy(
     async () => {
       if (stateMachine === undefined) throw notSet('ENTREPOT_STATE_MACHINE', 'the ARN of the state machine that pulls');
-      const { sfnClient } = await import('./fill/sfn-client.ts');
+      const { sfnClient } = await import('./jobs/sfn-client.ts');
       return { client: sfnClient(sfn), stateMachine };
     },
     ({ client }) => client.destroy(),
   );
   opened.defer(() => workflow.close());
   return {
-    fills: lazily<Fills>(
+    jobs: lazily<Jobs>(
       async () => {
-        const { sfnFills } = await import('./fill/sfn-fills.ts');
-        return sfnFills({ ...pulls, ...(await workflow.get()) });
+        const { sfnJobs } = await import('./jobs/sfn-jobs.ts');
+        return sfnJobs({ ...pulls, ...(await workflow.get()) });
       },
       { start: true },
     ),
     executions: lazily<Executions>(
       async () => {
-        const { sfnExecutions } = await import('./fill/sfn-executions.ts');
+        const { sfnExecutions } = await import('./jobs/sfn-executions.ts');
         return sfnExecutions(await workflow.get());
       },
       { start: true, look: true, oldestStartMs: true },

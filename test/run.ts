@@ -23,7 +23,7 @@ const TEST_FOLDERS = ['conformance', 'faults', 'integration', 'unit'];
 const SHARING: readonly { readonly files: RegExp; readonly atATime: number }[] = [
   { files: /^test\/unit\//, atATime: 1_000 },
   {
-    files: /^test\/(conformance|faults|integration\/(fill|pull|rebuild|registry|serve|warmup|workflow))\//,
+    files: /^test\/(conformance|faults|integration\/(jobs|pull|rebuild|registry|serve|warmup))\//,
     atATime: 6,
   },
 ];

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { SigningKeys } from '../access/signing-key.ts';
-import type { Fills } from '../fill/fills.ts';
+import type { Jobs } from '../jobs/jobs.ts';
 import { openRegistry } from '../http/registry/open-registry.ts';
 import type { RegistryAnswer, RegistryRequest } from '../http/registry/registry-door.ts';
 import { USUAL_PATIENCE, type ServePatience } from '../serve/patience.ts';
@@ -18,7 +18,7 @@ type LocalServices = Pick<Services, 'config' | 'pull' | 'records' | 'presigner' 
 /** The distribution API on this machine: one process, one door, for whom `serve.auth` lets in. Asks the registries itself. */
 export function localRegistry(
   { config, pull, records, presigner, deployment, users, keys }: LocalServices,
-  fills: Fills,
+  jobs: Jobs,
   patience: ServePatience = USUAL_PATIENCE,
 ): (asked: ServeCall & { readonly request: RegistryRequest }) => Promise<RegistryAnswer> {
   const isNamed = deployment.signingSecret !== undefined || deployment.signingKeyFile !== undefined;
@@ -27,7 +27,7 @@ export function localRegistry(
     config,
     landing: upstreamLanding(pull),
     waitingRoom: processWaitingRoom(config.serve.waiting),
-    fills,
+    jobs,
     records,
     presigner,
     patience,

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { ConfigError } from '../errors/cache-error.ts';
-import type { Fills } from '../fill/fills.ts';
+import type { Jobs } from '../jobs/jobs.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
 import type { Services } from '../services.ts';
-import { localFills, type LocalFillsDeps } from '../workflow/local-fills.ts';
+import { localJobs, type LocalJobsDeps } from '../jobs/local-jobs.ts';
 import { openCache } from './cache.ts';
 import { localRegistry } from './local-registry.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
@@ -25,9 +25,9 @@ export async function runServe({ port }: ServeOptions, output: Output, signal: A
   await using cache = await openCache(signal);
   const { services } = cache;
   const logger = outputLogger(output);
-  await using own = localFills(fillsDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
-  const fills: Fills = services.deployment.stateMachine === undefined ? own : services.fills;
-  const registry = localRegistry(services, fills);
+  await using own = localJobs(jobsDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
+  const jobs: Jobs = services.deployment.stateMachine === undefined ? own : services.jobs;
+  const registry = localRegistry(services, jobs);
   const server = registryServer((request, left) =>
     registry({ request, signal: AbortSignal.any([signal, left]), logger, metrics: UNUSED_METRICS }),
   );
@@ -52,7 +52,7 @@ async function listening(server: ReturnType<typeof registryServer>, port: number
   }
 }
 
-function fillsDepsOf({ pull, records }: Services): LocalFillsDeps {
+function jobsDepsOf({ pull, records }: Services): LocalJobsDeps {
   // No bus on this machine: nobody listens.
   return { pull, records, announcer: { announce: () => Promise.resolve() }, metrics: UNUSED_METRICS };
 }

@@ -231,7 +231,7 @@ export class LeaseHeldError extends CacheError {
 }
 
 /** The service that runs workflows could not be reached, or is throttled. */
-export class FillUnavailableError extends CacheError {
+export class JobUnavailableError extends CacheError {
   constructor(op: string, message: string, cause?: unknown) {
     super(message, { op, origin: 'catalog', retryable: true, cause });
   }

@@ -1,6 +1,6 @@
 import type { EventSettings } from '../config/config.ts';
 import { CacheError } from '../errors/cache-error.ts';
-import type { Fills } from '../fill/fills.ts';
+import type { Jobs } from '../jobs/jobs.ts';
 import { parsePullInput } from '../http/request.ts';
 import { findHit, type HitDeps } from '../pull/hit.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
@@ -14,7 +14,7 @@ const MAX_FAILURES_NAMED = 20;
 export interface StartPullsDeps {
   /** To answer what is there already without a workflow. */
   readonly hits: HitDeps;
-  readonly fills: Fills;
+  readonly jobs: Jobs;
   readonly registries: ReadonlyMap<string, RegistrySettings>;
   readonly events: EventSettings;
   readonly metrics: Metrics;
@@ -43,7 +43,7 @@ interface Failure {
  *
  * The same event again joins the pulls that run, and finds nothing to do where they are done.
  *
- * @throws InvalidRequestError, UnknownNameError, FillUnavailableError, CatalogError; for several images one error that names those that failed, after all
+ * @throws InvalidRequestError, UnknownNameError, JobUnavailableError, CatalogError; for several images one error that names those that failed, after all
  * were tried. Errors that no retry mends are thrown, too: the event shall end in the dead-letter queue and not be lost.
  */
 export async function startPulls(deps: StartPullsDeps, event: unknown, signal: AbortSignal): Promise<EventAnswer> {
@@ -76,12 +76,12 @@ function requestsOf(deps: StartPullsDeps, event: unknown): readonly PullRequest[
 }
 
 async function startPull(
-  { hits, fills }: StartPullsDeps,
+  { hits, jobs }: StartPullsDeps,
   request: PullRequest,
   signal: AbortSignal,
 ): Promise<{ readonly id?: string }> {
   if ((await findHit(hits, request, signal)) !== undefined) return {};
-  const { id } = await fills.start(request, signal);
+  const { id } = await jobs.start(request, signal);
   return { id };
 }
 

@@ -1,6 +1,6 @@
 import { ERROR_CODES } from '../errors/error-codes.ts';
 import * as z from 'zod/mini';
-import type { PullState } from '../fill/pull-record.ts';
+import type { PullState } from '../jobs/pull-record.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { CachedImage } from '../pull/cached-image.ts';
 import type { BlobTally, Receipt } from '../pull/receipt.ts';

@@ -1,8 +1,8 @@
 import type { APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import type { Access, AccessSettings, Caller } from '../access/access.ts';
 import type { SigningKeys } from '../access/signing-key.ts';
-import type { Fills } from '../fill/fills.ts';
-import type { PullRecords } from '../fill/pull-record.ts';
+import type { Jobs } from '../jobs/jobs.ts';
+import type { PullRecords } from '../jobs/pull-record.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
 import type { ServeSettings } from '../serve/settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -24,7 +24,7 @@ export interface ApiDeps extends Omit<PullDeps, 'upstreams' | 'progress'> {
   /** How this deployment serves, as it was configured. */
   readonly serve: Pick<ServeSettings, 'front' | 'auth' | 'blobEndpoint'>;
   readonly records: PullRecords;
-  readonly fills: Fills;
+  readonly jobs: Jobs;
   /** Undefined where the deployment has no secret to sign with. */
   readonly keys?: SigningKeys | undefined;
 }

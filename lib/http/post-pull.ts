@@ -1,7 +1,7 @@
 import { checkMayUse } from '../access/access-of.ts';
-import type { PullFailure } from '../fill/failure.ts';
-import type { PullRecord } from '../fill/pull-record.ts';
-import { waitForEnd } from '../fill/wait-for-end.ts';
+import type { PullFailure } from '../pull/failure.ts';
+import type { PullRecord } from '../jobs/pull-record.ts';
+import { waitForEnd } from '../jobs/wait-for-end.ts';
 import { findHit } from '../pull/hit.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';
 import { startDeadline } from '../clock/deadline.ts';
@@ -39,7 +39,7 @@ export async function postPull(deps: ApiDeps, call: ApiCall): Promise<Answer> {
   }
 
   // However short the wait: what is asked for is started, or the caller hears that it is not.
-  const record = await deps.fills.start(request, signal);
+  const record = await deps.jobs.start(request, signal);
   call.logger.keep({ pullId: record.id });
   const last = await waitForEnd(deps.records, record, AbortSignal.any([signal, wait.signal]));
   if (last.receipt !== undefined) return jsonAnswer(200, last.receipt, preferenceApplied);

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http';
-import { progressOf } from '../fill/progress.ts';
-import type { PullFailure } from '../fill/failure.ts';
-import type { PullRecord, PullState } from '../fill/pull-record.ts';
+import { progressOf } from '../jobs/progress.ts';
+import type { PullFailure } from '../pull/failure.ts';
+import type { PullRecord, PullState } from '../jobs/pull-record.ts';
 import { formatPlatform } from '../oci/platform.ts';
 import type { Receipt } from '../pull/receipt.ts';
 import { formatReference } from '../reference/reference.ts';

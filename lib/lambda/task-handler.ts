@@ -1,8 +1,8 @@
 import type { MiddyfiedHandler } from '@middy/core';
-import type { WorkflowDeps } from '../workflow/workflow-deps.ts';
+import type { JobDeps } from '../jobs/job-deps.ts';
 import { lambdaHandler } from './handler.ts';
 
-type Task = (deps: WorkflowDeps, event: unknown, signal: AbortSignal) => Promise<unknown>;
+type Task = (deps: JobDeps, event: unknown, signal: AbortSignal) => Promise<unknown>;
 
 /** The handler of a task of the state machine; its log names the pull. */
 export const taskHandler = (task: Task): MiddyfiedHandler<unknown, unknown> =>

@@ -5,10 +5,10 @@ import {
   CacheError,
   DeadlineError,
   FailedElsewhereError,
-  FillUnavailableError,
+  JobUnavailableError,
 } from '../errors/cache-error.ts';
-import { MOST_BLOBS_NAMED, type PullFailure } from '../fill/failure.ts';
-import { isEnded, type PullRecord } from '../fill/pull-record.ts';
+import { MOST_BLOBS_NAMED, type PullFailure } from '../pull/failure.ts';
+import { isEnded, type PullRecord } from '../jobs/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
@@ -16,7 +16,7 @@ import { isIndexType, OCTET_STREAM } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { reconcile } from '../pull/reconcile.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
-import { startFillOf } from './fill.ts';
+import { startJobOf } from './start-job.ts';
 import { locationOf, sendsOn } from './location.ts';
 import { linksThatNeed } from './needed-by.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -149,34 +149,34 @@ function looksFor(
     else if (blob !== undefined) return blob;
     if (seen?.failure !== undefined && bringsOthers(seen.failure, digest)) {
       // It came, and was lost since.
-      if (++vain > MOST_VAIN) throw badlyFilled(digest, undefined);
+      if (++vain > MOST_VAIN) throw notBrought(digest, undefined);
       fill = undefined;
     } else if (seen?.failure !== undefined) {
       const next = others.shift();
-      if (next === undefined) throw badlyFilled(digest, seen.failure);
+      if (next === undefined) throw notBrought(digest, seen.failure);
       [child, fill, vain] = [next, undefined, 0];
     } else if (seen?.state === 'succeeded') {
-      if (++vain > MOST_VAIN) throw badlyFilled(digest, undefined);
+      if (++vain > MOST_VAIN) throw notBrought(digest, undefined);
       // By the catalogue it was there; it was lost since.
       await reconcile(state.deps, [{ digest }], { adopt: false, signal });
       fill = undefined;
     }
-    fill ??= await startedFill(state, call, repository, child);
+    fill ??= await startedJob(state, call, repository, child);
     return undefined;
   };
 }
 
 /** Undefined where it cannot be started now: the next look tries again. */
-async function startedFill(
+async function startedJob(
   state: Serving,
   { signal, logger }: ServeCall,
   repository: Repository,
   { digest }: Descriptor,
 ): Promise<PullRecord | undefined> {
   try {
-    return await startFillOf(state, repository, digest, signal);
+    return await startJobOf(state, repository, digest, signal);
   } catch (error) {
-    if (!(error instanceof FillUnavailableError)) throw error;
+    if (!(error instanceof JobUnavailableError)) throw error;
     logger.warn('a pull could not be started; the next look tries again', { digest, reason: error.message });
     return undefined;
   }
@@ -245,7 +245,7 @@ const bringsOthers = ({ blobs = [] }: PullFailure, digest: Digest): boolean =>
   blobs.length > 0 && blobs.length < MOST_BLOBS_NAMED && !blobs.some((one) => one.digest === digest);
 
 /** For the reason of this blob, where the pull has one for each. */
-function badlyFilled(digest: Digest, failure: PullFailure | undefined): FailedElsewhereError {
+function notBrought(digest: Digest, failure: PullFailure | undefined): FailedElsewhereError {
   const own = failure?.blobs?.find((one) => one.digest === digest) ?? failure;
   return new FailedElsewhereError(
     'wait for blob',

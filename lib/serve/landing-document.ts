@@ -9,7 +9,7 @@ import {
   RateLimitedError,
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
-import { failureOf, pullFailure, type PullFailure } from '../fill/failure.ts';
+import { failureOf, pullFailure, type PullFailure } from '../pull/failure.ts';
 import { fence, fenceOf } from '../lock/lease.ts';
 import { count, decode, descriptor, digest, flag, record, ShapeError, text } from '../oci/schemas.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';

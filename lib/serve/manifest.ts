@@ -13,7 +13,7 @@ import type { Digest } from '../oci/digest.ts';
 import { isManifestOrIndexType } from '../oci/media-type.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf, type Stale } from './freshness.ts';
-import { fillOfManifest, fillOfTag } from './fill.ts';
+import { startJobOfManifest, startJobOfTag } from './start-job.ts';
 import { landByDigest } from './land-manifest.ts';
 import type { Meaning } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -74,7 +74,7 @@ async function openByTag(
   const { meaning, found } = await findByTag(state, call, reference, pointer);
   // What landed under another name of the same digest is not published under this one yet.
   const isPublished = found.link.landed === true && pointer?.published === meaning.digest;
-  if (!isPublished) await fillOfTag(state, call, reference, { ...found, checkedMs: meaning.checkedMs });
+  if (!isPublished) await startJobOfTag(state, call, reference, { ...found, checkedMs: meaning.checkedMs });
   return served(found);
 }
 
@@ -118,7 +118,7 @@ async function openByDigest(
   digest: Digest,
 ): Promise<ServedManifest> {
   const found = (await findManifest(state, call, repository, digest)) ?? (await land(state, call, repository, digest));
-  if (found.link.landed !== true) await fillOfManifest(state, call, repository, found.link);
+  if (found.link.landed !== true) await startJobOfManifest(state, call, repository, found.link);
   return served(found);
 }
 

@@ -1,5 +1,5 @@
-import type { Fills } from '../fill/fills.ts';
-import type { PullRecords } from '../fill/pull-record.ts';
+import type { Jobs } from '../jobs/jobs.ts';
+import type { PullRecords } from '../jobs/pull-record.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
 import type { ContentStore, Presigner } from '../store/content-store.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -18,7 +18,7 @@ export interface ServeDeps extends Pick<
   readonly landing: Landing;
   readonly waitingRoom: WaitingRoom;
   readonly settings: Omit<ServeSettings, 'auth' | 'front'>;
-  readonly fills: Fills;
+  readonly jobs: Jobs;
   readonly records: Pick<PullRecords, 'find' | 'findFailed'>;
   readonly presigner: Presigner;
   /** Hosts that clients may be sent to for blobs of a registry, by its canonical name. */

@@ -1,5 +1,5 @@
 import type { Receipt } from '../pull/receipt.ts';
-import type { PullFailure } from '../fill/failure.ts';
+import type { PullFailure } from '../pull/failure.ts';
 
 /** What the dashboard and the alarms count; each is one CloudWatch metric of the namespace `Entrepot`. */
 export type MetricName =

@@ -1,9 +1,9 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import { InvalidRequestError } from '../errors/cache-error.ts';
-import type { Fills } from '../fill/fills.ts';
-import type { PullRecord, PullRecords } from '../fill/pull-record.ts';
-import { requestKey } from '../fill/request-key.ts';
-import { waitForEnd } from '../fill/wait-for-end.ts';
+import type { Jobs } from '../jobs/jobs.ts';
+import type { PullRecord, PullRecords } from '../jobs/pull-record.ts';
+import { requestKey } from '../jobs/request-key.ts';
+import { waitForEnd } from '../jobs/wait-for-end.ts';
 import { coverage, wantedPlatforms } from '../pull/coverage.ts';
 import { limiter } from '../pull/limiter.ts';
 import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
@@ -23,7 +23,7 @@ const MAX_REFERENCES = 1000;
 export interface WarmUpDeps {
   readonly catalog: Pick<Catalog, 'find' | 'findWhole'>;
   readonly upstreams: Pick<Upstreams, 'open'>;
-  readonly fills: Fills;
+  readonly jobs: Jobs;
   readonly records: Pick<PullRecords, 'find'>;
   readonly defaultPlatforms: PullDeps['defaultPlatforms'];
   readonly metrics: Metrics;
@@ -102,7 +102,7 @@ export async function warmUp(
       const record = await pulls.run(async () => {
         if (pace.isResting()) return undefined;
         time.signal.throwIfAborted();
-        const ended = await waitForEnd(deps.records, await deps.fills.start(request, time.signal), time.signal);
+        const ended = await waitForEnd(deps.records, await deps.jobs.start(request, time.signal), time.signal);
         // Before the place is free for the next pull.
         if (ended.failure?.code === 'TOOMANYREQUESTS') pace.rest(ended.failure.retryAfterMs);
         return ended;

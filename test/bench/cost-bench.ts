@@ -2,8 +2,8 @@ import type { Requests } from '../../infra/cost/counts.ts';
 import { startSampleRegistry } from '../../infra/local/sample/sample-registry.ts';
 import { startStates } from '../../infra/local/states/states.ts';
 import { workflowDefinition } from '../../infra/workflow.ts';
-import { sfnFills } from '../../lib/fill/sfn-fills.ts';
-import { waitForEnd } from '../../lib/fill/wait-for-end.ts';
+import { sfnJobs } from '../../lib/jobs/sfn-jobs.ts';
+import { waitForEnd } from '../../lib/jobs/wait-for-end.ts';
 import type { Image } from '../../infra/local/sample/image-builder.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import type { PullRequest } from '../../lib/pull/pull-request.ts';
@@ -12,10 +12,10 @@ import type { Announcer } from '../../lib/telemetry/telemetry.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import { localRegistry } from '../../lib/cli/local-registry.ts';
 import { runWarmup } from '../../lib/warmup/run-warmup.ts';
-import { copyTask } from '../../lib/workflow/copy-task.ts';
-import { planTask } from '../../lib/workflow/plan-task.ts';
-import { publishTask } from '../../lib/workflow/publish-task.ts';
-import { localDefinition } from '../integration/workflow/workflow-bench.ts';
+import { copyTask } from '../../lib/jobs/copy-task.ts';
+import { planTask } from '../../lib/jobs/plan-task.ts';
+import { publishTask } from '../../lib/jobs/publish-task.ts';
+import { localDefinition } from '../integration/jobs/workflow-bench.ts';
 import { openCache } from '../support/cache.ts';
 import { sfnClientAt } from '../support/state-machine.ts';
 import { startStack } from '../support/stack.ts';
@@ -94,7 +94,7 @@ export async function startCostBench(): Promise<CostBench> {
   );
   const client = sfnClientAt(states.endpoint);
   resources.defer(() => client.destroy());
-  const fills = sfnFills({ records, leases, client, stateMachine: states.stateMachineArn });
+  const jobs = sfnJobs({ records, leases, client, stateMachine: states.stateMachineArn });
 
   const sum = (traffic: ReadonlyMap<string, Traffic>, kind = /./): number =>
     [...traffic].reduce((total, [name, { requests }]) => (kind.test(name) ? total + requests : total), 0);
@@ -128,7 +128,7 @@ export async function startCostBench(): Promise<CostBench> {
       // As the API does: look, start, wait.
       invocations.api = 1;
       await catalog.find(request.reference, { consistent: false, signal });
-      const record = await waitForEnd(records, await fills.start(request, signal), signal);
+      const record = await waitForEnd(records, await jobs.start(request, signal), signal);
       if (record.state !== 'succeeded') throw new Error(`the pull of ${reference} ended as ${record.state}`);
       return take(1);
     },
@@ -148,7 +148,7 @@ export async function startCostBench(): Promise<CostBench> {
         query: '',
         header: () => undefined,
       };
-      const { status } = await localRegistry(services, fills)({ request, signal: forever, logger: SILENT, metrics });
+      const { status } = await localRegistry(services, jobs)({ request, signal: forever, logger: SILENT, metrics });
       if (status !== 200 && status !== 307) throw new Error(`${request.path} was to be a hit, but is ${status}`);
       return take(0);
     },
@@ -163,7 +163,7 @@ export async function startCostBench(): Promise<CostBench> {
       const settings = { name, schedule: 'rate(1 hour)', timeZone: 'UTC', parallel: 1, entries };
       const { upstreams, defaultPlatforms } = pulls;
       const failed = (entry: string, error: unknown): void => console.error(entry, error);
-      const all = { ...{ catalog, upstreams, fills, records, runs, announcer }, defaultPlatforms, metrics, failed };
+      const all = { ...{ catalog, upstreams, jobs, records, runs, announcer }, defaultPlatforms, metrics, failed };
       const time = { signal, endsAtMs: Date.now() + 60_000 };
       const summary = await runWarmup({ ...all, leases: pulls.leases }, settings, '2026-01-01T00:00:00Z', time);
       if (summary?.unchanged !== references.length) throw new Error('every entry of the warm-up was to be unchanged');

@@ -4,12 +4,12 @@ import type { AddressInfo } from 'node:net';
 import { localRegistry } from '../../lib/cli/local-registry.ts';
 import { registryServer } from '../../lib/http/registry/registry-server.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
-import { copyTask } from '../../lib/workflow/copy-task.ts';
-import { localFills } from '../../lib/workflow/local-fills.ts';
-import { planTask } from '../../lib/workflow/plan-task.ts';
-import { publishTask } from '../../lib/workflow/publish-task.ts';
-import type { CopyAnswer } from '../../lib/workflow/tasks.ts';
-import type { WorkflowDeps } from '../../lib/workflow/workflow-deps.ts';
+import { copyTask } from '../../lib/jobs/copy-task.ts';
+import { localJobs } from '../../lib/jobs/local-jobs.ts';
+import { planTask } from '../../lib/jobs/plan-task.ts';
+import { publishTask } from '../../lib/jobs/publish-task.ts';
+import type { CopyAnswer } from '../../lib/jobs/tasks.ts';
+import type { JobDeps } from '../../lib/jobs/job-deps.ts';
 import { openCache, type TestCache } from '../support/cache.ts';
 import { buildImage, noiseLayer, upstreamImage, type Image } from '../support/images.ts';
 import { serveCall } from '../support/serve-call.ts';
@@ -96,7 +96,7 @@ async function roundTrips({ cache, publish, count, layers, signal }: RoundTrips)
   await pulls('the same image in another repository', 'pulled', `${repository}-b:v1`);
   publish(`${repository}-w`, imageOf(layersOf('workflow')), 'v1');
   await count('cold pull by the tasks of the workflow', () =>
-    byTasks(workflowDeps(cache), `${REGISTRY}/${repository}-w:v1`, signal),
+    byTasks(jobDeps(cache), `${REGISTRY}/${repository}-w:v1`, signal),
   );
 
   const base = `/v2/${REGISTRY}/${repository}`;
@@ -121,12 +121,12 @@ async function roundTrips({ cache, publish, count, layers, signal }: RoundTrips)
   );
 }
 
-function workflowDeps({ services: { pull, records, plans, workflowLeases: leases } }: TestCache): WorkflowDeps {
+function jobDeps({ services: { pull, records, plans, workflowLeases: leases } }: TestCache): JobDeps {
   const announcer = { announce: () => Promise.resolve() };
   return { pull, records, plans, leases, announcer, metrics: { add: () => undefined } };
 }
 
-async function byTasks(deps: WorkflowDeps, reference: string, signal: AbortSignal): Promise<void> {
+async function byTasks(deps: JobDeps, reference: string, signal: AbortSignal): Promise<void> {
   const request = { reference: parseReference(reference), platforms: [], alwaysPull: false, attestations: true };
   const { record } = await deps.records.join(request, signal);
   const planned = await planTask(deps, { id: record.id }, signal);
@@ -143,8 +143,8 @@ async function serving(
   cache: TestCache,
   work: (ask: (method: string, path: string, status: number) => Promise<void>, isIdle: () => boolean) => Promise<void>,
 ): Promise<void> {
-  await using fills = localFills(workflowDeps(cache), (id, error) => console.error(`pull ${id} stopped`, error));
-  const registry = localRegistry(cache.services, fills);
+  await using jobs = localJobs(jobDeps(cache), (id, error) => console.error(`pull ${id} stopped`, error));
+  const registry = localRegistry(cache.services, jobs);
   const server = registryServer((request, left) => registry({ ...serveCall(), request, signal: left }));
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -155,7 +155,7 @@ async function serving(
         await answer.arrayBuffer();
         assert.equal(answer.status, status, `${method} ${path}`);
       },
-      () => fills.running === 0,
+      () => jobs.running === 0,
     );
   } finally {
     server.closeAllConnections();

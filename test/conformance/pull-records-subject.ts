@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { dynamoPullRecords } from '../../lib/fill/dynamo-pull-records.ts';
-import type { PullFailure } from '../../lib/fill/failure.ts';
-import type { Amount, PullRecords } from '../../lib/fill/pull-record.ts';
+import { dynamoPullRecords } from '../../lib/jobs/dynamo-pull-records.ts';
+import type { PullFailure } from '../../lib/pull/failure.ts';
+import type { Amount, PullRecords } from '../../lib/jobs/pull-record.ts';
 import type { Fence } from '../../lib/lock/lease.ts';
 import { digestOf } from '../../lib/oci/digest.ts';
 import { parsePlatform } from '../../lib/oci/platform.ts';

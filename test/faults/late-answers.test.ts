@@ -9,11 +9,11 @@ import { parseReference } from '../../lib/reference/reference.ts';
 import type { Upstream } from '../../lib/registry/upstream.ts';
 import type { ServeCall } from '../../lib/serve/serve-deps.ts';
 import { upstreamLanding } from '../../lib/serve/upstream-landing.ts';
-import { copyTask } from '../../lib/workflow/copy-task.ts';
-import { planTask } from '../../lib/workflow/plan-task.ts';
-import { publishTask } from '../../lib/workflow/publish-task.ts';
-import { TaskError } from '../../lib/workflow/task-error.ts';
-import type { WorkflowDeps } from '../../lib/workflow/workflow-deps.ts';
+import { copyTask } from '../../lib/jobs/copy-task.ts';
+import { planTask } from '../../lib/jobs/plan-task.ts';
+import { publishTask } from '../../lib/jobs/publish-task.ts';
+import { TaskError } from '../../lib/jobs/task-error.ts';
+import type { JobDeps } from '../../lib/jobs/job-deps.ts';
 import { noiseImage, upstreamImage, type Image } from '../support/images.ts';
 import { until } from '../support/until.ts';
 import { startFaultBench, type FaultBench, type FaultyCache } from './fault-bench.ts';
@@ -68,7 +68,7 @@ function offered(repository: string) {
   return { older, newer, move: () => faults.offer(newer, repository) };
 }
 
-const workflow = (): WorkflowDeps => {
+const workflow = (): JobDeps => {
   const { pull: pullDeps, records, workflowLeases: leases, plans } = faulty.cache.services;
   const announcer = { announce: () => Promise.resolve() };
   return { pull: pullDeps, records, leases, plans, announcer, metrics: { add: () => undefined } };
@@ -77,7 +77,7 @@ const workflow = (): WorkflowDeps => {
 type Gate = ReturnType<typeof gate>;
 
 /** Where the first try of the plan task stops for a while. */
-const stalls: { at: string; stalled: (deps: WorkflowDeps, at: Gate) => WorkflowDeps; known?: boolean }[] = [
+const stalls: { at: string; stalled: (deps: JobDeps, at: Gate) => JobDeps; known?: boolean }[] = [
   {
     at: 'with its answer, before that is recorded',
     stalled: (deps, at) =>
@@ -104,9 +104,9 @@ const stalls: { at: string; stalled: (deps: WorkflowDeps, at: Gate) => WorkflowD
 ];
 
 const withCatalog = (
-  deps: WorkflowDeps,
+  deps: JobDeps,
   change: (catalog: PullDeps['catalog']) => Partial<PullDeps['catalog']>,
-): WorkflowDeps => ({
+): JobDeps => ({
   ...deps,
   pull: { ...deps.pull, catalog: { ...deps.pull.catalog, ...change(deps.pull.catalog) } },
 });

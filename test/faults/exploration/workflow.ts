@@ -1,16 +1,16 @@
 import { startDeadline } from '../../../lib/clock/deadline.ts';
 import { sleep } from '../../../lib/clock/sleep.ts';
-import type { PullRecord } from '../../../lib/fill/pull-record.ts';
+import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
 import type { PullRequest } from '../../../lib/pull/pull-request.ts';
 import type { Services } from '../../../lib/services.ts';
 import { below } from '../../support/random.ts';
-import { copyTask } from '../../../lib/workflow/copy-task.ts';
-import { failTask } from '../../../lib/workflow/fail-task.ts';
-import { planTask } from '../../../lib/workflow/plan-task.ts';
-import { publishTask } from '../../../lib/workflow/publish-task.ts';
-import { PLAN_AGAIN, TaskError } from '../../../lib/workflow/task-error.ts';
-import type { CopyAnswer, CopyTask } from '../../../lib/workflow/tasks.ts';
-import type { WorkflowDeps } from '../../../lib/workflow/workflow-deps.ts';
+import { copyTask } from '../../../lib/jobs/copy-task.ts';
+import { failTask } from '../../../lib/jobs/fail-task.ts';
+import { planTask } from '../../../lib/jobs/plan-task.ts';
+import { publishTask } from '../../../lib/jobs/publish-task.ts';
+import { PLAN_AGAIN, TaskError } from '../../../lib/jobs/task-error.ts';
+import type { CopyAnswer, CopyTask } from '../../../lib/jobs/tasks.ts';
+import type { JobDeps } from '../../../lib/jobs/job-deps.ts';
 
 const TRIES = 20;
 const MOST_BETWEEN_TRIES_MS = 100;
@@ -30,7 +30,7 @@ export async function pullByWorkflow(
   random: () => number,
   signal: AbortSignal,
 ): Promise<PullRecord | undefined> {
-  const deps: WorkflowDeps = {
+  const deps: JobDeps = {
     ...{ pull, records, plans, leases: pull.leases, lockPatienceMs: 2_000 },
     announcer: { announce: () => Promise.resolve() },
     metrics: { add: () => undefined },

@@ -4,8 +4,8 @@ import type { APIGatewayProxyEventV2 } from 'aws-lambda';
 import type { AccessSettings } from '../../../lib/access/access.ts';
 import { CacheError } from '../../../lib/errors/cache-error.ts';
 import { statusOf } from '../../../lib/errors/status.ts';
-import type { Fills } from '../../../lib/fill/fills.ts';
-import type { PullRecords } from '../../../lib/fill/pull-record.ts';
+import type { Jobs } from '../../../lib/jobs/jobs.ts';
+import type { PullRecords } from '../../../lib/jobs/pull-record.ts';
 import { ANSWERS, problemSchema } from '../../../lib/http/answer-schemas.ts';
 import type { ApiDeps } from '../../../lib/http/api-call.ts';
 import { answerRequest } from '../../../lib/http/control-api.ts';
@@ -35,7 +35,7 @@ export const withToken = (claims: Readonly<Record<string, string>>) => ({ jwt: {
 
 /** Pulls as the workflow would, one process for all of them, each once `go` is settled. */
 export interface Worker extends AsyncDisposable {
-  readonly fills: Fills;
+  readonly jobs: Jobs;
   /** What pulls that start from now on wait for. */
   go: Promise<unknown>;
   /** Every pull that was started has ended. */
@@ -46,7 +46,7 @@ export interface Worker extends AsyncDisposable {
 export function startWorker(services: Pick<Services, 'pull'>, records: PullRecords): Worker {
   const stop = new AbortController();
   const running: Promise<unknown>[] = [];
-  const carryOut = async (id: string, request: Parameters<Fills['start']>[0], go: Promise<unknown>): Promise<void> => {
+  const carryOut = async (id: string, request: Parameters<Jobs['start']>[0], go: Promise<unknown>): Promise<void> => {
     await Promise.race([go, once(stop.signal, 'abort')]);
     if (stop.signal.aborted) return;
     try {
@@ -61,7 +61,7 @@ export function startWorker(services: Pick<Services, 'pull'>, records: PullRecor
   const worker: Worker = {
     go: Promise.resolve(),
     started: [],
-    fills: {
+    jobs: {
       async start(request, signal) {
         const { record, created } = await records.join(request, signal);
         if (created) {
@@ -112,9 +112,9 @@ export type Ask = (asked: Asked) => Promise<ApiAnswer>;
 
 /** Asks the control API of these services, as API Gateway would. Log and metrics are kept. */
 export function api(services: ApiServices, access: AccessSettings = { rules: [] }): Ask {
-  const { records, fills, deployment, keys, config } = services;
+  const { records, jobs, deployment, keys, config } = services;
   const { serve } = config;
-  const deps: ApiDeps = { ...services.pull, access, serve, records, fills, deployment, keys };
+  const deps: ApiDeps = { ...services.pull, access, serve, records, jobs, deployment, keys };
   return async (asked) => {
     const lines: Line[] = [];
     const metrics = new Map<MetricName, number>();
@@ -148,7 +148,7 @@ function checkDocument({ method = 'GET', path, body: sent }: Asked, status: numb
   else schemas[status].parse(body);
 }
 
-export type ApiServices = Pick<Services, 'pull' | 'records' | 'fills' | 'deployment'> &
+export type ApiServices = Pick<Services, 'pull' | 'records' | 'jobs' | 'deployment'> &
   Partial<Pick<Services, 'keys'>> & { readonly config: Pick<Services['config'], 'serve'> };
 
 export function eventOf(asked: Asked): APIGatewayProxyEventV2 {

@@ -28,7 +28,7 @@ before(async () => {
     openCache(bench.stack, { registries, limits: { attempts: 1 }, dynamoEndpoint: proxy.endpoint }),
   );
   worker = await bench.use(startWorker(cache.services, cache.services.records));
-  ask = api({ ...cache.services, fills: worker.fills });
+  ask = api({ ...cache.services, jobs: worker.jobs });
 });
 after(() => bench[Symbol.asyncDispose]());
 
@@ -262,7 +262,7 @@ describe('who may pull', () => {
   const stranger = signedBy('arn:aws:sts::123456789012:assumed-role/other/x');
 
   test('a caller without a rule is refused the same way whatever there is', async () => {
-    const limited = api({ ...cache.services, fills: worker.fills }, { rules });
+    const limited = api({ ...cache.services, jobs: worker.jobs }, { rules });
     const reference = newImage();
     assert.equal((await limited({ path: '/v1/pull', body: { reference } })).status, 200);
     const started = worker.started.length;
@@ -280,7 +280,7 @@ describe('who may pull', () => {
   });
 
   test('a pull of somebody else is as unknown as one that never was', async () => {
-    const limited = api({ ...cache.services, fills: worker.fills }, { rules });
+    const limited = api({ ...cache.services, jobs: worker.jobs }, { rules });
     await limited({ path: '/v1/pull', body: { reference: newImage() } });
     const path = `/v1/pulls/${worker.started.at(-1)}`;
     assert.equal((await limited({ path })).status, 200);
@@ -321,7 +321,7 @@ describe('who may pull', () => {
 
   test('a token needs the claim, and rules match its values', async () => {
     const limited = api(
-      { ...cache.services, fills: worker.fills },
+      { ...cache.services, jobs: worker.jobs },
       {
         jwt: { issuer: 'https://i.example.test', audience: ['a'], claim: { name: 'groups', anyOf: ['dev-*'] } },
         rules: [{ callers: ['dev-a'], repositories: [`${REGISTRY}/team/**`] }],

@@ -5,7 +5,7 @@ import type * as EventsFunction from '../../../functions/events.ts';
 import {
   CacheError,
   CatalogError,
-  FillUnavailableError,
+  JobUnavailableError,
   InvalidRequestError,
   UnknownNameError,
   StoreError,
@@ -160,7 +160,7 @@ describe('an event on the bus', () => {
     addImage('team/e', 'v1');
     const event = onBus({ reference: `${REGISTRY}/team/e:v1` });
     const mend = bench.cutOff();
-    await assert.rejects(handle(event), (error) => error instanceof FillUnavailableError && error.retryable);
+    await assert.rejects(handle(event), (error) => error instanceof JobUnavailableError && error.retryable);
     mend();
     const [started] = await pullsOf(event);
     assert.equal((await bench.ended(started!.id!)).state, 'succeeded');

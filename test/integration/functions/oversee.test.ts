@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startStates, statusChangeEvent, type Execution, type States } from '../../../infra/local/states/states.ts';
 import type * as OverseeFunction from '../../../functions/oversee.ts';
 import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
-import { dynamoPullRecords } from '../../../lib/fill/dynamo-pull-records.ts';
+import { dynamoPullRecords } from '../../../lib/jobs/dynamo-pull-records.ts';
 import { freshRequest } from '../../conformance/pull-records-subject.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
 import { lambdaContext } from '../../support/http-event.ts';

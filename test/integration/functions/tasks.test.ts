@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { isEnded, type PullRecord } from '../../../lib/fill/pull-record.ts';
-import type { CopyAnswer, PlanAnswer } from '../../../lib/workflow/tasks.ts';
+import { isEnded, type PullRecord } from '../../../lib/jobs/pull-record.ts';
+import type { CopyAnswer, PlanAnswer } from '../../../lib/jobs/tasks.ts';
 import { lambdaContext } from '../../support/http-event.ts';
 import { startFaultProxy } from '../../support/http-fault-proxy.ts';
 import { multiArchImage } from '../../support/images.ts';

@@ -23,7 +23,7 @@ export interface DoorOptions {
 
 /** One more process that serves, behind a door of a test's own: a request, whose path may have a query, and its answer. */
 export function doorOf(
-  { services: { config, records, presigner, pull }, fills }: Pick<ServeBench, 'services' | 'fills'>,
+  { services: { config, records, presigner, pull }, jobs }: Pick<ServeBench, 'services' | 'jobs'>,
   { bodyBytes = Infinity, landing = upstreamLanding(pull), serve = {}, seats = 1 }: DoorOptions,
 ): (method: string, path: string) => Promise<RegistryAnswer> {
   const api: RegistryApi = {
@@ -32,7 +32,7 @@ export function doorOf(
       landing,
       waitingRoom: processWaitingRoom(seats),
       settings: { ...config.serve, ...serve },
-      fills,
+      jobs,
       records,
       presigner,
       passRedirects: (registry) => config.registries.get(registry)?.passRedirects ?? [],

@@ -177,11 +177,11 @@ describe('the freshness of tags', { concurrency: false }, () => {
     assert.equal(digestIn(await process.get(`${base}/manifests/v1`)), image.root.digest);
     // Of this one: that of an earlier test may still be under way.
     await until(() => bench.upstream.count({ method: 'GET', kind: 'blob', repository: 'revalidated/under-way' }) > 0);
-    assert.equal(process.fills.running, 1);
+    assert.equal(process.jobs.running, 1);
     const told = await process.get(`${base}/manifests/v1`);
     assert.equal(digestIn(told), image.root.digest);
     assert.ok(told.ms >= 300 && told.ms < 4_000, `${told.ms} ms`);
-    assert.equal(process.fills.running, 1, 'it still comes');
+    assert.equal(process.jobs.running, 1, 'it still comes');
     come(undefined);
     await process.settled();
   });

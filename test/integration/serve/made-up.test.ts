@@ -85,7 +85,7 @@ describe('who asks what refers to digests that are made up', { concurrency: fals
     const proxy = await bench.use(startFaultProxy(bench.stack.dynamoEndpoint));
     const registries = { [REGISTRY]: { endpoint: bench.upstream.origin, credentials: 'none' } };
     const { services } = await bench.use(openCache(bench.stack, { registries, dynamoEndpoint: proxy.endpoint }));
-    const ask = doorOf({ services, fills: bench.fills }, {});
+    const ask = doorOf({ services, jobs: bench.jobs }, {});
     assert.deepEqual(listed(await asking(ask, madeUp('counted'))), []);
     assert.deepEqual(operationsOf(proxy), ['GetItem', 'BatchGetItem']);
     assert.deepEqual(listed(await asking(ask, madeUp('counted'))), []);

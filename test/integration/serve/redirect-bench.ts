@@ -45,7 +45,7 @@ export interface RedirectBench extends AsyncDisposable {
   readonly services: Services;
   /** Of two registries, the one that has `mirror` and names hosts, and SILENT: a GET of a blob here asks where that is. */
   readonly upstream: TestUpstream;
-  /** What their fills read. */
+  /** What their jobs read. */
   readonly mirror: TestUpstream;
   readonly company: TestUpstream;
   readonly process: ServingProcess;

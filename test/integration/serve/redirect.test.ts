@@ -88,7 +88,7 @@ describe('a client is sent to where the registry would send it', { concurrency: 
     mirror.clearFaults();
     const comesAgain = bench.hold(layer);
     assert.equal((await process.get(path)).headers.location, CDN);
-    assert.ok(process.fills.running > 0);
+    assert.ok(process.jobs.running > 0);
     comesAgain();
     await process.settled();
     assert.ok((await process.follow(path)).at(-1)!.body.equals(bytes));
@@ -286,7 +286,7 @@ test('whoever hands a URL out looks at it again; who is sent on takes no seat of
     ['https://a:b@cdn.example.test/x', 503],
   ] as const) {
     const landing = { ...upstreamLanding(services.pull), locate: () => Promise.resolve(new URL(location)) };
-    const door = doorOf({ services, fills: process.fills }, { landing, seats: 0 });
+    const door = doorOf({ services, jobs: process.jobs }, { landing, seats: 0 });
     const told = await door('GET', path);
     assert.equal(told.status, status, location);
     assert.equal(told.headers.location, status === 307 ? location : undefined);

@@ -10,8 +10,8 @@ import { registryServer } from '../../../lib/http/registry/registry-server.ts';
 import { USUAL_PATIENCE, type ServePatience } from '../../../lib/serve/patience.ts';
 import type { Services } from '../../../lib/services.ts';
 import type { Logger } from '../../../lib/telemetry/logger.ts';
-import { localFills, type LocalFills } from '../../../lib/workflow/local-fills.ts';
-import type { WorkflowDeps } from '../../../lib/workflow/workflow-deps.ts';
+import { localJobs, type LocalJobs } from '../../../lib/jobs/local-jobs.ts';
+import type { JobDeps } from '../../../lib/jobs/job-deps.ts';
 import { openCache, rawS3, startBench, type TestCache, type TestStack } from '../../support/cache.ts';
 import { upstreamImage, type Image } from '../../support/images.ts';
 import { until } from '../../support/until.ts';
@@ -47,7 +47,7 @@ export interface LogLine {
 /** One process that serves: its memory, its pulls, its port. */
 export interface ServingProcess extends AsyncDisposable {
   readonly origin: string;
-  readonly fills: LocalFills;
+  readonly jobs: LocalJobs;
   readonly log: LogLine[];
   /** A request is answered within this, instead of 20 s. */
   patienceMs: number;
@@ -161,8 +161,8 @@ export async function startServeBench(options: ServeBenchOptions = {}): Promise<
 async function startServing(services: Services, patience: Partial<ServePatience> = {}): Promise<ServingProcess> {
   const log: LogLine[] = [];
   const logger = loggerInto(log);
-  const fills = localFills(workflowDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
-  const registry = localRegistry(services, fills, { ...USUAL_PATIENCE, ...patience });
+  const jobs = localJobs(jobDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
+  const registry = localRegistry(services, jobs, { ...USUAL_PATIENCE, ...patience });
   const server = registryServer(async (request, left) => {
     const patience = deadlineIn(serving.patienceMs);
     try {
@@ -179,7 +179,7 @@ async function startServing(services: Services, patience: Partial<ServePatience>
   const ask = (path: string, options: AskOptions = {}): Promise<Told> => askAt(agent, origin, path, options);
   const serving: ServingProcess = {
     origin,
-    fills,
+    jobs,
     log,
     patienceMs: 20_000,
     ask,
@@ -195,18 +195,18 @@ async function startServing(services: Services, patience: Partial<ServePatience>
       }
       return all;
     },
-    settled: () => until(() => fills.running === 0, 30_000),
+    settled: () => until(() => jobs.running === 0, 30_000),
     async [Symbol.asyncDispose]() {
       agent.destroy();
       server.closeAllConnections();
       server.close();
-      await fills[Symbol.asyncDispose]();
+      await jobs[Symbol.asyncDispose]();
     },
   };
   return serving;
 }
 
-function workflowDepsOf({ pull, records, plans, workflowLeases: leases }: Services): WorkflowDeps {
+function jobDepsOf({ pull, records, plans, workflowLeases: leases }: Services): JobDeps {
   const announcer = { announce: () => Promise.resolve() };
   return { pull, records, plans, leases, announcer, metrics: { add: () => undefined }, retryWaitMs: RETRY_WAIT_MS };
 }

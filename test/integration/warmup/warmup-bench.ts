@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { CacheError, DeadlineError } from '../../../lib/errors/cache-error.ts';
-import type { Fills } from '../../../lib/fill/fills.ts';
-import type { PullFailure } from '../../../lib/fill/failure.ts';
-import type { PullRecord } from '../../../lib/fill/pull-record.ts';
+import type { Jobs } from '../../../lib/jobs/jobs.ts';
+import type { PullFailure } from '../../../lib/pull/failure.ts';
+import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import { formatReference, parseReference } from '../../../lib/reference/reference.ts';
@@ -50,7 +50,7 @@ export function timeOf(workMs = 20_000): RunTime {
 }
 
 /** Pulls in this process instead of workflows: joined and recorded in the same rows. */
-export interface LocalFills extends Fills, AsyncDisposable {
+export interface LocalJobs extends Jobs, AsyncDisposable {
   /** References, in the order in which their pulls began. */
   readonly started: string[];
   /** The most pulls that ran at the same time. */
@@ -59,20 +59,20 @@ export interface LocalFills extends Fills, AsyncDisposable {
   delayMs: number;
 }
 
-export function localFills({ pull: deps, records }: Services): LocalFills {
+export function localJobs({ pull: deps, records }: Services): LocalJobs {
   const running = new Set<Promise<void>>();
   const started: string[] = [];
   let most = 0;
 
   async function carryOut(record: PullRecord): Promise<void> {
     try {
-      await delay(fills.delayMs);
+      await delay(jobs.delayMs);
       await records.succeed(record.id, await pull(deps, record.request, forever), forever);
     } catch (error) {
       await records.fail(record.id, failureOf(error), forever);
     }
   }
-  const fills: LocalFills = {
+  const jobs: LocalJobs = {
     started,
     delayMs: 0,
     mostAtOnce: () => most,
@@ -90,7 +90,7 @@ export function localFills({ pull: deps, records }: Services): LocalFills {
       await Promise.all(running);
     },
   };
-  return fills;
+  return jobs;
 }
 
 function failureOf(error: unknown): PullFailure {
@@ -102,7 +102,7 @@ function failureOf(error: unknown): PullFailure {
 /** Warm-ups of one cache, and what they said. */
 export interface WarmupBench {
   readonly deps: WarmupDeps;
-  readonly fills: LocalFills;
+  readonly jobs: LocalJobs;
   readonly announced: Announcement[];
   /** Errors of entries, by entry. */
   readonly failed: Map<string, unknown>;
@@ -110,7 +110,7 @@ export interface WarmupBench {
   run(settings: WarmupSettings, scheduledTime: string, time?: RunTime): Promise<WarmupSummary>;
 }
 
-export function warmupBench(services: Services, fills: LocalFills): WarmupBench {
+export function warmupBench(services: Services, jobs: LocalJobs): WarmupBench {
   const announced: Announcement[] = [];
   const failed = new Map<string, unknown>();
   const counted = new Map<MetricName, number>();
@@ -119,7 +119,7 @@ export function warmupBench(services: Services, fills: LocalFills): WarmupBench 
   const deps: WarmupDeps = {
     catalog,
     upstreams,
-    fills,
+    jobs,
     records,
     leases,
     runs,
@@ -135,7 +135,7 @@ export function warmupBench(services: Services, fills: LocalFills): WarmupBench 
   };
   return {
     deps,
-    fills,
+    jobs,
     announced,
     failed,
     counted,

@@ -14,7 +14,7 @@ import { openCache, startBench, type Bench, type TestCache } from '../../support
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
 import { until } from '../../support/until.ts';
 import { startUpstream, times, when, type TestUpstream } from '../../support/upstream/upstream.ts';
-import { localFills, timeOf, warmupBench, warmupOf, type WarmupBench } from './warmup-bench.ts';
+import { localJobs, timeOf, warmupBench, warmupOf, type WarmupBench } from './warmup-bench.ts';
 
 const ONE = 'one.example.test';
 const TWO = 'two.example.test';
@@ -39,7 +39,7 @@ before(async () => {
 });
 after(() => bench[Symbol.asyncDispose]());
 beforeEach(async () => {
-  warmups = warmupBench(cache.services, await bench.use(localFills(cache.services)));
+  warmups = warmupBench(cache.services, await bench.use(localJobs(cache.services)));
   for (const upstream of [one, two]) {
     upstream.requests.length = 0;
     upstream.clearFaults();
@@ -116,11 +116,11 @@ describe('a run', () => {
 
   test('lets no more pulls run at the same time than it says', async () => {
     for (let index = 0; index < 6; index++) addImage(one, `team/many-${index}`, 'v1');
-    warmups.fills.delayMs = 50;
+    warmups.jobs.delayMs = 50;
     const entries = Array.from({ length: 6 }, (_, index) => ({ reference: `${ONE}/team/many-${index}:v1` }));
     const summary = await warmups.run(warmupOf(entries, 2), TIME);
     assert.equal(summary.pulls.length, 6);
-    assert.equal(warmups.fills.mostAtOnce(), 2);
+    assert.equal(warmups.jobs.mostAtOnce(), 2);
   });
 
   test('goes on past what is broken', async () => {
@@ -236,21 +236,21 @@ describe('a run that is delivered again', () => {
 
   test('while it runs is left to the process that runs it', async () => {
     addImage(one, 'again/slow', 'v1');
-    warmups.fills.delayMs = 2500;
+    warmups.jobs.delayMs = 2500;
     const settings = warmupOf([{ reference: `${ONE}/again/slow:v1` }]);
     const [first, second] = await Promise.all([
       warmups.run(settings, TIME),
-      until(() => warmups.fills.started.length === 1).then(() => runWarmup(warmups.deps, settings, TIME, timeOf())),
+      until(() => warmups.jobs.started.length === 1).then(() => runWarmup(warmups.deps, settings, TIME, timeOf())),
     ]);
     assert.equal(first.pulls.length, 1);
     assert.equal(second, undefined);
-    assert.deepEqual(warmups.fills.started, [`${ONE}/again/slow:v1`]);
+    assert.deepEqual(warmups.jobs.started, [`${ONE}/again/slow:v1`]);
     assert.equal(warmups.announced.length, 1);
   });
 
   test('after its process died goes on: pulls under way are joined', async () => {
     addImage(one, 'again/dead', 'v1');
-    warmups.fills.delayMs = 1000;
+    warmups.jobs.delayMs = 1000;
     const reference = `${ONE}/again/dead:v1`;
     const settings = warmupOf([{ reference }]);
     const { leases } = cache.services.pull;
@@ -260,14 +260,14 @@ describe('a run that is delivered again', () => {
     await dead.letGo();
     const [entry] = settings.entries;
     assert.ok(entry?.what.kind === 'reference');
-    await warmups.fills.start(
+    await warmups.jobs.start(
       { reference: entry.what.reference, platforms: [], alwaysPull: true, attestations: true },
       forever,
     );
 
     const summary = await warmups.run(settings, TIME);
     assert.deepEqual([summary.checked, summary.failures.length], [1, 0]);
-    assert.equal(warmups.fills.started.length, 1, 'one pull for both');
+    assert.equal(warmups.jobs.started.length, 1, 'one pull for both');
   });
 
   test('after the announcement failed announces what it did, and asks nobody again', async () => {
@@ -285,7 +285,7 @@ describe('a run that is delivered again', () => {
 
   test('and lost its lease says nothing: another process does', async () => {
     addImage(one, 'again/lost', 'v1');
-    warmups.fills.delayMs = 5000;
+    warmups.jobs.delayMs = 5000;
     const settings = warmupOf([{ reference: `${ONE}/again/lost:v1` }]);
     const { leases } = cache.services.pull;
     const stolen = {
@@ -294,7 +294,7 @@ describe('a run that is delivered again', () => {
         tryAcquire: async (...args: Parameters<typeof leases.tryAcquire>) => {
           const lease = await leases.tryAcquire(...args);
           const lost = new AbortController();
-          void until(() => warmups.fills.started.length === 1).then(() =>
+          void until(() => warmups.jobs.started.length === 1).then(() =>
             lost.abort(new LeaseLostError('renew', 'stolen')),
           );
           return { ...lease, signal: lost.signal };
@@ -312,7 +312,7 @@ describe('a run whose time is over', () => {
     addImage(two, 'late/hangs', 'v1');
     addImage(one, 'late/waits', 'v1');
     two.fault(when({ kind: 'manifest' }, { delayMs: 60_000 }));
-    warmups.fills.delayMs = 3000;
+    warmups.jobs.delayMs = 3000;
     const settings = warmupOf(
       [
         { reference: `${ONE}/late/slow:v1` },

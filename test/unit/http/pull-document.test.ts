@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { PullRecord } from '../../../lib/fill/pull-record.ts';
+import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
 import { pullSchema } from '../../../lib/http/answer-schemas.ts';
 import { problemOfFailure, pullDocument } from '../../../lib/http/pull-document.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';

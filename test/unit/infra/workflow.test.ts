@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
 import { MAX_CONCURRENCY, workflowDefinition } from '../../../infra/workflow.ts';
-import { MAX_BATCHES } from '../../../lib/workflow/batches.ts';
-import type { CopyAnswer, PlanAnswer } from '../../../lib/workflow/tasks.ts';
+import { MAX_BATCHES } from '../../../lib/jobs/batches.ts';
+import type { CopyAnswer, PlanAnswer } from '../../../lib/jobs/tasks.ts';
 
 /** It has no types. */
 const validate = createRequire(import.meta.url)('asl-validator') as (definition: object) => {

@@ -1,0 +1,150 @@
+import type { BlobRow } from '../catalog/catalog.ts';
+import { BlobsFailedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { failureOf } from '../pull/failure.ts';
+import type { FailureOfBlob } from '../pull/failure.ts';
+import { isEnded, type PullRecord } from './pull-record.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { copier } from '../pull/copier.ts';
+import { linkLanded } from '../pull/publish.ts';
+import { isStopped } from '../pull/stopped.ts';
+import { startBatchProgress, total, type BatchProgress } from './batch-progress.ts';
+import { underLock } from './lock.ts';
+import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
+import { sumOfRequests } from './sums.ts';
+import { asTask, finalError, NoProgressError, planAgain } from './task-error.ts';
+import { broken, parseTask, recordOf } from './task-input.ts';
+import { copyInput, type CopyAnswer, type CopyInput } from './tasks.ts';
+import type { JobDeps } from './job-deps.ts';
+
+/** Invocations in a row without progress that end the pull. */
+const MAX_IDLE = 2;
+/** Invocations in a row in which nothing but blobs that their registry did not give was left. */
+const MAX_FAILED = 4;
+const FIRST_WAIT_AFTER_FAILURE_MS = 5_000;
+/** Times that a batch waits because the registry said so. */
+const MAX_WAITS = 8;
+const MAX_WAIT_MS = 900_000;
+/**
+ * After an invocation that brought nothing: it may have waited for the claim of a copier that died, which stands for its duration and the clocks' skew. Shorter
+ * than the lock of the reference stands without a renewal.
+ */
+const IDLE_WAIT_MS = 90_000;
+/** Blobs that failed, of all batches: with their reasons they take a third of the 256 KB of a state. */
+const FAILURES_IN_STATE = 150;
+/** For the look at what is kept, after the deadline. */
+const LOOK_WITHIN_MS = 2_000;
+
+/**
+ * The second step of the pull (lib/pull/copy-blob.ts), for one batch of the plan. Stopped by the deadline, or told by the registry to wait, it answers `partial`: every finished
+ * blob is kept, and what checkpoints hold of the others.
+ *
+ * @throws TaskError; a final one where it was called again and again and nothing came.
+ */
+export const copyTask = (outer: JobDeps, event: unknown, deadline: AbortSignal): Promise<CopyAnswer> =>
+  asTask(outer, async (deps) => {
+    const task = parseTask(copyInput, event);
+    const record = await recordOf(deps, task.id, deadline);
+    // Ended from outside: nobody waits for these blobs. The publish task sees it, too.
+    if (isEnded(record)) return answerOf(task, 'done');
+    const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, deadline), task.plan, task.id);
+    return await underLock(deps, plan.lock, deadline, (_, signal) =>
+      copyBatch({ deps, task, record, plan, signal, deadline }),
+    );
+  });
+
+interface Copying {
+  readonly deps: JobDeps;
+  readonly task: CopyInput;
+  readonly record: PullRecord;
+  readonly plan: PlanDocument;
+  readonly signal: AbortSignal;
+  readonly deadline: AbortSignal;
+}
+
+async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying): Promise<CopyAnswer> {
+  const blobs = plan.batches[task.batch];
+  if (blobs === undefined) throw broken(`${task.plan} has no batch ${task.batch}`);
+  const upstream = await deps.pull.upstreams.open(record.request.reference.repository, signal);
+  if (upstream.domain !== plan.domain) {
+    const changed = 'the credentials of the registry are another identity’s since the plan was made';
+    throw planAgain(new UpstreamUnavailableError('copy batch', changed));
+  }
+  const batch = startBatchProgress(deps.records, task);
+  let stoppedBy: unknown;
+  try {
+    await copier({ ...deps.pull, progress: batch.progress }, upstream, batch, signal).copy(blobs);
+  } catch (error) {
+    const mayGoOn =
+      error instanceof BlobsFailedError || (error instanceof RateLimitedError && error.retryAfterMs !== undefined);
+    if (!isStopped(deadline, error) && !mayGoOn) throw error;
+    stoppedBy = error;
+  } finally {
+    deps.metrics.add('BytesCopied', batch.copiedBytes());
+    await batch.end();
+  }
+  const requests = sumOfRequests(task.requests, upstream.requests);
+  const soFar: CopyInput = { ...task, ...batch.moved(), requests };
+  if (stoppedBy === undefined) return answerOf({ ...soFar, idle: 0, keptBytes: 0 }, 'done');
+  const keptBytes = await keptOf(deps, blobs, batch);
+  const now = { ...soFar, keptBytes };
+  if (stoppedBy instanceof BlobsFailedError && isFinal(task, now, stoppedBy)) {
+    const landed = blobs.filter((blob) => batch.isDone(blob));
+    await linkLanded(deps.pull, upstream.repository, plan.content, landed, signal);
+    return { ...answerOf({ ...now, idle: 0, keptBytes: 0 }, 'done'), failed: failedOf(stoppedBy, plan) };
+  }
+  return partialAnswer(task, now, stoppedBy);
+}
+
+/** No later invocation brings more: none of them can be mended by one, or the last ones brought nothing. */
+const isFinal = (before: CopyInput, now: CopyInput, { failures }: BlobsFailedError): boolean =>
+  failures.every(({ error }) => !error.retryable) || (!isProgress(before, now) && now.idle + 1 >= MAX_FAILED);
+
+const isProgress = (before: CopyInput, now: CopyInput): boolean =>
+  total(now.blobs) > total(before.blobs) || now.keptBytes > before.keptBytes;
+
+/** The first of them, cut short where there are many batches: the answers of all have to fit into the state of the execution. */
+function failedOf(error: BlobsFailedError, { batches }: PlanDocument): readonly FailureOfBlob[] {
+  const most = Math.max(1, Math.floor(FAILURES_IN_STATE / batches.length));
+  return (failureOf(error).blobs ?? []).slice(0, most);
+}
+
+/** What checkpoints keep of the blobs that are not there yet; 0 where the table does not say it in time: then only finished blobs are progress. */
+async function keptOf(deps: JobDeps, blobs: readonly Descriptor[], batch: BatchProgress): Promise<number> {
+  const digests = blobs.filter((blob) => !batch.isDone(blob)).map(({ digest }) => digest);
+  const looked = deps.pull.catalog.findBlobs(digests, AbortSignal.timeout(LOOK_WITHIN_MS));
+  const rows = await looked.catch((): ReadonlyMap<Digest, BlobRow> => new Map());
+  return [...rows.values()].reduce((sum, { checkpoint }) => {
+    const resumable = checkpoint?.hashState !== undefined;
+    return resumable ? sum + checkpoint.partsDone * checkpoint.partBytes : sum;
+  }, 0);
+}
+
+function partialAnswer(before: CopyInput, now: CopyInput, stoppedBy: unknown): CopyAnswer {
+  const waitMs = stoppedBy instanceof RateLimitedError ? stoppedBy.retryAfterMs : undefined;
+  const waits = now.waits + (waitMs === undefined ? 0 : 1);
+  if (waits > MAX_WAITS) throw finalError(stoppedBy as RateLimitedError);
+
+  const progress = isProgress(before, now);
+  const idle = progress ? 0 : now.idle + (waitMs === undefined ? 1 : 0);
+  const failed = stoppedBy instanceof BlobsFailedError;
+  if (!failed && idle >= MAX_IDLE) throw noProgress(now, stoppedBy);
+  const pauseMs = failed ? FIRST_WAIT_AFTER_FAILURE_MS * 2 ** idle : progress ? 0 : IDLE_WAIT_MS;
+  const waitSeconds = Math.ceil(Math.min(waitMs ?? pauseMs, MAX_WAIT_MS) / 1000);
+  return answerOf({ ...now, idle, waits }, 'partial', waitSeconds);
+}
+
+const answerOf = (task: CopyInput, outcome: CopyAnswer['outcome'], waitSeconds = 0): CopyAnswer => ({
+  ...task,
+  outcome,
+  waitSeconds,
+});
+
+const noProgress = ({ batch, idle }: CopyInput, cause: unknown): Error =>
+  finalError(
+    new NoProgressError(
+      'copy batch',
+      `${idle + 1} invocations in a row finished no blob of batch ${batch}, and kept no part of one: the registry is too slow, or another pull that holds a blob does not get on; pull again later, or by the command line`,
+      cause,
+    ),
+  );

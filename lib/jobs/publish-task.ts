@@ -1,0 +1,82 @@
+import { failureOfBlobs } from '../pull/failure.ts';
+import { isEnded } from './pull-record.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { linkLanded, resumePublish } from '../pull/publish.ts';
+import type { BlobTally, Moved, Receipt } from '../pull/receipt.ts';
+import { announceEnd, succeed } from './ending.ts';
+import { freeLock, underLock } from './lock.ts';
+import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
+import { sumOfMoved, sumOfRequests } from './sums.ts';
+import { asTask, TaskError } from './task-error.ts';
+import { broken, parseTask, recordOf } from './task-input.ts';
+import { publishTask as publishTaskInput, type PublishTask, type PullTask } from './tasks.ts';
+import type { JobDeps } from './job-deps.ts';
+
+/**
+ * The last step of the pull (lib/pull/publish.ts): links, and the pointer last of all, if the lock is still ours. Then the pull has its receipt, and the lock is
+ * free. Repeating it is safe: what happened already is not done twice.
+ *
+ * @throws TaskError
+ */
+export const publishTask = (outer: JobDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
+  asTask(outer, async (deps) => {
+    const task = parseTask(publishTaskInput, event);
+    const { id } = task;
+    const record = await recordOf(deps, id, signal);
+    if (isEnded(record)) {
+      if (record.state === 'succeeded') await announceEnd(deps, record, signal);
+      await freeLock(deps, record.lock, signal);
+      return { id };
+    }
+    const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, signal), task.plan, id);
+    requireAll(task, plan);
+    await underLock(deps, plan.lock, signal, async (lock, work) => {
+      const { reference } = record.request;
+      const [first, ...others] = task.batches.flatMap(({ failed = [] }) => failed);
+      if (first !== undefined) {
+        await linkLanded(deps.pull, reference.repository, plan.content, landedOf(task, plan), work);
+        const failure = failureOfBlobs([first, ...others]);
+        throw new TaskError(failure.name, failure);
+      }
+      const recordError = await resumePublish(deps.pull, reference, plan, lock, work);
+      const receipt = receiptOf(plan, task);
+      await succeed(deps, record, recordError === undefined ? receipt : { ...receipt, recordError }, work);
+      await lock.release();
+    });
+    return { id };
+  });
+
+/** The root is complete only if every batch of this plan is (I2). */
+function requireAll({ plan: key, batches }: PublishTask, plan: PlanDocument): void {
+  const done = new Set(
+    batches.filter(({ plan: of, outcome }) => of === key && outcome === 'done').map(({ batch }) => batch),
+  );
+  const open = [...plan.batches.keys()].filter((batch) => !done.has(batch));
+  if (open.length > 0) throw broken(`batches ${open.join(', ')} of ${key} were not copied`);
+}
+
+/** What was there when the pull was planned, and batches of which nothing failed; the others were linked when they ended. */
+function landedOf({ batches }: PublishTask, plan: PlanDocument): readonly Descriptor[] {
+  const open = new Set(
+    batches.flatMap(({ batch, failed }) => (failed === undefined ? [] : (plan.batches[batch] ?? []))).map(digestOf),
+  );
+  return plan.content.blobs.filter((blob) => !open.has(digestOf(blob)));
+}
+
+const digestOf = ({ digest }: Descriptor): Digest => digest;
+
+function receiptOf({ receipt }: PlanDocument, { batches }: PublishTask): Receipt {
+  const sum = (kind: 'blobs' | 'bytes'): BlobTally => ({
+    total: receipt[kind].total,
+    ...batches.map((batch) => batch[kind]).reduce<Moved>(sumOfMoved, movedOf(receipt[kind])),
+  });
+  return {
+    ...receipt,
+    blobs: sum('blobs'),
+    bytes: sum('bytes'),
+    registryRequests: batches.map(({ requests }) => requests).reduce(sumOfRequests, receipt.registryRequests),
+  };
+}
+
+const movedOf = ({ present, copied, copiedElsewhere }: Moved): Moved => ({ present, copied, copiedElsewhere });

@@ -1,0 +1,109 @@
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import * as z from 'zod/mini';
+import type { Item } from '../catalog/dynamo-table.ts';
+import { CatalogError } from '../errors/cache-error.ts';
+import { fence } from '../lock/lease.ts';
+import { count, decode, flag, list, platform, record, ShapeError, text } from '../oci/schemas.ts';
+import type { PullRequest } from '../pull/pull-request.ts';
+import { receipt, type Receipt } from '../pull/receipt.ts';
+import { formatReference, parseReference } from '../reference/reference.ts';
+import { pullFailure, type PullFailure } from '../pull/failure.ts';
+import { amount, type Amount, type PullRecord } from './pull-record.ts';
+
+/*
+ * PULL rows to records and back.
+ */
+
+/** Of the 400 KB that a row may have; the rest of it is small. */
+const MOST_RECEIPT_BYTES = 300_000;
+/** Of a receipt as JSON; a row that says more was not written by us. */
+const MOST_INFLATED_BYTES = 16 * 1024 * 1024;
+const MOST_MESSAGE_CHARACTERS = 4_000;
+
+/** The request as it is stored: {@link requestFrom} gives back an equal one. */
+export const requestItem = ({
+  reference,
+  platforms,
+  alwaysPull,
+  attestations,
+  resolvedSinceMs,
+}: PullRequest): Item => ({
+  reference: formatReference(reference),
+  platforms,
+  alwaysPull,
+  attestations,
+  ...(resolvedSinceMs === undefined ? {} : { resolvedSinceMs }),
+});
+
+/** Deflated JSON. Of an image with so many platforms that even this is too large, the receipt lists fewer. */
+export function receiptItem(whole: Receipt): Uint8Array {
+  const deflated = deflateRawSync(JSON.stringify(whole));
+  if (deflated.length <= MOST_RECEIPT_BYTES) return deflated;
+  const half = <T>(list: readonly T[]): readonly T[] => list.slice(0, Math.floor(list.length / 2));
+  return receiptItem({ ...whole, platforms: half(whole.platforms), skipped: half(whole.skipped) });
+}
+
+export const failureItem = (failure: PullFailure): Item => ({
+  ...failure,
+  message: failure.message.slice(0, MOST_MESSAGE_CHARACTERS),
+});
+
+/** A batch's share of `done`. */
+export const amountItem = ({ blobs, bytes }: Amount): readonly number[] => [blobs, bytes];
+
+const request = record({
+  reference: z.pipe(text, z.transform(parseReference)),
+  platforms: list(platform),
+  alwaysPull: flag,
+  attestations: flag,
+  resolvedSinceMs: z.exactOptional(count),
+});
+
+const deflatedReceipt = z.pipe(
+  z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'bytes'),
+  z.transform((deflated: Uint8Array) => {
+    const json = inflateRawSync(deflated, { maxOutputLength: MOST_INFLATED_BYTES }).toString('utf8');
+    return decode(receipt, JSON.parse(json), 'receipt');
+  }),
+);
+
+/** Of each batch, what it did: {@link amountItem}. */
+const done = z.record(z.string(), z.tuple([count, count]));
+
+const pullRow = record({
+  pk: text,
+  request,
+  state: z.enum(['queued', 'running', 'succeeded', 'failed'], 'a state'),
+  createdMs: count,
+  askedMs: count,
+  updatedMs: count,
+  startedMs: z.exactOptional(count),
+  endedMs: z.exactOptional(count),
+  plans: count,
+  lock: z.exactOptional(fence),
+  planned: z.exactOptional(record({ total: amount, missing: amount })),
+  plannedMs: z.exactOptional(count),
+  done,
+  receipt: z.exactOptional(deflatedReceipt),
+  failure: z.exactOptional(pullFailure),
+});
+
+/** The record of a PULL row. @throws CatalogError if it is of another form than we write. */
+export function recordFrom(item: Item): PullRecord {
+  try {
+    const { pk, done: batches, ...row } = decode(pullRow, item, 'row');
+    return { ...row, id: pk.slice('PULL#'.length), copied: copiedFrom(batches) };
+  } catch (error) {
+    if (!(error instanceof ShapeError || error instanceof SyntaxError)) throw error;
+    const op = `read the record ${String(item.pk)}`;
+    throw new CatalogError(op, `failed to ${op}: ${error.message}; ask for the pull anew`, error, false);
+  }
+}
+
+function copiedFrom(done: Readonly<Record<string, readonly [number, number]>>): Amount {
+  const amounts = Object.values(done);
+  return {
+    blobs: amounts.reduce((sum, [blobs]) => sum + blobs, 0),
+    bytes: amounts.reduce((sum, [, bytes]) => sum + bytes, 0),
+  };
+}

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { pullKey } from '../../../lib/catalog/keys.ts';
+import { isEnded, type PullRecord } from '../../../lib/jobs/pull-record.ts';
+import { parsePlatform } from '../../../lib/oci/platform.ts';
+import type { PullRequest } from '../../../lib/pull/pull-request.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
+import { localJobs, type LocalJobs } from '../../../lib/jobs/local-jobs.ts';
+import { dynamoTable } from '../../../lib/catalog/dynamo-table.ts';
+import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
+import { multiArchImage, noiseImage } from '../../support/images.ts';
+import { forever } from '../../support/table-under-test.ts';
+import { until } from '../../support/until.ts';
+import { times, when } from '../../support/upstream/upstream.ts';
+import { startWorkflowBench, type WorkflowBench } from './workflow-bench.ts';
+
+let bench: WorkflowBench;
+before(async () => {
+  bench = await startWorkflowBench();
+});
+after(() => bench[Symbol.asyncDispose]());
+afterEach(() => bench.pull.upstream.clearFaults());
+
+const failures: unknown[] = [];
+const jobs = (): LocalJobs => localJobs(bench.deps, (_, error) => failures.push(error));
+const requestOf = (reference: string, platforms: readonly string[] = []): PullRequest => ({
+  reference: parseReference(reference),
+  platforms: platforms.map((text) => parsePlatform(text)),
+  alwaysPull: false,
+  attestations: true,
+});
+const recordOf = async (id: string): Promise<PullRecord> => (await bench.deps.records.find(id, forever))!;
+async function ended({ id }: PullRecord): Promise<PullRecord> {
+  await until(async () => isEnded(await recordOf(id)), 30_000);
+  return await recordOf(id);
+}
+
+test('a pull goes on behind the answer, and who asks meanwhile joins it', async () => {
+  await using here = jobs();
+  const image = multiArchImage({ name: 'local' });
+  const request = requestOf(bench.pull.offer(image, 'team/local'), ['linux/amd64']);
+  const all = await Promise.all(Array.from({ length: 10 }, () => here.start(request, forever)));
+  assert.equal(new Set(all.map(({ id }) => id)).size, 1);
+  const record = await ended(all[0]!);
+  assert.equal(record.receipt?.outcome, 'pulled');
+  assert.equal(bench.pull.upstream.count({ kind: 'blob', method: 'GET' }), record.receipt.blobs.copied);
+  await until(() => here.running === 0);
+  await bench.pull.assertClean();
+});
+
+test('what the state machine would try again is tried again; what is final ends it', async () => {
+  await using here = jobs();
+  const reference = bench.pull.offer(multiArchImage({ name: 'tried again' }), 'team/tried');
+  const { attempts } = bench.services.config.limits.upstream;
+  bench.pull.upstream.fault(times(attempts, when({ kind: 'manifest', method: 'HEAD' }, { status: 503 })));
+  assert.equal((await ended(await here.start(requestOf(reference), forever))).receipt?.outcome, 'pulled');
+  const missing = await ended(await here.start(requestOf(reference, ['linux/s390x']), forever));
+  assert.equal(missing.failure?.name, 'PlatformMissingError');
+  assert.deepEqual(failures, []);
+  await bench.pull.assertClean();
+});
+
+test('a pull whose process died is ended and begun anew, once it was silent for long enough', async () => {
+  const image = noiseImage({ name: 'died locally', layerBytes: [30_000] });
+  const request = requestOf(bench.pull.offer(image, 'team/died-locally'));
+  bench.pull.upstream.fault(when({ kind: 'blob', method: 'GET' }, { stallAfterBytes: 10 }));
+  let dead: PullRecord;
+  {
+    await using doomed = jobs();
+    dead = await doomed.start(request, forever);
+    await until(() => bench.pull.upstream.count({ kind: 'blob', method: 'GET' }) > 0);
+  }
+  bench.pull.upstream.clearFaults();
+  await using here = jobs();
+  // Not yet known to be dead: it is joined.
+  assert.equal((await here.start(request, forever)).id, dead.id);
+  const { stack } = bench.pull;
+  const { dynamoEndpoint: endpoint, region, credentials } = stack;
+  const client = dynamoClient({ endpoint, region, credentials });
+  await dynamoTable(client, stack.table).update(
+    { key: pullKey(dead.id), update: 'SET updatedMs = :long', values: { ':long': Date.now() - 60_000 } },
+    'age',
+    forever,
+  );
+  client.destroy();
+  const next = await here.start(request, forever);
+  assert.notEqual(next.id, dead.id);
+  assert.equal((await recordOf(dead.id)).failure?.name, 'WorkflowEndedError');
+  assert.equal((await ended(next)).receipt?.outcome, 'pulled');
+  await bench.pull.assertClean();
+});
