@@ -5,17 +5,20 @@ import type { Digest } from '../oci/digest.ts';
 import type { CachedImage } from '../pull/cached-image.ts';
 import type { BlobTally, Receipt } from '../pull/receipt.ts';
 import type { Validation } from '../validate/validate.ts';
-import type { DeploymentDocument } from './deployment.ts';
-import type { ImagesDocument } from './images.ts';
-import type { Problem } from './problem.ts';
-import type { ProgressCount, PullDocument, PullProblem } from './pull-document.ts';
-import type { TokenDocument } from './post-token.ts';
 import type { Operation } from './routes.ts';
 
 /*
- * What the API answers, as schemas: for docs/openapi.json and for tests, never loaded by a function. Each is bound to the type of its document, in both
- * directions, so that neither can say what the other does not.
+ * What the API answers, as schemas: for docs/openapi.json and for tests, never loaded by a function. They are the types of the documents, too; one whose type the
+ * domain has is bound to it in both directions, so that neither can say what the other does not.
  */
+
+/** The type of what a schema describes. */
+export type DocumentOf<S extends z.ZodMiniType> = Fixed<z.output<S>>;
+type Fixed<T> = T extends readonly (infer One)[]
+  ? readonly Fixed<One>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Fixed<T[K]> }
+    : T;
 
 /** As JSON has it: a digest is text, and nothing is read-only. */
 type Plain<T> = T extends Digest
@@ -107,43 +110,39 @@ const problemFields = {
 };
 
 /** https://www.rfc-editor.org/rfc/rfc9457 */
-export const problemSchema = documentOf<Problem>()(
-  z.strictObject({ ...problemFields, requestId: described(z.string(), 'As in `x-request-id` and in the log.') }),
-);
+export const problemSchema = z.strictObject({
+  ...problemFields,
+  requestId: described(z.string(), 'As in `x-request-id` and in the log.'),
+});
 
-const progressCount = documentOf<ProgressCount>()(z.strictObject({ total: count, missing: count, done: count }));
+export const progressCount = z.strictObject({ total: count, missing: count, done: count });
 
 /** One pull of the workflow. */
-export const pullSchema = documentOf<PullDocument>()(
-  z.strictObject({
-    id: described(z.string(), 'A UUID; also the name of the execution.'),
-    state: z.enum(['queued', 'running', 'succeeded', 'failed'] satisfies PullState[]),
-    reference: z.string(),
-    platforms: z.array(z.string()),
-    alwaysPull: z.boolean(),
-    attestations: z.boolean(),
-    progress: described(
-      z.nullable(
-        z.strictObject({
-          blobs: progressCount,
-          bytes: progressCount,
-          bytesPerSecond: z.nullable(count),
-          etaSeconds: z.nullable(count),
-        }),
-      ),
-      'Null before it was planned.',
+export const pullSchema = z.strictObject({
+  id: described(z.string(), 'A UUID; also the name of the execution.'),
+  state: z.enum(['queued', 'running', 'succeeded', 'failed'] satisfies PullState[]),
+  reference: z.string(),
+  platforms: z.array(z.string()),
+  alwaysPull: z.boolean(),
+  attestations: z.boolean(),
+  progress: described(
+    z.nullable(
+      z.strictObject({
+        blobs: progressCount,
+        bytes: progressCount,
+        bytesPerSecond: z.nullable(count),
+        etaSeconds: z.nullable(count),
+      }),
     ),
-    receipt: described(z.nullable(receiptSchema), 'Once it has succeeded.'),
-    error: described(
-      documentOf<PullProblem | null>()(z.nullable(z.strictObject(problemFields))),
-      'Once it has failed: problem details.',
-    ),
-    createdAt: time,
-    startedAt: z.nullable(time),
-    updatedAt: time,
-    endedAt: z.nullable(time),
-  }),
-);
+    'Null before it was planned.',
+  ),
+  receipt: described(z.nullable(receiptSchema), 'Once it has succeeded.'),
+  error: described(z.nullable(z.strictObject(problemFields)), 'Once it has failed: problem details.'),
+  createdAt: time,
+  startedAt: z.nullable(time),
+  updatedAt: time,
+  endedAt: z.nullable(time),
+});
 
 /** What the cache holds under one reference. */
 export const imageSchema = documentOf<CachedImage>()(
@@ -160,15 +159,13 @@ export const imageSchema = documentOf<CachedImage>()(
   }),
 );
 
-export const imagesSchema = documentOf<ImagesDocument>()(
-  z.strictObject({
-    images: z.array(imageSchema),
-    next: described(
-      z.nullable(z.string()),
-      "The query's `next` for the following page; null at the end. A page may be short and not be the last.",
-    ),
-  }),
-);
+export const imagesSchema = z.strictObject({
+  images: z.array(imageSchema),
+  next: described(
+    z.nullable(z.string()),
+    "The query's `next` for the following page; null at the end. A page may be short and not be the last.",
+  ),
+});
 
 export const validationSchema = documentOf<Validation>()(
   z.strictObject({
@@ -184,38 +181,34 @@ export const validationSchema = documentOf<Validation>()(
 );
 
 /** Where the deployment keeps things. */
-export const deploymentSchema = documentOf<DeploymentDocument>()(
-  z.strictObject({
-    version: z.string(),
-    region: described(z.nullable(z.string()), 'Of AWS.'),
-    stage: z.nullable(z.string()),
-    bucket: z.string(),
-    table: z.string(),
-    stateMachine: described(z.nullable(z.string()), 'ARN of the workflow.'),
-    bus: described(z.nullable(z.string()), 'Name of the event bus.'),
-    serve: described(
-      z.strictObject({
-        front: described(z.enum(['httpApi', 'alb']), 'Its door.'),
-        auth: described(z.enum(['none', 'basic']), 'Whether whoever pulls is asked for a login.'),
-        blobEndpoint: described(
-          z.nullable(z.string()),
-          "Where clients are sent for blobs. Null where that is S3's own address of the bucket.",
-        ),
-      }),
-      'The registry endpoint.',
-    ),
-    caller: described(z.string(), 'Who asks, as access rules see it: an ARN, or the subject of a token.'),
-  }),
-);
+export const deploymentSchema = z.strictObject({
+  version: z.string(),
+  region: described(z.nullable(z.string()), 'Of AWS.'),
+  stage: z.nullable(z.string()),
+  bucket: z.string(),
+  table: z.string(),
+  stateMachine: described(z.nullable(z.string()), 'ARN of the workflow.'),
+  bus: described(z.nullable(z.string()), 'Name of the event bus.'),
+  serve: described(
+    z.strictObject({
+      front: described(z.enum(['httpApi', 'alb']), 'Its door.'),
+      auth: described(z.enum(['none', 'basic']), 'Whether whoever pulls is asked for a login.'),
+      blobEndpoint: described(
+        z.nullable(z.string()),
+        "Where clients are sent for blobs. Null where that is S3's own address of the bucket.",
+      ),
+    }),
+    'The registry endpoint.',
+  ),
+  caller: described(z.string(), 'Who asks, as access rules see it: an ARN, or the subject of a token.'),
+});
 
 /** What a client logs in to the registry endpoint with. */
-export const tokenSchema = documentOf<TokenDocument>()(
-  z.strictObject({
-    username: described(z.string(), 'Always `token`.'),
-    password: described(z.string(), 'A secret, until it expires. Opaque.'),
-    expiresAt: time,
-  }),
-);
+export const tokenSchema = z.strictObject({
+  username: described(z.string(), 'Always `token`.'),
+  password: described(z.string(), 'A secret, until it expires. Opaque.'),
+  expiresAt: time,
+});
 
 /** The document of each answer that is no problem, by operation and status; `undefined` where there is none. */
 export const ANSWERS = {

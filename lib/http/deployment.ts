@@ -2,32 +2,10 @@ import manifest from '../../package.json' with { type: 'json' };
 import { nameOfCaller } from '../access/caller.ts';
 import type { Answer, ApiCall, ApiDeps } from './api-call.ts';
 import { jsonAnswer } from './http-event.ts';
+import type { DocumentOf, deploymentSchema } from './answer-schemas.ts';
 
 /** Where one deployment keeps things: what an operator, and `entrepot doctor`, need to look at it. */
-export interface DeploymentDocument {
-  readonly version: string;
-  /** Null where no state machine says it. */
-  readonly region: string | null;
-  /** Null where the names are not those of serverless.yml. */
-  readonly stage: string | null;
-  readonly bucket: string;
-  readonly table: string;
-  /** ARN of the workflow. */
-  readonly stateMachine: string | null;
-  /** Name of the event bus. */
-  readonly bus: string | null;
-  /** The registry endpoint. */
-  readonly serve: {
-    /** Its door. */
-    readonly front: 'httpApi' | 'alb';
-    /** Whether whoever pulls is asked for a login. */
-    readonly auth: 'none' | 'basic';
-    /** Where clients are sent for blobs. Null where that is S3's own address of the bucket. */
-    readonly blobEndpoint: string | null;
-  };
-  /** Who asks, as access rules see it: an ARN, or the subject of a token. */
-  readonly caller: string;
-}
+export type DeploymentDocument = DocumentOf<typeof deploymentSchema>;
 
 /** `arn:aws:states:<region>:<account>:stateMachine:entrepot-<stage>-pull` */
 const STATE_MACHINE = /^arn:[^:]+:states:(?<region>[^:]+):[^:]*:stateMachine:(?:entrepot-(?<stage>.+)-pull$)?/;

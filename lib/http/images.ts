@@ -1,5 +1,5 @@
 import { checkMayUse } from '../access/access-of.ts';
-import { cachedImage, type CachedImage } from '../pull/cached-image.ts';
+import { cachedImage } from '../pull/cached-image.ts';
 import { imagePage } from '../pull/image-page.ts';
 import { removeTag } from '../pull/remove-tag.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
@@ -8,13 +8,10 @@ import { HttpError } from './http-error.ts';
 import { jsonAnswer } from './http-event.ts';
 import { formatImageCursor, parseImageCursor } from './image-cursor.ts';
 import { parseImageQuery, parseImagesQuery } from './request.ts';
+import type { DocumentOf, imagesSchema } from './answer-schemas.ts';
 
 /** A page of `GET /v1/images`. */
-export interface ImagesDocument {
-  readonly images: readonly CachedImage[];
-  /** The query's `next` for the following page; null at the end. A page may be short, or empty, and not be the last. */
-  readonly next: string | null;
-}
+export type ImagesDocument = DocumentOf<typeof imagesSchema>;
 
 /** `GET /v1/images`: one image by `reference`, or a page of those that the caller may use. */
 export async function listImages(deps: ApiDeps, { request, access, signal }: ApiCall): Promise<Answer> {

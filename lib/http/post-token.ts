@@ -6,15 +6,10 @@ import type { Answer, ApiCall, ApiDeps } from './api-call.ts';
 import { HttpError } from './http-error.ts';
 import { jsonAnswer } from './http-event.ts';
 import { parseTokenBody } from './request.ts';
+import type { DocumentOf, tokenSchema } from './answer-schemas.ts';
 
 /** What a client logs in to the registry endpoint with. */
-export interface TokenDocument {
-  readonly username: string;
-  /** A secret, until it expires. */
-  readonly password: string;
-  /** ISO 8601. */
-  readonly expiresAt: string;
-}
+export type TokenDocument = DocumentOf<typeof tokenSchema>;
 
 /** `POST /v1/token`: a password for the registry endpoint, for whoever calls, and for an hour at most. It may use there what the caller may use here. */
 export async function postToken({ access, keys }: ApiDeps, { request, caller, signal }: ApiCall): Promise<Answer> {

@@ -1,26 +1,11 @@
 import { STATUS_CODES } from 'node:http';
-import { CacheError, InvalidRequestError, type ErrorCode } from '../errors/cache-error.ts';
+import { CacheError, InvalidRequestError } from '../errors/cache-error.ts';
 import { statusOf as statusOfDomain } from '../errors/status.ts';
 import { HttpError } from './http-error.ts';
+import type { DocumentOf, problemSchema } from './answer-schemas.ts';
 
 /** The answer to a failed request of the control API: https://www.rfc-editor.org/rfc/rfc9457 (`application/problem+json`). */
-export interface Problem {
-  readonly type: 'about:blank';
-  /** The phrase of the status. */
-  readonly title: string;
-  readonly status: number;
-  /** What was asked, what was found, what to do. Absent for faults of our own: those are in the log, by `requestId`. */
-  readonly detail?: string;
-  /** A code of the distribution specification, where one fits. */
-  readonly code?: ErrorCode;
-  /** The field of the request that is wrong: `images[0].reference`. */
-  readonly field?: string;
-  /** The path of the pull that failed. */
-  readonly instance?: string;
-  /** Whether the same request may succeed later. */
-  readonly retryable: boolean;
-  readonly requestId: string;
-}
+export type Problem = DocumentOf<typeof problemSchema>;
 
 /** When to come back, where nobody said: long enough for a lease to lapse or a throttled table to recover. */
 const RETRY_AFTER_SECONDS = 5;

@@ -1,53 +1,17 @@
 import { STATUS_CODES } from 'node:http';
 import { progressOf } from '../jobs/progress.ts';
 import type { PullFailure } from '../pull/failure.ts';
-import type { PullRecord, PullState } from '../jobs/pull-record.ts';
+import type { PullRecord } from '../jobs/pull-record.ts';
 import { formatPlatform } from '../oci/platform.ts';
-import type { Receipt } from '../pull/receipt.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Problem } from './problem.ts';
-
-/** Distinct configs and layers, or their bytes. */
-export interface ProgressCount {
-  /** All of the image that was asked for. */
-  readonly total: number;
-  /** What had to be copied when it was planned. */
-  readonly missing: number;
-  /** Of `missing`. */
-  readonly done: number;
-}
-
-export interface PullProgressDocument {
-  readonly blobs: ProgressCount;
-  readonly bytes: ProgressCount;
-  /** Since it was planned; null where no time has passed. */
-  readonly bytesPerSecond: number | null;
-  /** Null where nothing has been copied yet, and for a pull that failed. */
-  readonly etaSeconds: number | null;
-}
+import type { DocumentOf, pullSchema } from './answer-schemas.ts';
 
 /** Problem details of a pull that failed: of no request in particular. */
 export type PullProblem = Omit<Problem, 'requestId'>;
 
 /** One pull, as `GET /v1/pulls/{id}` answers it. */
-export interface PullDocument {
-  readonly id: string;
-  readonly state: PullState;
-  readonly reference: string;
-  readonly platforms: readonly string[];
-  readonly alwaysPull: boolean;
-  readonly attestations: boolean;
-  /** Null before it was planned. */
-  readonly progress: PullProgressDocument | null;
-  /** Once it has succeeded. */
-  readonly receipt: Receipt | null;
-  /** Once it has failed. */
-  readonly error: PullProblem | null;
-  readonly createdAt: string;
-  readonly startedAt: string | null;
-  readonly updatedAt: string;
-  readonly endedAt: string | null;
-}
+export type PullDocument = DocumentOf<typeof pullSchema>;
 
 export const pathOfPull = (id: string): string => `/v1/pulls/${id}`;
 
@@ -73,7 +37,7 @@ export function pullDocument(record: PullRecord, nowMs: number): PullDocument {
 
 const isoOf = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
 
-function progressDocument(record: PullRecord, nowMs: number): PullProgressDocument | null {
+function progressDocument(record: PullRecord, nowMs: number): PullDocument['progress'] {
   const progress = progressOf(record, nowMs);
   if (progress === undefined) return null;
   const { total, missing, copied, bytesPerSecond, etaSeconds } = progress;
