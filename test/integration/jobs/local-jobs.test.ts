@@ -1,3 +1,4 @@
+import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { pullKey } from '../../../lib/catalog/keys.ts';
@@ -46,6 +47,11 @@ test('a pull goes on behind the answer, and who asks meanwhile joins it', async 
   assert.equal(bench.pull.upstream.count({ kind: 'blob', method: 'GET' }), record.receipt.blobs.copied);
   await until(() => here.running === 0);
   await bench.pull.assertClean();
+  const { s3, stack } = bench.pull;
+  const { KeyCount } = await s3.send(new ListObjectsV2Command({ Bucket: stack.bucket, Prefix: 'plans/' }));
+  assert.equal(KeyCount, 0, 'no plan is written');
+  const shown = await recordOf(record.id);
+  assert.equal(shown.copied.blobs, shown.planned?.missing.blobs, 'all of it is shown as copied');
 });
 
 test('what the state machine would try again is tried again; what is final ends it', async () => {
