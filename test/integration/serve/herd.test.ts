@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, mock, test } from 'node:test';
+import { pullLeaseName } from '../../../lib/catalog/keys.ts';
+import { acquire } from '../../../lib/lock/acquire.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
+import { expectedToFail } from '../../support/expected-to-fail.ts';
+import { noiseImage } from '../../support/images.ts';
+import { forever } from '../../support/table-under-test.ts';
+import { when } from '../../support/upstream/upstream.ts';
+import { FAST_FRESHNESS, REGISTRY, startServeBench, type ServeBench } from './serve-bench.ts';
+
+/*
+ * Many processes, each with a client, ask for the same tag when the time of its last answer is over.
+ */
+
+const PROCESSES = 10;
+const TTL_SECONDS = 2;
+
+let bench: ServeBench;
+before(async () => {
+  bench = await startServeBench({ serve: { freshness: [{ ...FAST_FRESHNESS, ttlSeconds: TTL_SECONDS }] } });
+});
+after(() => bench[Symbol.asyncDispose]());
+afterEach(() => mock.timers.reset());
+
+/** From now on the last answer of the registry is too old. */
+function letItsTimePass(): void {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() + TTL_SECONDS * 1_000 + 100 });
+}
+
+test(`${PROCESSES} processes ask the registry once`, async () => {
+  const base = await bench.warm(noiseImage({ name: 'herd' }), 'team/herd');
+  bench.upstream.fault(when({ kind: 'manifest', method: 'HEAD' }, { delayMs: 300 }));
+  const processes = await Promise.all(Array.from({ length: PROCESSES }, () => bench.another()));
+  letItsTimePass();
+  const told = await Promise.all(processes.map((one) => one.head(`${base}/manifests/v1`)));
+  assert.deepEqual(new Set(told.map(({ status }) => status)), new Set([200]));
+  assert.equal(bench.upstream.count({ method: 'HEAD' }), 1);
+});
+
+expectedToFail(
+  'a client whose image is published does not wait for a pull that is under way',
+  'whoever finds the lock of a tag held waits two seconds for it',
+  /it took \d+ ms/,
+  async () => {
+    const base = await bench.warm(noiseImage({ name: 'held' }), 'team/held');
+    const process = await bench.another();
+    letItsTimePass();
+    const name = pullLeaseName(parseReference(`${REGISTRY}/team/held:v1`));
+    await using _lock = await acquire(bench.services.pull.leases, name, forever);
+    const { status, ms } = await process.head(`${base}/manifests/v1`);
+    assert.equal(status, 200);
+    assert.ok(ms < 1_000, `it took ${Math.round(ms)} ms`);
+  },
+);
