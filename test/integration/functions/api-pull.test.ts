@@ -77,6 +77,7 @@ describe('POST /v1/pull', () => {
   test('a hit is answered from two reads of the table, and starts nothing', async () => {
     const reference = newImage();
     await post(reference);
+    await worker.idle(); // It answers before the last task of its workflow has ended.
     const before = worker.started.length;
     proxy.log.length = 0;
     upstream.requests.length = 0;

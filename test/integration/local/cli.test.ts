@@ -179,6 +179,15 @@ describe('the command line', { timeout: 300_000 }, () => {
     assert.match((await entrepot('images')).stdout, /^REFERENCE +DIGEST +PLATFORMS +SIZE +CHECKED\n/);
   });
 
+  test('rebuild: what became of each record in the bucket', async () => {
+    await entrepot('pull', APP, '--platform', 'linux/amd64');
+    const { code, documents } = await entrepot('rebuild', '--json');
+    assert.deepEqual([code, documents], [0, [{ outcome: 'kept', reference: APP, lost: 0 }]]);
+    const { stdout, stderr } = await entrepot('rebuild');
+    assert.equal(stdout, `${APP}: kept\n`);
+    assert.match(stderr, /0 references rebuilt, 0 in part, 1 known already, 0 skipped/);
+  });
+
   test('the first SIGINT ends a pull cleanly: partial, and 1', async () => {
     upstream.addImage('team/slow', upstreamImage(multiArchImage({ name: 'slow' }), 'v1'));
     const undo = upstream.fault(
