@@ -5,7 +5,6 @@ import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './catalog/dynamo-client.ts';
 import type { Config, Limits } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
-import { dynamoPullRecords } from './jobs/dynamo-pull-records.ts';
 import type { Executions } from './jobs/executions.ts';
 import type { Jobs } from './jobs/jobs.ts';
 import type { PullRecords } from './jobs/pull-record.ts';
@@ -113,7 +112,23 @@ export function openServices(config: Config, connection: StoreConnection): Servi
   const leasesOf = (durationMs: number): Leases => dynamoLeases({ client, table, durationMs });
 
   const catalog = dynamoCatalog({ client, table });
-  const records = dynamoPullRecords({ client, table });
+  // What a manifest or a hit needs is loaded with the process; records, and the schemas that read them, when somebody pulls.
+  const records = lazily<PullRecords>(
+    async () => {
+      const { dynamoPullRecords } = await import('./jobs/dynamo-pull-records.ts');
+      return dynamoPullRecords({ client, table });
+    },
+    {
+      join: true,
+      find: true,
+      findFailed: true,
+      begin: true,
+      planned: true,
+      progressed: true,
+      succeed: true,
+      fail: true,
+    },
+  );
   const workflowLeases = leasesOf(WORKFLOW_LEASE_MS);
   const { store, refs, plans } = openBucket(connection, limits, opened);
   const settingsOf = allowRule(registries);

@@ -1,4 +1,5 @@
-import type { Fence, HeldLease, Lease } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
+import type { HeldLease, Lease } from '../lock/lease.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Reference, Repository } from '../reference/reference.ts';

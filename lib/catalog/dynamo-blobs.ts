@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BlobRecord, BlobRow, Catalog } from './catalog.ts';
 import { nextEpoch } from './dynamo-completeness.ts';

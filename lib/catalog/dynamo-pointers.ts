@@ -1,6 +1,6 @@
 import { CatalogError, ContentSweptError, LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference } from '../reference/reference.ts';
 import { TOMBSTONE_MS } from '../store/ref-record.ts';

@@ -158,6 +158,9 @@ export class ContentMismatchError extends CacheError {
   }
 }
 
+/** Of the blobs that failed, so many are named where others are told of it: with a message each they fit into what Step Functions keeps of an error. */
+export const MOST_BLOBS_NAMED = 10;
+
 /** A blob that could not be brought, and why. */
 export interface BlobFailure {
   readonly digest: string;

@@ -1,5 +1,6 @@
 import { LeaseLostError } from '../errors/cache-error.ts';
-import type { Fence, Leases } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
+import type { Leases } from '../lock/lease.ts';
 import type { PullFailure } from '../pull/failure.ts';
 import type { PullRecord, PullRecords } from './pull-record.ts';
 

@@ -1,5 +1,6 @@
 import { DeadlineError } from '../errors/cache-error.ts';
-import type { Amount, PullRecords } from './pull-record.ts';
+import type { Amount } from './amount.ts';
+import type { PullRecords } from './pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { PullProgress } from '../pull/pull-request.ts';

@@ -3,7 +3,8 @@ import { sleep } from '../clock/sleep.ts';
 import { LeaseHeldError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRecord } from './pull-record.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
-import { isLease, type Fence, type Lease } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
+import { isLease, type Lease } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { JobDeps } from './job-deps.ts';
 

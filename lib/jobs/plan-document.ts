@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import type { Pointer } from '../catalog/catalog.ts';
 import { InvalidManifestError, StoreError } from '../errors/cache-error.ts';
-import { fence, type Fence } from '../lock/lease.ts';
+import { fence, type Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import {
   count,

@@ -1,5 +1,7 @@
-import { amountOf, isEnded, type PullRecord } from './pull-record.ts';
-import { fenceOf, type Lease } from '../lock/lease.ts';
+import { amountOf } from './amount.ts';
+import { isEnded, type PullRecord } from './pull-record.ts';
+import { fenceOf } from '../lock/fence.ts';
+import type { Lease } from '../lock/lease.ts';
 import { askCache } from '../pull/hit.ts';
 import { hitOrOurs, prepare, type HeldPull, type Prepared } from '../pull/prepare.ts';
 import { receiptDraft } from '../pull/receipt-draft.ts';

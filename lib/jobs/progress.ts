@@ -1,4 +1,5 @@
-import type { Amount, PullRecord } from './pull-record.ts';
+import type { Amount } from './amount.ts';
+import type { PullRecord } from './pull-record.ts';
 
 /** How far a pull is. */
 export interface Progress {

@@ -2,13 +2,14 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import * as z from 'zod/mini';
 import type { Item } from '../catalog/dynamo-table.ts';
 import { CatalogError } from '../errors/cache-error.ts';
-import { fence } from '../lock/lease.ts';
+import { fence } from '../lock/fence.ts';
 import { count, decode, flag, list, platform, record, ShapeError, text } from '../oci/schemas.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { receipt, type Receipt } from '../pull/receipt.ts';
 import { formatReference, parseReference } from '../reference/reference.ts';
 import { pullFailure, type PullFailure } from '../pull/failure.ts';
-import { amount, type Amount, type PullRecord } from './pull-record.ts';
+import { amount, type Amount } from './amount.ts';
+import type { PullRecord } from './pull-record.ts';
 
 /*
  * PULL rows to records and back.

@@ -1,7 +1,5 @@
-import type * as z from 'zod/mini';
-import { count, record } from '../oci/schemas.ts';
-import type { Fence } from '../lock/lease.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
+import type { Amount } from './amount.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import type { Receipt } from '../pull/receipt.ts';
 import type { PullFailure } from '../pull/failure.ts';
@@ -10,15 +8,6 @@ import type { PullFailure } from '../pull/failure.ts';
  * `queued`: written down, its execution may not have begun. `running`: planned or copying. The other two are the end, and never change again.
  */
 export type PullState = 'queued' | 'running' | 'succeeded' | 'failed';
-
-/** Distinct configs and layers, and their bytes. */
-export const amount = record({ blobs: count, bytes: count });
-export type Amount = z.output<typeof amount>;
-
-export const amountOf = (blobs: readonly Descriptor[]): Amount => ({
-  blobs: blobs.length,
-  bytes: blobs.reduce((sum, { size }) => sum + size, 0),
-});
 
 /** PULL: one pull by a workflow, from the request to its receipt. Expires some days after it ended. */
 export interface PullRecord {

@@ -1,5 +1,6 @@
 import { NOBODY } from '../catalog/keys.ts';
-import type { Fence, HeldLease } from './lease.ts';
+import type { Fence } from './fence.ts';
+import type { HeldLease } from './lease.ts';
 
 /** Still ours. Without this a late holder would undo the work of the next one. */
 export const STILL_HELD = 'holder = :holder AND generation = :generation';

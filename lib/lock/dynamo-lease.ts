@@ -7,7 +7,8 @@ import { CacheError, CatalogError, LeaseLostError } from '../errors/cache-error.
 import { fenceValues, heldLease, STILL_HELD } from './dynamo-fence.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { SKEW_MS } from './lease-watch.ts';
-import type { Fence, Lease, Leases } from './lease.ts';
+import type { Fence } from './fence.ts';
+import type { Lease, Leases } from './lease.ts';
 
 const RELEASE_TIMEOUT_MS = 5_000;
 /** Time for the answer to a write that takes a lease when its caller is stopped, and then for giving back what it may have taken. */

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini';
-import { BlobsFailedError, CacheError } from '../errors/cache-error.ts';
+import { BlobsFailedError, CacheError, MOST_BLOBS_NAMED } from '../errors/cache-error.ts';
 import { ERROR_CODES } from '../errors/error-codes.ts';
 import { statusOf } from '../errors/status.ts';
 import { count, flag, list, record, text } from '../oci/schemas.ts';
@@ -8,8 +8,6 @@ import { count, flag, list, record, text } from '../oci/schemas.ts';
 const MAX_MESSAGE_CHARACTERS = 4_000;
 const MAX_NAME_CHARACTERS = 100;
 const MAX_BLOB_MESSAGE_CHARACTERS = 400;
-/** With a message each, they fit into what Step Functions keeps of an error. */
-export const MOST_BLOBS_NAMED = 10;
 
 const bounded = (characters: number) =>
   z.pipe(

@@ -1,5 +1,5 @@
 import type { Found, Pointer } from '../catalog/catalog.ts';
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';

@@ -1,7 +1,7 @@
 import type { BlobRow, Catalog, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
 import { withNeeders } from '../catalog/needs.ts';
 import { CatalogError } from '../errors/cache-error.ts';
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';

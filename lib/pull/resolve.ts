@@ -1,6 +1,6 @@
 import type { Found, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
 import { LeaseLostError, ManifestUnknownError } from '../errors/cache-error.ts';
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../reference/reference.ts';
 import type { Resolution, Upstream } from '../registry/upstream.ts';

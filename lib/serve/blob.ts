@@ -6,8 +6,9 @@ import {
   DeadlineError,
   FailedElsewhereError,
   JobUnavailableError,
+  MOST_BLOBS_NAMED,
 } from '../errors/cache-error.ts';
-import { MOST_BLOBS_NAMED, type PullFailure } from '../pull/failure.ts';
+import type { PullFailure } from '../pull/failure.ts';
 import { isEnded, type PullRecord } from '../jobs/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';

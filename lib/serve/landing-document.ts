@@ -10,7 +10,7 @@ import {
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
 import { failureOf, pullFailure, type PullFailure } from '../pull/failure.ts';
-import { fence, fenceOf } from '../lock/lease.ts';
+import { fence, fenceOf } from '../lock/fence.ts';
 import { count, decode, descriptor, digest, flag, record, ShapeError, text } from '../oci/schemas.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
 import type { Landing } from './landing.ts';

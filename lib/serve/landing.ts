@@ -1,4 +1,4 @@
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Reference, Repository } from '../reference/reference.ts';

@@ -4,7 +4,7 @@ import { dynamoTable, isRefused, type Item } from '../catalog/dynamo-table.ts';
 import { warmupKey } from '../catalog/keys.ts';
 import { LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { WarmupSummary } from '../telemetry/telemetry.ts';
 import type { WarmupRun, WarmupRuns } from './warmup-runs.ts';
 

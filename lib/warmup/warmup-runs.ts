@@ -1,4 +1,4 @@
-import type { Fence } from '../lock/lease.ts';
+import type { Fence } from '../lock/fence.ts';
 import type { WarmupSummary } from '../telemetry/telemetry.ts';
 
 /** One run of a warm-up: the same however often its event is delivered. */

@@ -16,7 +16,7 @@ import {
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
 import { statusOf } from '../../../lib/errors/status.ts';
-import type { Fence } from '../../../lib/lock/lease.ts';
+import type { Fence } from '../../../lib/lock/fence.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
 import { answerLanding, remoteLanding } from '../../../lib/serve/landing-document.ts';
 import type { Landing } from '../../../lib/serve/landing.ts';
