@@ -76,7 +76,8 @@ describe('the freshness of tags', { concurrency: false }, () => {
   test('afterwards one HEAD says whether it moved, and 30 who ask meanwhile are one', async () => {
     const image = multiArchImage({ name: 'revalidated' });
     const base = await bench.warm(image, 'revalidated/app');
-    bench.upstream.fault(when({ method: 'HEAD' }, { delayMs: 200 }));
+    // Until all of them are there, on any machine.
+    bench.upstream.fault(when({ method: 'HEAD' }, { delayMs: 1_000 }));
     const told = await Promise.all(Array.from({ length: 30 }, () => bench.get(`${base}/manifests/v1`)));
     for (const one of told) assert.equal(digestIn(one), image.root.digest);
     assert.deepEqual(asked(), ['HEAD manifest']);
