@@ -41,7 +41,8 @@ const WATCHDOG = fileURLToPath(new URL('support/watchdog.ts', import.meta.url));
 const TESTS = fileURLToPath(new URL('.', import.meta.url));
 const PROJECT = join(TESTS, '..');
 const SEVERAL_FILES = join(TESTS, 'support', 'several-files.ts');
-const MADE = join(PROJECT, 'node_modules', '.cache', 'entrepot-tests');
+/** Of this run alone: another one may be under way. */
+const MADE = join(PROJECT, 'node_modules', '.cache', 'entrepot-tests', String(process.pid));
 
 function testFiles(folders: readonly string[]): readonly string[] {
   return folders.flatMap((folder) => {
@@ -65,8 +66,8 @@ const isNamed = (file: string, filters: readonly string[]): boolean =>
 function inProcesses(files: readonly string[]): readonly string[] {
   const pathOf = (file: string): string => relative(PROJECT, file).replaceAll('\\', '/');
   const alone = files.filter((file) => !SHARING.some((some) => some.files.test(pathOf(file))));
-  rmSync(MADE, { recursive: true, force: true });
   mkdirSync(MADE, { recursive: true });
+  process.once('exit', () => rmSync(MADE, { recursive: true, force: true }));
   const made: string[] = [];
   for (const some of SHARING) {
     const sharing = files.filter((file) => some.files.test(pathOf(file)));
