@@ -158,7 +158,7 @@ export class ContentMismatchError extends CacheError {
   }
 }
 
-/** Of the blobs that failed, so many are named where others are told of it: with a message each they fit into what Step Functions keeps of an error. */
+/** So many of the blobs that failed are named in documents: with a message each they fit into what Step Functions keeps of an error. */
 export const MOST_BLOBS_NAMED = 10;
 
 /** A blob that could not be brought, and why. */

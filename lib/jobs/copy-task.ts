@@ -1,7 +1,6 @@
 import type { BlobRow } from '../catalog/catalog.ts';
 import { BlobsFailedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
-import { failureOf } from '../pull/failure.ts';
-import type { FailureOfBlob } from '../pull/failure.ts';
+import { failureOf, type FailureOfBlob } from '../pull/failure.ts';
 import { isEnded, type PullRecord } from './pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -36,8 +35,8 @@ const FAILURES_IN_STATE = 150;
 const LOOK_WITHIN_MS = 2_000;
 
 /**
- * The second step of the pull (lib/pull/copy-blob.ts), for one batch of the plan. Stopped by the deadline, or told by the registry to wait, it answers `partial`: every finished
- * blob is kept, and what checkpoints hold of the others.
+ * The second step of the pull (lib/pull/copy-blob.ts), for one batch of the plan. Stopped by the deadline, or asked by the registry to wait, it answers
+ * `partial`: every finished blob is kept, and what checkpoints hold of the others.
  *
  * @throws TaskError; a final one where it was called again and again and nothing came.
  */

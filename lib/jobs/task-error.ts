@@ -1,5 +1,4 @@
-import { failureOf, pullFailure } from '../pull/failure.ts';
-import type { PullFailure } from '../pull/failure.ts';
+import { type PullFailure, failureOf, pullFailure } from '../pull/failure.ts';
 import {
   CacheError,
   ContentLostError,

@@ -13,7 +13,7 @@ import type { Receipt } from './receipt.ts';
 import { isStopped } from './stopped.ts';
 
 /*
- * A pull has three steps. One process runs them one after the other (below); a workflow runs each as a task, with a document between them (lib/workflow).
+ * A pull has three steps. One process runs them one after the other (below); a workflow runs each as a task, with a document between them (lib/jobs).
  *
  *   prepare   ask, lock, resolve, plan, store the manifests   prepare.ts
  *   copy      the missing blobs                               copy-blob.ts
