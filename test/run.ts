@@ -90,9 +90,12 @@ async function passes(
 ): Promise<boolean> {
   if (files.length === 0) return true;
   const results = run({ files: processes, timeout: TEST_TIMEOUT_MS, cwd: PROJECT, ...options });
+  for (const file of processes) unfinished.add(file);
   let isGreen = false as boolean;
   results.on('test:summary', ({ file, success, counts }) => {
-    if (file === undefined) isGreen = success && counts.passed > 0; // The others are of one file each; this one is of all.
+    if (file === undefined)
+      isGreen = success && counts.passed > 0; // The others are of one file each; this one is of all.
+    else unfinished.delete(file);
   });
   const withoutTests: string[] = [];
   let tests = 0;
@@ -118,11 +121,14 @@ async function passes(
   return isGreen && withoutTests.length === 0;
 }
 
+/** Files whose summary has not come. */
+const unfinished = new Set<string>();
+
 /** The last resort: a grandchild that holds a file's output open keeps node's runner waiting, though no test runs any more. */
 function endAfter(timeoutMs: number, isWatching: boolean): void {
   if (isWatching) return;
   const end = (): void => {
-    console.error(`the run did not end within ${timeoutMs / 60_000} minutes`);
+    console.error(`the run did not end within ${timeoutMs / 60_000} minutes: ${[...unfinished].join(', ')}`);
     process.exit(1);
   };
   setTimeout(end, timeoutMs).unref();

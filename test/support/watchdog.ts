@@ -1,6 +1,7 @@
 /*
- * Preloaded into the process of each test file: kills it where it runs far longer than any file takes. Node's own timeout ends neither a busy loop nor
- * a process that something keeps open, and waits for it without end. A thread of its own, so that it comes through while the tests block theirs.
+ * Preloaded into the process of each test file: kills it, and what it started, where it runs far longer than any file takes. Node's own timeout ends neither a
+ * busy loop nor a process that something keeps open, and waits for it without end; it also waits for whoever holds the output of the file, which a child that
+ * outlives it does. A thread of its own, so that it comes through while the tests block theirs.
  */
 import { Worker } from 'node:worker_threads';
 
@@ -9,9 +10,23 @@ const file = process.argv[1] ?? 'a test file';
 const minutes = file.endsWith('.heavy.test.ts') ? 30 : 12;
 
 const program = `
+  const { execFileSync } = require('node:child_process');
+  const kill = (pid) => {
+    try { process.kill(pid, 'SIGKILL'); } catch { /* It has ended. */ }
+  };
+  /** Children first, so that none is left without its parent before it is found. */
+  const descendants = (pid) => {
+    let processes = [];
+    try {
+      processes = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).trim().split('\\n').map((line) => line.trim().split(/ +/).map(Number));
+    } catch { /* No such program here: then only the file itself ends. */ }
+    const below = (parent) => processes.filter(([, of]) => of === parent).flatMap(([child]) => [...below(child), child]);
+    return below(pid);
+  };
   setTimeout(() => {
     require('node:fs').writeSync(2, ${JSON.stringify(`${file} did not end within ${minutes} minutes, and is killed\n`)});
-    process.kill(process.pid, 'SIGKILL');
+    for (const child of descendants(process.pid)) kill(child);
+    kill(process.pid);
   }, ${minutes * 60_000});
 `;
 new Worker(program, { eval: true }).unref();

@@ -67,7 +67,8 @@ describe('without one of the guards', { concurrency: AT_ONCE }, () => {
           () => undefined,
           (error: unknown) => error as Error,
         );
-        if (found === undefined) continue;
+        // A machine that is too slow for a lease of a second says nothing of the guard.
+        if (found === undefined || found.message.includes('could not be renewed')) continue;
         assert.doesNotMatch(found.message, /it hangs/);
         t.diagnostic(`schedule ${seed - FIRST_SEED + 1}: ${found.message.split('\n')[0] ?? ''}`);
         return;
