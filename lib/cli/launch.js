@@ -67,6 +67,8 @@ export async function launch(name) {
     return;
   }
   if (node === undefined) {
+    // All is done then. Node 24 would clean up once more, and may spin in it for good where a handle was never closed (Environment::CleanupHandles).
+    process.once('beforeExit', () => process.once('exit', () => process.exit()));
     const { main } = await import(module.href);
     await main(process.argv.slice(2));
   } else {

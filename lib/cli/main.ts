@@ -261,4 +261,8 @@ function isUsage(error: unknown): boolean {
 }
 
 // Started as a process of its own where the launcher found itself on an older Node.
-if (import.meta.main) await main(process.argv.slice(2));
+if (import.meta.main) {
+  // See launch.js.
+  process.once('beforeExit', () => process.once('exit', () => process.exit()));
+  await main(process.argv.slice(2));
+}

@@ -30,3 +30,7 @@ const program = `
   }, ${minutes * 60_000});
 `;
 new Worker(program, { eval: true }).unref();
+
+// All is done and printed then. Node 24 would end this thread and clean up, and may spin in it for good where a handle was never closed
+// (Environment::CleanupHandles): then the file never ended.
+process.once('beforeExit', () => process.once('exit', () => process.exit()));
