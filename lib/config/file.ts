@@ -15,6 +15,7 @@ export interface ConfigFile {
   readonly folder: string;
   /** By the names in the file. Undefined where the file does not speak of registries. */
   readonly registries: Readonly<Record<string, unknown>> | undefined;
+  readonly mirrors: unknown;
   readonly limits: unknown;
   readonly access: unknown;
   readonly warmups: unknown;
@@ -25,7 +26,13 @@ export interface ConfigFile {
 /** Reads the file at `path`; what is wrong with it as a whole goes to `found`. */
 export function readConfigFile(path: string, mustExist: boolean, found: Problems): ConfigFile {
   const folder = dirname(path);
-  const sections = { registries: undefined, limits: undefined, access: undefined, warmups: undefined };
+  const sections = {
+    registries: undefined,
+    mirrors: undefined,
+    limits: undefined,
+    access: undefined,
+    warmups: undefined,
+  };
   const nothing = { path: undefined, folder, ...sections, events: undefined, serve: undefined };
   let source: string;
   try {
@@ -42,10 +49,11 @@ export function readConfigFile(path: string, mustExist: boolean, found: Problems
     found.add(issue.path, issue.message);
   }
   // Each section is checked even where another one is wrong: all problems are listed at once.
-  const { registries, limits, access, warmups, events, serve } = document as Partial<Record<string, unknown>>;
+  const { registries, mirrors, limits, access, warmups, events, serve } = document as Partial<Record<string, unknown>>;
   // The key with nothing below it names no registry; the built-in list is for a file without the key.
   const named = registries === null ? {} : registries;
-  return { path, folder, registries: isMap(named) ? named : undefined, limits, access, warmups, events, serve };
+  const checked = { registries: isMap(named) ? named : undefined, mirrors, limits, access, warmups, events, serve };
+  return { path, folder, ...checked };
 }
 
 const isMap = (value: unknown): value is Record<string, unknown> =>

@@ -9,7 +9,7 @@ import { DEFAULT_MAX_CONNECTIONS, defaultCredentials, KNOWN_REGISTRIES } from '.
 import type { ConfigFile } from './file.ts';
 import type { Problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
-import { registrySchema, type RegistryEntry } from './schema.ts';
+import { mirrorsSchema, registrySchema, type RegistryEntry } from './schema.ts';
 import { issuesOf } from './schema-parts.ts';
 
 const MAX_CA_BYTES = 1024 * 1024;
@@ -25,6 +25,11 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
   if (entries.length === 0) {
     found.add(['registries'], 'names no registry; name one, or leave the key out for the well-known public registries');
   }
+  const mirrorsOf = sharedMirrors(
+    file.mirrors,
+    entries.map(([key]) => key),
+    found,
+  );
   const registries = new Map<string, RegistrySettings>();
   const names = new Set<string>();
   /** Aliases and where they were taken: one path part must lead to one registry. */
@@ -51,7 +56,8 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
       found.add(['registries', key], `is ${name}, which the file has already; put both into one entry`);
     names.add(name);
     if (entry === undefined) continue;
-    const settings = settingsOf(name, entry, ca, onAws);
+    const mirrors = [...(entry.mirrors ?? []), ...mirrorsOf(name)];
+    const settings = settingsOf(name, { ...entry, mirrors }, ca, onAws);
     if (settings.credentials.kind === 'ecr' && !isEcr(settings)) {
       found.add(
         ['registries', key, 'credentials'],
@@ -64,6 +70,39 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
     if (names.has(alias)) found.add(['registries', key, 'alias'], 'is the name of a registry here; choose another');
   }
   return registries;
+}
+
+/** The mirrors that several registries share, for each of them by its canonical name. */
+function sharedMirrors(section: unknown, keys: readonly string[], found: Problems): (name: string) => readonly URL[] {
+  const outcome = mirrorsSchema.safeParse(section ?? []);
+  if (!outcome.success) {
+    for (const { path, message } of issuesOf(outcome.error, ['endpoint', 'registries']))
+      found.add(['mirrors', ...path], message);
+    return () => [];
+  }
+  const known = new Set(keys.map(nameOrKey));
+  const mirrors = outcome.data.map(({ endpoint, registries }, i) => {
+    const names = registries?.map(nameOrKey);
+    names?.forEach((name, at) => {
+      if (!known.has(name))
+        found.add(
+          ['mirrors', i, 'registries', at],
+          `${name} is not among the registries of the configuration; add it there, or leave it out here`,
+        );
+    });
+    return { endpoint, names };
+  });
+  return (name) => mirrors.filter(({ names }) => names?.includes(name) ?? true).map(({ endpoint }) => endpoint);
+}
+
+/** What is wrong with a key is said where it stands. */
+function nameOrKey(key: string): string {
+  try {
+    return parseRegistry(key);
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    return key;
+  }
 }
 
 function canonicalName(key: string, found: Problems): string | undefined {

@@ -8,6 +8,25 @@ import { checkGlob, expected, list, parsed, strictMap, text, wholeNumber } from 
 
 /** Scheme, host and port alone. */
 export function parseOrigin(value: string): URL {
+  const url = parseUrl(value);
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw new Error(
+      'has a path or query; write the scheme, host and port alone, for example https://registry.example.test',
+    );
+  }
+  return url;
+}
+
+/** An origin, and where several mirrors share one, the path of this one. */
+function parseMirror(value: string): URL {
+  const url = parseUrl(value);
+  if (url.search === '' && url.hash === '') return url;
+  throw new Error(
+    'has a query; write scheme, host, port and path alone, for example https://mirror.example.test/docker',
+  );
+}
+
+function parseUrl(value: string): URL {
   if (!URL.canParse(value)) throw new Error('is not a URL; write https://host[:port]');
   const url = new URL(value);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') {
@@ -16,11 +35,6 @@ export function parseOrigin(value: string): URL {
   if (url.username !== '' || url.password !== '') {
     throw new Error(
       'holds a user name or password; take it out of the URL and say where the credentials are with "credentials" (docker, ecr or {secret: <Secrets Manager id>})',
-    );
-  }
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
-    throw new Error(
-      'has a path or query; write the scheme, host and port alone, for example https://registry.example.test',
     );
   }
   return url;
@@ -128,13 +142,29 @@ const credentials = z
 
 const origin = parsed('a URL such as https://host[:port]', parseOrigin);
 
+const mirror = parsed('a URL such as https://host[:port]/path', parseMirror);
+
+/** `mirrors` of the file: each for the registries that it names, else for all. */
+export const mirrorsSchema = list(
+  z.strictObject(
+    {
+      endpoint: mirror,
+      registries: list(text('the name of a registry'), '[docker.io]')
+        .min(1, 'is empty; leave it out for all')
+        .optional(),
+    },
+    strictMap,
+  ),
+  '[{ endpoint: "https://mirror.example.test" }]',
+);
+
 const hostRule = parsed('a host, an origin or a CIDR range', parseHostRule);
 
 /** One entry of `registries`. */
 export const registrySchema = z.strictObject(
   {
     endpoint: origin.optional(),
-    mirrors: list(origin, '["https://mirror.example.test"]').optional(),
+    mirrors: list(mirror, '["https://mirror.example.test"]').optional(),
     credentials: credentials.optional(),
     realms: list(hostRule, '[auth.example.test]').optional(),
     redirects: list(hostRule, '[storage.internal, 10.0.0.0/8]').optional(),
@@ -179,6 +209,7 @@ export const fileSchema = z.strictObject(
     registries: z
       .record(z.string(), z.unknown(), expected('a map of registries, for example {docker.io: {}}'))
       .nullish(),
+    mirrors: z.unknown().optional(),
     limits: z.unknown().optional(),
     access: z.unknown().optional(),
     warmups: z.unknown().optional(),

@@ -6,7 +6,7 @@ import type { Jobs } from './jobs.ts';
 import { amountOf } from './amount.ts';
 import { isEnded, type PullRecord } from './pull-record.ts';
 import { fenceOf } from '../lock/fence.ts';
-import { limiter } from '../pull/limiter.ts';
+import { limiter, type Limiter } from '../pull/limiter.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
 import { pull, type PullKeeper } from '../pull/pull.ts';
 import { NOTHING_MOVED, type Receipt } from '../pull/receipt.ts';
@@ -14,8 +14,8 @@ import { startBatchProgress } from './batch-progress.ts';
 import { announceEnd, succeed } from './ending.ts';
 import type { JobDeps } from './job-deps.ts';
 
-/** Pulls of this process at the same time; the others wait. */
-const PARALLEL_PULLS = 8;
+/** Pulls of one registry at the same time, so that a slow one keeps no other waiting. As many as its connections are enough for, as configured by default. */
+const PARALLEL_PULLS = 4;
 const TRIES = 3;
 const USUAL_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
@@ -37,12 +37,18 @@ export interface LocalJobs extends Jobs, AsyncDisposable {
  */
 export function localJobs(deps: LocalJobsDeps, failed: (id: string, error: unknown) => void): LocalJobs {
   const closing = new AbortController();
-  const places = limiter(PARALLEL_PULLS);
+  const places = new Map<string, Limiter>();
   const running = new Map<string, Promise<void>>();
 
+  function placesOf(registry: string): Limiter {
+    const known = places.get(registry) ?? limiter(PARALLEL_PULLS);
+    places.set(registry, known);
+    return known;
+  }
+
   function run(record: PullRecord): void {
-    const { id } = record;
-    const work = places
+    const { id, request } = record;
+    const work = placesOf(request.reference.repository.registry)
       .run(() => carryOut(deps, record, closing.signal))
       .catch((error: unknown) => {
         // Its record stays as it is, and who asks next finds it silent.

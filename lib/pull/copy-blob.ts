@@ -14,14 +14,14 @@ import {
   type CacheError,
 } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
-import { isLease, type Lease } from '../lock/lease.ts';
+import { isLease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { drainVerified } from '../oci/verify.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
+import { SlowBlobError } from '../registry/blobs.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import type { StoredContent } from '../store/content-store.ts';
-import { counted, ingestBlob } from './ingest-blob.ts';
+import { drainBlob, ingestBlob, type ClaimedBlob } from './ingest-blob.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import { checkSize, mayUse } from './presence.ts';
 import type { PullDeps } from './pull-request.ts';
@@ -39,6 +39,12 @@ const MOST_UNAVAILABLE = 8;
 const ROUNDS = 10;
 const FIRST_LOOK_MS = 50;
 const MOST_BETWEEN_LOOKS_MS = 1_000;
+/** What a blob that is too slow must bring to be gone on with as before; else it gets more time with each try, so that it ends one day. */
+const PROGRESS_BYTES = 8 * 1024 * 1024;
+/** Tries of a blob in a row that were all too slow, and brought less than that: half an hour, of which others had their turns in between. */
+const MOST_SLOW = 5;
+/** Longer than whoever waits for its claim takes to see that it is free. */
+const SLOW_REST_MS = 2_000;
 
 /**
  * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4): whoever gets the claim copies, the others wait
@@ -77,13 +83,26 @@ export async function copyMissing(
 
   async function bring(blob: Descriptor, stop: AbortSignal): Promise<CopyOutcome> {
     let watch = leaseWatch();
+    let slow = 0;
     for (;;) {
-      const outcome = await permits.run(async () => {
-        stop.throwIfAborted();
-        const claim = await deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, stop);
-        return isLease(claim) ? copyUnderClaim(deps, upstream, blob, claim, stop) : undefined;
-      });
-      if (outcome !== undefined) return outcome;
+      try {
+        const outcome = await permits.run(async () => {
+          stop.throwIfAborted();
+          const claim = await deps.leases.tryAcquire(blobLeaseName(blob.digest), watch, stop);
+          return isLease(claim)
+            ? copyUnderClaim(deps, { blob, claim, upstream, patience: 2 ** slow }, stop)
+            : undefined;
+        });
+        if (outcome !== undefined) return outcome;
+      } catch (error) {
+        if (!(error instanceof SlowBlobError)) throw error;
+        slow = error.bytes >= PROGRESS_BYTES ? 0 : slow + 1;
+        if (slow === MOST_SLOW) throw error;
+        // Its place and its claim are free: what waits for them comes first.
+        await sleep(SLOW_REST_MS, stop);
+        watch = leaseWatch();
+        continue;
+      }
       for (let isHeld = true; isHeld;) {
         const row = await looks.next(blob.digest, stop);
         if (await isThere(row, blob, upstream, stop)) return 'copiedElsewhere';
@@ -144,15 +163,10 @@ const isThere = async (
  * The claim is ours: nobody else copies this blob until it ends. Each round asks the store once, if need be, and writes what it found on the row that was read
  * before: where that was written meanwhile (its content was found to be lost, or was adopted), the next round begins from there.
  */
-async function copyUnderClaim(
-  deps: PullDeps,
-  upstream: Upstream,
-  blob: Descriptor,
-  claimed: Lease,
-  stop: AbortSignal,
-): Promise<CopyOutcome> {
+async function copyUnderClaim(deps: PullDeps, claimed: ClaimedBlob, stop: AbortSignal): Promise<CopyOutcome> {
+  const { blob, upstream } = claimed;
   await using held = new AsyncDisposableStack();
-  let claim = held.use(claimed);
+  let claim = held.use(claimed.claim);
   let row = deps.catalog.blobOf(claim);
   // Whether the store may hold it although the row does not say so: a kill between content and row, or another's work meanwhile.
   let mayBeStored = claim.generation > 1 || row.commit !== undefined || blob.size > LARGE_BYTES;
@@ -160,7 +174,7 @@ async function copyUnderClaim(
   for (let round = 1; round <= ROUNDS; round++) {
     const signal = AbortSignal.any([stop, claim.signal]);
     if (await isThere(row, blob, upstream, signal)) return isProven ? 'copied' : 'copiedElsewhere';
-    const copying: Copying = { deps, upstream, blob, claim, signal };
+    const copying: Copying = { ...claimed, deps, claim, signal };
     const found = await findOrFetch(copying, row, mayBeStored, isProven);
     isProven ||= found.isProven;
     // So that no renewal meets a row that the commit has just freed.
@@ -177,11 +191,8 @@ async function copyUnderClaim(
   );
 }
 
-interface Copying {
+interface Copying extends ClaimedBlob {
   readonly deps: PullDeps;
-  readonly upstream: Upstream;
-  readonly blob: Descriptor;
-  readonly claim: Lease;
   readonly signal: AbortSignal;
 }
 
@@ -193,15 +204,11 @@ interface InStore {
   readonly isProven: boolean;
 }
 
-async function findOrFetch(
-  { deps, upstream, blob, claim, signal }: Copying,
-  row: BlobRow,
-  mayBeStored: boolean,
-  isProven: boolean,
-): Promise<InStore> {
+async function findOrFetch(copying: Copying, row: BlobRow, mayBeStored: boolean, isProven: boolean): Promise<InStore> {
+  const { deps, upstream, blob, signal } = copying;
   const stored = mayBeStored ? await findRight(deps, blob, row, signal) : undefined;
   if (stored === undefined) {
-    const ingested = await ingestBlob(deps, { blob, claim, upstream }, row.checkpoint, signal);
+    const ingested = await ingestBlob(deps, copying, row.checkpoint, signal);
     return { stored: ingested, domains: [upstream.domain, ...domainsOf(ingested)], isProven: true };
   }
   const domains = domainsOf(stored);
@@ -212,7 +219,7 @@ async function findOrFetch(
     return { stored, domains: [...found.domains], isProven: false };
   }
   // The bytes are here, but nobody this pull may trust brought them: fetching them is the proof (I9). They are not uploaded again.
-  await drainVerified(counted(deps, blob, await upstream.openBlob(blob, 0, signal)), blob);
+  await drainBlob(deps, copying, signal);
   return { stored, domains: [upstream.domain, ...domains], isProven: true };
 }
 

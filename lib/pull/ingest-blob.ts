@@ -1,7 +1,9 @@
 import { withGrace } from '../clock/grace.ts';
-import { CacheError, StoreError } from '../errors/cache-error.ts';
+import { CacheError, ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import { drainVerified } from '../oci/verify.ts';
+import { paceOf, type BlobReading } from '../registry/blobs.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import type { Checkpoint, Ingest, StoredContent } from '../store/content-store.ts';
 import type { PullDeps } from './pull-request.ts';
@@ -18,6 +20,8 @@ export interface ClaimedBlob {
   readonly blob: Descriptor;
   readonly claim: Lease;
   readonly upstream: Upstream;
+  /** Times the usual time that it has to come at its pace. */
+  readonly patience: number;
 }
 
 /**
@@ -32,14 +36,18 @@ export async function ingestBlob(
   resume: Checkpoint | undefined,
   signal: AbortSignal,
 ): Promise<StoredContent> {
-  const { blob, upstream } = claimed;
+  const { blob, upstream, patience } = claimed;
+  let reading: BlobReading = { pace: paceOf(patience) };
   for (let attempt = 1; ; attempt++) {
+    let isOpen = false;
     let committing = false;
     const from = attempt === 1 ? resume : undefined;
     await using into = await deps.store.begin(blob, upstream.domain, signal, from);
     const checkpoints = checkpointsOf(deps, claimed, into);
     try {
-      for await (const chunk of counted(deps, blob, await upstream.openBlob(blob, into.offset, signal))) {
+      const bytes = await upstream.openBlob(blob, into.offset, signal, reading);
+      isOpen = true;
+      for await (const chunk of counted(deps, blob, bytes)) {
         await into.write(chunk);
         await checkpoints.saveIfDue(signal);
       }
@@ -47,12 +55,39 @@ export async function ingestBlob(
       return await into.commit();
     } catch (error) {
       // Something else wrote the same key or the same upload, or a predecessor left what is wrong: begin anew.
-      const again = committing && error instanceof StoreError && error.retryable && attempt < INGESTS;
-      if (again && !signal.aborted) continue;
+      const isConflict = committing && error instanceof StoreError && error.retryable && attempt < INGESTS;
+      if (isConflict && !signal.aborted) continue;
+      if (isOpen && areWrong(error, reading) && !signal.aborted) {
+        reading = { ...reading, again: true };
+        continue;
+      }
       if (signal.aborted || (!committing && error instanceof CacheError && error.retryable)) {
         await checkpoints.keep(signal);
       }
       throw error;
+    }
+  }
+}
+
+/** A mirror, or something on the way, may have spoiled the bytes: once more from the first one, before their registry is blamed. */
+const areWrong = (error: unknown, { again = false }: BlobReading): boolean =>
+  error instanceof ContentMismatchError && !again;
+
+/** Reads the blob to its end and verifies it, without keeping it: the proof that its repository has it (I9). */
+export async function drainBlob(
+  deps: PullDeps,
+  { blob, upstream, patience }: ClaimedBlob,
+  signal: AbortSignal,
+): Promise<void> {
+  let reading: BlobReading = { pace: paceOf(patience) };
+  for (;;) {
+    const bytes = await upstream.openBlob(blob, 0, signal, reading);
+    try {
+      await drainVerified(counted(deps, blob, bytes), blob);
+      return;
+    } catch (error) {
+      if (!areWrong(error, reading)) throw error;
+      reading = { ...reading, again: true };
     }
   }
 }
@@ -98,7 +133,7 @@ function checkpointsOf(deps: PullDeps, { blob, claim }: ClaimedBlob, into: Inges
 }
 
 /** Tells of the bytes as they come. */
-export async function* counted(
+async function* counted(
   deps: PullDeps,
   blob: Descriptor,
   source: AsyncIterable<Uint8Array>,

@@ -1,5 +1,5 @@
 import type { Found, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
-import { LeaseLostError, ManifestUnknownError } from '../errors/cache-error.ts';
+import { CacheError, LeaseLostError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../reference/reference.ts';
@@ -9,8 +9,8 @@ import type { PullDeps, PullRequest } from './pull-request.ts';
 import { held, readManifest, type HeldManifest } from './read-manifest.ts';
 import { wantedOf, withRows } from './whole.ts';
 
-/** Times a tag may move between the answers to HEAD and to GET, or others may be faster to record what it means. */
-const MOVES = 2;
+/** Times that others may be faster to record what the tag means. */
+const MOST_OVERTAKINGS = 2;
 
 /** What the reference means at the upstream now: a root that this repository has complete already, or one whose bytes were just read. */
 export type Resolved = {
@@ -28,10 +28,12 @@ export type Resolved = {
  * Asks the upstream, under the lock, what the reference means, and records it before anything is copied: from here on the cache knows that
  * `published` is no longer the newest.
  *
- * A digest that is known for this repository and complete needs no GET. What is known since `request.resolvedSinceMs` needs no HEAD either.
+ * A digest that is known for this repository and complete needs no GET. What is known since `request.resolvedSinceMs` needs no HEAD either. Where the manifest that
+ * an answer names cannot be had by its digest (the tag moved, the answer was wrong, a mirror made it up), the bytes of the tag say what it means, and nothing of
+ * that answer is recorded.
  *
- * @param seen the pointer of the reference, read under the lock.
- * @throws ManifestUnknownError, also where the tag keeps moving; LeaseLostError.
+ * @param now what the catalogue has of the reference, read under the lock.
+ * @throws ManifestUnknownError; LeaseLostError.
  */
 export async function resolveRoot(
   deps: PullDeps,
@@ -43,37 +45,51 @@ export async function resolveRoot(
   signal: AbortSignal,
 ): Promise<Resolved> {
   const { reference } = request;
+  const isTag = reference.digest === undefined;
   let { pointer } = now;
-  for (let moves = 0; ; moves++) {
-    const known = moves === 0 ? knownResolution(request, now.pointer) : undefined;
-    const resolution = known ?? (await upstream.resolve(reference, signal));
+  let known = knownResolution(request, pointer);
+  let byBytes = false;
+  for (let overtakings = 0; ;) {
+    const resolution = known ?? (await upstream.resolve(reference, signal, byBytes));
     const { digest, checkedMs } = resolution;
-    if (reference.digest === undefined && known === undefined) {
+    const found = await findRoot(deps, upstream.repository, digest, now, wanted, signal);
+    const { root, linked } = found;
+    const covered = coverage(found, wanted);
+    const complete = root !== undefined && covered.complete ? { root, covered } : undefined;
+    let manifest: HeldManifest | undefined;
+    if (complete === undefined) {
+      try {
+        const held = linked === undefined ? await findLinked(deps, request, resolution, signal) : root;
+        manifest = await readRoot(deps, upstream, resolution, held, signal);
+      } catch (error) {
+        if (!isTag || byBytes || !mayBeWrong(error)) throw error;
+        known = undefined;
+        byBytes = true;
+        continue;
+      }
+    }
+    if (isTag && known === undefined) {
       const answer = { resolved: digest, checkedMs, pointer };
       const recorded = await deps.catalog.recordResolution(reference, answer, lock, signal);
       if (recorded === undefined) {
-        if (moves === MOVES) throw overtaken(lock);
+        if (overtakings === MOST_OVERTAKINGS) throw overtaken(lock);
+        overtakings += 1;
         pointer = await deps.catalog.findPointer(reference, { consistent: true, signal });
         continue;
       }
       pointer = recorded;
     }
-
-    const found = await findRoot(deps, upstream.repository, digest, now, wanted, signal);
-    const { root, linked } = found;
-    const covered = coverage(found, wanted);
-    if (root !== undefined && covered.complete) return { checkedMs, pointer, found, known: { root, covered } };
-    try {
-      const held = linked === undefined ? await findLinked(deps, request, resolution, signal) : root;
-      const manifest = await readRoot(deps, upstream, resolution, held, signal);
-      return { checkedMs, pointer, found, manifest };
-    } catch (error) {
-      // 404 by digest right after the name was resolved to it: the tag moved in between.
-      const moved = error instanceof ManifestUnknownError && reference.digest === undefined && moves < MOVES;
-      if (!moved) throw error;
-    }
+    if (complete !== undefined) return { checkedMs, pointer, found, known: complete };
+    if (manifest !== undefined) return { checkedMs, pointer, found, manifest };
   }
 }
+
+/** What somebody said of the tag may be wrong; a registry that limits us, or is out of reach, says nothing of it. */
+const mayBeWrong = (error: unknown): boolean =>
+  error instanceof CacheError &&
+  error.origin === 'upstream' &&
+  !(error instanceof RateLimitedError) &&
+  !(error instanceof UpstreamUnavailableError && error.timedOut);
 
 const overtaken = ({ name }: Fence): LeaseLostError =>
   new LeaseLostError(

@@ -1,5 +1,5 @@
 import { DeniedError } from '../errors/cache-error.ts';
-import type { HostRules } from './address.ts';
+import { hostOf, type HostRules } from './address.ts';
 import { discard } from './body.ts';
 import { parseChallenges, type Challenge } from './challenge.ts';
 import type { RegistryCredentials } from './credentials.ts';
@@ -8,20 +8,28 @@ import { parseRealm } from './realm.ts';
 import { isTransient } from './retry.ts';
 import { SharedWork } from './shared-work.ts';
 import { basicAuthorization, type Tokens, type TokenPurpose } from './tokens.ts';
-import { shown, type Answer, type Caller, type Transport } from './transport.ts';
+import type { Answer, Caller, Transport } from './transport.ts';
 
 const OP = 'authenticate';
 
 /** How a host wants to be asked. `open`: it said nothing. */
-type Scheme = { readonly kind: 'open' | 'basic' } | ({ readonly kind: 'bearer' } & Omit<TokenPurpose, 'scope'>);
+type Scheme =
+  | { readonly kind: 'open' | 'basic' }
+  | ({
+      readonly kind: 'bearer';
+      /** What the registry has before the path that it is asked for: a proxy in front of it rewrites paths. */
+      readonly prefix: string;
+    } & Omit<TokenPurpose, 'scope'>);
 
 interface AuthOptions {
   readonly base: URL;
   readonly realms: HostRules;
   readonly transport: Transport;
   readonly tokens: Tokens;
-  /** Undefined for mirrors, which never see the registry's. */
+  /** Undefined for mirrors, and for hosts that a registry redirects to, which never see the registry's. */
   readonly credentials: RegistryCredentials | undefined;
+  /** Whether `/v2/` is asked where an answer does not say how to ask. */
+  readonly mayPing: boolean;
 }
 
 /**
@@ -34,6 +42,8 @@ export class Auth {
   readonly #options: AuthOptions;
   readonly #pinging = new SharedWork<Scheme>();
   #scheme: Scheme | undefined;
+  /** What was refused although it had just been had: asking for another one would be in vain. */
+  #refusedWhenNew: string | undefined;
 
   constructor(options: AuthOptions) {
     this.#options = options;
@@ -49,19 +59,23 @@ export class Auth {
     return await this.#authorizationBy(this.#scheme, path, caller);
   }
 
-  /** What to send after a 401 for `refused`; undefined if there is nothing better. */
+  /** What to send after `answer`, a 401 or a refused token, for `refused`; undefined if there is nothing better. Reads nothing of the answer's body. */
   async renewed(
-    headers: Answer['headers'],
+    { status, headers }: Pick<Answer, 'status' | 'headers'>,
     refused: string | undefined,
     path: string,
     caller: Caller,
   ): Promise<string | undefined> {
-    const told = this.#schemeOf(headers);
+    const said = status === 401 ? this.#schemeOf(headers, path) : (this.#scheme ?? { kind: 'open' });
     // Some registries send their challenge with /v2/ alone.
-    const scheme = told.kind === 'open' ? await this.#ping(caller) : told;
+    const scheme = said.kind === 'open' && this.#options.mayPing ? await this.#ping(caller) : said;
     this.#scheme = scheme;
     if (scheme.kind === 'bearer' && refused !== undefined) {
       this.#options.tokens.forget(purposeOf(scheme, path), caller.domain, refused.replace(/^Bearer /, ''));
+    }
+    if (refused !== undefined && refused === this.#refusedWhenNew) {
+      this.#refusedWhenNew = undefined;
+      return undefined;
     }
     const { credentials } = this.#options;
     const used = await credentials?.read(caller.domain, caller.signal);
@@ -70,6 +84,11 @@ export class Auth {
     }
     const authorization = await this.#authorizationBy(scheme, path, caller);
     return authorization === refused ? undefined : authorization;
+  }
+
+  /** What {@link renewed} gave was refused, too. */
+  refusedAgain(authorization: string): void {
+    this.#refusedWhenNew = authorization;
   }
 
   async #authorizationBy(scheme: Scheme, path: string, caller: Caller): Promise<string | undefined> {
@@ -100,43 +119,68 @@ export class Auth {
     const answer = await transport.send(question, transport.hosts.reachOf(url), caller);
     if (answer.status === 401) {
       await discard(answer.body);
-      return this.#schemeOf(answer.headers);
+      return this.#schemeOf(answer.headers, undefined);
     }
     if (answer.status >= 200 && answer.status < 300) {
       await discard(answer.body);
       return { kind: 'open' };
     }
-    const failure = await answerFailure(OP, shown(url), answer);
+    const failure = await answerFailure(OP, answer);
     if (isTransient(failure)) throw failure;
     // A host that has no /v2/ of its own may still answer for a repository, and says 401 there if it must.
     return { kind: 'open' };
   }
 
-  #schemeOf(headers: Answer['headers']): Scheme {
+  #schemeOf(headers: Answer['headers'], path: string | undefined): Scheme {
     const challenges = parseChallenges(headers['www-authenticate']);
     const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm'));
-    if (bearer !== undefined) return this.#bearer(bearer);
+    if (bearer !== undefined) return this.#bearer(bearer, path);
     return { kind: challenges.some(({ scheme }) => scheme === 'basic') ? 'basic' : 'open' };
   }
 
   /** @throws UpstreamRefusedError for a realm that is not this host's (I7). */
-  #bearer({ parameters }: Challenge): Scheme {
+  #bearer({ parameters }: Challenge, path: string | undefined): Scheme {
     const { base, realms } = this.#options;
     const realm = parseRealm(parameters.get('realm') ?? '', base, realms, this.#options.transport.hosts);
-    return { kind: 'bearer', realm, service: parameters.get('service') };
+    const isOwnHost = hostOf(realm.url) === hostOf(base);
+    const prefix = isOwnHost && path !== undefined ? prefixBefore(path, scopeOf(parameters)) : '';
+    return { kind: 'bearer', prefix, realm, service: parameters.get('service') };
   }
 }
 
-/** The scope is ours, whatever the challenge asks for: never more than to pull this repository. */
-const purposeOf = (scheme: Omit<TokenPurpose, 'scope'>, path: string): TokenPurpose => ({
-  realm: scheme.realm,
-  service: scheme.service,
-  scope: `repository:${path}:pull`,
+/**
+ * The scope is ours, whatever the challenge asks for: never more than to pull this repository, or the same one behind the prefix that its own host has for it.
+ */
+const purposeOf = ({ realm, service, prefix }: Scheme & { kind: 'bearer' }, path: string): TokenPurpose => ({
+  realm,
+  service,
+  scope: `repository:${prefix}${path}:pull`,
 });
 
-/** `https://host/v2/…`, behind the path of the endpoint if it has one. */
+/** The repository of a scope: `repository:team/app:pull`. */
+function scopeOf(parameters: Challenge['parameters']): string | undefined {
+  return /^repository:([^\s:]+):/.exec(parameters.get('scope') ?? '')?.[1];
+}
+
+function prefixBefore(path: string, repository: string | undefined): string {
+  return repository?.endsWith(`/${path}`) === true ? repository.slice(0, -path.length) : '';
+}
+
+/** The repository that a refusal wants a token for, where it is not `path`: then somebody between us rewrites paths, or the registry is set up wrongly. */
+export function otherRepositoryIn(headers: Answer['headers'], path: string): string | undefined {
+  const wanted = parseChallenges(headers['www-authenticate']).map(({ parameters }) => scopeOf(parameters));
+  return wanted.find((repository) => repository !== undefined && repository !== path);
+}
+
+/**
+ * `https://host/v2/…`, behind the path of the endpoint if it has one. A path that has the part `v2` itself leads to repositories (`https://host/v2/proxy`, as Harbor's
+ * projects for proxies do).
+ */
 export function apiUrl(base: URL, rest: string): URL {
   const url = new URL(base.origin);
-  url.pathname = `${base.pathname.replace(/\/+$/, '')}/v2/${rest}`;
+  const path = base.pathname.replace(/\/+$/, '');
+  const isOfRepositories = path.split('/').includes('v2');
+  if (isOfRepositories) url.pathname = rest === '' ? `${path.replace(/\/v2(?:\/.*)?$/, '')}/v2/` : `${path}/${rest}`;
+  else url.pathname = `${path}/v2/${rest}`;
   return url;
 }

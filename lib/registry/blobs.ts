@@ -1,13 +1,21 @@
 import { sleep } from '../clock/sleep.ts';
-import { BlobUnknownError, CacheError, ContentMismatchError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { pipeline, type Transform } from 'node:stream';
+import {
+  BlobUnknownError,
+  CacheError,
+  ContentMismatchError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+} from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { discard, type Body } from './body.ts';
+import { discard, LEAST_BYTES_PER_SECOND, type Body } from './body.ts';
+import { decoderOf, isCoded } from './content-encoding.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
 import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import { askInOrder } from './mirrors.ts';
 import { backoffMs } from './retry.ts';
 import type { ApiRequest, Session, Sources } from './session.ts';
-import { shown, type Answer, type Caller } from './transport.ts';
+import type { Answer, Caller } from './transport.ts';
 
 const OP = 'read blob';
 const OP_FIND = 'find blob';
@@ -33,39 +41,62 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
     await discard(answer.body);
     if (answer.status === 404 || isRedirect(answer.status)) return false;
     const told = Number(single(answer.headers['content-length']) ?? '0');
-    // Some registries answer a HEAD with a length of 0, which says nothing.
-    if (told !== 0 && told !== blob.size) throw wrongSize(OP_FIND, blob, `${answer.url.host} says it has ${told}`);
+    // Some registries answer a HEAD with a length of 0, which says nothing; nor does that of a coded body.
+    const isOfBlob = told !== 0 && !isCoded(single(answer.headers['content-encoding']));
+    if (isOfBlob && told !== blob.size) throw wrongSize(OP_FIND, blob, `${answer.url.host} says it has ${told}`);
     return true;
   });
 }
 
-/** The least that a blob must come with. A copier holds the blob's claim, so one slow registry would make all others wait for it. */
+/** The least that a blob must come with. A copier holds the blob's claim and a place among the copies, so a slower one has to give both back. */
 export interface Pace {
-  /** Counted while we wait for the upstream; a slow consumer is no stall. */
+  /** Counted while we wait for the upstream, reconnects included; a slow consumer costs nothing of it. */
   readonly windowMs: number;
-  /** Less than this within a window is a stall; a connection that brought less is no progress that resets their count. */
+  /** Less than this within a window is too slow. */
   readonly leastBytes: number;
-  /** Reconnects of one blob in all, whatever they brought. */
-  readonly reconnects: number;
 }
 
-const PACE: Pace = { windowMs: 60_000, leastBytes: 64 * 1024, reconnects: 100 };
+const PACE_WINDOW_MS = 60_000;
+
+/** What every blob must keep; `patience` is a factor for one that was too slow before, and would else begin anew each time. */
+export const paceOf = (patience = 1): Pace => ({
+  windowMs: PACE_WINDOW_MS * patience,
+  leastBytes: ((PACE_WINDOW_MS * patience) / 1000) * LEAST_BYTES_PER_SECOND,
+});
+
+/** A connection that brought so much made progress, however short it lived. */
+const PROGRESS_BYTES = 64 * 1024;
 /** Reconnects after little progress wait, but not ever longer: 1.6 s at most. */
 const MAX_HICCUPS = 4;
+
+/** A blob that comes slower than its pace. What came is not lost where the copy can be gone on with. */
+export class SlowBlobError extends UpstreamUnavailableError {
+  /** What this reading of it gave. */
+  readonly bytes: number;
+
+  constructor(message: string, bytes: number, cause: unknown) {
+    super(OP, message, { timedOut: true, cause });
+    this.bytes = bytes;
+  }
+}
+
+/** How a blob is asked for. */
+export interface BlobReading {
+  readonly pace?: Pace;
+  /** The bytes that came before were wrong: they are asked for once more, of the registry itself, and without a coding that was taken for a label. */
+  readonly again?: boolean;
+}
 
 /** A body that starts at `offset` once `skipBytes` of it are thrown away. */
 interface OpenedBody {
   readonly body: Body;
+  readonly decoder: Transform | undefined;
   readonly chunks: AsyncIterator<Uint8Array>;
   readonly session: Session;
   readonly from: string;
   skipBytes: number;
   /** Given out so far. */
   givenBytes: number;
-  /** Of the window that runs. */
-  waitedMs: number;
-  receivedBytes: number;
-  isSlow: boolean;
 }
 
 /** The blob from `offset` on, opened: whether it is there and may be read is known when this resolves. */
@@ -75,10 +106,10 @@ export async function openBlob(
   blob: Descriptor,
   offset: number,
   caller: Caller,
-  pace = PACE,
+  reading: BlobReading = {},
 ): Promise<AsyncIterable<Uint8Array>> {
   if (offset < 0 || offset > blob.size) throw wrongSize(OP, blob, `byte ${offset} was asked for`);
-  const reader = new BlobReader(sources, path, blob, offset, caller, pace);
+  const reader = new BlobReader(sources, path, blob, offset, caller, reading);
   await reader.open();
   return reader;
 }
@@ -89,26 +120,41 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
   readonly #blob: Descriptor;
   readonly #caller: Caller;
   readonly #pace: Pace;
+  readonly #isAgain: boolean;
+  readonly #firstByte: number;
   #sources: Sources;
   /** The next byte to give out. */
   #offset: number;
   #opened: OpenedBody | undefined;
-  /** Reconnects in a row that brought nothing, or too slowly. */
+  /** Reconnects in a row that brought nothing. */
   #stalls = 0;
   /** Reconnects in a row that brought little. */
   #hiccups = 0;
-  #reconnects = 0;
+  /** The registry does not give ranges of it as they are asked for. */
+  #isWhole = false;
   #ended = false;
+  /** Of the window that runs. */
+  #waitedMs = 0;
+  #receivedBytes = 0;
   /** Why the last body broke, if it did not just end: told if reading on fails, too. */
   #lastBreak: CacheError | undefined;
 
-  constructor(sources: Sources, path: string, blob: Descriptor, offset: number, caller: Caller, pace: Pace) {
-    this.#sources = sources;
+  constructor(
+    sources: Sources,
+    path: string,
+    blob: Descriptor,
+    offset: number,
+    caller: Caller,
+    { pace = paceOf(), again = false }: BlobReading,
+  ) {
+    this.#sources = again ? { ...sources, mirrors: [] } : sources;
     this.#path = path;
     this.#blob = blob;
     this.#offset = offset;
+    this.#firstByte = offset;
     this.#caller = caller;
     this.#pace = pace;
+    this.#isAgain = again;
   }
 
   [Symbol.asyncIterator](): this {
@@ -124,10 +170,10 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
   async next(): Promise<IteratorResult<Uint8Array>> {
     try {
       while (!this.#ended) {
-        const chunk = await this.#nextOfBody();
+        const chunk = await this.#waiting(() => this.#nextOfBody());
         if (chunk !== undefined) return { done: false, value: chunk };
         if (this.#offset === this.#blob.size) this.#end();
-        else await this.#reopen();
+        else await this.#waiting(() => this.#reopen());
       }
       return { done: true, value: undefined };
     } catch (error) {
@@ -143,19 +189,40 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
 
   #end(): void {
     this.#ended = true;
-    this.#opened?.body.destroy();
+    close(this.#opened);
     this.#opened = undefined;
+  }
+
+  /** Counts the time that the upstream takes. */
+  async #waiting<T>(work: () => Promise<T>): Promise<T> {
+    const askedMs = performance.now();
+    const result = await work();
+    this.#waitedMs += performance.now() - askedMs;
+    if (this.#waitedMs >= this.#pace.windowMs) this.#checkPace();
+    return result;
+  }
+
+  #checkPace(): void {
+    const isDone = this.#offset === this.#blob.size;
+    if (this.#receivedBytes < this.#pace.leastBytes && !isDone) {
+      const pace = `${this.#receivedBytes} bytes in ${Math.round(this.#waitedMs)} ms`;
+      throw new SlowBlobError(
+        `blob ${this.#blob.digest} of ${this.#path} comes too slowly: ${this.#opened?.from ?? 'its registry'} gave ${pace}; it is gone on with later`,
+        this.#offset - this.#firstByte,
+        this.#lastBreak,
+      );
+    }
+    this.#waitedMs = 0;
+    this.#receivedBytes = 0;
   }
 
   /** Undefined at the end of the body, however it came. */
   async #nextOfBody(): Promise<Uint8Array | undefined> {
     const opened = this.#opened;
-    while (opened?.isSlow === false) {
+    while (opened !== undefined) {
       let result: IteratorResult<Uint8Array>;
       try {
-        const askedMs = performance.now();
         result = await opened.chunks.next();
-        opened.waitedMs += performance.now() - askedMs;
       } catch (error) {
         this.#caller.signal.throwIfAborted();
         this.#lastBreak = connectionFailure(OP, opened.from, error);
@@ -165,7 +232,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
         this.#lastBreak = undefined;
         return undefined;
       }
-      this.#checkPace(opened, result.value.byteLength);
+      this.#receivedBytes += result.value.byteLength;
       const chunk = result.value.subarray(Math.min(opened.skipBytes, result.value.byteLength));
       opened.skipBytes -= result.value.byteLength - chunk.byteLength;
       if (chunk.byteLength === 0) continue;
@@ -179,23 +246,10 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     return undefined;
   }
 
-  /** A body that is too slow ends after this chunk. */
-  #checkPace(opened: OpenedBody, bytes: number): void {
-    opened.receivedBytes += bytes;
-    if (opened.waitedMs < this.#pace.windowMs) return;
-    if (opened.receivedBytes < this.#pace.leastBytes) {
-      opened.isSlow = true;
-      const pace = `${opened.receivedBytes} bytes in ${Math.round(opened.waitedMs)} ms`;
-      this.#lastBreak = new UpstreamUnavailableError(OP, `${opened.from} gave ${pace}`, { timedOut: true });
-    }
-    opened.waitedMs = 0;
-    opened.receivedBytes = 0;
-  }
-
   async #reopen(): Promise<void> {
     const { signal } = this.#caller;
     const left = this.#opened;
-    left?.body.destroy();
+    close(left);
     this.#opened = undefined;
     // A mirror that broke off is not asked for the rest.
     if (left?.session.isMirror === true) {
@@ -205,9 +259,6 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     this.#count(left);
     const { stalls } = this.#sources.endpoint.limits;
     if (this.#stalls > stalls) throw this.#gaveUp(`${stalls} reconnects in a row brought no more`);
-    if (this.#reconnects > this.#pace.reconnects) {
-      throw this.#gaveUp(`${this.#pace.reconnects} reconnects did not bring it to its end`);
-    }
     // At once after progress, and the first time without.
     const tries = Math.max(this.#stalls, this.#hiccups);
     if (tries > 1) await sleep(backoffMs(tries), signal);
@@ -216,10 +267,9 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
 
   #count(left: OpenedBody | undefined): void {
     const givenBytes = left?.givenBytes ?? 0;
-    this.#reconnects++;
-    if (left?.isSlow === true || givenBytes === 0) {
+    if (givenBytes === 0) {
       this.#stalls++;
-    } else if (givenBytes >= this.#pace.leastBytes) {
+    } else if (givenBytes >= PROGRESS_BYTES) {
       this.#stalls = 1;
       this.#hiccups = 1;
     } else {
@@ -240,25 +290,38 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     );
   }
 
-  /** Always from the registry's own address: the one that it redirected to may have expired. */
+  /** By a range, or where that is not answered as it was asked the whole blob once more, of which the beginning is thrown away. */
   async #openAt(session: Session): Promise<OpenedBody> {
-    const offset = this.#offset;
+    if (this.#offset === 0 || this.#isWhole) return await this.#ask(session, 0);
+    try {
+      return await this.#ask(session, this.#offset);
+    } catch (error) {
+      if (!(error instanceof UpstreamRefusedError) && !(error instanceof ContentMismatchError)) throw error;
+      this.#isWhole = true;
+      return await this.#ask(session, 0);
+    }
+  }
+
+  /** Always from the registry's own address: the one that it redirected to may have expired. */
+  async #ask(session: Session, from: number): Promise<OpenedBody> {
     const request: ApiRequest = {
       op: OP,
       kind: 'blob',
       method: 'GET',
       path: this.#path,
       reference: this.#blob.digest,
-      headers: offset === 0 ? {} : { range: `bytes=${offset}-` },
-      accepts: offset === 0 ? [200, 404] : [200, 206, 404, 416],
+      headers: from === 0 ? {} : { range: `bytes=${from}-` },
+      accepts: [200, 206, 404, 416],
       follow: true,
     };
     return await session.ask(request, this.#caller, async (answer) => {
       try {
-        const skipBytes = await this.#checkStart(answer, offset);
-        const chunks = (answer.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-        const start = { givenBytes: 0, waitedMs: 0, receivedBytes: 0, isSlow: false };
-        return { body: answer.body, chunks, session, from: shown(answer.url), skipBytes, ...start };
+        const { skipBytes, decoder } = await this.#checkStart(answer, from);
+        const { body } = answer;
+        // What breaks in the body breaks the reading of the decoder.
+        const stream = decoder === undefined ? body : pipeline(body, decoder, () => undefined);
+        const chunks = (stream as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
+        return { body, decoder, chunks, session, from: answer.from, skipBytes, givenBytes: 0 };
       } catch (error) {
         answer.body.destroy();
         throw error;
@@ -266,29 +329,41 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     });
   }
 
-  /** How many bytes lie before `offset` in the answer. */
-  async #checkStart(answer: Answer, offset: number): Promise<number> {
-    const { host } = answer.url;
-    if (answer.status === 404) {
+  /** How many bytes lie before the next one to give out, and what takes off a coding that nobody asked for. */
+  async #checkStart(
+    answer: Answer,
+    from: number,
+  ): Promise<{ readonly skipBytes: number; readonly decoder: Transform | undefined }> {
+    const { headers, status, url } = answer;
+    const { size, digest } = this.#blob;
+    if (status === 404) {
       const words = await registryWords(answer);
-      throw new BlobUnknownError(`${host} has no blob ${this.#blob.digest} in ${this.#path}${words}`);
+      throw new BlobUnknownError(`${url.host} has no blob ${digest} in ${this.#path}${words}`);
     }
-    if (answer.status === 416) throw wrongSize(OP, this.#blob, `${host} has no byte ${offset}`);
-    if (answer.status === 200) {
-      const told = single(answer.headers['content-length']);
-      if (told !== undefined && Number(told) !== this.#blob.size) {
-        throw wrongSize(OP, this.#blob, `${host} has ${told}`);
-      }
-      // Range was ignored: the bytes up to ours come once more.
-      return offset;
+    if (status === 416) throw wrongSize(OP, this.#blob, `${url.host} has no byte ${from}`);
+    if (status === 200) {
+      const length = single(headers['content-length']);
+      const isOfSize = length === undefined || Number(length) === size;
+      const encoding = single(headers['content-encoding']);
+      const isCodedNow = isCoded(encoding) && (!isOfSize || (length === undefined && this.#isAgain));
+      if (!isOfSize && !isCodedNow) throw wrongSize(OP, this.#blob, `${url.host} has ${length}`);
+      // A range of what is coded would be one of other bytes.
+      this.#isWhole ||= isCodedNow;
+      // Where Range was ignored the bytes up to ours come once more.
+      return { skipBytes: this.#offset, decoder: isCodedNow ? decoderOf(encoding) : undefined };
     }
-    const range = single(answer.headers['content-range']) ?? '';
+    const range = single(headers['content-range']) ?? '';
     const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(range) ?? [];
-    if (Number(start) !== offset || (total !== '*' && Number(total) !== this.#blob.size)) {
-      throw wrongSize(OP, this.#blob, `${host} answers for byte ${offset} with range ${JSON.stringify(range)}`);
+    if (Number(start) !== from || (total !== '*' && Number(total) !== size)) {
+      throw wrongSize(OP, this.#blob, `${url.host} answers for byte ${from} with range ${JSON.stringify(range)}`);
     }
-    return 0;
+    return { skipBytes: this.#offset - from, decoder: undefined };
   }
+}
+
+function close(opened: OpenedBody | undefined): void {
+  opened?.body.destroy();
+  opened?.decoder?.destroy();
 }
 
 const wrongSize = (op: string, blob: Descriptor, found: string): ContentMismatchError =>

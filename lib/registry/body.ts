@@ -2,26 +2,57 @@ import type { Dispatcher } from 'undici';
 
 export type Body = Dispatcher.ResponseData['body'];
 
+/** What progresses at this pace is never given up, documents and blobs alike. */
+export const LEAST_BYTES_PER_SECOND = 256 * 1024;
+
 /** Small enough to be worth reading to its end, so that the connection can be used again. */
 const DISCARD_BYTES = 64 * 1024;
 const DISCARD_TIMEOUT_MS = 5_000;
 
-/** The first `maxBytes` of the body at most, and whether there were more. What is beyond is not read: the connection is dropped then. */
-export async function readBounded(body: Body, maxBytes: number): Promise<{ bytes: Buffer; truncated: boolean }> {
+/** A body that took longer than it may, although bytes kept coming. */
+export class SlowBodyError extends Error {
+  constructor(bytes: number, timeMs: number) {
+    super(`${bytes} bytes in ${Math.round(timeMs)} ms are too slow`);
+    this.name = 'SlowBodyError';
+  }
+}
+
+/**
+ * The first `maxBytes` of the body at most, and whether there were more. What is beyond is not read: the connection is dropped then.
+ *
+ * Bounded in time as a whole, too: it may take `timeMs`, and as long as its bytes take at {@link LEAST_BYTES_PER_SECOND}.
+ *
+ * @throws SlowBodyError where it takes longer.
+ */
+export async function readBounded(
+  body: Body,
+  maxBytes: number,
+  timeMs: number,
+): Promise<{ bytes: Buffer; truncated: boolean }> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  // Leaving the loop early destroys the body.
-  for await (const chunk of body as AsyncIterable<Uint8Array>) {
-    chunks.push(chunk);
-    bytes += chunk.byteLength;
-    if (bytes > maxBytes) return { bytes: Buffer.concat(chunks).subarray(0, maxBytes), truncated: true };
+  const startedMs = performance.now();
+  const endIfLate = (): void => {
+    const tookMs = performance.now() - startedMs;
+    const leftMs = timeMs + (bytes / LEAST_BYTES_PER_SECOND) * 1000 - tookMs;
+    if (leftMs > 0) timer = setTimeout(endIfLate, leftMs);
+    else body.destroy(new SlowBodyError(bytes, tookMs));
+  };
+  let timer = setTimeout(endIfLate, timeMs);
+  try {
+    // Leaving the loop early destroys the body.
+    for await (const chunk of body as AsyncIterable<Uint8Array>) {
+      chunks.push(chunk);
+      bytes += chunk.byteLength;
+      if (bytes > maxBytes) return { bytes: Buffer.concat(chunks).subarray(0, maxBytes), truncated: true };
+    }
+    return { bytes: Buffer.concat(chunks), truncated: false };
+  } finally {
+    clearTimeout(timer);
   }
-  return { bytes: Buffer.concat(chunks), truncated: false };
 }
 
 /** Done with an answer whose body does not matter. Never throws: what breaks in it matters no more than it does. */
 export async function discard(body: Body): Promise<void> {
-  const timer = setTimeout(() => body.destroy(), DISCARD_TIMEOUT_MS);
-  await readBounded(body, DISCARD_BYTES).catch(() => undefined);
-  clearTimeout(timer);
+  await readBounded(body, DISCARD_BYTES, DISCARD_TIMEOUT_MS).catch(() => undefined);
 }

@@ -7,10 +7,10 @@ import type { ReferrersIndex } from '../oci/referrers.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
 import { PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
 import { allowRule } from './allow.ts';
-import { hasBlob, openBlob } from './blobs.ts';
+import { hasBlob, openBlob, type BlobReading } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
 import { locateBlob, type PassRules } from './locate.ts';
-import { readManifest, resolveTag } from './manifests.ts';
+import { fetchTag, readManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './mirrors.ts';
 import { Session, type Sources } from './session.ts';
 import { listReferrers } from './referrers.ts';
@@ -115,12 +115,13 @@ class HttpUpstream implements Upstream {
     this.#passing = passing;
   }
 
-  async resolve(reference: Reference, signal: AbortSignal): Promise<Resolution> {
+  async resolve(reference: Reference, signal: AbortSignal, byBytes = false): Promise<Resolution> {
     const { tag, digest } = reference;
     if (digest !== undefined) return { digest, checkedMs: Date.now() };
     if (tag === undefined) throw new InvalidNameError(`a reference to ${this.repository.path} needs a tag or a digest`);
     const { path } = this.repository;
-    return await askInOrder(this.#sources, signal, (session) => resolveTag(session, path, tag, this.#caller(signal)));
+    const ask = byBytes ? fetchTag : resolveTag;
+    return await askInOrder(this.#sources, signal, (session) => ask(session, path, tag, this.#caller(signal)));
   }
 
   async listTags(signal: AbortSignal): Promise<readonly string[]> {
@@ -143,8 +144,13 @@ class HttpUpstream implements Upstream {
     return await hasBlob(this.#sources.endpoint, this.repository.path, blob, this.#caller(signal));
   }
 
-  async openBlob(blob: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    return await openBlob(this.#sources, this.repository.path, blob, offset, this.#caller(signal));
+  async openBlob(
+    blob: Descriptor,
+    offset: number,
+    signal: AbortSignal,
+    reading?: BlobReading,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    return await openBlob(this.#sources, this.repository.path, blob, offset, this.#caller(signal), reading);
   }
 
   async locateBlob(digest: Digest, signal: AbortSignal): Promise<URL | undefined> {

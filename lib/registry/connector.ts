@@ -2,6 +2,7 @@ import { lookup as systemLookup } from 'node:dns';
 import { connect, isIP, type LookupFunction, type Socket } from 'node:net';
 import { getCACertificates } from 'node:tls';
 import { Agent, buildConnector, ProxyAgent, type Dispatcher } from 'undici';
+import { boundedHeaders } from './bounded-headers.ts';
 import { UpstreamRefusedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { hostOf, isPublicAddress, type ConfiguredHosts, type Reach } from './address.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
@@ -35,10 +36,11 @@ export function createConnections(
   };
   if (settings.proxy !== undefined) {
     const proxy = new ProxyAgent({ ...options, uri: settings.proxy.href, requestTls: tls, proxyTls: tls });
+    const bounded = proxy.compose(boundedHeaders(limits.headersTimeoutMs));
     return {
       to: (url, reach) => {
         if (reach === 'public') refusePrivateName(url, hosts);
-        return proxy;
+        return bounded;
       },
       destroy: () => proxy.destroy(),
     };
@@ -50,8 +52,10 @@ export function createConnections(
       connect: checkedConnector({ tls, lookup, connectTimeoutMs: limits.connectTimeoutMs, connecting, checkedBy }),
     });
   const agents = { configured: agentFor(undefined), public: agentFor(hosts) };
+  const inTime = boundedHeaders(limits.headersTimeoutMs);
+  const bounded = { configured: agents.configured.compose(inTime), public: agents.public.compose(inTime) };
   return {
-    to: (_url, reach) => agents[reach],
+    to: (_url, reach) => bounded[reach],
     destroy: async () => {
       for (const socket of connecting) socket.destroy();
       await Promise.all([agents.configured.destroy(), agents.public.destroy()]);

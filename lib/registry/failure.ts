@@ -5,14 +5,18 @@ import {
   UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
-import { readBounded } from './body.ts';
+import { readBounded, SlowBodyError } from './body.ts';
 import { parseRetryAfterMs } from './retry.ts';
 import type { Answer } from './transport.ts';
 
 const ERROR_BODY_BYTES = 64 * 1024;
+/** Its status says more than its words, so nobody waits long for them. */
+const ERROR_BODY_TIMEOUT_MS = 5_000;
 const SHOWN_CHARACTERS = 200;
 /** Looked at by the patterns of {@link clean}: enough for what is shown, and a bound on what a server can make them cost. */
 const CLEANED_CHARACTERS = 1000;
+/** Of an HTML page, for its title. */
+const HTML_CHARACTERS = 4000;
 const TIMEOUTS = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
   'UND_ERR_HEADERS_TIMEOUT',
@@ -24,16 +28,23 @@ const UNTRUSTED =
   /^(?:CERT_|ERR_TLS_CERT|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|HOSTNAME_MISMATCH)/;
 /** What OpenSSL makes of an answer in plain HTTP. */
 const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG']);
+/** What servers that speak TLS say of a request in plain HTTP: Go, nginx, Apache, HAProxy and others. */
+const WANTS_TLS = /\bHTTPS server\b|\bHTTPS port\b|\bSSL-enabled server port\b|plain(?:text)? HTTP request/i;
+/** The first byte of a TLS record that is an alert (RFC 8446, section 5.1). */
+const TLS_ALERT = 0x15;
 
 /**
- * What a broken connection means: transient, unless the certificate is not trusted or there is no TLS. Errors of our own pass through.
+ * What a broken connection means: transient, unless the certificate is not trusted, or one side speaks TLS and the other does not. Errors of our own pass through.
  *
  * @param where host and path, without a query.
+ * @param plainHttp whether the request went without TLS.
  */
-export function connectionFailure(op: string, where: string, error: unknown): CacheError {
+export function connectionFailure(op: string, where: string, error: unknown, plainHttp = false): CacheError {
   if (error instanceof CacheError) return error;
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   const why = clean(error instanceof Error ? error.message || code : String(error));
+  const host = where.replace(/[/ ].*$/s, '');
+  if (plainHttp && code.startsWith('HPE_') && firstByteOf(error) === TLS_ALERT) return wantsTls(op, host, error);
   if (UNTRUSTED.test(code)) {
     return new UpstreamRefusedError(
       op,
@@ -42,7 +53,6 @@ export function connectionFailure(op: string, where: string, error: unknown): Ca
     );
   }
   if (NO_TLS.has(code)) {
-    const host = where.replace(/\/.*$/s, '');
     return new UpstreamRefusedError(
       op,
       `${host} does not speak TLS; if it is a registry that speaks plain HTTP, write "endpoint: http://${host}" for it`,
@@ -51,15 +61,29 @@ export function connectionFailure(op: string, where: string, error: unknown): Ca
   }
   return new UpstreamUnavailableError(op, `the connection to ${where} failed: ${why}`, {
     cause: error,
-    timedOut: TIMEOUTS.has(code),
+    timedOut: TIMEOUTS.has(code) || error instanceof SlowBodyError,
   });
 }
 
+/** undici keeps what it could not read as HTTP in the error. */
+function firstByteOf(error: unknown): number | undefined {
+  const { data } = error as { data?: unknown };
+  return typeof data === 'string' ? data.charCodeAt(0) : undefined;
+}
+
+const wantsTls = (op: string, host: string, cause?: unknown): UpstreamRefusedError =>
+  new UpstreamRefusedError(
+    op,
+    `${host} speaks TLS, but was asked in plain HTTP; write "endpoint: https://${host}" for the registry`,
+    cause,
+  );
+
 /** What an answer that nobody wanted means. Reads its body, bounded, for the registry's own words. 404 is for the caller to judge. */
-export async function answerFailure(op: string, where: string, answer: Answer): Promise<CacheError> {
-  const { status } = answer;
+export async function answerFailure(op: string, answer: Answer): Promise<CacheError> {
+  const { status, from, url } = answer;
   const said = await registryWords(answer);
-  const found = `${where} answered ${status}${said}`;
+  if (url.protocol === 'http:' && status >= 400 && WANTS_TLS.test(said)) return wantsTls(op, url.host);
+  const found = `${from} answered ${status}${said}`;
   const retryAfterMs = parseRetryAfterMs(single(answer.headers['retry-after']), Date.now());
   if (status === 429) {
     return new RateLimitedError(op, `${found}: it limits our requests; try later, or with credentials`, retryAfterMs);
@@ -76,30 +100,58 @@ export async function answerFailure(op: string, where: string, answer: Answer): 
   return new UpstreamRefusedError(op, `${found}, which is no answer to this request`);
 }
 
-/** `: MANIFEST_UNKNOWN manifest unknown`, or nothing: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes */
+/**
+ * What the answer says for itself, in parentheses: ` (MANIFEST_UNKNOWN: manifest unknown)`, ` (an HTML page: "Sign in")`, ` (text/plain: slow down)`; or nothing.
+ * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+ */
 export async function registryWords(answer: Answer): Promise<string> {
-  let text: string;
+  let bytes: Uint8Array;
   try {
-    text = (await readBounded(answer.body, ERROR_BODY_BYTES)).bytes.toString('utf8');
+    const timeMs = Math.min(ERROR_BODY_TIMEOUT_MS, answer.bodyTimeoutMs);
+    ({ bytes } = await readBounded(answer.body, ERROR_BODY_BYTES, timeMs));
   } catch {
     // The status is known; that its explanation broke off changes nothing.
     return '';
   }
-  const words = answer.secrets.reduce((said, secret) => said.replaceAll(secret, '…'), errorWords(text));
+  const text = Buffer.from(bytes).toString('utf8');
+  const words = answer.secrets.reduce((said, secret) => said.replaceAll(secret, '…'), wordsOf(text, answer));
   return words === '' ? '' : ` (${clean(words)})`;
 }
 
-function errorWords(text: string): string {
+function wordsOf(text: string, { headers }: Answer): string {
+  const mediaType = (single(headers['content-type']) ?? '').split(';')[0]?.trim() ?? '';
+  const isJson = mediaType === '' || /json/i.test(mediaType);
+  // Another document than an error may hold anything, a token too.
+  const words = errorWords(text) ?? (isHtml(text) ? htmlWords(text) : text.trim());
+  if (isJson || isHtml(text)) return words;
+  return words === '' ? mediaType : `${mediaType}: ${words}`;
+}
+
+/** Whether it is a page for people: no JSON begins so. */
+export const isHtml = (text: string): boolean => /^\s*<(?:!doctype html|html|head|body|h\d|title|center)\b/i.test(text);
+
+/** Its title, else the first words of what it shows. */
+export function htmlWords(text: string): string {
+  const start = text.slice(0, HTML_CHARACTERS);
+  const title = /<title[^>]*>([^<]*)/i.exec(start)?.[1]?.trim() ?? '';
+  const words = title === '' ? start.replace(/<(?:style|script)[^>]*>[^<]*|<[^>]*>?/gi, ' ').trim() : title;
+  return words === '' ? 'an HTML page' : `an HTML page: "${clean(words)}"`;
+}
+
+/** Undefined where the answer is no JSON; nothing where it is, and no error that we know. */
+function errorWords(text: string): string | undefined {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
-    return '';
+    return undefined;
   }
-  const { errors } = (parsed ?? {}) as { errors?: unknown };
+  const { errors, message: single, error } = (parsed ?? {}) as { errors?: unknown; message?: unknown; error?: unknown };
   const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
   const { code, message } = (first ?? {}) as { code?: unknown; message?: unknown };
-  return [code, message].filter((part) => typeof part === 'string').join(': ');
+  const words = [code, message].filter((part) => typeof part === 'string').join(': ');
+  if (words !== '') return words;
+  return [error, single].find((part) => typeof part === 'string') ?? '';
 }
 
 /** Fit for a message: short, printable, and without what may be a secret: queries and user parts of URLs, tokens. */

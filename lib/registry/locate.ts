@@ -8,7 +8,7 @@ import { connectionFailure, registryWords, single } from './failure.ts';
 import { objectionTo } from './pass-redirects.ts';
 import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import type { ApiRequest, Session } from './session.ts';
-import { shown, type Answer, type Caller } from './transport.ts';
+import type { Answer, Caller } from './transport.ts';
 
 const OP = 'locate blob';
 
@@ -65,12 +65,12 @@ export async function locateBlob(
 function locationIn(answer: Answer, passRedirects: readonly string[]): URL {
   const text = single(answer.headers.location);
   if (text === undefined || !URL.canParse(text, answer.url.href)) {
-    throw new UpstreamRefusedError(OP, `${shown(answer.url)} answered ${answer.status} without a usable Location`);
+    throw new UpstreamRefusedError(OP, `${answer.from} answered ${answer.status} without a usable Location`);
   }
   const location = new URL(text, answer.url);
   const readings = [location.href, unescape(location.href)];
   if (answer.secrets.some((secret) => readings.some((reading) => reading.includes(secret)))) {
-    throw new UpstreamRefusedError(OP, `${shown(answer.url)} redirects to a URL that holds our own credentials`);
+    throw new UpstreamRefusedError(OP, `${answer.from} redirects to a URL that holds our own credentials`);
   }
   const isItself = location.origin === answer.url.origin;
   const objection = isItself ? 'is the registry itself' : objectionTo(location, passRedirects);

@@ -1,18 +1,71 @@
-import { ContentMismatchError, InvalidManifestError, ManifestUnknownError } from '../errors/cache-error.ts';
+import { sleep } from '../clock/sleep.ts';
+import {
+  ContentMismatchError,
+  InvalidManifestError,
+  ManifestUnknownError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+} from '../errors/cache-error.ts';
 import { digestOf, isDigest, type Digest } from '../oci/digest.ts';
+import { parseManifest } from '../oci/manifest.ts';
 import { isSchema1Type, MANIFEST_ACCEPT } from '../oci/media-type.ts';
 import { discard, readBounded } from './body.ts';
-import { connectionFailure, registryWords, single } from './failure.ts';
+import { decoded, isCoded } from './content-encoding.ts';
+import { answerFailure, connectionFailure, htmlWords, isHtml, registryWords, single } from './failure.ts';
+import { backoffMs, isTransient } from './retry.ts';
 import type { Session } from './session.ts';
-import { shown, type Answer, type Caller } from './transport.ts';
+import type { Answer, Caller } from './transport.ts';
 import type { FetchedManifest, Resolution } from './upstream.ts';
 
 const OP_RESOLVE = 'resolve';
 const OP_READ = 'read manifest';
 
-/** What the tag means at this host: HEAD, and GET where HEAD is refused or names no digest that we keep. */
+/**
+ * What the tag means at this host. HEAD is a hint that costs no pull at Docker Hub: whatever else it says than 200 with a digest that we keep, or 429, GET
+ * decides. At a mirror 404 is enough: the registry itself is asked next.
+ */
 export async function resolveTag(session: Session, path: string, tag: string, caller: Caller): Promise<Resolution> {
   const checkedMs = Date.now();
+  const hint = await askHead(session, path, tag, caller);
+  if (typeof hint === 'string') return { digest: hint, checkedMs };
+  const { limits, isMirror } = session;
+  if (hint !== undefined && (isMirror || (hint.retryAfterMs ?? 0) > limits.retryAfterMaxMs)) throw hint;
+  if (hint !== undefined) await sleep(backoffMs(1) + (hint.retryAfterMs ?? 0), caller.signal);
+  // The request that failed was one of the tries.
+  const attempts = hint === undefined ? limits.attempts : Math.max(1, limits.attempts - 1);
+  return { checkedMs, ...(await getTag(session, path, tag, caller, attempts)) };
+}
+
+/** What the tag means at this host by the bytes that it gives for it. */
+export async function fetchTag(
+  session: Session,
+  path: string,
+  tag: string,
+  caller: Caller,
+): Promise<Resolution & { readonly manifest: FetchedManifest }> {
+  return { checkedMs: Date.now(), ...(await getTag(session, path, tag, caller, session.limits.attempts)) };
+}
+
+async function getTag(
+  session: Session,
+  path: string,
+  tag: string,
+  caller: Caller,
+  attempts: number,
+): Promise<Pick<Resolution, 'digest'> & { manifest: FetchedManifest }> {
+  const manifest = await getManifest(session, OP_RESOLVE, path, tag, caller, attempts);
+  // Nobody named the digest, so a mirror's answer has nothing but itself to prove that it is a manifest.
+  if (session.isMirror) parseManifest(manifest.bytes, manifest.descriptor.mediaType, { fanOut: Infinity });
+  return { digest: manifest.descriptor.digest, manifest };
+}
+
+/** The digest; an error where the host, or the connection, may be at fault for a while; undefined where HEAD is of no use. */
+async function askHead(
+  session: Session,
+  path: string,
+  tag: string,
+  caller: Caller,
+): Promise<Digest | UpstreamUnavailableError | undefined> {
   const request = {
     op: OP_RESOLVE,
     kind: 'manifest',
@@ -20,19 +73,32 @@ export async function resolveTag(session: Session, path: string, tag: string, ca
     path,
     reference: tag,
     headers: { accept: MANIFEST_ACCEPT },
-    accepts: [200, 404, 405, 501],
+    accepts: 'hint',
     follow: true,
   } as const;
-  const digest = await session.ask(request, caller, async (answer) => {
-    if (answer.status === 404) throw await unknownManifest(OP_RESOLVE, path, tag, answer);
-    await discard(answer.body);
-    const told = single(answer.headers['docker-content-digest']) ?? '';
-    return answer.status === 200 && isDigest(told) ? told : undefined;
-  });
-  if (digest !== undefined) return { digest, checkedMs };
-  const manifest = await getManifest(session, OP_RESOLVE, path, tag, caller);
-  return { digest: manifest.descriptor.digest, checkedMs, manifest };
+  try {
+    return await session.ask(request, caller, async (answer) => {
+      const { status, headers } = answer;
+      if (status === 404 && session.isMirror) throw await unknownManifest(OP_RESOLVE, path, tag, answer);
+      if (status !== 200) {
+        const failure = await answerFailure(OP_RESOLVE, answer);
+        if (!isTransient(failure)) return undefined;
+        // So that it is left alone for a while.
+        if (session.isMirror) throw failure;
+        return failure as UpstreamUnavailableError;
+      }
+      await discard(answer.body);
+      const digest = single(headers['docker-content-digest']) ?? '';
+      return isDigest(digest) && !isPage(headers) ? digest : undefined;
+    });
+  } catch (error) {
+    caller.signal.throwIfAborted();
+    if (error instanceof UpstreamUnavailableError) return error;
+    throw error;
+  }
 }
+
+const isPage = (headers: Answer['headers']): boolean => mediaTypeOf(single(headers['content-type'])) === 'text/html';
 
 /** The manifest by digest, verified; fetched a second time if the bytes are wrong. */
 export async function readManifest(
@@ -41,8 +107,10 @@ export async function readManifest(
   digest: Digest,
   caller: Caller,
 ): Promise<FetchedManifest> {
-  let found = await getManifest(session, OP_READ, path, digest, caller);
-  if (found.descriptor.digest !== digest) found = await getManifest(session, OP_READ, path, digest, caller);
+  const get = (): Promise<FetchedManifest> =>
+    getManifest(session, OP_READ, path, digest, caller, session.limits.attempts, digest);
+  let found = await get();
+  if (found.descriptor.digest !== digest) found = await get();
   if (found.descriptor.digest === digest) return found;
   throw new ContentMismatchError(
     OP_READ,
@@ -56,6 +124,8 @@ async function getManifest(
   path: string,
   reference: string,
   caller: Caller,
+  attempts: number,
+  wanted?: Digest,
 ): Promise<FetchedManifest> {
   const request = {
     op,
@@ -66,44 +136,81 @@ async function getManifest(
     headers: { accept: MANIFEST_ACCEPT },
     accepts: [200, 404],
     follow: true,
+    attempts,
   } as const;
   return await session.ask(request, caller, async (answer) => {
     if (answer.status === 404) throw await unknownManifest(op, path, reference, answer);
     try {
-      return await readAnswer(answer, op, `${path} ${reference}`, session.limits.manifestBytes, caller.signal);
+      const what = { op, name: `${path} ${reference}`, wanted };
+      return await readAnswer(answer, what, session.limits.manifestBytes, caller.signal);
     } finally {
       answer.body.destroy();
     }
   });
 }
 
+/** What is asked for: for errors, and for what may come coded. */
+interface Asked {
+  readonly op: string;
+  readonly name: string;
+  readonly wanted: Digest | undefined;
+}
+
 async function readAnswer(
   answer: Answer,
-  op: string,
-  what: string,
+  { op, name, wanted }: Asked,
   maxBytes: number,
   signal: AbortSignal,
 ): Promise<FetchedManifest> {
-  const mediaType = mediaTypeOf(single(answer.headers['content-type']));
+  const { headers, from } = answer;
+  const mediaType = mediaTypeOf(single(headers['content-type']));
   if (isSchema1Type(mediaType)) {
     throw new InvalidManifestError(
-      `manifest ${what} is of Docker schema 1, which has no descriptors to verify blobs by; push the image again with a current client (schema 2 or OCI)`,
+      `manifest ${name} is of Docker schema 1, which has no descriptors to verify blobs by; push the image again with a current client (schema 2 or OCI)`,
     );
   }
-  const encoding = single(answer.headers['content-encoding']) ?? 'identity';
-  if (encoding !== 'identity') {
-    throw new InvalidManifestError(
-      `manifest ${what} came with content-encoding ${JSON.stringify(encoding.slice(0, 40))}, though we asked for none`,
+  const length = Number(single(headers['content-length']) ?? '0');
+  if (length > maxBytes) throw tooLarge(name, `${length} bytes`, maxBytes);
+  const { bytes, truncated } = await readBounded(answer.body, maxBytes, answer.bodyTimeoutMs).catch(
+    (error: unknown) => {
+      signal.throwIfAborted();
+      throw connectionFailure(op, from, error);
+    },
+  );
+  if (truncated) throw tooLarge(name, `more than ${maxBytes} bytes`, maxBytes);
+  const content = await uncoded(answer, bytes, wanted, name, maxBytes);
+  const text = content.subarray(0, PAGE_BYTES).toString('utf8');
+  if (isHtml(text)) {
+    throw new UpstreamRefusedError(
+      op,
+      `${from} answered 200 with ${htmlWords(text)} where a manifest should be: something else than a registry answers there; check "endpoint" and "proxy" of the registry`,
     );
   }
-  const told = Number(single(answer.headers['content-length']) ?? '0');
-  if (told > maxBytes) throw tooLarge(what, `${told} bytes`, maxBytes);
-  const { bytes, truncated } = await readBounded(answer.body, maxBytes).catch((error: unknown) => {
-    signal.throwIfAborted();
-    throw connectionFailure(op, shown(answer.url), error);
-  });
-  if (truncated) throw tooLarge(what, `more than ${maxBytes} bytes`, maxBytes);
-  return { descriptor: { mediaType, digest: digestOf(bytes), size: bytes.byteLength }, bytes };
+  return { descriptor: { mediaType, digest: digestOf(content), size: content.byteLength }, bytes: content };
+}
+
+const PAGE_BYTES = 4096;
+
+/**
+ * The bytes as the registry stores them. `Content-Encoding` may be a label of the storage that means nothing, or a coding that nobody asked for: the digest
+ * tells, and where nobody named one, whether it is JSON.
+ */
+async function uncoded(
+  answer: Answer,
+  bytes: Buffer,
+  wanted: Digest | undefined,
+  name: string,
+  maxBytes: number,
+): Promise<Buffer> {
+  const encoding = single(answer.headers['content-encoding']);
+  if (!isCoded(encoding)) return bytes;
+  const isPlain = wanted === undefined ? /^\s*\{/.test(bytes.toString('latin1', 0, 64)) : digestOf(bytes) === wanted;
+  if (isPlain) return bytes;
+  const content = await decoded(bytes, encoding, maxBytes);
+  if (content !== undefined) return content;
+  throw new InvalidManifestError(
+    `manifest ${name} came compressed (content-encoding ${JSON.stringify(encoding.slice(0, 40))}) though we asked for it as it is, and cannot be read`,
+  );
 }
 
 const mediaTypeOf = (contentType: string | undefined): string =>

@@ -1,7 +1,7 @@
-import { UpstreamRefusedError } from '../errors/cache-error.ts';
+import { UpstreamRefusedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { readBounded } from './body.ts';
 import { connectionFailure } from './failure.ts';
-import { shown, type Answer } from './transport.ts';
+import type { Answer } from './transport.ts';
 
 /** A list that registries give in pages, each with a `Link` to the next. */
 export interface PagedList {
@@ -21,6 +21,8 @@ export interface Page<T> {
 }
 
 const MAX_QUERY_CHARACTERS = 4096;
+/** Of all pages together. Whoever asks has a deadline of its own, mostly a shorter one. */
+const LIST_TIMEOUT_MS = 5 * 60_000;
 
 export const refusedList = ({ op, name, advice }: PagedList, what: string): UpstreamRefusedError =>
   new UpstreamRefusedError(op, `${name} ${what}; ${advice}`);
@@ -28,7 +30,7 @@ export const refusedList = ({ op, name, advice }: PagedList, what: string): Upst
 /**
  * The pages in the order in which they lead to each other, from the query `first` on.
  *
- * @throws UpstreamRefusedError where they lead in a circle, or on and on.
+ * @throws UpstreamRefusedError where they lead in a circle, or on and on; UpstreamUnavailableError where all of them together take more than five minutes.
  */
 export async function* pagesOf<T>(
   list: PagedList,
@@ -36,15 +38,22 @@ export async function* pagesOf<T>(
   read: (query: string) => Promise<Page<T>>,
 ): AsyncGenerator<T> {
   const asked = new Set<string>();
+  const startedMs = performance.now();
   for (let query: string | undefined = first; query !== undefined;) {
     if (asked.has(query)) throw refusedList(list, 'leads from page to page in a circle');
     asked.add(query);
     if (asked.size > list.mostPages) throw refusedList(list, `has more than ${list.mostPages} pages`);
+    if (performance.now() - startedMs > LIST_TIMEOUT_MS) throw tooSlow(list, asked.size);
     const page: Page<T> = await read(query);
     yield page.content;
     query = page.next;
   }
 }
+
+const tooSlow = ({ op, name }: PagedList, pages: number): UpstreamUnavailableError =>
+  new UpstreamUnavailableError(op, `${name} was not whole after ${pages - 1} pages and ${LIST_TIMEOUT_MS / 1000} s`, {
+    timedOut: true,
+  });
 
 /**
  * The query of `Link: <…>; rel="next"` (RFC 8288): undefined where there is no next page, "" where none can be made of what is named. Nothing else of the
@@ -63,15 +72,15 @@ export function nextQuery(list: PagedList, { headers, url }: Answer): string | u
   return search;
 }
 
-/** The first `mostBytes` of a page at most, and whether there were more. A connection that breaks is what it means. */
+/** The first `mostBytes` of a page at most, and whether there were more; bounded in time, too. A connection that breaks is what it means. */
 export async function readPage(
   { op }: PagedList,
-  { body, url }: Answer,
+  { body, from, bodyTimeoutMs }: Answer,
   mostBytes: number,
   signal: AbortSignal,
 ): Promise<{ readonly bytes: Buffer; readonly truncated: boolean }> {
-  return await readBounded(body, mostBytes).catch((error: unknown) => {
+  return await readBounded(body, mostBytes, bodyTimeoutMs).catch((error: unknown) => {
     signal.throwIfAborted();
-    throw connectionFailure(op, shown(url), error);
+    throw connectionFailure(op, from, error);
   });
 }

@@ -1,6 +1,7 @@
 import { UpstreamRefusedError } from '../errors/cache-error.ts';
 import { hostOf, isIpOrBareName, type ConfiguredHosts, type HostRules, type Reach } from './address.ts';
-import { clean } from './failure.ts';
+import { clean, single } from './failure.ts';
+import type { Answer } from './transport.ts';
 
 /**
  * Registries whose tokens come from another host, each seen in the challenge of its `/v2/`. Where both are the same host
@@ -46,6 +47,29 @@ export function parseRealm(text: string, base: URL, realms: HostRules, hosts: Co
     return { url, reach: hosts.reachOf(url) };
   }
   throw refused(base, `${url.host}; if that is intended, add ${JSON.stringify(url.host)} to "realms" of the registry`);
+}
+
+/**
+ * Where a realm redirects to. What carries a secret may follow to the same host, or to a realm that the configuration names; what carries none to any https host
+ * at a public address, too.
+ *
+ * @throws UpstreamRefusedError for any other.
+ */
+export function movedRealm(
+  { status, headers, url: from }: Pick<Answer, 'status' | 'headers' | 'url'>,
+  isSecret: boolean,
+  realms: HostRules,
+  hosts: ConfiguredHosts,
+): Realm {
+  const location = single(headers.location);
+  if (location === undefined || !URL.canParse(location, from.href)) {
+    throw new UpstreamRefusedError('get token', `${from.host} answered ${status} without a usable Location`);
+  }
+  const url = new URL(location, from);
+  if (!isSecret && url.protocol === 'https:' && url.username === '' && url.password === '' && url.host !== from.host) {
+    return realms.names(url) ? { url, reach: 'configured' } : { url, reach: hosts.reachOf(url) };
+  }
+  return parseRealm(url.href, from, realms, hosts);
 }
 
 const refused = (base: URL, where: string): UpstreamRefusedError =>

@@ -7,11 +7,20 @@ export const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308];
 
 export const isRedirect = (status: number): boolean => REDIRECT_STATUSES.includes(status);
 
+/** Who answers a 401 of an origin that another one redirected to. */
+export interface Elsewhere {
+  /** What such an origin is known to want; undefined for nothing. */
+  authorization(url: URL, caller: Caller): Promise<string | undefined>;
+  /** What to send after its 401; undefined where nothing can be had, and then the body of `answer` is unread. */
+  renewed(answer: Answer, refused: string | undefined, caller: Caller): Promise<string | undefined>;
+}
+
 /**
  * Sends the question and follows where its answers lead, by our own policy (I7, I8):
  *
  * - at most `maxRedirects` times;
- * - `Authorization` goes to the origin that was asked, and once that was left never again, not even back to it;
+ * - `Authorization` goes to the origin that was asked, and once that was left never again, not even back to it; what another origin wants is for
+ *   {@link Elsewhere} to give, which knows no credentials;
  * - another origin must be https at a public address, unless the configuration names it.
  *
  * @throws UpstreamRefusedError where an answer leads elsewhere, or too far.
@@ -21,20 +30,33 @@ export async function sendFollowing(
   question: Question,
   authorization: string | undefined,
   maxRedirects: number,
+  elsewhere: Elsewhere,
   caller: Caller,
 ): Promise<Answer> {
-  const secret = authorization === undefined ? {} : { authorization };
-  let hop: Question = { ...question, headers: { ...question.headers, ...secret } };
+  const send = async (hop: Question, sent: string | undefined): Promise<Answer> => {
+    const headers = { ...question.headers, ...(sent === undefined ? {} : { authorization: sent }) };
+    return await transport.send({ ...hop, headers }, transport.hosts.reachOf(hop.url), caller);
+  };
+  let hop = question;
+  let sent = authorization;
+  let hasLeft = false;
   for (let redirects = 0; ; redirects++) {
-    const answer = await transport.send(hop, transport.hosts.reachOf(hop.url), caller);
+    let answer = await send(hop, sent);
+    if (answer.status === 401 && hop.url.origin !== question.url.origin) {
+      const renewed = await elsewhere.renewed(answer, sent, caller);
+      if (renewed !== undefined) answer = await send(hop, renewed);
+    }
     if (!isRedirect(answer.status)) return answer;
     await discard(answer.body);
     if (redirects >= maxRedirects) {
       throw refused(question, `redirected us more than ${maxRedirects} times`);
     }
     const url = nextUrl(question, answer, transport);
-    const stays = url.origin === question.url.origin && 'authorization' in hop.headers;
-    hop = { ...question, kind: 'redirected', url, headers: { ...question.headers, ...(stays ? secret : {}) } };
+    const isOwn = url.origin === question.url.origin;
+    hasLeft ||= !isOwn;
+    hop = { ...question, kind: 'redirected', url };
+    if (isOwn) sent = hasLeft ? undefined : authorization;
+    else sent = await elsewhere.authorization(url, caller);
   }
 }
 

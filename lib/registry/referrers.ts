@@ -10,7 +10,7 @@ import {
 } from '../oci/referrers.ts';
 import { discard } from './body.ts';
 import { single } from './failure.ts';
-import { readManifest, resolveTag } from './manifests.ts';
+import { fetchTag } from './manifests.ts';
 import { nextQuery, pagesOf, readPage, refusedList, type Page, type PagedList } from './pages.ts';
 import type { Session } from './session.ts';
 import type { Answer, Caller } from './transport.ts';
@@ -107,8 +107,7 @@ function isReferrersAnswer({ status, headers }: Answer): boolean {
 /** `sha256-<hex>`: an index that clients of registries without the API keep. Undefined where there is none. */
 async function readByTagSchema({ session, path, subject }: Asked, caller: Caller): Promise<Uint8Array | undefined> {
   try {
-    const { digest, manifest } = await resolveTag(session, path, `sha256-${hexOf(subject)}`, caller);
-    return (manifest ?? (await readManifest(session, path, digest, caller))).bytes;
+    return (await fetchTag(session, path, `sha256-${hexOf(subject)}`, caller)).manifest.bytes;
   } catch (error) {
     if (error instanceof ManifestUnknownError) return undefined;
     throw error;

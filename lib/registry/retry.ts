@@ -12,7 +12,7 @@ export const isTransient = (error: unknown): error is RateLimitedError | Upstrea
   error instanceof RateLimitedError || error instanceof UpstreamUnavailableError;
 
 /**
- * What `attempt` gives, tried up to `limits.attempts` times while it fails with a transient error; the last one is thrown.
+ * What `attempt` gives, tried up to `limits.attempts` times while it fails with a transient error, or one of `mayPass`; the last one is thrown.
  *
  * @throws the transient error at once if it asks for a longer wait than `limits.retryAfterMaxMs`; the signal's reason.
  */
@@ -20,6 +20,7 @@ export async function withRetries<T>(
   limits: Pick<UpstreamLimits, 'attempts' | 'retryAfterMaxMs'>,
   signal: AbortSignal,
   attempt: () => Promise<T>,
+  mayPass: (error: unknown) => error is RateLimitedError | UpstreamUnavailableError = isTransient,
 ): Promise<T> {
   for (let tries = 1; ; tries++) {
     signal.throwIfAborted();
@@ -27,7 +28,7 @@ export async function withRetries<T>(
       return await attempt();
     } catch (error) {
       signal.throwIfAborted();
-      if (!isTransient(error)) throw error;
+      if (!mayPass(error)) throw error;
       const { retryAfterMs } = error;
       if (tries >= limits.attempts || (retryAfterMs ?? 0) > limits.retryAfterMaxMs) throw error;
       await sleep(backoffMs(tries) + (retryAfterMs ?? 0), signal);

@@ -1,18 +1,19 @@
-import { DeniedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { DeniedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { HostRules } from './address.ts';
-import { apiUrl, Auth } from './auth.ts';
-import { discard } from './body.ts';
+import { apiUrl, Auth, otherRepositoryIn } from './auth.ts';
 import type { RegistryCredentials } from './credentials.ts';
-import { answerFailure } from './failure.ts';
-import { sendFollowing } from './redirect.ts';
-import { withRetries } from './retry.ts';
+import { answerFailure, clean, registryWords } from './failure.ts';
+import { sendFollowing, type Elsewhere } from './redirect.ts';
+import { isTransient, withRetries } from './retry.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { Tokens } from './tokens.ts';
-import { shown, type Answer, type Caller, type Transport } from './transport.ts';
+import type { Answer, Caller, Transport } from './transport.ts';
 
 /** How long a mirror that could not be reached is left alone. */
 const MIRROR_REST_MS = 30_000;
+/** Other origins that a host redirects to and that want tokens of their own; nobody has more than a few. */
+const MOST_FRONTED = 20;
 
 /** A request of the pull API for one repository. */
 export interface ApiRequest {
@@ -26,8 +27,8 @@ export interface ApiRequest {
   /** The query, with its "?". */
   readonly search?: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Statuses that the caller wants to see itself; any other one is thrown as what it means. */
-  readonly accepts: readonly number[];
+  /** Statuses that the caller wants to see itself; any other one is thrown as what it means. `hint`: all but 429, once, and nothing is tried again but that. */
+  readonly accepts: readonly number[] | 'hint';
   /** False: a redirect is an answer like any other. */
   readonly follow: boolean;
   /** Where the usual tries are too many. */
@@ -51,6 +52,9 @@ export class Session {
   readonly #base: URL;
   readonly #transport: Transport;
   readonly #auth: Auth;
+  /** The registry that a mirror is asked for: `?ns=`, as containerd does. */
+  readonly #namespace: string | undefined;
+  readonly #elsewhere: Elsewhere;
   #restsUntilMs = 0;
 
   constructor({ settings, limits, transport, base, credentials }: SessionOptions) {
@@ -58,9 +62,15 @@ export class Session {
     this.limits = this.isMirror ? { ...limits, attempts: 1 } : limits;
     this.#base = base;
     this.#transport = transport;
-    const tokens = new Tokens(transport, credentials);
+    this.#namespace = this.isMirror ? settings.name : undefined;
     const realms = new HostRules(settings.realms);
-    this.#auth = new Auth({ base, realms, transport, tokens, credentials });
+    const { redirects } = limits;
+    const tokens = new Tokens({ transport, credentials, realms, redirects });
+    this.#auth = new Auth({ base, realms, transport, tokens, credentials, mayPing: true });
+    this.#elsewhere = elsewhereOf((origin) => {
+      const anonymous = { transport, credentials: undefined, realms, redirects };
+      return new Auth({ ...anonymous, base: new URL(origin), tokens: new Tokens(anonymous), mayPing: false });
+    });
   }
 
   /** A mirror that was found dead a moment ago. */
@@ -74,12 +84,13 @@ export class Session {
    * @throws what the answer means, as the errors of the domain.
    */
   async ask<T>(request: ApiRequest, caller: Caller, read: (answer: Answer) => Promise<T>): Promise<T> {
-    const { attempts = this.limits.attempts } = request;
+    const { accepts, attempts = this.limits.attempts } = request;
     try {
       return await withRetries(
         { ...this.limits, attempts: Math.min(attempts, this.limits.attempts) },
         caller.signal,
         async () => await read(await this.#askOnce(request, caller)),
+        accepts === 'hint' ? isRateLimited : isTransient,
       );
     } catch (error) {
       if (error instanceof DeniedError && caller.domain !== PUBLIC) caller.refusals.credentialsRefused++;
@@ -92,15 +103,32 @@ export class Session {
     const authorization = await this.#auth.authorization(request.path, caller);
     let answer = await this.#send(request, authorization, caller);
     // Once only: a fresh token that is refused, too, is a refusal.
-    if (answer.status === 401 && answer.url.origin === this.#base.origin) {
+    if (this.#isRefusedToken(request, answer, authorization)) {
       // Reads the body first: it must not hold the connection that asking for a token may need.
       const refusal = await this.#failureOf(request, answer);
-      const renewed = await this.#auth.renewed(answer.headers, authorization, request.path, caller);
-      if (renewed === undefined) throw refusal;
-      answer = await this.#send(request, renewed, caller);
+      const renewed = await this.#auth.renewed(answer, authorization, request.path, caller);
+      if (renewed === undefined && request.accepts !== 'hint') throw refusal;
+      if (renewed !== undefined) {
+        answer = await this.#send(request, renewed, caller);
+        if (answer.status === 401) this.#auth.refusedAgain(renewed);
+      }
     }
-    if (request.accepts.includes(answer.status)) return answer;
+    const isWanted = request.accepts === 'hint' ? answer.status !== 429 : request.accepts.includes(answer.status);
+    if (isWanted) return answer;
     throw await this.#failureOf(request, answer);
+  }
+
+  /** 401; or the 400 that ECR Public answers an expired token with: https://github.com/aws/containers-roadmap/issues/2835 */
+  #isRefusedToken({ method, accepts }: ApiRequest, { status, url }: Answer, sent: string | undefined): boolean {
+    if (url.origin !== this.#base.origin) return false;
+    if (status === 401) return true;
+    return (
+      status === 400 &&
+      sent?.startsWith('Bearer ') === true &&
+      method === 'GET' &&
+      accepts !== 'hint' &&
+      !accepts.includes(400)
+    );
   }
 
   async #send(request: ApiRequest, authorization: string | undefined, caller: Caller): Promise<Answer> {
@@ -108,9 +136,11 @@ export class Session {
     const { op, kind, method, headers } = request;
     const url = apiUrl(this.#base, `${request.path}/${kinds[kind]}/${request.reference}`);
     url.search = request.search ?? '';
+    if (this.#namespace !== undefined) url.searchParams.set('ns', this.#namespace);
     const question = { op, kind, method, url, headers };
     if (request.follow) {
-      return await sendFollowing(this.#transport, question, authorization, this.limits.redirects, caller);
+      const { redirects } = this.limits;
+      return await sendFollowing(this.#transport, question, authorization, redirects, this.#elsewhere, caller);
     }
     const secret = authorization === undefined ? {} : { authorization };
     const reach = this.#transport.hosts.reachOf(url);
@@ -118,18 +148,51 @@ export class Session {
   }
 
   async #failureOf(request: ApiRequest, answer: Answer): Promise<Error> {
-    const where = shown(answer.url);
-    if (answer.url.origin !== this.#base.origin && (answer.status === 401 || answer.status === 403)) {
+    const { status, from, url, headers } = answer;
+    const isRefusal = status === 401 || status === 403;
+    if (url.origin !== this.#base.origin && isRefusal) {
       // The storage behind a registry says so when a signed address has expired: a new one is one request away.
-      await discard(answer.body);
+      const words = await registryWords(answer);
       return new UpstreamUnavailableError(
         request.op,
-        `${where}, where ${this.#base.host} redirected us, answered ${answer.status}`,
+        `${from}, where ${this.#base.host} redirected us, answered ${status}${words}`,
       );
     }
-    return await answerFailure(request.op, where, answer);
+    const failure = await answerFailure(request.op, answer);
+    const other = isRefusal ? otherRepositoryIn(headers, request.path) : undefined;
+    if (other === undefined) return failure;
+    const why = `it wants a token for repository ${JSON.stringify(clean(other))}, and we ask for ${request.path}: a proxy in between may rewrite paths`;
+    return new DeniedError(request.op, `${failure.message}; ${why}`);
   }
 }
+
+const isRateLimited = (error: unknown): error is RateLimitedError => error instanceof RateLimitedError;
+
+/**
+ * Tokens for the origins that a registry's front redirects to, and that are registries themselves (lscr.io leads to ghcr.io): asked for without credentials, each
+ * at a realm that the origin itself may name (I7), and for the repository of the address.
+ */
+function elsewhereOf(authOf: (origin: string) => Auth): Elsewhere {
+  const known = new Map<string, Auth>();
+  return {
+    async authorization(url, caller) {
+      const path = repositoryOf(url);
+      return path === undefined ? undefined : await known.get(url.origin)?.authorization(path, caller);
+    },
+    async renewed(answer, refused, caller) {
+      const path = repositoryOf(answer.url);
+      if (path === undefined || answer.headers['www-authenticate'] === undefined) return undefined;
+      const { origin } = answer.url;
+      if (!known.has(origin) && known.size >= MOST_FRONTED) known.clear();
+      const auth = known.get(origin) ?? authOf(origin);
+      known.set(origin, auth);
+      return await auth.renewed(answer, refused, path, caller);
+    },
+  };
+}
+
+const repositoryOf = ({ pathname }: URL): string | undefined =>
+  /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\/[^/]+$/.exec(pathname)?.[1];
 
 /** The hosts of one registry in the order in which they are asked: mirrors first. */
 export interface Sources {

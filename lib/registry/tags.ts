@@ -3,7 +3,7 @@ import { isTag } from '../reference/reference.ts';
 import { registryWords } from './failure.ts';
 import { nextQuery, pagesOf, readPage, refusedList, type Page, type PagedList } from './pages.ts';
 import type { Session } from './session.ts';
-import { shown, type Answer, type Caller } from './transport.ts';
+import type { Answer, Caller } from './transport.ts';
 
 const OP = 'list tags';
 /** Tags asked for with each page. Registries give fewer as they like, and some give all at once. */
@@ -79,7 +79,7 @@ async function readTags(list: PagedList, answer: Answer, signal: AbortSignal): P
     // What is outside the grammar cannot be pulled by that name either.
     return tags.filter(isTag);
   }
-  throw new UpstreamRefusedError(OP, `${shown(answer.url)} did not answer with a list of tags, {"tags": […]}`);
+  throw new UpstreamRefusedError(OP, `${answer.from} did not answer with a list of tags, {"tags": […]}`);
 }
 
 async function unknownRepository(path: string, answer: Answer): Promise<CacheError> {

@@ -2,15 +2,17 @@ import { DeniedError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { discard, readBounded } from './body.ts';
 import type { Credentials, RegistryCredentials } from './credentials.ts';
-import { answerFailure, connectionFailure } from './failure.ts';
-import type { Realm } from './realm.ts';
+import type { HostRules } from './address.ts';
+import { answerFailure, clean, connectionFailure, htmlWords, isHtml, single } from './failure.ts';
+import { movedRealm, type Realm } from './realm.ts';
+import { isRedirect } from './redirect.ts';
 import { SharedWork } from './shared-work.ts';
-import { shown, type Answer, type Caller, type Question, type Transport } from './transport.ts';
+import type { Answer, Caller, Question, Transport } from './transport.ts';
 
 const OP = 'get token';
 const TOKEN_ANSWER_BYTES = 256 * 1024;
-/** Where the answer does not say: https://distribution.github.io/distribution/spec/auth/token/#token-response-fields */
-const DEFAULT_LIFETIME_SECONDS = 60;
+/** Also where the answer does not say: https://distribution.github.io/distribution/spec/auth/token/#token-response-fields */
+const LEAST_LIFETIME_SECONDS = 60;
 const MAX_MARGIN_MS = 10_000;
 /** One entry for each repository adds up in a process that lives long; and a host could name another service each time. */
 const MAX_ENTRIES = 100;
@@ -28,6 +30,15 @@ interface Token {
   readonly untilMs: number;
 }
 
+interface TokensOptions {
+  readonly transport: Transport;
+  readonly credentials: RegistryCredentials | undefined;
+  /** Where the configuration lets credentials go. */
+  readonly realms: HostRules;
+  /** Redirects followed for one token. */
+  readonly redirects: number;
+}
+
 interface TokenEntry {
   readonly fetching: SharedWork<Token>;
   token: Token | undefined;
@@ -38,13 +49,11 @@ interface TokenEntry {
  * {@link MAX_ENTRIES} tokens are, the latest.
  */
 export class Tokens {
-  readonly #transport: Transport;
-  readonly #credentials: RegistryCredentials | undefined;
+  readonly #options: TokensOptions;
   readonly #entries = new Map<string, TokenEntry>();
 
-  constructor(transport: Transport, credentials: RegistryCredentials | undefined) {
-    this.#transport = transport;
-    this.#credentials = credentials;
+  constructor(options: TokensOptions) {
+    this.#options = options;
   }
 
   /**
@@ -84,13 +93,13 @@ export class Tokens {
   }
 
   async #fetch(purpose: TokenPurpose, caller: Caller): Promise<Token> {
-    const credentials = await this.#credentials?.read(caller.domain, caller.signal);
+    const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
     try {
       return await this.#fetchAs(credentials, purpose, caller);
     } catch (error) {
       if (!(error instanceof DeniedError) || credentials === undefined) throw error;
       // The secret may have been rotated since it was read.
-      const renewed = await this.#credentials?.renew(credentials, caller.domain, caller.signal);
+      const renewed = await this.#options.credentials?.renew(credentials, caller.domain, caller.signal);
       if (renewed === undefined) throw error;
       return await this.#fetchAs(renewed, purpose, caller);
     }
@@ -98,14 +107,47 @@ export class Tokens {
 
   async #fetchAs(credentials: Credentials | undefined, purpose: TokenPurpose, caller: Caller): Promise<Token> {
     const askedMs = Date.now();
-    const { reach } = purpose.realm;
-    let answer = await this.#transport.send(tokenQuestion(credentials, purpose), reach, caller);
+    let answer = await this.#send(
+      tokenQuestion(credentials, purpose),
+      purpose.realm,
+      credentials !== undefined,
+      caller,
+    );
     if ((answer.status === 404 || answer.status === 405) && credentials?.kind === 'basic') {
       // Some realms know only the OAuth2 form: https://distribution.github.io/distribution/spec/auth/oauth/
       await discard(answer.body);
-      answer = await this.#transport.send(passwordQuestion(credentials, purpose), reach, caller);
+      answer = await this.#send(passwordQuestion(credentials, purpose), purpose.realm, true, caller);
     }
     return await readToken(answer, askedMs, caller.signal);
+  }
+
+  /**
+   * Follows where a realm moved to. With credentials only to where they may go (I7): the realm's own host, or a realm of the configuration.
+   */
+  async #send(question: Question, realm: Realm, isSecret: boolean, caller: Caller): Promise<Answer> {
+    const { transport, realms, redirects } = this.#options;
+    let hop: Question = question;
+    let { reach } = realm;
+    for (let followed = 0; ; followed++) {
+      const answer = await transport.send(hop, reach, caller);
+      if (!isRedirect(answer.status)) return answer;
+      await discard(answer.body);
+      if (followed >= redirects) {
+        throw new UpstreamRefusedError(
+          OP,
+          `${answer.from} redirected us more than ${redirects} times; no token was had`,
+        );
+      }
+      const moved = movedRealm(answer, isSecret, realms, transport.hosts);
+      if (question.method === 'POST' && answer.status === 303) {
+        throw new UpstreamRefusedError(
+          OP,
+          `${answer.from} answered 303 to a request that carries a login; it was not followed`,
+        );
+      }
+      hop = { ...question, url: moved.url };
+      ({ reach } = moved);
+    }
   }
 }
 
@@ -139,23 +181,33 @@ function postQuestion(realm: Realm, fields: Readonly<Record<string, string | und
 }
 
 async function readToken(answer: Answer, askedMs: number, signal: AbortSignal): Promise<Token> {
-  if (answer.status !== 200) throw await answerFailure(OP, shown(answer.url), answer);
-  const read = await readBounded(answer.body, TOKEN_ANSWER_BYTES).catch((error: unknown) => {
+  if (answer.status !== 200) throw await answerFailure(OP, answer);
+  const read = await readBounded(answer.body, TOKEN_ANSWER_BYTES, answer.bodyTimeoutMs).catch((error: unknown) => {
     signal.throwIfAborted();
-    throw connectionFailure(OP, shown(answer.url), error);
+    throw connectionFailure(OP, answer.from, error);
   });
   const { token, access_token: accessToken, expires_in: expiresIn } = parseAnswer(read.bytes);
   const text = typeof token === 'string' && token !== '' ? token : accessToken;
   // Checked, because it goes into a header.
   if (read.truncated || typeof text !== 'string' || !/^[\x21-\x7e]+$/.test(text)) {
-    throw new UpstreamRefusedError(OP, `${shown(answer.url)} answered 200, but with no usable token`);
+    throw new UpstreamRefusedError(
+      OP,
+      `${answer.from} answered 200, but with no usable token${tokenWords(answer, read.bytes)}`,
+    );
   }
-  const seconds = typeof expiresIn === 'number' && expiresIn >= 0 ? expiresIn : DEFAULT_LIFETIME_SECONDS;
+  // The specification has no shorter ones; 0 is what servers write that do not know.
+  const seconds = Math.max(LEAST_LIFETIME_SECONDS, typeof expiresIn === 'number' ? expiresIn : 0);
   const lifetimeMs = seconds * 1000;
   return { text, untilMs: askedMs + lifetimeMs - Math.min(MAX_MARGIN_MS, lifetimeMs / 10) };
 }
 
-/** Nothing of the text reaches an error: it holds the token. */
+/** A page for people holds no token; of anything else nothing reaches an error, because it might. */
+function tokenWords({ headers }: Answer, bytes: Buffer): string {
+  const text = bytes.toString('utf8');
+  const type = single(headers['content-type']) ?? 'no content type';
+  return ` (${isHtml(text) ? htmlWords(text) : clean(type)})`;
+}
+
 function parseAnswer(bytes: Buffer): Record<string, unknown> {
   try {
     const parsed: unknown = JSON.parse(bytes.toString('utf8'));

@@ -27,8 +27,12 @@ export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Body;
-  /** Who answered, after redirects. */
+  /** Where the answer came from, after redirects. */
   readonly url: URL;
+  /** For messages: who answered, as host, path and, where it is called otherwise, registry. */
+  readonly from: string;
+  /** For its documents: the longest that they may take as a whole, beside what their bytes take (body.ts). */
+  readonly bodyTimeoutMs: number;
   /** What went with the request and must not come back in a message. */
   readonly secrets: readonly string[];
 }
@@ -68,11 +72,20 @@ function secretsOf({ headers, body }: Question): string[] {
 /** Sends single requests for one registry, counted, over connections of its own. */
 export class Transport {
   readonly hosts: ConfiguredHosts;
+  readonly #registry: string;
+  readonly #limits: UpstreamLimits;
   readonly #connections: Connections;
 
   constructor(settings: RegistrySettings, limits: UpstreamLimits, lookup: LookupFunction | undefined) {
     this.hosts = new ConfiguredHosts(settings);
+    this.#registry = settings.name;
+    this.#limits = limits;
     this.#connections = createConnections(settings, this.hosts, limits, lookup);
+  }
+
+  /** Host and path, and the registry where its name is another one. */
+  #shown(url: URL): string {
+    return url.host === this.#registry ? shown(url) : `${shown(url)} (of registry ${this.#registry})`;
   }
 
   /**
@@ -104,11 +117,13 @@ export class Transport {
         headers: answer.headers,
         body: answer.body,
         url,
+        from: this.#shown(url),
+        bodyTimeoutMs: this.#limits.bodyTimeoutMs,
         secrets: secretsOf(question),
       };
     } catch (error) {
       signal.throwIfAborted();
-      throw connectionFailure(op, shown(url), error);
+      throw connectionFailure(op, this.#shown(url), error, url.protocol === 'http:');
     }
   }
 

@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { ReferrersIndex } from '../oci/referrers.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
+import type { BlobReading } from './blobs.ts';
 
 /** Requests sent, retries included. The receipt shows them as `registryRequests`. */
 export interface RequestCounts {
@@ -50,11 +51,13 @@ export interface Upstream {
   readonly refusals: Readonly<RefusalCounts>;
 
   /**
-   * What the reference means: HEAD (costs no Docker Hub pull); GET where HEAD is refused (405) or names no digest. A digest resolves to itself without a request.
+   * What the reference means: by HEAD (costs no Docker Hub pull), whose answer is a hint, and by GET where HEAD is of no use. A digest resolves to itself without
+   * a request.
    *
-   * @throws ManifestUnknownError on 404 and only then; DeniedError, RateLimitedError, UpstreamUnavailableError.
+   * @param byBytes GET at once: what HEAD named could not be had.
+   * @throws ManifestUnknownError where a GET is answered 404, and only then; DeniedError, RateLimitedError, UpstreamUnavailableError.
    */
-  resolve(reference: Reference, signal: AbortSignal): Promise<Resolution>;
+  resolve(reference: Reference, signal: AbortSignal, byBytes?: boolean): Promise<Resolution>;
 
   /**
    * Every tag of the repository, each once, by the registry's own word (a mirror may know only what it was asked for). Bounded in pages, bytes and number.
@@ -86,12 +89,17 @@ export interface Upstream {
   /**
    * The bytes of the blob from `offset` on; reopened after a dropped connection at the byte where it broke.
    *
-   * Gives up after several reconnects in a row that brought nothing worth the wait, or many in all. Does not verify the digest: see `verify`;
+   * Gives up after several reconnects in a row that brought nothing, and where it comes too slowly. Does not verify the digest: see `verify`;
    * but never gives more than `blob.size - offset` bytes before it throws. The iterable must be consumed or its iterator returned.
    *
-   * @throws BlobUnknownError if the upstream answers 404, and only then.
+   * @throws BlobUnknownError if the upstream answers 404, and only then; SlowBlobError.
    */
-  openBlob(blob: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  openBlob(
+    blob: Descriptor,
+    offset: number,
+    signal: AbortSignal,
+    reading?: BlobReading,
+  ): Promise<AsyncIterable<Uint8Array>>;
 
   /**
    * Where the registry itself redirects for the blob, if clients may be sent there (`passRedirects`): https, a public host that is named, nothing of our

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import type { Digest } from '../../../lib/oci/digest.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
 import { noise, noiseImage, type Image } from '../../support/images.ts';
-import { times, when } from '../../support/upstream/upstream.ts';
-import { startPullBench, type PullBench } from './pull-bench.ts';
+import { times, when, type Action, type Answer } from '../../support/upstream/upstream.ts';
+import { REGISTRY, startPullBench, type PullBench } from './pull-bench.ts';
 
 const MIB = 1024 * 1024;
 
@@ -98,7 +99,8 @@ for (const [what, bytes, chunked, message] of [
 
 test('a manifest whose bytes are not its digest is asked for twice and refused', async () => {
   const image = noiseImage({ name: 'wrong-manifest' });
-  const reference = bench.offer(image, 'team/wrong-manifest');
+  bench.offer(image, 'team/wrong-manifest');
+  const reference = `${REGISTRY}/team/wrong-manifest@${image.root.digest}`;
   bench.upstream.fault(
     when({ kind: 'manifest', reference: image.root.digest }, (answer) => ({
       body: Buffer.concat([answer.body, Buffer.from(' ')]),
@@ -120,14 +122,30 @@ test('the hash of the body decides, whatever Docker-Content-Digest says of it', 
   assert.equal((await bench.succeeds(reference)).digest, image.root.digest);
 });
 
-test('a HEAD that names another digest leads nowhere', async () => {
-  const [image, other] = [noiseImage({ name: 'lying-head' }), noiseImage({ name: 'nowhere' })];
-  const reference = bench.offer(image, 'team/lying-head');
-  bench.upstream.fault(
-    when({ kind: 'manifest', method: 'HEAD' }, { headers: { 'docker-content-digest': other.root.digest } }),
-  );
-  await bench.fails(reference, { name: 'ManifestUnknownError', code: 'MANIFEST_UNKNOWN' });
-  assert.equal(bench.upstream.count({ kind: 'blob' }), 0);
-  bench.upstream.clearFaults();
-  await bench.succeeds(reference);
+const wrongBytes = (byDigest: Answer): Action => ({
+  body: Buffer.concat([byDigest.body, Buffer.from(' ')]),
+  status: 200,
 });
+for (const [what, byDigest] of [
+  ['404', { status: 404 }],
+  ['400', { status: 400 }],
+  ['403', { status: 403 }],
+  ['500', { status: 500 }],
+  ['wrong bytes', wrongBytes],
+  ['a page', { status: 200, body: Buffer.from('<html>'), headers: { 'content-type': 'text/html' } }],
+] as const) {
+  test(`a HEAD that names a digest which GET answers with ${what}: the bytes of the tag decide`, async () => {
+    const [image, other] = [noiseImage({ name: `lying-head ${what}` }), noiseImage({ name: `nowhere ${what}` })];
+    const reference = bench.offer(image, `team/lying-head-${what.replace(' ', '-')}`);
+    bench.upstream.fault(
+      when({ kind: 'manifest', method: 'HEAD' }, { headers: { 'docker-content-digest': other.root.digest } }),
+    );
+    bench.upstream.fault(when({ kind: 'manifest', method: 'GET', reference: other.root.digest }, byDigest));
+    assert.equal((await bench.succeeds(reference)).digest, image.root.digest);
+    assert.equal(bench.upstream.count({ kind: 'manifest', method: 'GET', reference: 'v1' }), 1);
+    const { catalog } = bench.cache.services.pull;
+    const signal = AbortSignal.timeout(10_000);
+    const pointer = await catalog.findPointer(parseReference(reference), { consistent: true, signal });
+    assert.equal(pointer?.resolved, image.root.digest, 'what HEAD said is recorded nowhere');
+  });
+}

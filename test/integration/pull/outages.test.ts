@@ -40,14 +40,15 @@ test('a storm of 500s that passes costs tries, and nothing else', async () => {
   const reference = bench.offer(image, 'team/storm');
   // Every URL fails twice, with three tries allowed.
   const failures = new Map<string, number>();
-  bench.upstream.fault(({ method, path }) => {
-    const seen = failures.get(method + path) ?? 0;
-    failures.set(method + path, seen + 1);
+  bench.upstream.fault(({ path }) => {
+    const seen = failures.get(path) ?? 0;
+    failures.set(path, seen + 1);
     return seen < 2 ? { status: [500, 503][seen]! } : undefined;
   });
   const receipt = await bench.succeeds(reference);
-  assert.deepEqual(receipt.registryRequests, { total: 15, ping: 0, token: 0, manifest: 6, blob: 9, redirected: 0 });
-  assert.equal(bench.upstream.requests.length, 15);
+  // HEAD is the first try at the tag; GET, which then decides, brings the manifest along.
+  assert.deepEqual(receipt.registryRequests, { total: 12, ping: 0, token: 0, manifest: 3, blob: 9, redirected: 0 });
+  assert.equal(bench.upstream.requests.length, 12);
 });
 
 for (const kind of ['manifest', 'blob'] as const) {
@@ -110,5 +111,5 @@ test('connections that are reset are made again', async () => {
   bench.upstream.fault(times(1, when({ kind: 'manifest', method: 'GET' }, { dropAfterBytes: 10 })));
   bench.upstream.fault(times(1, when({ kind: 'blob' }, { reset: true })));
   const receipt = await bench.succeeds(reference);
-  assert.deepEqual(receipt.registryRequests, { total: 8, ping: 0, token: 0, manifest: 4, blob: 4, redirected: 0 });
+  assert.deepEqual(receipt.registryRequests, { total: 7, ping: 0, token: 0, manifest: 3, blob: 4, redirected: 0 });
 });

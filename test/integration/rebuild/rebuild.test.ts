@@ -13,7 +13,7 @@ import { startUpstream, type TestUpstream } from '../../support/upstream/upstrea
 
 const REGISTRY = 'registry.example.test';
 const OTHER = 'private.example.test';
-const signal = AbortSignal.timeout(60_000);
+const { signal } = new AbortController();
 
 let bench: Bench;
 let upstream: TestUpstream;

@@ -143,14 +143,89 @@ test('access_token is as good as token, and no expires_in is 60 s', async () => 
   assert.equal(repository.requests.token, 1);
 });
 
-test('a token that is known to expire is renewed without a 401', async () => {
-  const upstream = await upstreamForTest({ auth: { kind: 'bearer', expiresInSeconds: 1 } });
+test('a token that is known to expire is renewed without a 401', async (context) => {
+  context.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', expiresInSeconds: 70 } });
   const { descriptor } = addManifest(upstream);
   const repository = await openRepository(upstream.origin);
   await repository.resolve(tagged(), soon());
-  await sleep(1000);
+  context.mock.timers.tick(65_000);
   await repository.readManifest(descriptor.digest, soon());
   assert.deepEqual(repository.requests, { total: 5, ping: 0, token: 2, manifest: 3, blob: 0, redirected: 0 });
+});
+
+for (const told of ['0', '1', '-1', '59', '"300"', 'null', '1e300']) {
+  test(`a token that is said to live for ${told} seconds lives a minute at least: not one token for each request`, async () => {
+    const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+    const blobs = Array.from({ length: 6 }, () => addBlob(upstream));
+    upstream.fault(
+      when({ kind: 'token' }, ({ body }) => {
+        const { token } = JSON.parse(String(body)) as { token: string };
+        return { body: Buffer.from(`{"token":${JSON.stringify(token)},"expires_in":${told}}`) };
+      }),
+    );
+    const repository = await openRepository(upstream.origin);
+    for (const blob of blobs) assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+    assert.equal(repository.requests.token, 1);
+  });
+}
+
+test('400 for a token that expired (ECR Public) is a reason for a new one, once; other requests are not asked twice', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  const blob = addBlob(upstream);
+  const { descriptor } = addManifest(upstream);
+  const repository = await openRepository(upstream.origin);
+  await repository.resolve(tagged(), soon());
+  const first = upstream.requests.at(-1)?.headers.authorization;
+  const remove = upstream.fault(({ kind, headers }) =>
+    kind !== 'token' && headers.authorization === first
+      ? {
+          status: 400,
+          body: Buffer.from('{"errors":[{"code":"DENIED","message":"Your Authorization Token is invalid."}]}'),
+        }
+      : undefined,
+  );
+  assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+  assert.equal((await repository.readManifest(descriptor.digest, soon())).descriptor.digest, descriptor.digest);
+  assert.equal(repository.requests.token, 2);
+  remove();
+  upstream.fault(when({ kind: 'blob' }, { status: 400 }));
+  await assert.rejects(readBlob(repository, blob), UpstreamRefusedError);
+  assert.equal(repository.requests.token, 3);
+  // A registry without tokens that answers 400 means it.
+  const plain = await upstreamForTest();
+  plain.fault(when({ kind: 'blob' }, { status: 400 }));
+  await assert.rejects(readBlob(await openRepository(plain.origin), blob), UpstreamRefusedError);
+  assert.equal(plain.count(), 1);
+});
+
+test('a challenge that has the same repository behind a prefix is followed on the same host; any other is shown', async () => {
+  const upstream = await upstreamForTest();
+  const blob = addBlob(upstream);
+  let wanted = `proj/${PATH}`;
+  const token = (scope: string | null): string => `for-${Buffer.from(scope ?? '').toString('hex')}`;
+  upstream.fault((request) => {
+    if (request.kind === 'token')
+      return { status: 200, body: Buffer.from(JSON.stringify({ token: token(request.query.get('scope')) })) };
+    if (request.headers.authorization === `Bearer ${token(`repository:${wanted}:pull`)}`) return undefined;
+    const challenge = `Bearer realm="${upstream.origin}/token",service="reg",scope="repository:${wanted}:pull,push"`;
+    return { status: 401, headers: { 'www-authenticate': challenge }, body: Buffer.from('{}') };
+  });
+  assert.deepEqual(await readBlob(await openRepository(upstream.origin), blob), blob.bytes);
+  assert.deepEqual(
+    upstream.requests.filter(({ kind }) => kind === 'token').map(({ query }) => query.get('scope')),
+    [`repository:proj/${PATH}:pull`],
+  );
+  for (const other of ['someone/else', `x${PATH}`, 'app', `${PATH}/more`]) {
+    wanted = other;
+    await assert.rejects(readBlob(await openRepository(upstream.origin), blob), (error: Error) => {
+      assert.ok(error instanceof DeniedError);
+      assert.match(error.message, new RegExp(`wants a token for repository "${other}"`));
+      return true;
+    });
+  }
+  const asked = new Set(upstream.requests.map(({ query }) => query.get('scope')));
+  assert.deepEqual(asked, new Set([null, `repository:proj/${PATH}:pull`, `repository:${PATH}:pull`]));
 });
 
 test('a token that dies in the middle of a pull, and of a blob, is renewed once', async () => {
@@ -174,7 +249,8 @@ test('a fresh token that is refused is a refusal', async () => {
   addManifest(upstream);
   const repository = await openRepository(upstream.origin);
   await assert.rejects(repository.resolve(tagged(), soon()), DeniedError);
-  assert.equal(repository.requests.total, 3);
+  // HEAD, its token, HEAD again; what a HEAD says is for GET to decide, and a token that was refused when it was new is not asked for again.
+  assert.deepEqual(repository.requests, { total: 4, ping: 0, token: 1, manifest: 3, blob: 0, redirected: 0 });
 });
 
 test('a repository that anonymous tokens may not read is denied, not absent', async () => {
@@ -303,12 +379,50 @@ test('a 401 with a large body does not hold the connection that the token needs'
   assert.equal((await repository.readManifest(descriptor.digest, soon())).descriptor.digest, descriptor.digest);
 });
 
-test('a realm that redirects is refused', async () => {
-  const thief = await upstreamForTest();
+for (const status of [301, 302, 307, 308]) {
+  test(`a realm that moved (${status}) is followed on its own host, with the credentials`, async () => {
+    for (const login of [bob, { identitytoken: 'refresh-me' }]) {
+      const upstream = await upstreamForTest({ auth: { kind: 'bearer', users, refreshTokens: ['refresh-me'] } });
+      addManifest(upstream);
+      // The old place leads to the new one, for GET and for POST.
+      upstream.fault((request) =>
+        request.kind === 'token' && !request.query.has('moved')
+          ? { status, headers: { location: `/token?moved=1&${String(request.query)}` }, body: Buffer.from('') }
+          : undefined,
+      );
+      const repository = await openRepository(upstream.origin, await loggedIn(login));
+      await repository.resolve(tagged(), soon());
+      assert.equal(repository.requests.token, 2);
+    }
+  });
+}
+
+test('a realm that leads to another host, round in circles or nowhere gets no credentials, and is said', async () => {
   const upstream = await upstreamForTest({ auth: { kind: 'bearer', users } });
   addManifest(upstream);
-  upstream.fault(when({ kind: 'token' }, { status: 307, headers: { location: `${thief.origin}/token` } }));
-  const repository = await openRepository(upstream.origin, await loggedIn(bob));
-  await assert.rejects(repository.resolve(tagged(), soon()), UpstreamRefusedError);
-  assert.equal(thief.count(), 0);
+  const options = await loggedIn(bob);
+  const locations = [
+    'http://127.0.0.2:9/token',
+    'https://auth.example.test/token',
+    'ftp://127.0.0.1/token',
+    'http://user:pass@127.0.0.1/token',
+    'http://',
+    undefined,
+    '/token',
+  ];
+  for (const location of locations) {
+    const headers = location === undefined ? {} : { location };
+    const remove = upstream.fault(when({ kind: 'token' }, { status: 307, headers }));
+    const repository = await openRepository(upstream.origin, options);
+    await assert.rejects(repository.resolve(tagged(), soon()), UpstreamRefusedError, location);
+    remove();
+  }
+});
+
+test('a login is not posted again where the answer says 303', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer', refreshTokens: ['refresh-me'] } });
+  addManifest(upstream);
+  upstream.fault(when({ kind: 'token' }, { status: 303, headers: { location: '/token?x=1' } }));
+  const repository = await openRepository(upstream.origin, await loggedIn({ identitytoken: 'refresh-me' }));
+  await assert.rejects(repository.resolve(tagged(), soon()), /303/);
 });

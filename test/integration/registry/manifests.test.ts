@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import {
   ContentMismatchError,
   DeniedError,
@@ -131,7 +132,7 @@ describe('manifests over HTTP', { concurrency: 4 }, () => {
     assert.equal(upstream.count(), 2);
   });
 
-  test('schema 1 is refused, and so is an encoded manifest', async () => {
+  test('schema 1 is refused; a manifest that came compressed is read, or it is said', async () => {
     const upstream = await upstreamForTest();
     const { descriptor } = addManifest(upstream);
     const repository = await openRepository(upstream.origin);
@@ -140,8 +141,34 @@ describe('manifests over HTTP', { concurrency: 4 }, () => {
     );
     await assert.rejects(repository.readManifest(descriptor.digest, soon()), /schema 1/);
     remove();
-    upstream.fault(when({}, { headers: { 'content-encoding': 'gzip' } }));
-    await assert.rejects(repository.readManifest(descriptor.digest, soon()), /content-encoding "gzip"/);
+    const original = (await repository.readManifest(descriptor.digest, soon())).bytes;
+    const packed: [string, Buffer][] = [
+      ['gzip', gzipSync(original)],
+      ['x-gzip', gzipSync(original)],
+      ['br', brotliCompressSync(original)],
+      ['deflate', deflateSync(original)],
+      // Labels of storage that say nothing of the bytes.
+      ...['gzip', 'identity', 'utf-8', 'aws-chunked', '', 'UTF-8,'].map((label): [string, Buffer] => [
+        label,
+        Buffer.from(original),
+      ]),
+    ];
+    for (const [encoding, body] of packed) {
+      const undo = upstream.fault(when({ method: 'GET' }, { headers: { 'content-encoding': encoding }, body }));
+      assert.deepEqual((await repository.readManifest(descriptor.digest, soon())).bytes, original, encoding);
+      const byTag = await repository.resolve(tagged(), soon(), true);
+      assert.deepEqual([byTag.digest, byTag.manifest?.bytes], [descriptor.digest, original], encoding);
+      undo();
+    }
+    const bomb = gzipSync(Buffer.alloc(LIMITS.manifestBytes + 1, ' '));
+    for (const body of [Buffer.from('no gzip'), bomb]) {
+      const undo = upstream.fault(when({ method: 'GET' }, { headers: { 'content-encoding': 'gzip' }, body }));
+      await assert.rejects(
+        repository.readManifest(descriptor.digest, soon()),
+        /compressed \(content-encoding "gzip"\)/,
+      );
+      undo();
+    }
   });
 
   test('a manifest whose body breaks is asked for again', async () => {

@@ -135,7 +135,7 @@ test('none: an empty list; a registry without the API: the tag schema, and nothi
   assert.deepEqual(await digestsAt(upstream), []);
   assert.deepEqual(
     upstream.requests.map(({ method, kind }) => `${method} ${kind}`),
-    ['GET referrers', 'HEAD manifest'],
+    ['GET referrers', 'GET manifest'],
   );
   const index = page([referrer('b'), referrer('a')]).body;
   upstream.putManifest(PATH, SUBJECT.replace(':', '-'), index, OCI_INDEX);

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  DeniedError,
+  ManifestUnknownError,
+  RateLimitedError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+} from '../../../lib/errors/cache-error.ts';
+import { times, when, type Action } from '../../support/upstream/upstream.ts';
+import { addManifest, openRepository, soon, tagged, upstreamForTest } from './client-under-test.ts';
+
+const HEAD = { kind: 'manifest', method: 'HEAD' } as const;
+const GET = { kind: 'manifest', method: 'GET' } as const;
+
+/** HEAD is a hint: whatever else it says than 200 with a usable digest, and 429, GET decides. */
+describe('what a tag means', { concurrency: 4 }, () => {
+  test('a HEAD that works is all that it costs', async () => {
+    const upstream = await upstreamForTest();
+    const { descriptor } = addManifest(upstream);
+    const resolution = await (await openRepository(upstream.origin)).resolve(tagged(), soon());
+    assert.deepEqual([resolution.digest, resolution.manifest], [descriptor.digest, undefined]);
+    assert.deepEqual(
+      upstream.requests.map(({ method }) => method),
+      ['HEAD'],
+    );
+  });
+
+  const sha = `sha256:${'a'.repeat(64)}`;
+  const useless: Record<string, Action> = {
+    ...Object.fromEntries(
+      [204, 400, 401, 403, 404, 405, 406, 410, 418, 451, 500, 501, 502, 503, 505].map((status) => [status, { status }]),
+    ),
+    'a redirect to storage that is signed for GET alone': {
+      status: 307,
+      headers: { location: '/storage?signed=for-get' },
+    },
+    'no digest': { headers: { 'docker-content-digest': undefined } },
+    'a digest in quotes': { headers: { 'docker-content-digest': `"${sha}"` } },
+    'two digests': { headers: { 'docker-content-digest': `${sha}, ${sha}` } },
+    'an upper-case digest': { headers: { 'docker-content-digest': sha.toUpperCase() } },
+    'another algorithm': { headers: { 'docker-content-digest': 'md5:d41d8cd98f00b204e9800998ecf8427e' } },
+    'a page for people': { headers: { 'content-type': 'text/html', 'docker-content-digest': sha } },
+    'a broken connection': { reset: true },
+    silence: { delayMs: 5_000 },
+  };
+  for (const [what, action] of Object.entries(useless)) {
+    test(`HEAD says ${what}: GET decides`, async () => {
+      const upstream = await upstreamForTest();
+      const { descriptor } = addManifest(upstream);
+      upstream.fault(when(HEAD, action));
+      upstream.fault(when({ path: '/storage' }, { status: 403 }));
+      const { digest, manifest } = await (await openRepository(upstream.origin)).resolve(tagged(), soon());
+      assert.equal(digest, descriptor.digest);
+      assert.equal(manifest?.descriptor.size, descriptor.size);
+      assert.equal(upstream.count(GET), 1);
+    });
+  }
+
+  test('HEAD that limits us is asked again after its time, and never answered by a GET that costs a pull', async () => {
+    const upstream = await upstreamForTest();
+    const { descriptor } = addManifest(upstream);
+    const repository = await openRepository(upstream.origin);
+    upstream.fault(times(1, when(HEAD, { status: 429, headers: { 'retry-after': '0' } })));
+    assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+    assert.equal(upstream.count(HEAD), 2);
+    upstream.fault(when(HEAD, { status: 429, headers: { 'retry-after': '3600' } }));
+    await assert.rejects(repository.resolve(tagged(), soon()), RateLimitedError);
+    assert.equal(upstream.count(GET), 0);
+  });
+
+  for (const [status, type] of [
+    [403, DeniedError],
+    [404, ManifestUnknownError],
+    [400, UpstreamRefusedError],
+    [429, RateLimitedError],
+  ] as const) {
+    test(`HEAD and GET are both refused (${status} of GET): GET's answer is the answer`, async () => {
+      for (const head of [404, 403, 200]) {
+        const upstream = await upstreamForTest();
+        addManifest(upstream);
+        upstream.fault(
+          when(HEAD, head === 200 ? { headers: { 'docker-content-digest': undefined } } : { status: head }),
+        );
+        upstream.fault(when(GET, { status, headers: { 'retry-after': '3600' } }));
+        await assert.rejects((await openRepository(upstream.origin)).resolve(tagged(), soon()), type);
+      }
+    });
+  }
+
+  test('a registry that fails altogether is asked as often as the limit says, HEAD included', async () => {
+    const upstream = await upstreamForTest();
+    addManifest(upstream);
+    upstream.fault(when({}, { status: 503 }));
+    const repository = await openRepository(upstream.origin, { limits: { attempts: 3 } });
+    await assert.rejects(repository.resolve(tagged(), soon()), UpstreamUnavailableError);
+    assert.equal(upstream.count(), 3);
+  });
+
+  test('by its bytes: one GET', async () => {
+    const upstream = await upstreamForTest();
+    const { descriptor, bytes } = addManifest(upstream);
+    const { digest, manifest } = await (await openRepository(upstream.origin)).resolve(tagged(), soon(), true);
+    assert.deepEqual([digest, manifest?.bytes], [descriptor.digest, bytes]);
+    assert.equal(upstream.count(), 1);
+  });
+});
