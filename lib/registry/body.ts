@@ -7,7 +7,7 @@ export const LEAST_BYTES_PER_SECOND = 256 * 1024;
 
 /** Small enough to be worth reading to its end, so that the connection can be used again. */
 const DISCARD_BYTES = 64 * 1024;
-const DISCARD_TIMEOUT_MS = 5_000;
+const DISCARD_TIMEOUT_MS = 1_000;
 
 /** A body that took longer than it may, although bytes kept coming. */
 export class SlowBodyError extends Error {
