@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import { CacheError } from '../errors/cache-error.ts';
+import { formatReference, parseReference } from '../reference/reference.ts';
 import { redacted } from '../telemetry/redacted.ts';
 
 /** Exit codes of every command. */
@@ -81,7 +82,10 @@ const MAX_CAUSES = 5;
 /** The failure for a human: the message, and the causes that it does not tell itself. */
 export function failureLines(error: unknown, references: readonly string[]): string[] {
   const [reference] = references.length === 1 ? references : [];
-  const lines = [`entrepot: ${reference === undefined ? '' : `${printable(reference)}: `}${messageOf(error)}`];
+  const message = messageOf(error);
+  const lines = [
+    `entrepot: ${reference === undefined || begins(message, reference) ? '' : `${printable(reference)}: `}${message}`,
+  ];
   let cause = error instanceof Error ? error.cause : undefined;
   for (let depth = 0; cause instanceof Error && depth < MAX_CAUSES; depth += 1) {
     // Many messages end with that of their cause already.
@@ -92,6 +96,17 @@ export function failureLines(error: unknown, references: readonly string[]): str
   }
   if (error instanceof CacheError && error.retryable) lines.push('  The same command may succeed later.');
   return lines;
+}
+
+/** Whether the message names the reference itself, as it was asked for or in full. */
+function begins(message: string, asked: string): boolean {
+  const names = [asked];
+  try {
+    names.push(formatReference(parseReference(asked)));
+  } catch {
+    // Then the message is about that.
+  }
+  return names.some((name) => message.startsWith(`${name} `) || message.startsWith(`${name}:`));
 }
 
 function messageOf(error: unknown): string {

@@ -338,7 +338,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     const { size, digest } = this.#blob;
     if (status === 404) {
       const words = await registryWords(answer);
-      throw new BlobUnknownError(`${url.host} has no blob ${digest} in ${this.#path}${words}`);
+      throw new BlobUnknownError(`${answer.server} has no blob ${digest} in ${this.#path}${words}`);
     }
     if (status === 416) throw wrongSize(OP, this.#blob, `${url.host} has no byte ${from}`);
     if (status === 200) {

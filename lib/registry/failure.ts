@@ -59,10 +59,18 @@ export function connectionFailure(op: string, where: string, error: unknown, pla
       error,
     );
   }
-  return new UpstreamUnavailableError(op, `the connection to ${where} failed: ${why}`, {
+  const hint =
+    plainHttp && closedAtOnce(error) ? `; if it speaks TLS, write "endpoint: https://${host}" for the registry` : '';
+  return new UpstreamUnavailableError(op, `the connection to ${where} failed: ${why}${hint}`, {
     cause: error,
     timedOut: TIMEOUTS.has(code) || error instanceof SlowBodyError,
   });
+}
+
+/** Without a byte of an answer, as some servers do that hear no TLS. */
+function closedAtOnce(error: unknown): boolean {
+  const { code, socket } = error as { code?: unknown; socket?: { bytesRead?: unknown } };
+  return code === 'UND_ERR_SOCKET' && socket?.bytesRead === 0;
 }
 
 /** undici keeps what it could not read as HTTP in the error. */

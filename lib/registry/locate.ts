@@ -53,7 +53,7 @@ export async function locateBlob(
     }
     if (answer.status === 404) {
       const words = await registryWords(answer);
-      throw new BlobUnknownError(`${answer.url.host} has no blob ${digest} in ${path}${words}`);
+      throw new BlobUnknownError(`${answer.server} has no blob ${digest} in ${path}${words}`);
     }
     answer.body.destroy();
     return undefined;

@@ -79,7 +79,7 @@ async function askHead(
   try {
     return await session.ask(request, caller, async (answer) => {
       const { status, headers } = answer;
-      if (status === 404 && session.isMirror) throw await unknownManifest(OP_RESOLVE, path, tag, answer);
+      if (status === 404 && session.isMirror) throw await unknownManifest(path, tag, answer);
       if (status !== 200) {
         const failure = await answerFailure(OP_RESOLVE, answer);
         if (!isTransient(failure)) return undefined;
@@ -139,7 +139,7 @@ async function getManifest(
     attempts,
   } as const;
   return await session.ask(request, caller, async (answer) => {
-    if (answer.status === 404) throw await unknownManifest(op, path, reference, answer);
+    if (answer.status === 404) throw await unknownManifest(path, reference, answer);
     try {
       const what = { op, name: `${path} ${reference}`, wanted };
       return await readAnswer(answer, what, session.limits.manifestBytes, caller.signal);
@@ -221,14 +221,9 @@ const tooLarge = (what: string, size: string, maxBytes: number): InvalidManifest
     `manifest ${what} has ${size}, the limit is ${maxBytes}; raise "manifestBytes" of "limits" if it is meant to be that large`,
   );
 
-async function unknownManifest(
-  op: string,
-  path: string,
-  reference: string,
-  answer: Answer,
-): Promise<ManifestUnknownError> {
+async function unknownManifest(path: string, reference: string, answer: Answer): Promise<ManifestUnknownError> {
   const words = await registryWords(answer);
   return new ManifestUnknownError(
-    `${op}: ${answer.url.host} has no manifest ${JSON.stringify(reference)} in ${path}${words}; check the name and the tag`,
+    `${answer.server} has no manifest ${JSON.stringify(reference)} in ${path}${words}; check the name and the tag`,
   );
 }

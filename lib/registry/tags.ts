@@ -84,7 +84,7 @@ async function readTags(list: PagedList, answer: Answer, signal: AbortSignal): P
 
 async function unknownRepository(path: string, answer: Answer): Promise<CacheError> {
   const words = await registryWords(answer);
-  return new CacheError(`${OP}: ${answer.url.host} has no repository ${path}${words}; check the name`, {
+  return new CacheError(`${answer.server} has no repository ${path}${words}; check the name`, {
     code: 'NAME_UNKNOWN',
     op: OP,
     origin: 'upstream',

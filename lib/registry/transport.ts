@@ -29,7 +29,9 @@ export interface Answer {
   readonly body: Body;
   /** Where the answer came from, after redirects. */
   readonly url: URL;
-  /** For messages: who answered, as host, path and, where it is called otherwise, registry. */
+  /** For messages: who answered, as host and, where it is called otherwise, registry. */
+  readonly server: string;
+  /** For messages: the same with the path. */
   readonly from: string;
   /** For its documents: the longest that they may take as a whole, beside what their bytes take (body.ts). */
   readonly bodyTimeoutMs: number;
@@ -83,9 +85,9 @@ export class Transport {
     this.#connections = createConnections(settings, this.hosts, limits, lookup);
   }
 
-  /** Host and path, and the registry where its name is another one. */
-  #shown(url: URL): string {
-    return url.host === this.#registry ? shown(url) : `${shown(url)} (of registry ${this.#registry})`;
+  /** The registry beside what was dialled, where its name is another one. */
+  #shown(address: string, { host }: URL): string {
+    return host === this.#registry ? address : `${address} (of registry ${this.#registry})`;
   }
 
   /**
@@ -117,13 +119,14 @@ export class Transport {
         headers: answer.headers,
         body: answer.body,
         url,
-        from: this.#shown(url),
+        server: this.#shown(url.host, url),
+        from: this.#shown(shown(url), url),
         bodyTimeoutMs: this.#limits.bodyTimeoutMs,
         secrets: secretsOf(question),
       };
     } catch (error) {
       signal.throwIfAborted();
-      throw connectionFailure(op, this.#shown(url), error, url.protocol === 'http:');
+      throw connectionFailure(op, this.#shown(shown(url), url), error, url.protocol === 'http:');
     }
   }
 

@@ -9,7 +9,7 @@ import {
   printable,
   tableLines,
 } from '../../../lib/cli/output.ts';
-import { CatalogError, DeniedError, InvalidNameError } from '../../../lib/errors/cache-error.ts';
+import { CatalogError, DeniedError, InvalidNameError, PlatformMissingError } from '../../../lib/errors/cache-error.ts';
 
 describe('failures', () => {
   test('as documents: one for each reference that was asked for, with exactly the documented fields', () => {
@@ -49,6 +49,12 @@ describe('failures', () => {
     const error = new InvalidNameError('it is empty');
     assert.deepEqual(failureLines(error, ['a']), ['entrepot: a: it is empty']);
     assert.deepEqual(failureLines(error, ['a', 'b']), ['entrepot: it is empty']);
+    // A reference is named once, whether it was written in full or not.
+    const full = 'docker.io/library/alpine:latest has no linux/s390x; it has linux/amd64';
+    for (const asked of ['alpine', 'docker.io/library/alpine:latest', 'docker.io/library/alpine']) {
+      assert.deepEqual(failureLines(new PlatformMissingError(full), [asked]), [`entrepot: ${full}`]);
+    }
+    assert.deepEqual(failureLines(new PlatformMissingError(full), ['alp']), [`entrepot: alp: ${full}`]);
   });
 
   test('as lines: a circle of causes ends', () => {
