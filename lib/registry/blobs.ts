@@ -204,7 +204,8 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
 
   #checkPace(): void {
     const isDone = this.#offset === this.#blob.size;
-    if (this.#receivedBytes < this.#pace.leastBytes && !isDone) {
+    const { windowMs, leastBytes } = this.#pace;
+    if (this.#receivedBytes / this.#waitedMs < leastBytes / windowMs && !isDone) {
       const pace = `${this.#receivedBytes} bytes in ${Math.round(this.#waitedMs)} ms`;
       throw new SlowBlobError(
         `blob ${this.#blob.digest} of ${this.#path} comes too slowly: ${this.#opened?.from ?? 'its registry'} gave ${pace}; it is gone on with later`,
