@@ -9,10 +9,11 @@ import { parseReference } from '../../../lib/reference/reference.ts';
 import { localJobs, type LocalJobs } from '../../../lib/jobs/local-jobs.ts';
 import { dynamoTable } from '../../../lib/catalog/dynamo-table.ts';
 import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
-import { multiArchImage, noiseImage } from '../../support/images.ts';
+import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';
-import { times, when } from '../../support/upstream/upstream.ts';
+import { startUpstream, times, when } from '../../support/upstream/upstream.ts';
+import { startPullBench } from '../pull/pull-bench.ts';
 import { startWorkflowBench, type WorkflowBench } from './workflow-bench.ts';
 
 let bench: WorkflowBench;
@@ -58,12 +59,34 @@ test('what the state machine would try again is tried again; what is final ends 
   await using here = jobs();
   const reference = bench.pull.offer(multiArchImage({ name: 'tried again' }), 'team/tried');
   const { attempts } = bench.services.config.limits.upstream;
-  bench.pull.upstream.fault(times(attempts, when({ kind: 'manifest', method: 'HEAD' }, { status: 503 })));
+  bench.pull.upstream.fault(times(attempts, when({ kind: 'manifest' }, { status: 503 })));
   assert.equal((await ended(await here.start(requestOf(reference), forever))).receipt?.outcome, 'pulled');
   const missing = await ended(await here.start(requestOf(reference, ['linux/s390x']), forever));
   assert.equal(missing.failure?.name, 'PlatformMissingError');
   assert.deepEqual(failures, []);
   await bench.pull.assertClean();
+});
+
+test('slow pulls of one registry keep those of another waiting for nothing', async () => {
+  await using slow = await startUpstream();
+  await using two = await startPullBench({
+    registries: { 'slow.example.test': { endpoint: slow.origin, credentials: 'none' } },
+  });
+  const { pull, records } = two.cache.services;
+  const announcer = { announce: () => Promise.resolve() };
+  await using here = localJobs({ pull, records, announcer, metrics: { add: () => undefined } }, (_, error) =>
+    failures.push(error),
+  );
+  slow.fault(when({ kind: 'blob' }, { stallAfterBytes: 1 }));
+  for (let n = 0; n < 12; n++) {
+    slow.addImage(`slow/n${n}`, upstreamImage(noiseImage({ name: `slow ${n}` }), 'v1'));
+    await here.start(requestOf(`slow.example.test/slow/n${n}:v1`), forever);
+  }
+  await until(() => slow.count({ kind: 'blob' }) > 0);
+  const reference = two.offer(noiseImage({ name: 'quick' }), 'team/quick');
+  const { id } = await here.start(requestOf(reference), forever);
+  await until(async () => (await records.find(id, forever))?.state === 'succeeded', 20_000);
+  assert.ok(here.running >= 12, 'the others are still under way');
 });
 
 test('a pull whose process died is ended and begun anew, once it was silent for long enough', async () => {
