@@ -51,8 +51,9 @@ export class Auth {
 
   /** What to send with the first try; undefined for nothing. */
   async authorization(path: string, caller: Caller): Promise<string | undefined> {
+    const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
+    if (credentials?.kind === 'bearer') return `Bearer ${credentials.token}`;
     if (this.#scheme === undefined) {
-      const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
       if (credentials === undefined) return undefined;
       this.#scheme = await this.#ping(caller);
     }
@@ -66,6 +67,12 @@ export class Auth {
     path: string,
     caller: Caller,
   ): Promise<string | undefined> {
+    const { credentials } = this.#options;
+    const used = await credentials?.read(caller.domain, caller.signal);
+    if (used?.kind === 'bearer') {
+      const renewed = await credentials?.renew(used, caller.domain, caller.signal);
+      return renewed?.kind === 'bearer' ? `Bearer ${renewed.token}` : undefined;
+    }
     const said = status === 401 ? this.#schemeOf(headers, path) : (this.#scheme ?? { kind: 'open' });
     // Some registries send their challenge with /v2/ alone.
     const scheme = said.kind === 'open' && this.#options.mayPing ? await this.#ping(caller) : said;
@@ -77,8 +84,6 @@ export class Auth {
       this.#refusedWhenNew = undefined;
       return undefined;
     }
-    const { credentials } = this.#options;
-    const used = await credentials?.read(caller.domain, caller.signal);
     if (scheme.kind === 'basic' && used?.kind === 'basic' && refused === basicAuthorization(used)) {
       await credentials?.renew(used, caller.domain, caller.signal);
     }
@@ -99,7 +104,8 @@ export class Auth {
         return `Bearer ${await this.#options.tokens.get(purposeOf(scheme, path), caller)}`;
       case 'basic': {
         const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
-        if (credentials?.kind !== 'identity') return credentials && basicAuthorization(credentials);
+        if (credentials === undefined) return undefined;
+        if (credentials.kind === 'basic') return basicAuthorization(credentials);
         throw new DeniedError(
           OP,
           `${this.#options.base.host} wants a user name and password, but its credentials are an identity token; log in again`,

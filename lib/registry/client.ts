@@ -53,7 +53,7 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
   return {
     open: async (repository, signal) => {
       const registry = registryOf(settingsOf(repository));
-      return new HttpUpstream(repository, await domainOf(registry, signal), registry);
+      return new HttpUpstream(repository, await domainOf(registry, repository.path, signal), registry);
     },
     close: async () => {
       const registries = [...opened.values()];
@@ -63,10 +63,14 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
   };
 }
 
-async function domainOf({ credentials, settings }: Registry, signal: AbortSignal | undefined): Promise<TrustDomain> {
+async function domainOf(
+  { credentials, settings }: Registry,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<TrustDomain> {
   const timeout = AbortSignal.timeout(CREDENTIALS_TIMEOUT_MS);
   try {
-    return await credentials.domain(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+    return await credentials.domain(path, signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
   } catch (error) {
     signal?.throwIfAborted();
     if (error !== timeout.reason) throw error;

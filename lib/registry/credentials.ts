@@ -11,10 +11,15 @@ import { SharedWork } from './shared-work.ts';
 export type Credentials =
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
   /** A refresh token of OAuth2, which Docker calls identity token. */
-  | { readonly kind: 'identity'; readonly username?: string; readonly identityToken: string };
+  | { readonly kind: 'identity'; readonly username?: string; readonly identityToken: string }
+  /** A token of the registry itself, sent as it is: Docker's `registrytoken`. */
+  | { readonly kind: 'bearer'; readonly token: string };
 
 export interface IssuedCredentials {
-  readonly credentials: Credentials;
+  /** For the whole registry; undefined where only some namespaces have any. */
+  readonly credentials: Credentials | undefined;
+  /** For a namespace or repository alone (`team`, `team/app`): the most specific one wins, and all of them before those of the registry. */
+  readonly namespaces?: ReadonlyMap<string, Credentials>;
   /** When to read them again, by our clock. */
   readonly untilMs: number;
 }
@@ -23,8 +28,8 @@ export interface IssuedCredentials {
 export interface CredentialReader {
   /** Undefined where there are none for this registry. */
   read(signal: AbortSignal): Promise<IssuedCredentials | undefined>;
-  /** Names the credential without holding a secret: for the trust domain (I9). */
-  idOf(credentials: Credentials): string;
+  /** Names the credential without holding a secret: for the trust domain (I9). Another one for each namespace. */
+  idOf(credentials: Credentials, namespace?: string): string;
 }
 
 /** Long enough to cost nothing, short enough that a rotated secret is noticed. */
@@ -43,14 +48,16 @@ export class RegistryCredentials {
   }
 
   /**
-   * The credentials that `domain` names, or undefined where it is `public`; never those of another identity: what they fetch would be recorded
+   * The credentials that `domain` names, or undefined where it names none; never those of another identity: what they fetch would be recorded
    * under the wrong domain (I9). A secret that was rotated is the same identity.
    *
    * @throws ConfigError if they cannot be had; UpstreamUnavailableError if that may pass; a retryable CacheError if they are somebody else's by now.
    */
   async read(domain: TrustDomain, signal: AbortSignal): Promise<Credentials | undefined> {
-    const credentials = await this.#read(signal);
-    if (this.#domainOf(credentials) === domain) return credentials;
+    const issued = await this.#read(signal);
+    const holders = [[undefined, issued?.credentials] as const, ...(issued?.namespaces ?? [])];
+    const found = holders.find(([namespace, credentials]) => this.#domainOf(credentials, namespace) === domain);
+    if (found !== undefined) return found[1];
     const { name } = this.#settings;
     throw new CacheError(`the credentials of ${name} changed while the pull was under way; pull again`, {
       op: 'read credentials',
@@ -61,30 +68,36 @@ export class RegistryCredentials {
 
   /** Reads again after `refused` were refused: undefined if nothing else is to be had. Throws as {@link read}. */
   async renew(refused: Credentials, domain: TrustDomain, signal: AbortSignal): Promise<Credentials | undefined> {
-    if (this.#kept?.issued?.credentials === refused) this.#kept = undefined;
+    const { credentials, namespaces } = this.#kept?.issued ?? {};
+    if ([credentials, ...(namespaces?.values() ?? [])].includes(refused)) this.#kept = undefined;
     const renewed = await this.read(domain, signal);
     return JSON.stringify(renewed) === JSON.stringify(refused) ? undefined : renewed;
   }
 
-  /** `public` without credentials; else the registry with a hash that names the credential. */
-  async domain(signal: AbortSignal): Promise<TrustDomain> {
-    return this.#domainOf(await this.#read(signal));
+  /** Of the repository `path`: `public` without credentials; else the registry with a hash that names the credential. */
+  async domain(path: string, signal: AbortSignal): Promise<TrustDomain> {
+    const issued = await this.#read(signal);
+    for (let namespace = path; ; namespace = namespace.slice(0, namespace.lastIndexOf('/'))) {
+      const credentials = issued?.namespaces?.get(namespace);
+      if (credentials !== undefined) return this.#domainOf(credentials, namespace);
+      if (!namespace.includes('/')) return this.#domainOf(issued?.credentials);
+    }
   }
 
-  #domainOf(credentials: Credentials | undefined): TrustDomain {
+  #domainOf(credentials: Credentials | undefined, namespace?: string): TrustDomain {
     if (credentials === undefined || this.#reader === undefined) return PUBLIC;
-    const id = createHash('sha256').update(this.#reader.idOf(credentials)).digest('hex').slice(0, 16);
+    const id = createHash('sha256').update(this.#reader.idOf(credentials, namespace)).digest('hex').slice(0, 16);
     return privateDomain(this.#settings.name, id);
   }
 
-  async #read(signal: AbortSignal): Promise<Credentials | undefined> {
+  async #read(signal: AbortSignal): Promise<IssuedCredentials | undefined> {
     const reader = this.#reader;
     if (reader === undefined) return undefined;
     if (this.#kept === undefined || this.#kept.untilMs <= Date.now()) {
       const issued = await this.#reading.run(signal, (shared) => reader.read(shared));
       this.#kept = { issued, untilMs: issued?.untilMs ?? Date.now() + CREDENTIALS_KEPT_MS };
     }
-    return this.#kept.issued?.credentials;
+    return this.#kept.issued;
   }
 }
 

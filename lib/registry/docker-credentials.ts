@@ -20,6 +20,7 @@ interface DockerAuth {
   readonly username?: unknown;
   readonly password?: unknown;
   readonly identitytoken?: unknown;
+  readonly registrytoken?: unknown;
 }
 
 interface DockerConfig {
@@ -29,13 +30,17 @@ interface DockerConfig {
 }
 
 /**
- * Credentials from Docker's `config.json`: the registry's entry of `credHelpers` first, then `credsStore`, then `auths`.
+ * Credentials from Docker's `config.json`. A registry's entry of `credHelpers` alone decides where there is one; else the keys of `auths` that name a
+ * namespace or a repository, which are podman's (its tools know no `credsStore`); else `credsStore`, and for what that does not know, `auths`.
+ *
  * https://docs.docker.com/reference/cli/docker/login/#credential-stores
+ * https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
  */
 export class DockerCredentials implements CredentialReader {
   readonly #path: string;
   readonly #hosts: readonly string[];
-  readonly #serverKey: string;
+  /** What helpers are asked for: Docker Hub has one key there, other registries their host. */
+  readonly #serverKeys: readonly string[];
 
   constructor(path: string, settings: Pick<RegistrySettings, 'name' | 'endpoint'>) {
     this.#path = path;
@@ -43,60 +48,111 @@ export class DockerCredentials implements CredentialReader {
     this.#hosts = isHub
       ? ['index.docker.io', 'docker.io', 'registry-1.docker.io']
       : [...new Set([settings.name, settings.endpoint.host])];
-    this.#serverKey = isHub ? HUB_KEY : settings.name;
+    this.#serverKeys = isHub ? [HUB_KEY] : this.#hosts;
   }
 
   async read(signal: AbortSignal): Promise<IssuedCredentials | undefined> {
     const config = await readDockerConfig(this.#path, signal);
-    const helper =
-      entryOf(config.credHelpers, this.#hosts) ?? (config.credsStore === '' ? undefined : config.credsStore);
+    const untilMs = Date.now() + CREDENTIALS_KEPT_MS;
+    for (const host of this.#hosts) {
+      const [helper] = entriesOf(config.credHelpers, host);
+      if (helper === undefined) continue;
+      // As Docker does: with "" the entry says that the file is to be read, and not the store.
+      if (helper === '') return this.#fromFile(config, undefined, untilMs);
+      const key = this.#serverKeys.includes(host) ? host : HUB_KEY;
+      const credentials = await this.#askHelper(helper, key, signal);
+      return credentials === undefined ? undefined : { credentials, untilMs };
+    }
+    const { credsStore } = config;
+    const isNone = credsStore === undefined || credsStore === null || credsStore === '';
+    return this.#fromFile(config, isNone ? undefined : await this.#askStore(credsStore, signal), untilMs);
+  }
+
+  idOf(credentials: Credentials, namespace?: string): string {
+    const user = credentials.kind === 'bearer' ? '' : (credentials.username ?? '');
+    return `docker ${credentials.kind} ${user}${namespace === undefined ? '' : ` ${namespace}`}`;
+  }
+
+  #fromFile({ auths }: DockerConfig, stored: Credentials | undefined, untilMs: number): IssuedCredentials | undefined {
     const credentials =
-      (helper === undefined ? undefined : await this.#askHelper(helper, signal)) ??
-      this.#fromAuth(entryOf(config.auths, this.#hosts));
-    return credentials === undefined ? undefined : { credentials, untilMs: Date.now() + CREDENTIALS_KEPT_MS };
+      stored ??
+      this.#hosts
+        .flatMap((host) => entriesOf(auths, host))
+        .map(readAuth)
+        .find(isThere);
+    const namespaces = new Map<string, Credentials>();
+    for (const host of this.#hosts) {
+      for (const [key, entry] of Object.entries(auths)) {
+        const { host: ofHost, namespace } = parseKey(key);
+        const found = ofHost === host && namespace !== undefined ? readAuth(entry) : undefined;
+        if (namespace !== undefined && found !== undefined && !namespaces.has(namespace))
+          namespaces.set(namespace, found);
+      }
+    }
+    if (credentials === undefined && namespaces.size === 0) return undefined;
+    return { credentials, namespaces, untilMs };
   }
 
-  idOf(credentials: Credentials): string {
-    return `docker ${credentials.kind} ${credentials.username ?? ''}`;
+  async #askStore(store: unknown, signal: AbortSignal): Promise<Credentials | undefined> {
+    for (const key of this.#serverKeys) {
+      const found = await this.#askHelper(store, key, signal);
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
 
-  async #askHelper(helper: unknown, signal: AbortSignal): Promise<Credentials | undefined> {
-    const answer = await askHelper(helper, this.#serverKey, signal);
+  async #askHelper(helper: unknown, serverKey: string, signal: AbortSignal): Promise<Credentials | undefined> {
+    const answer = await askHelper(helper, serverKey, signal);
     if (answer === undefined) return undefined;
     return answer.username === TOKEN_USER
       ? { kind: 'identity', identityToken: answer.secret }
       : { kind: 'basic', username: answer.username, password: answer.secret };
   }
-
-  #fromAuth(entry: DockerAuth | undefined): Credentials | undefined {
-    if (entry === undefined) return undefined;
-    // Old versions of Docker padded with zero bytes.
-    const decoded =
-      typeof entry.auth === 'string' ? Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '') : '';
-    const colon = decoded.indexOf(':');
-    const username = colon > 0 ? decoded.slice(0, colon) : entry.username;
-    const password = colon > 0 ? decoded.slice(colon + 1) : entry.password;
-    if (typeof entry.identitytoken === 'string' && entry.identitytoken !== '') {
-      const known = typeof username === 'string' && username !== '' ? { username } : {};
-      return { kind: 'identity', ...known, identityToken: entry.identitytoken };
-    }
-    if (typeof username !== 'string' || typeof password !== 'string' || username === '') return undefined;
-    return { kind: 'basic', username, password };
-  }
 }
 
-/** Keys are hosts, or URLs with nothing but the API version behind the host. */
-function entryOf<T>(entries: Readonly<Record<string, T>>, hosts: readonly string[]): T | undefined {
-  const hostOfKey = (key: string): string =>
-    key
-      .replace(/^https?:\/\//i, '')
-      .replace(/(?:\/v[12])?\/?$/, '')
-      .toLowerCase();
-  for (const host of hosts) {
-    const found = Object.entries(entries).find(([key]) => hostOfKey(key) === host);
-    if (found !== undefined) return found[1];
+const isThere = <T>(value: T | undefined): value is T => value !== undefined;
+
+/** What an entry of `auths` holds; undefined if that is nothing, as where a store has taken it. A registry's own token wins, then an identity token. */
+function readAuth(entry: DockerAuth): Credentials | undefined {
+  if (typeof entry.registrytoken === 'string' && entry.registrytoken !== '') {
+    // Checked, because it goes into a header.
+    if (/^[\x21-\x7e]+$/.test(entry.registrytoken)) return { kind: 'bearer', token: entry.registrytoken };
+    throw new ConfigError(`Docker's configuration holds a "registrytoken" that no header can carry; log in again`);
   }
-  return undefined;
+  // Old versions of Docker padded with zero bytes.
+  const decoded =
+    typeof entry.auth === 'string' ? Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '') : '';
+  const colon = decoded.indexOf(':');
+  const username = colon > 0 ? decoded.slice(0, colon) : entry.username;
+  const password = colon > 0 ? decoded.slice(colon + 1) : entry.password;
+  if (typeof entry.identitytoken === 'string' && entry.identitytoken !== '') {
+    const known = typeof username === 'string' && username !== '' ? { username } : {};
+    return { kind: 'identity', ...known, identityToken: entry.identitytoken };
+  }
+  if (typeof username !== 'string' || typeof password !== 'string' || username === '') return undefined;
+  return { kind: 'basic', username, password };
+}
+
+/**
+ * What a key names. Docker took URLs as keys, and compares their host alone: whatever path they have, they are for the whole host. Without a scheme a path is
+ * podman's, and names a namespace or a repository; `/v1` and `/v2` are the API and no namespace.
+ */
+function parseKey(key: string): { readonly host: string; readonly namespace?: string } {
+  const rest = key.replace(/^https?:\/\//i, '');
+  const slash = rest.indexOf('/');
+  const host = (slash < 0 ? rest : rest.slice(0, slash)).toLowerCase();
+  const path = slash < 0 || rest !== key ? '' : rest.slice(slash + 1).replace(/\/+$/, '');
+  return path === '' || /^v[12]$/.test(path) ? { host } : { host, namespace: path };
+}
+
+/** The entries for a whole host: that with exactly this key first, then those of which only the host is this one. */
+function entriesOf<T>(entries: Readonly<Record<string, T>>, host: string): readonly T[] {
+  const found = Object.entries(entries).filter(([key]) => {
+    const parsed = parseKey(key);
+    return parsed.host === host && parsed.namespace === undefined;
+  });
+  const isExact = (key: string): boolean => key === host || key === HUB_KEY;
+  return [...found.filter(([key]) => isExact(key)), ...found.filter(([key]) => !isExact(key))].map(([, one]) => one);
 }
 
 async function readDockerConfig(path: string, signal: AbortSignal): Promise<DockerConfig> {
@@ -104,11 +160,14 @@ async function readDockerConfig(path: string, signal: AbortSignal): Promise<Dock
   try {
     const text = await readConfigText(path);
     signal.throwIfAborted();
-    parsed = text === undefined ? {} : JSON.parse(text);
+    // Docker takes an empty file for one that says nothing.
+    parsed = text === undefined || text.trim() === '' ? {} : JSON.parse(text);
+    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new SyntaxError('no object');
   } catch (error) {
     signal.throwIfAborted();
     // The parser's message quotes the text, and the text holds passwords: it goes into no message and no cause.
-    const why = error instanceof SyntaxError ? 'it is not JSON' : clean(error instanceof Error ? error.message : '');
+    const why =
+      error instanceof SyntaxError ? 'it is no JSON object' : clean(error instanceof Error ? error.message : '');
     throw new ConfigError(`Docker's configuration ${path} cannot be read: ${why}`);
   }
   const { auths, credHelpers, credsStore } = recordOf(parsed);
@@ -158,7 +217,8 @@ async function askHelper(
     throw new ConfigError(`${program} did not answer with JSON for ${serverKey}`);
   }
   const { Username: username, Secret: secret } = answer;
-  if (typeof username !== 'string' || typeof secret !== 'string' || secret === '') return undefined;
+  // As Docker does: an answer with nothing in it is none.
+  if (typeof username !== 'string' || typeof secret !== 'string' || username === '' || secret === '') return undefined;
   return { username, secret };
 }
 

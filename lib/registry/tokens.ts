@@ -162,7 +162,7 @@ function tokenQuestion(credentials: Credentials | undefined, { realm, service, s
   const url = new URL(realm.url);
   if (service !== undefined) url.searchParams.set('service', service);
   url.searchParams.set('scope', scope);
-  const headers = credentials === undefined ? {} : { authorization: basicAuthorization(credentials) };
+  const headers = credentials?.kind === 'basic' ? { authorization: basicAuthorization(credentials) } : {};
   return { op: OP, kind: 'token', method: 'GET', url, headers };
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeniedError, UpstreamRefusedError, UpstreamUnavailableError } from '../../../lib/errors/cache-error.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
 import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
 import { times, when } from '../../support/upstream/upstream.ts';
 import {
@@ -99,6 +100,62 @@ test('with credentials: one ping, Basic to the realm, a private domain', async (
     withBasic.map(({ kind }) => kind),
     ['token'],
   );
+});
+
+test('credentials of a namespace are for its repositories alone, the most specific first, each a domain of its own', async () => {
+  const upstream = await upstreamForTest({
+    auth: { kind: 'basic', users: { whole: '1', team: '2', app: '3', same: '4' } },
+  });
+  const dockerConfigPath = join(folder, `config-${files++}.json`);
+  const auths = {
+    [REGISTRY]: { username: 'whole', password: '1' },
+    [`${REGISTRY}/team`]: { username: 'team', password: '2' },
+    [`${REGISTRY}/team/app`]: { username: 'app', password: '3' },
+    [`${REGISTRY}/a`]: { username: 'same', password: '4' },
+    [`${REGISTRY}/b`]: { username: 'same', password: '4' },
+  };
+  await writeFile(dockerConfigPath, JSON.stringify({ auths }));
+  const upstreams = clientOf(upstream.origin, { dockerConfigPath, settings: { credentials: { kind: 'docker' } } });
+  const domains = new Set<string>();
+  for (const [path, user] of [
+    ['team/app', 'app'],
+    ['team/app/deep', 'app'],
+    ['team/apple', 'team'],
+    ['team', 'team'],
+    ['teams/app', 'whole'],
+    ['other', 'whole'],
+    ['a/x', 'same'],
+    ['b/x', 'same'],
+  ] as const) {
+    const bytes = Buffer.from(`of ${path}`);
+    upstream.putManifest(path, 'v1', bytes, 'application/vnd.oci.image.manifest.v1+json');
+    const repository = await upstreams.open({ registry: REGISTRY, path });
+    await repository.resolve(parseReference(`${REGISTRY}/${path}:v1`), soon());
+    const sent = upstream.requests.findLast((request) => request.repository === path)?.headers.authorization ?? '';
+    assert.match(Buffer.from(sent.replace('Basic ', ''), 'base64').toString(), new RegExp(`^${user}:`), path);
+    domains.add(repository.domain);
+  }
+  assert.equal(domains.size, 5);
+});
+
+test('a registry token is sent as it is, without ping and realm, and read again where it is refused', async () => {
+  const upstream = await upstreamForTest();
+  const { descriptor } = addManifest(upstream);
+  let accepted = 'first';
+  upstream.fault((request) =>
+    request.headers.authorization === `Bearer ${accepted}`
+      ? undefined
+      : { status: 401, headers: { 'www-authenticate': `Bearer realm="${upstream.origin}/token"` } },
+  );
+  const options = await loggedIn({ ...bob, registrytoken: 'first' });
+  const repository = await openRepository(upstream.origin, options);
+  await repository.readManifest(descriptor.digest, soon());
+  assert.deepEqual(repository.requests, { total: 1, ping: 0, token: 0, manifest: 1, blob: 0, redirected: 0 });
+  accepted = 'second';
+  await assert.rejects(repository.readManifest(descriptor.digest, soon()), DeniedError);
+  await writeFile(options.dockerConfigPath, JSON.stringify({ auths: { [REGISTRY]: { registrytoken: 'second' } } }));
+  await repository.readManifest(descriptor.digest, soon());
+  assert.equal(upstream.count({ kind: 'token' }), 0);
 });
 
 test('concurrent first requests with credentials share the ping', async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
-import type { Credentials } from '../../../lib/registry/credentials.ts';
+import type { Credentials, IssuedCredentials } from '../../../lib/registry/credentials.ts';
 import { DockerCredentials } from '../../../lib/registry/docker-credentials.ts';
 import { parseEcrHost } from '../../../lib/registry/ecr-host.ts';
 
@@ -21,6 +21,8 @@ case "$1 $server" in
   "get broken.example.test") echo 'vault is sealed'; exit 1 ;;
   "get garbage.example.test") echo 'not json' ;;
   "get endless.example.test") exec yes ;;
+  "get empty.example.test") echo '{"ServerURL":"","Username":"","Secret":""}' ;;
+  "get https://index.docker.io/v1/") echo '{"Username":"hub-user","Secret":"hub-word"}' ;;
   *) echo 'credentials not found in native keychain'; exit 1 ;;
 esac
 `;
@@ -38,16 +40,19 @@ describe('the credentials of Docker', () => {
     await rm(folder, { recursive: true });
   });
 
-  async function credentialsOf(
+  async function issuedOf(
     config: unknown,
     name: string,
     endpoint = `https://${name}`,
-  ): Promise<Credentials | undefined> {
+  ): Promise<IssuedCredentials | undefined> {
     const file = join(folder, 'config.json');
     await writeFile(file, typeof config === 'string' ? config : JSON.stringify(config));
     const reader = new DockerCredentials(file, { name, endpoint: new URL(endpoint) });
-    return (await reader.read(AbortSignal.timeout(10_000)))?.credentials;
+    return await reader.read(AbortSignal.timeout(10_000));
   }
+
+  const credentialsOf = async (...args: Parameters<typeof issuedOf>): Promise<Credentials | undefined> =>
+    (await issuedOf(...args))?.credentials;
 
   const basic = (username: string, password: string): Credentials => ({ kind: 'basic', username, password });
 
@@ -104,6 +109,116 @@ describe('the credentials of Docker', () => {
     assert.deepEqual(await credentialsOf(config, 'helped.example.test'), basic('helper-user', 'helper-word'));
     assert.deepEqual(await credentialsOf(config, 'other.example.test'), basic('file', 'word'));
     assert.equal(await credentialsOf(config, 'third.example.test'), undefined);
+  });
+
+  test('docker config: keys with scheme and path are for their host, the exact key wins, an empty entry hides nothing', async () => {
+    const keys = [
+      'https://r.example.test',
+      'http://r.example.test/v2/',
+      'https://R.example.TEST/some/path?x',
+      'r.example.test/v1',
+    ];
+    for (const key of [...keys, 'r.example.test/', 'HTTPS://r.example.test/v1/']) {
+      const entry = { auth: base64('bob:word') };
+      assert.deepEqual(await credentialsOf({ auths: { [key]: entry } }, 'r.example.test'), basic('bob', 'word'), key);
+      for (const empty of [{}, null, { auth: '' }, { auth: base64(':') }, { email: 'x@example.test' }, { auth: 7 }]) {
+        const config = { auths: { 'r.example.test': empty, [key]: entry } };
+        assert.deepEqual(await credentialsOf(config, 'r.example.test'), basic('bob', 'word'), JSON.stringify(config));
+      }
+      for (const other of [
+        'https://other.example.test/r.example.test',
+        'r.example.test.evil.test',
+        'r.example.test:5000',
+      ]) {
+        assert.equal(await issuedOf({ auths: { [other]: entry } }, 'r.example.test'), undefined, other);
+      }
+      const both = { auths: { [key]: entry, 'r.example.test': { auth: base64('exact:word') } } };
+      assert.deepEqual(await credentialsOf(both, 'r.example.test'), basic('exact', 'word'));
+    }
+  });
+
+  test('docker config: keys of podman name a namespace or a repository', async () => {
+    const entry = (user: string): object => ({ auth: base64(`${user}:word`) });
+    const auths = {
+      'r.example.test/team': entry('team'),
+      'R.example.test/team/app/': entry('app'),
+      'r.example.test/empty': {},
+      'r.example.test:5000/team': entry('port'),
+    };
+    const issued = await issuedOf({ auths }, 'r.example.test');
+    assert.equal(issued?.credentials, undefined);
+    assert.deepEqual(
+      issued?.namespaces,
+      new Map([
+        ['team', basic('team', 'word')],
+        ['team/app', basic('app', 'word')],
+      ]),
+    );
+    const whole = { auths: { ...auths, 'https://r.example.test/v1/': entry('whole') }, credsStore: 'fake' };
+    const beside = await issuedOf(whole, 'r.example.test');
+    assert.deepEqual([beside?.credentials, beside?.namespaces?.size], [basic('whole', 'word'), 2]);
+    const hub = { auths: { 'docker.io/library': entry('hub') } };
+    assert.deepEqual((await issuedOf(hub, 'docker.io', 'https://registry-1.docker.io'))?.namespaces?.size, 1);
+  });
+
+  test('docker config: a token of the registry itself', async () => {
+    const entry = { auth: base64('bob:word'), registrytoken: 'registry-word' };
+    const config = { auths: { 'r.example.test': entry } };
+    assert.deepEqual(await credentialsOf(config, 'r.example.test'), { kind: 'bearer', token: 'registry-word' });
+    const bad = { auths: { 'r.example.test': { registrytoken: 'one\r\nx: y' } } };
+    await assert.rejects(credentialsOf(bad, 'r.example.test'), /"registrytoken" that no header can carry/);
+    assert.equal(await credentialsOf(bad, 'other.example.test'), undefined);
+  });
+
+  test('docker config: the helper of a registry alone decides, "" stands for the file', async () => {
+    const file = { auth: base64('file:word') };
+    for (const host of ['unknown.example.test', 'empty.example.test']) {
+      const config = {
+        credHelpers: { [host]: 'fake' },
+        credsStore: 'absent',
+        auths: { [host]: file, [`${host}/team`]: file },
+      };
+      assert.equal(await issuedOf(config, host), undefined, host);
+    }
+    const config = { credHelpers: { 'r.example.test': '' }, credsStore: 'absent', auths: { 'r.example.test': file } };
+    assert.deepEqual(await credentialsOf(config, 'r.example.test'), basic('file', 'word'));
+    assert.equal(await credentialsOf({ credsStore: 'fake' }, 'empty.example.test'), undefined);
+  });
+
+  test('docker config: helpers are asked for the host of their entry, Docker Hub by its one key', async () => {
+    const helped = { credHelpers: { 'https://helped.example.test': 'fake' } };
+    assert.deepEqual(
+      await credentialsOf(helped, 'r.example.test', 'https://helped.example.test'),
+      basic('helper-user', 'helper-word'),
+    );
+    const store = { credsStore: 'fake' };
+    assert.deepEqual(
+      await credentialsOf(store, 'r.example.test', 'https://helped.example.test'),
+      basic('helper-user', 'helper-word'),
+    );
+    for (const key of ['docker.io', 'index.docker.io', 'https://index.docker.io/v1/']) {
+      const hub = { credHelpers: { [key]: 'fake' } };
+      assert.deepEqual(
+        await credentialsOf(hub, 'docker.io', 'http://10.0.0.1:5000'),
+        basic('hub-user', 'hub-word'),
+        key,
+      );
+    }
+  });
+
+  test('docker config: a file with nothing in it is no credentials, one that is no object is an error', async () => {
+    for (const text of [
+      '',
+      ' \n\t',
+      'null',
+      '{}',
+      '{"auths":null}',
+      '{"auths":{},"credsStore":""}',
+      '{"credsStore":null}',
+    ]) {
+      assert.equal(await issuedOf(text, 'a.test'), undefined, JSON.stringify(text));
+    }
+    for (const text of ['[]', '"a"', '7', 'true']) await assert.rejects(issuedOf(text, 'a.test'), /no JSON object/);
   });
 
   test('docker config: helpers that fail say so', async () => {
