@@ -126,17 +126,26 @@ function checkedEntry(key: string, section: unknown, found: Problems): RegistryE
   return undefined;
 }
 
+const PRIVATE_KEY = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY/;
+const CERTIFICATE = /-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----[^-]*-----END \1CERTIFICATE-----/g;
+
+/** The certificates of the file and nothing else of it: what it returns is packaged into every function. */
 function readCa(key: string, path: string, found: Problems): string | undefined {
   const where = ['registries', key, 'ca'];
   try {
-    const pem = readTextFile(path, MAX_CA_BYTES);
-    new X509Certificate(pem);
-    return pem;
+    const text = readTextFile(path, MAX_CA_BYTES);
+    if (PRIVATE_KEY.test(text)) {
+      found.add(where, `${path}: holds a private key; take it out: only the certificates of CAs belong here`);
+      return undefined;
+    }
+    const blocks = text.match(CERTIFICATE) ?? [];
+    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString()).join('');
+    found.add(where, `${path}: holds no certificate in PEM form`);
   } catch (error) {
-    const why = error instanceof UnreadableFileError ? error.message : 'holds no certificate in PEM form';
+    const why = error instanceof UnreadableFileError ? error.message : 'holds a certificate that cannot be read';
     found.add(where, `${path}: ${why}`);
-    return undefined;
   }
+  return undefined;
 }
 
 const isEcr = ({ name, endpoint }: RegistrySettings): boolean =>

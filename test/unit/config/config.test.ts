@@ -186,6 +186,39 @@ describe('a registry of the file', () => {
     assert.equal(found.maxConnections, 4);
   });
 
+  test('of the file of "ca" the certificates are kept and nothing else', () => {
+    const certs = [selfSigned('a.example.test').cert, selfSigned().cert, selfSigned('10.0.0.1').cert];
+    const text = certs.map((cert, n) => `# CA ${n}\nsubject=CN = x\n${cert}bag attributes: hunter2\n`).join('\n');
+    writeFileSync(join(folder, 'several.pem'), text.replaceAll('\n', '\r\n'));
+    assert.equal(settings('ca: several.pem').ca, certs.join(''));
+  });
+
+  for (const label of [
+    'PRIVATE KEY',
+    'RSA PRIVATE KEY',
+    'EC PRIVATE KEY',
+    'ENCRYPTED PRIVATE KEY',
+    'OPENSSH PRIVATE KEY',
+  ]) {
+    test(`refused: a file of "ca" with a ${label} before or behind its certificate`, () => {
+      const { cert, key } = selfSigned();
+      const secret = key.replaceAll('PRIVATE KEY', label);
+      for (const text of [cert + secret, secret + cert, secret, cert + secret.split('-----END')[0]!]) {
+        writeFileSync(join(folder, 'key.pem'), text);
+        assertProblem(registry('ca: key.pem'), /ca: .*key\.pem: holds a private key; take it out/);
+      }
+    });
+  }
+
+  test('refused: a file of "ca" with a certificate that cannot be read', () => {
+    const { cert } = selfSigned();
+    const broken = cert.replace(/(?<=-----\n)./, '');
+    for (const text of [broken, cert + broken]) {
+      writeFileSync(join(folder, 'broken.pem'), text);
+      assertProblem(registry('ca: broken.pem'), /ca: .*broken\.pem: holds a certificate that cannot be read/);
+    }
+  });
+
   test('its endpoint may be private where it was written (I8), or is that of ECR', () => {
     const mayBePrivate = (file: string): boolean | undefined =>
       [...load(file).registries.values()][0]?.endpointMayBePrivate;
