@@ -67,6 +67,9 @@ export const KNOWN_REGISTRIES: ReadonlyMap<string, string> = new Map([
   ].map((name): [string, string] => [name, `https://${name}`]),
 ]);
 
+/** Where anyone on the internet reads without credentials: the well-known registries, and Google's mirror of Docker Hub. */
+export const PUBLIC_ORIGINS: ReadonlySet<string> = new Set([...KNOWN_REGISTRIES.values(), 'https://mirror.gcr.io']);
+
 /** The credentials of a registry whose entry names none: ECR's own; else Docker's on a workstation, and nobody's on AWS. */
 export function defaultCredentials(registry: string, onAws: boolean): CredentialSource {
   if (parseEcrHost(registry) !== undefined) return { kind: 'ecr' };

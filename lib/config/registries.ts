@@ -5,7 +5,7 @@ import { parseRegistry } from '../reference/reference.ts';
 import { parseEcrHost } from '../registry/ecr-host.ts';
 import type { RegistrySettings } from '../registry/settings.ts';
 import { checkForAws, isHub } from './aws-rules.ts';
-import { DEFAULT_MAX_CONNECTIONS, defaultCredentials, KNOWN_REGISTRIES } from './defaults.ts';
+import { DEFAULT_MAX_CONNECTIONS, defaultCredentials, KNOWN_REGISTRIES, PUBLIC_ORIGINS } from './defaults.ts';
 import type { ConfigFile } from './file.ts';
 import type { Problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
@@ -69,7 +69,15 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
   for (const [alias, key] of aliases) {
     if (names.has(alias)) found.add(['registries', key, 'alias'], 'is the name of a registry here; choose another');
   }
-  return registries;
+  const origins = new Set(PUBLIC_ORIGINS);
+  for (const { endpoint, isPublic } of registries.values()) if (isPublic) origins.add(endpoint.origin);
+  return new Map([...registries].map(([name, settings]) => [name, withMirrors(settings, origins)]));
+}
+
+/** What a mirror gives proves nothing of the registry: one that is not public itself may hold what not everyone can have (I9). */
+function withMirrors(settings: RegistrySettings, publicOrigins: ReadonlySet<string>): RegistrySettings {
+  const isPublic = settings.isPublic && settings.mirrors.every(({ origin }) => publicOrigins.has(origin));
+  return isPublic === settings.isPublic ? settings : Object.freeze({ ...settings, isPublic });
 }
 
 /** The mirrors that several registries share, for each of them by its canonical name. */
@@ -153,11 +161,14 @@ const isEcr = ({ name, endpoint }: RegistrySettings): boolean =>
 
 function settingsOf(name: string, entry: RegistryEntry, ca: string | undefined, onAws: boolean): RegistrySettings {
   const credentials = entry.credentials ?? defaultCredentials(name, onAws);
+  const known = KNOWN_REGISTRIES.get(name);
+  const endpoint = entry.endpoint ?? new URL(known ?? `https://${name}`);
   return Object.freeze({
     name,
-    endpoint: entry.endpoint ?? new URL(KNOWN_REGISTRIES.get(name) ?? `https://${name}`),
+    endpoint,
     endpointMayBePrivate: entry.endpoint !== undefined || credentials.kind === 'ecr',
     mirrors: Object.freeze(entry.mirrors ?? []),
+    isPublic: entry.public ?? (known !== undefined && endpoint.href === new URL(known).href),
     credentials: Object.freeze(credentials),
     realms: Object.freeze(entry.realms ?? []),
     redirects: Object.freeze(entry.redirects ?? []),

@@ -165,6 +165,7 @@ export const registrySchema = z.strictObject(
   {
     endpoint: origin.optional(),
     mirrors: list(mirror, '["https://mirror.example.test"]').optional(),
+    public: z.boolean(expected('true or false')).optional(),
     credentials: credentials.optional(),
     realms: list(hostRule, '[auth.example.test]').optional(),
     redirects: list(hostRule, '[storage.internal, 10.0.0.0/8]').optional(),

@@ -5,7 +5,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { ReferrersIndex } from '../oci/referrers.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
-import { PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
+import { isAnonymous, type TrustDomain } from '../reference/trust-domain.ts';
 import { allowRule } from './allow.ts';
 import { hasBlob, openBlob, type BlobReading } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
@@ -115,7 +115,7 @@ class HttpUpstream implements Upstream {
     this.repository = repository;
     this.domain = domain;
     // A mirror never sees the credentials, so what it gives does not prove that they may read it (I9).
-    this.#sources = domain === PUBLIC ? sources : { ...sources, mirrors: [] };
+    this.#sources = isAnonymous(domain) ? sources : { ...sources, mirrors: [] };
     this.#passing = passing;
   }
 

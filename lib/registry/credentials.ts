@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { CacheError } from '../errors/cache-error.ts';
-import { privateDomain, PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
+import { anonymousDomain, privateDomain, PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
 import { DockerCredentials } from './docker-credentials.ts';
 import { EcrCredentials } from './ecr-credentials.ts';
 import { SecretCredentials } from './secrets-credentials.ts';
@@ -74,7 +74,10 @@ export class RegistryCredentials {
     return JSON.stringify(renewed) === JSON.stringify(refused) ? undefined : renewed;
   }
 
-  /** Of the repository `path`: `public` without credentials; else the registry with a hash that names the credential. */
+  /**
+   * Of the repository `path`: the registry with a hash that names the credential. Without one: public where the registry is, and else the registry with a hash of
+   * where it is asked, its mirrors included.
+   */
   async domain(path: string, signal: AbortSignal): Promise<TrustDomain> {
     const issued = await this.#read(signal);
     for (let namespace = path; ; namespace = namespace.slice(0, namespace.lastIndexOf('/'))) {
@@ -85,9 +88,11 @@ export class RegistryCredentials {
   }
 
   #domainOf(credentials: Credentials | undefined, namespace?: string): TrustDomain {
-    if (credentials === undefined || this.#reader === undefined) return PUBLIC;
-    const id = createHash('sha256').update(this.#reader.idOf(credentials, namespace)).digest('hex').slice(0, 16);
-    return privateDomain(this.#settings.name, id);
+    const { name, endpoint, mirrors, isPublic } = this.#settings;
+    if (credentials !== undefined && this.#reader !== undefined) {
+      return privateDomain(name, shortHash(this.#reader.idOf(credentials, namespace)));
+    }
+    return isPublic ? PUBLIC : anonymousDomain(name, shortHash([endpoint, ...mirrors].map(String).join(' ')));
   }
 
   async #read(signal: AbortSignal): Promise<IssuedCredentials | undefined> {
@@ -100,6 +105,8 @@ export class RegistryCredentials {
     return this.#kept.issued;
   }
 }
+
+const shortHash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
 function readerOf(settings: RegistrySettings, dockerConfigPath: string | undefined): CredentialReader | undefined {
   const source = settings.credentials;

@@ -1,5 +1,5 @@
 import { DeniedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
-import { PUBLIC } from '../reference/trust-domain.ts';
+import { isAnonymous } from '../reference/trust-domain.ts';
 import { HostRules } from './address.ts';
 import { apiUrl, Auth, otherRepositoryIn } from './auth.ts';
 import type { RegistryCredentials } from './credentials.ts';
@@ -93,7 +93,7 @@ export class Session {
         accepts === 'hint' ? isRateLimited : isTransient,
       );
     } catch (error) {
-      if (error instanceof DeniedError && caller.domain !== PUBLIC) caller.refusals.credentialsRefused++;
+      if (error instanceof DeniedError && !isAnonymous(caller.domain)) caller.refusals.credentialsRefused++;
       if (this.isMirror && error instanceof UpstreamUnavailableError) this.#restsUntilMs = Date.now() + MIRROR_REST_MS;
       throw error;
     }

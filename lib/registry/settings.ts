@@ -26,6 +26,8 @@ export interface RegistrySettings {
    * them, so what it gives does not prove that they may read it (I9).
    */
   readonly mirrors: readonly URL[];
+  /** Whether anyone on the internet can have what it and its mirrors give without credentials (I9). */
+  readonly isPublic: boolean;
   readonly credentials: CredentialSource;
   /** Token realms beyond I7's defaults: hosts, `host:port`, or https origins. */
   readonly realms: readonly string[];

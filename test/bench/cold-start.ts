@@ -59,7 +59,7 @@ export async function coldStartSection(bench: Bench): Promise<void> {
   await using resources = new AsyncDisposableStack();
   const sample = resources.use(await startSampleRegistry());
   sample.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage());
-  const registries = { [REGISTRY]: { endpoint: sample.origin, credentials: 'none' } };
+  const registries = { [REGISTRY]: { endpoint: sample.origin, credentials: 'none', public: true } };
   const cache = resources.use(await openCache(bench.stack, { registries }));
   await cache.pull(REFERENCE, { deadline: bench.signal });
   await mkdir(FOLDER, { recursive: true });

@@ -37,7 +37,7 @@ async function measureFloor(bench: Bench, s3: S3Client, image: NoiseImage, put: 
 }
 
 async function measurePull(bench: Bench, s3: S3Client, image: NoiseImage): Promise<Measurement> {
-  const registries = { [REGISTRY]: { endpoint: bench.registry.origin, credentials: 'none' } };
+  const registries = { [REGISTRY]: { endpoint: bench.registry.origin, credentials: 'none', public: true } };
   await using cache = await openCache(bench.stack, { registries, limits: { leaseSeconds: 15 } });
   const measured = await measure(
     'pull',

@@ -57,7 +57,7 @@ export async function startCostBench(): Promise<CostBench> {
   const dynamo = resources.use(await startCapacityProxy(stack.dynamoEndpoint));
   const cache = resources.use(
     await openCache(stack, {
-      registries: { [REGISTRY]: { endpoint: registry.origin, credentials: 'none' } },
+      registries: { [REGISTRY]: { endpoint: registry.origin, credentials: 'none', public: true } },
       limits: { leaseSeconds: 15 },
       s3Endpoint: s3.origin,
       dynamoEndpoint: dynamo.origin,

@@ -25,7 +25,7 @@ export async function requestsSection(bench: Bench): Promise<void> {
   const registry = resources.use(await startCountingProxy(sample.origin, registryKind));
   const s3 = resources.use(await startCountingProxy(stack.s3Endpoint, s3Kind));
   const dynamo = resources.use(await startCountingProxy(stack.dynamoEndpoint, dynamoKind));
-  const registries = { [REGISTRY]: { endpoint: registry.origin, credentials: 'none' } };
+  const registries = { [REGISTRY]: { endpoint: registry.origin, credentials: 'none', public: true } };
   const counted = resources.use(
     await openCache(stack, {
       registries,

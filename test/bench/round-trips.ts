@@ -38,7 +38,7 @@ export async function roundTripsSection(bench: Bench): Promise<void> {
   const dynamo = resources.use(await startCountingProxy(stack.dynamoEndpoint, dynamoKind));
   const cache = resources.use(
     await openCache(stack, {
-      registries: { [REGISTRY]: { endpoint: registry.origin, credentials: 'none' } },
+      registries: { [REGISTRY]: { endpoint: registry.origin, credentials: 'none', public: true } },
       limits: { leaseSeconds: 60 }, // No renewal: their number would depend on the machine.
       s3Endpoint: s3.origin,
       dynamoEndpoint: dynamo.origin,

@@ -150,7 +150,7 @@ async function warm(contenders: readonly Contender[], layer: string): Promise<{ 
 async function startEntrepot({ stack, registry }: Bench): Promise<Contender> {
   return await inFolder(async (folder) => {
     const config = join(folder, 'entrepot.yaml');
-    const registries = { [REGISTRY]: { endpoint: registry.origin, credentials: 'none' } };
+    const registries = { [REGISTRY]: { endpoint: registry.origin, credentials: 'none', public: true } };
     await writeFile(config, stringify({ registries }));
     const port = await freePort();
     const server = startProcess([process.execPath, ENTREPOT, 'serve', '--port', String(port)], 'ignore', {

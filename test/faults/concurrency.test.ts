@@ -18,7 +18,7 @@ let processes: PullingProcess[];
 before(async () => {
   bench = await startBench();
   upstream = await bench.use(startUpstream());
-  const registries = { [REGISTRY]: { endpoint: upstream.origin, credentials: 'none' } };
+  const registries = { [REGISTRY]: { endpoint: upstream.origin, credentials: 'none', public: true } };
   cache = await bench.use(
     openCache(bench.stack, { registries, limits: { leaseSeconds: 5, partBytes: 5 * 1024 * 1024 } }),
   );

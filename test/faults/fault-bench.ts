@@ -39,7 +39,7 @@ export interface FaultBench extends AsyncDisposable {
 export async function startFaultBench(): Promise<FaultBench> {
   const bench = await startBench();
   const upstream = await bench.use(startUpstream());
-  const registries = { [REGISTRY]: { endpoint: upstream.origin, credentials: 'none' } };
+  const registries = { [REGISTRY]: { endpoint: upstream.origin, credentials: 'none', public: true } };
   const client = dynamoClient({ ...bench.stack, endpoint: bench.stack.dynamoEndpoint });
   const table = dynamoTable(client, bench.stack.table);
   return {

@@ -11,6 +11,7 @@ import type { PullDeps } from '../../lib/pull/pull-request.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
 import type { ReconcileDeps } from '../../lib/pull/reconcile.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
+import { PUBLIC } from '../../lib/reference/trust-domain.ts';
 import { blobKey } from '../../lib/store/keys.ts';
 import { rawS3, type TestCache, type TestStack } from '../support/cache.ts';
 import { noise } from '../support/images.ts';
@@ -29,7 +30,7 @@ export async function putBack(
   stack: TestStack,
   digest: Digest,
   bytes: Uint8Array,
-  Metadata: Record<string, string> = { domain: 'public' },
+  Metadata: Record<string, string> = { domain: PUBLIC },
 ): Promise<void> {
   const s3 = rawS3(stack);
   await s3.send(new PutObjectCommand({ Bucket: stack.bucket, Key: blobKey(digest), Body: bytes, Metadata }));

@@ -58,7 +58,7 @@ export async function startLaboratory(change: Change): Promise<Laboratory> {
   const dynamo = await bench.use(startMisbehavingTable(stack));
   const s3 = await bench.use(startFaultProxy(stack.s3Endpoint));
   const registries = {
-    [REGISTRY]: { endpoint: upstreams.get(REGISTRY)!.origin, credentials: 'none' },
+    [REGISTRY]: { endpoint: upstreams.get(REGISTRY)!.origin, credentials: 'none', public: true },
     [PRIVATE_REGISTRY]: { endpoint: upstreams.get(PRIVATE_REGISTRY)!.origin, credentials: 'docker' },
   };
   const standstills = startStandstills();

@@ -71,7 +71,7 @@ export async function startPullBench(options: PullBenchOptions = {}): Promise<Pu
   const { stack } = bench;
   const upstream = await bench.use(startUpstream(options.upstream));
   const registries = {
-    [REGISTRY]: { endpoint: upstream.origin, credentials: 'none', ...options.registry },
+    [REGISTRY]: { endpoint: upstream.origin, credentials: 'none', public: true, ...options.registry },
     ...options.registries,
   };
   const cache = await bench.use(

@@ -22,7 +22,7 @@ before(async () => {
   open = await startUpstream();
   bench = await startPullBench({
     registry: { credentials: 'docker' },
-    registries: { [OPEN]: { endpoint: open.origin, credentials: 'none' } },
+    registries: { [OPEN]: { endpoint: open.origin, credentials: 'none', public: true } },
     upstream: { auth: { kind: 'basic', users: { [LOGIN.username]: LOGIN.password } } },
   });
   await bench.login({ [PRIVATE]: LOGIN });

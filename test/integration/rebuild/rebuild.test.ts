@@ -28,7 +28,7 @@ before(async () => {
   upstream = await bench.use(startUpstream());
   upstream.addImage('team/multi', upstreamImage(multi, 'v1'));
   upstream.addImage('team/single', upstreamImage(single, 'v1'));
-  const registry = { endpoint: upstream.origin, credentials: 'none' };
+  const registry = { endpoint: upstream.origin, credentials: 'none', public: true };
   cache = await bench.use(openCache(bench.stack, { registries: { [REGISTRY]: registry, [OTHER]: registry } }));
   dynamo = new DynamoDBClient(bench.stack.dynamoConfig);
 });

@@ -109,6 +109,7 @@ function settingsOf(upstream: TestUpstream): RegistrySettings {
     endpoint: new URL(upstream.origin),
     endpointMayBePrivate: true,
     mirrors: [],
+    isPublic: true,
     credentials: { kind: 'none' },
     realms: [],
     redirects: [],

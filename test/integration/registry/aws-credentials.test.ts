@@ -80,6 +80,7 @@ async function open(upstream: TestUpstream, name: string, credentials: Credentia
     endpoint: new URL(upstream.origin),
     endpointMayBePrivate: true,
     mirrors: [],
+    isPublic: true,
     credentials,
     realms: [],
     redirects: [],

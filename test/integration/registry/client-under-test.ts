@@ -55,6 +55,7 @@ export function clientOf(endpoint: string, options: ClientOptions = {}): Upstrea
     endpoint: new URL(endpoint),
     endpointMayBePrivate: true,
     mirrors: [],
+    isPublic: true,
     credentials: { kind: 'none' },
     realms: [],
     redirects: [],

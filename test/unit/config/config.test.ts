@@ -159,6 +159,7 @@ describe('a registry of the file', () => {
     const found = settings(`
       endpoint: http://127.0.0.1:5100
       mirrors: ["https://mirror.example.test"]
+      public: true
       credentials: {secret: registry/login}
       realms: [auth.example.test, "http://127.0.0.1:5101"]
       redirects: [storage.internal, "10.0.0.0/8", "http://minio:9000"]
@@ -230,6 +231,40 @@ describe('a registry of the file', () => {
     assert.equal(mayBePrivate(`registries: {${ecr}: {}}`), true);
     assert.equal(mayBePrivate(`registries: {${ecr}: {credentials: none}}`), false);
     for (const known of loadConfig({}, folder).registries.values()) assert.equal(known.endpointMayBePrivate, false);
+  });
+
+  test('public is what the built-in list has at its own endpoints, or what says so, with mirrors that are public, too (I9)', () => {
+    const isPublic = (file: string): boolean | undefined => [...load(file).registries.values()].at(-1)?.isPublic;
+    for (const known of loadConfig({}, folder).registries.values()) assert.equal(known.isPublic, true, known.name);
+    for (const [entry, expected] of [
+      ['quay.io: {}', true],
+      ['quay.io: {endpoint: https://quay.io}', true],
+      ['quay.io: {endpoint: "https://quay.io:443"}', true],
+      ['quay.io: {endpoint: http://quay.io}', false],
+      ['quay.io: {endpoint: "https://quay.io:8443"}', false],
+      ['quay.io: {endpoint: https://ghcr.io}', false],
+      ['quay.io: {public: false}', false],
+      ['docker.io: {}', true],
+      ['docker.io: {endpoint: https://registry-1.docker.io}', true],
+      ['docker.io: {endpoint: http://10.0.0.1:5000}', false],
+      ['docker.io: {endpoint: http://10.0.0.1:5000, public: true}', true],
+      ['registry.example.test: {}', false],
+      ['registry.example.test: {credentials: none}', false],
+      ['registry.example.test: {public: true}', true],
+      ['registry.example.test: {endpoint: https://quay.io}', false],
+      ['evil.quay.io: {}', false],
+      ['"quay.io:5000": {}', false],
+      ['quay.io: {mirrors: []}', true],
+      ['quay.io: {mirrors: ["http://10.0.0.1:5000"]}', false],
+      ['quay.io: {mirrors: ["https://ghcr.io", "https://mirror.gcr.io"]}', true],
+      ['quay.io: {mirrors: ["http://ghcr.io"]}', false],
+      ['quay.io: {mirrors: ["https://ghcr.io", "https://mirror.example.test"]}', false],
+      ['quay.io: {mirrors: ["https://mirror.example.test"], public: true}', false],
+      ['mirror.example.test: {public: true}, quay.io: {mirrors: ["https://mirror.example.test"]}', true],
+      ['mirror.example.test: {}, quay.io: {mirrors: ["https://mirror.example.test"]}', false],
+    ] as const) {
+      assert.equal(isPublic(`registries: {${entry}}`), expected, entry);
+    }
   });
 
   test('credentials in all their forms', () => {
@@ -367,6 +402,7 @@ describe('a registry of the file', () => {
     ['ca: .', /ca: .* is not a regular file/],
     ['ca: ./0.yaml', /ca: .*0\.yaml: holds no certificate in PEM form/],
     ['proxy: socks5://proxy', /proxy: the scheme "socks5:" is not known/],
+    ['public: yes please', /public: expected true or false, found text/],
     ['maxConnections: 0', /maxConnections: must be 1 or more/],
     ['maxConnections: many', /maxConnections: expected a whole number from 1 to 256, found text/],
     ['mirors: []', /^registries\."registry\.example\.test"\.mirors: unknown key; the known ones are endpoint, mirrors/],

@@ -134,6 +134,7 @@ describe('hostile helpers and registries', () => {
       endpoint: new URL('https://registry.example.test'),
       endpointMayBePrivate: false,
       mirrors: [],
+      isPublic: true,
       credentials: { kind: 'none' },
       realms: [],
       redirects: [],
