@@ -18,6 +18,7 @@ import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { listTags } from './tags.ts';
 import { noRefusals, noRequests, Transport, type Caller } from './transport.ts';
 import type { FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
+import { withoutSecrets } from './without-secrets.ts';
 
 /** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
 const CREDENTIALS_TIMEOUT_MS = 20_000;
@@ -53,7 +54,8 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
   return {
     open: async (repository, signal) => {
       const registry = registryOf(settingsOf(repository));
-      return new HttpUpstream(repository, await domainOf(registry, repository.path, signal), registry);
+      const domain = await domainOf(registry, repository.path, signal);
+      return withoutSecrets(new HttpUpstream(repository, domain, registry), registry.transport.secrets);
     },
     close: async () => {
       const registries = [...opened.values()];
@@ -85,7 +87,7 @@ async function domainOf(
 function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): Registry {
   const { limits } = options;
   const transport = new Transport(settings, limits, options.lookup);
-  const credentials = new RegistryCredentials(settings, options.dockerConfigPath);
+  const credentials = new RegistryCredentials(settings, options.dockerConfigPath, transport.secrets);
   return {
     settings,
     credentials,

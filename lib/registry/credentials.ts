@@ -4,6 +4,7 @@ import { anonymousDomain, privateDomain, PUBLIC, type TrustDomain } from '../ref
 import { DockerCredentials } from './docker-credentials.ts';
 import { EcrCredentials } from './ecr-credentials.ts';
 import { SecretCredentials } from './secrets-credentials.ts';
+import type { KnownSecrets } from './known-secrets.ts';
 import type { RegistrySettings } from './settings.ts';
 import { SharedWork } from './shared-work.ts';
 
@@ -39,11 +40,14 @@ export const CREDENTIALS_KEPT_MS = 5 * 60_000;
 export class RegistryCredentials {
   readonly #settings: RegistrySettings;
   readonly #reader: CredentialReader | undefined;
+  readonly #secrets: KnownSecrets;
   readonly #reading = new SharedWork<IssuedCredentials | undefined>();
   #kept: { readonly issued: IssuedCredentials | undefined; readonly untilMs: number } | undefined;
 
-  constructor(settings: RegistrySettings, dockerConfigPath: string | undefined) {
+  /** Adds to `secrets` whatever is read. */
+  constructor(settings: RegistrySettings, dockerConfigPath: string | undefined, secrets: KnownSecrets) {
     this.#settings = settings;
+    this.#secrets = secrets;
     this.#reader = readerOf(settings, dockerConfigPath);
   }
 
@@ -100,9 +104,24 @@ export class RegistryCredentials {
     if (reader === undefined) return undefined;
     if (this.#kept === undefined || this.#kept.untilMs <= Date.now()) {
       const issued = await this.#reading.run(signal, (shared) => reader.read(shared));
+      for (const one of [issued?.credentials, ...(issued?.namespaces?.values() ?? [])])
+        this.#secrets.add(secretOf(one));
       this.#kept = { issued, untilMs: issued?.untilMs ?? Date.now() + CREDENTIALS_KEPT_MS };
     }
     return this.#kept.issued;
+  }
+}
+
+function secretOf(credentials: Credentials | undefined): string | undefined {
+  switch (credentials?.kind) {
+    case undefined:
+      return undefined;
+    case 'basic':
+      return credentials.password;
+    case 'identity':
+      return credentials.identityToken;
+    case 'bearer':
+      return credentials.token;
   }
 }
 

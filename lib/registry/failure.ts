@@ -122,7 +122,9 @@ export async function registryWords(answer: Answer): Promise<string> {
     return '';
   }
   const text = Buffer.from(bytes).toString('utf8');
-  const words = answer.secrets.reduce((said, secret) => said.replaceAll(secret, '…'), wordsOf(text, answer));
+  // Before anything is cut: half of a secret would not be known as one.
+  const whole = isHtml(text) ? answer.secrets.removedFrom(text) : text;
+  const words = answer.secrets.removedFrom(wordsOf(whole, answer));
   return words === '' ? '' : ` (${clean(words)})`;
 }
 

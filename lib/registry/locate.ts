@@ -1,5 +1,4 @@
 import type { LookupFunction } from 'node:net';
-import { unescape } from 'node:querystring';
 import { BlobUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isPublicAddress } from './address.ts';
@@ -68,8 +67,7 @@ function locationIn(answer: Answer, passRedirects: readonly string[]): URL {
     throw new UpstreamRefusedError(OP, `${answer.from} answered ${answer.status} without a usable Location`);
   }
   const location = new URL(text, answer.url);
-  const readings = [location.href, unescape(location.href)];
-  if (answer.secrets.some((secret) => readings.some((reading) => reading.includes(secret)))) {
+  if (answer.secrets.isIn(location.href)) {
     throw new UpstreamRefusedError(OP, `${answer.from} redirects to a URL that holds our own credentials`);
   }
   const isItself = location.origin === answer.url.origin;

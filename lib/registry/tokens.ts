@@ -186,7 +186,13 @@ async function readToken(answer: Answer, askedMs: number, signal: AbortSignal): 
     signal.throwIfAborted();
     throw connectionFailure(OP, answer.from, error);
   });
-  const { token, access_token: accessToken, expires_in: expiresIn } = parseAnswer(read.bytes);
+  const {
+    token,
+    access_token: accessToken,
+    refresh_token: refreshToken,
+    expires_in: expiresIn,
+  } = parseAnswer(read.bytes);
+  answer.secrets.add(token, accessToken, refreshToken);
   const text = typeof token === 'string' && token !== '' ? token : accessToken;
   // Checked, because it goes into a header.
   if (read.truncated || typeof text !== 'string' || !/^[\x21-\x7e]+$/.test(text)) {

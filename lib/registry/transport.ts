@@ -5,6 +5,7 @@ import { ConfiguredHosts, type Reach } from './address.ts';
 import type { Body } from './body.ts';
 import { createConnections, type Connections } from './connector.ts';
 import { connectionFailure } from './failure.ts';
+import { KnownSecrets } from './known-secrets.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import type { RefusalCounts, RequestCounts } from './upstream.ts';
 import { USER_AGENT } from './user-agent.ts';
@@ -35,8 +36,8 @@ export interface Answer {
   readonly from: string;
   /** For its documents: the longest that they may take as a whole, beside what their bytes take (body.ts). */
   readonly bodyTimeoutMs: number;
-  /** What went with the request and must not come back in a message. */
-  readonly secrets: readonly string[];
+  /** What must not come back in a message. */
+  readonly secrets: KnownSecrets;
 }
 
 /** Who asks, and until when. */
@@ -63,17 +64,18 @@ export const noRefusals = (): RefusalCounts => ({ rateLimited: 0, credentialsRef
 export const shown = (url: URL): string => `${url.host}${url.pathname}`;
 
 /** What a server could echo: the credential as it was sent, and as it reads decoded. */
-function secretsOf({ headers, body }: Question): string[] {
+function secretsOf({ headers, body }: Question): (string | null)[] {
   const [scheme, sent = ''] = headers.authorization?.split(' ') ?? [];
   const decoded = scheme === 'Basic' ? Buffer.from(sent, 'base64').toString('utf8') : '';
   const form = new URLSearchParams(body ?? '');
-  const secrets = [sent, decoded, decoded.replace(/^[^:]*:/, ''), form.get('password'), form.get('refresh_token')];
-  return secrets.filter((secret): secret is string => secret !== null && secret !== '');
+  return [sent, decoded, decoded.replace(/^[^:]*:/, ''), form.get('password'), form.get('refresh_token')];
 }
 
 /** Sends single requests for one registry, counted, over connections of its own. */
 export class Transport {
   readonly hosts: ConfiguredHosts;
+  /** All that goes with its requests, and whatever else the registry gave or gets. */
+  readonly secrets = new KnownSecrets();
   readonly #registry: string;
   readonly #limits: UpstreamLimits;
   readonly #connections: Connections;
@@ -98,6 +100,7 @@ export class Transport {
   async send(question: Question, reach: Reach, { counts, refusals, signal }: Caller): Promise<Answer> {
     const { op, method, url } = question;
     signal.throwIfAborted();
+    this.secrets.add(...secretsOf(question));
     const dispatcher = this.#connections.to(url, reach);
     counts.total++;
     if (question.kind !== 'tags' && question.kind !== 'referrers') counts[question.kind]++;
@@ -122,7 +125,7 @@ export class Transport {
         server: this.#shown(url.host, url),
         from: this.#shown(shown(url), url),
         bodyTimeoutMs: this.#limits.bodyTimeoutMs,
-        secrets: secretsOf(question),
+        secrets: this.secrets,
       };
     } catch (error) {
       signal.throwIfAborted();

@@ -13,7 +13,7 @@ import { Tokens, type TokenPurpose } from '../../../lib/registry/tokens.ts';
 import { HostRules } from '../../../lib/registry/address.ts';
 import { noRefusals, noRequests, Transport } from '../../../lib/registry/transport.ts';
 import type { Upstream } from '../../../lib/registry/upstream.ts';
-import { when, type TestUpstream } from '../../support/upstream/upstream.ts';
+import { when, type Action, type TestUpstream } from '../../support/upstream/upstream.ts';
 import {
   addBlob,
   addManifest,
@@ -217,3 +217,68 @@ test('credentials that take too long are a time-out, and a deadline ends the wai
     return error instanceof UpstreamUnavailableError && error.timedOut;
   });
 });
+
+/** Places of an answer where a registry can say something. */
+const PLACES: Readonly<Record<string, (said: string, origin: string) => Action>> = {
+  'its error': (said) => ({
+    status: 403,
+    body: Buffer.from(JSON.stringify({ errors: [{ code: said, message: `${'x'.repeat(190)} ${said} is wrong` }] })),
+  }),
+  'the realm of its challenge': (said) => ({
+    status: 401,
+    headers: { 'www-authenticate': `Bearer realm="https://${encodeURIComponent(said)}.example.test/${said}"` },
+  }),
+  'where it redirects': (said, origin) => ({
+    status: 307,
+    headers: { location: `${origin}/v2/${encodeURIComponent(said)}/x?${encodeURIComponent(said)}` },
+  }),
+  'the content encoding': (said) => ({ headers: { 'content-encoding': said.slice(0, 40) } }),
+};
+const SAID: readonly ((secret: string) => string)[] = [
+  (secret) => secret,
+  (secret) => Buffer.from(`bob:${secret}`).toString('base64'),
+  (secret) => encodeURIComponent(secret),
+  (secret) => Buffer.from(secret).toString('hex'),
+  (secret) => JSON.stringify(`"${secret}"`).replaceAll('"', "'"),
+];
+
+for (const [place, action] of Object.entries(PLACES)) {
+  test(`no error holds a password, of now or before, or a token that the registry says back in ${place} (I7)`, async (context) => {
+    const [before, now] = ['CANARYxBEFORE/42', 'CANARYxNOW+42'];
+    const upstream = await upstreamForTest({ auth: { kind: 'bearer', users: { bob: now } } });
+    const { descriptor } = addManifest(upstream);
+    const blob = addBlob(upstream);
+    await logIn('bob', before);
+    const { open, later } = openings(context, upstream);
+    const repository = await open();
+    await logIn('bob', now);
+    later();
+    await repository.resolve(tagged(), soon());
+    const token = upstream.requests.findLast(({ kind }) => kind === 'manifest')?.headers.authorization?.slice(7) ?? '';
+    assert.match(token, /^tok-/);
+    for (const secret of [before, now, token]) {
+      for (const make of SAID) {
+        const said = make(secret);
+        upstream.clearFaults();
+        upstream.fault((request) =>
+          request.kind === 'manifest' || request.kind === 'blob' ? action(said, upstream.origin) : undefined,
+        );
+        for (const ask of [
+          () => repository.resolve(tagged(), soon()),
+          () => repository.readManifest(descriptor.digest, soon()),
+          () => readBlob(repository, blob),
+        ]) {
+          const error = await ask().then(
+            () => undefined,
+            (thrown: unknown) => thrown,
+          );
+          for (let one = error; one instanceof Error; one = one.cause) {
+            const text = `${one.message} ${String(one.stack)}`;
+            assert.ok(!text.includes(said) && !text.includes(encodeURIComponent(said)), text);
+            assert.ok(!text.includes(secret), text);
+          }
+        }
+      }
+    }
+  });
+}

@@ -1,0 +1,167 @@
+/** Shorter ones are in every text, and protect nothing. */
+const LEAST_CHARACTERS = 4;
+/** From so many on a secret is known in any case. */
+const LEAST_FOLDED = 8;
+/** Of one registry: the latest. */
+const MOST_SECRETS = 300;
+const MOST_CHARACTERS = 8192;
+/** Of causes. */
+const MOST_DEPTH = 5;
+/** Readings of one text: escapes may stand within escapes, of other kinds, and a secret may look like one itself. */
+const MOST_READINGS = 24;
+/** `%41`; `\u0041`, `\x41`, `\"`; `&#65;`, `&#x41;`, `&amp;` */
+const ESCAPES: readonly RegExp[] = [
+  /(?:%[0-9a-f]{2})+/gi,
+  /\\+u(?<unicode>[0-9a-f]{4})|\\+u\{(?<braced>[0-9a-f]{1,6})\}|\\+x(?<byte>[0-9a-f]{2})|\\(?<plain>["'/\\])/gi,
+  /&#(?<decimal>\d{1,7});|&#x(?<hex>[0-9a-f]{1,6});|&(?<entity>amp|lt|gt|quot|apos);/gi,
+];
+const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
+const BASE64_RUN = /[\w+/=-]/;
+
+/** A reading of a text: its characters, and where each begins and ends in the text. */
+interface Reading {
+  readonly text: string;
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
+}
+
+/**
+ * What one registry must not say back: the passwords and tokens of this process for it, those of before included. Each is found as it is, in hex, in base64 (alone, or
+ * within what was encoded, as Basic does), and escaped as URLs, JSON and HTML do, several times over.
+ */
+export class KnownSecrets {
+  readonly #secrets = new Set<string>();
+
+  /** Those that are too short to be secrets are left out. */
+  add(...secrets: readonly unknown[]): void {
+    for (const secret of secrets) {
+      if (typeof secret !== 'string' || secret.length < LEAST_CHARACTERS) continue;
+      this.#secrets.delete(secret);
+      this.#secrets.add(secret);
+    }
+    for (const oldest of this.#secrets) {
+      if (this.#secrets.size <= MOST_SECRETS) break;
+      this.#secrets.delete(oldest);
+    }
+  }
+
+  isIn(text: string): boolean {
+    return this.#rangesIn(text).length > 0;
+  }
+
+  /** The text with "…" for each; a long text is cut at a word first, because half of a secret would not be known as one. */
+  removedFrom(text: string): string {
+    const whole = text.length <= MOST_CHARACTERS ? text : text.slice(0, MOST_CHARACTERS).replace(/\S*$/, '…');
+    let left = '';
+    let end = 0;
+    for (const [from, to] of this.#rangesIn(whole)) {
+      if (from >= end) left += `${whole.slice(end, from)}…`;
+      end = Math.max(end, to);
+    }
+    return left + whole.slice(end);
+  }
+
+  /** The same error, without them in its message, its stack and those of its causes. */
+  removedFromError(error: unknown, depth = 0): unknown {
+    if (!(error instanceof Error) || depth > MOST_DEPTH) return error;
+    for (const key of ['message', 'stack'] as const) {
+      const text = error[key];
+      const left = text === undefined ? undefined : this.removedFrom(text);
+      // Not by assignment: in a DOMException that has no effect.
+      if (left !== text) Object.defineProperty(error, key, { value: left, writable: true, configurable: true });
+    }
+    this.removedFromError(error.cause, depth + 1);
+    if (error instanceof AggregateError) for (const one of error.errors) this.removedFromError(one, depth + 1);
+    return error;
+  }
+
+  /** Sorted by their beginnings. */
+  #rangesIn(text: string): readonly (readonly [number, number])[] {
+    const found: [number, number][] = [];
+    if (this.#secrets.size === 0) return found;
+    for (const reading of readingsOf(text)) {
+      for (const secret of this.#secrets) {
+        for (const [from, to] of placesOf(secret, reading.text)) {
+          found.push([reading.starts[from] ?? 0, reading.ends[to - 1] ?? text.length]);
+        }
+      }
+    }
+    return found.sort(([a], [b]) => a - b);
+  }
+}
+
+function readingsOf(text: string): readonly Reading[] {
+  const indexes = Array.from({ length: text.length }, (_, index) => index);
+  const readings: Reading[] = [{ text, starts: indexes, ends: indexes.map((index) => index + 1) }];
+  for (const reading of readings) {
+    for (const escapes of ESCAPES) {
+      const next = unescaped(reading, escapes);
+      const isNew = readings.length < MOST_READINGS && readings.every((one) => one.text !== next.text);
+      if (isNew) readings.push(next);
+    }
+  }
+  return readings;
+}
+
+function unescaped({ text, starts, ends }: Reading, escapes: RegExp): Reading {
+  const parts: string[] = [];
+  const nextStarts: number[] = [];
+  const nextEnds: number[] = [];
+  const take = (part: string, from: number, to: number | undefined): void => {
+    parts.push(part);
+    for (let n = 0; n < part.length; n++) {
+      nextStarts.push(starts[to === undefined ? from + n : from] ?? 0);
+      nextEnds.push(ends[to === undefined ? from + n : to - 1] ?? 0);
+    }
+  };
+  let end = 0;
+  for (const match of text.matchAll(escapes)) {
+    take(text.slice(end, match.index), end, undefined);
+    end = match.index + match[0].length;
+    take(characterOf(match), match.index, end);
+  }
+  take(text.slice(end), end, undefined);
+  return { text: parts.join(''), starts: nextStarts, ends: nextEnds };
+}
+
+function characterOf({ 0: all, groups = {} }: RegExpExecArray): string {
+  if (all.startsWith('%')) return Buffer.from(all.replaceAll('%', ''), 'hex').toString('utf8');
+  const { plain, entity, decimal, unicode, braced, byte, hex } = groups;
+  if (plain !== undefined) return plain;
+  if (entity !== undefined) return ENTITIES[entity.toLowerCase()] ?? '';
+  const code = decimal === undefined ? parseInt(unicode ?? braced ?? byte ?? hex ?? '0', 16) : Number(decimal);
+  return code <= 0x10ffff ? String.fromCodePoint(code) : '';
+}
+
+function* placesOf(secret: string, text: string): Generator<readonly [number, number]> {
+  const bytes = Buffer.from(secret);
+  const folded = fold(text);
+  const isLong = secret.length >= LEAST_FOLDED;
+  const plain = isLong ? [folded, fold(secret)] : [text, secret];
+  for (const [where, what] of [plain, [folded, bytes.toString('hex')]] as const) {
+    for (const from of indexesOf(where, what)) yield [from, from + what.length];
+    // As forms send it.
+    if (what.includes(' ')) {
+      for (const from of indexesOf(where, what.replaceAll(' ', '+'))) yield [from, from + what.length];
+    }
+  }
+  const standard = text.replaceAll('-', '+').replaceAll('_', '/');
+  for (const shift of [0, 1, 2]) {
+    const encoded = Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64');
+    // Without what its neighbours decide, too.
+    const core = encoded.slice(Math.ceil((8 * shift) / 6), Math.floor((8 * (shift + bytes.length)) / 6));
+    for (const index of indexesOf(standard, core)) {
+      let [from, to] = [index, index + core.length];
+      while (from > 0 && BASE64_RUN.test(text.charAt(from - 1))) from--;
+      while (to < text.length && BASE64_RUN.test(text.charAt(to))) to++;
+      yield [from, to];
+    }
+  }
+}
+
+/** Keeps the length, as `toLowerCase` does not. */
+const fold = (text: string): string => text.replace(/[A-Z]+/g, (upper) => upper.toLowerCase());
+
+function* indexesOf(text: string, what: string): Generator<number> {
+  for (let at = text.indexOf(what); at >= 0; at = text.indexOf(what, at + 1)) yield at;
+}
