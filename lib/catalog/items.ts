@@ -52,12 +52,13 @@ export function rootFrom(item: Item, remembered: Item | undefined, epoch: number
 const MOST_ENTRIES_BYTES = 16 * 1024 * 1024;
 
 export function entriesItem(entries: readonly IndexEntry[]): Uint8Array {
-  const plain = entries.map(({ digest, mediaType, size, platform, attests }) => ({
+  const plain = entries.map(({ digest, mediaType, size, platform, attests, fault }) => ({
     digest,
     mediaType,
     size,
     platform,
     attests,
+    fault,
   }));
   return deflateRawSync(JSON.stringify(plain));
 }

@@ -14,4 +14,6 @@ export interface IndexEntry extends Descriptor {
   readonly platform?: Platform;
   /** The manifest that this one is the attestation of (`vnd.docker.reference.digest`). */
   readonly attests?: Digest;
+  /** Why it cannot be pulled: its descriptor is broken, or it is of a form that nobody can verify. Then it may have a digest of our making. */
+  readonly fault?: string;
 }

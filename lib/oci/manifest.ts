@@ -1,6 +1,7 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from './descriptor.ts';
-import { isDigest, type Digest } from './digest.ts';
+import { digestOf, isDigest, type Digest } from './digest.ts';
+import { inlineData } from './inline-data.ts';
 import {
   isForeignLayerType,
   isIndexType,
@@ -12,6 +13,7 @@ import {
   OCTET_STREAM,
 } from './media-type.ts';
 import { normalisePlatform, type Platform } from './platform.ts';
+import { parseJson } from './read-json.ts';
 
 /** Bounds that hold before anything of a manifest is followed. */
 export interface ManifestLimits {
@@ -24,7 +26,12 @@ export interface Index {
   readonly kind: 'index';
   readonly mediaType: string;
   readonly entries: readonly IndexEntry[];
+  /** Manifests that the index carries itself, verified. */
+  readonly inline?: InlineContent;
 }
+
+/** Content that descriptors carry themselves, verified: whoever may have the document may have it. */
+export type InlineContent = ReadonlyMap<Digest, Uint8Array>;
 
 /** https://github.com/opencontainers/image-spec/blob/main/manifest.md, Docker's schema 2 manifest, and artifact manifests. */
 export interface Manifest {
@@ -35,6 +42,8 @@ export interface Manifest {
   readonly layers: readonly Descriptor[];
   /** Layers of a foreign type with `urls`: a registry need not hold them, and `urls` are never followed (I8). */
   readonly foreignLayers: readonly Descriptor[];
+  /** Configs and layers that the manifest carries itself, verified. */
+  readonly inline?: InlineContent;
 }
 
 /** https://www.rfc-editor.org/rfc/rfc6838#section-4.2: two names of at most 127 characters. Rows keep them, so they are bounded. */
@@ -60,31 +69,32 @@ export function parseManifest(
   const document = parseDocument(bytes);
   const mediaType = mediaTypeOf(document, contentType);
   if (isIndexType(mediaType)) {
-    if ('layers' in document || 'config' in document) {
+    if (has(document, 'layers') || has(document, 'config')) {
       throw new InvalidManifestError(`an index (${mediaType}) must not have "layers" or "config" beside "manifests"`);
     }
-    const entries = descriptors(document.manifests, 'manifests', limits).map(indexEntry);
-    return { kind: 'index', mediaType, entries };
+    // Null is an empty list. A document without the field is no index, whatever its content type says.
+    if (!('manifests' in document)) throw new InvalidManifestError('"manifests" is not a list');
+    const items = listOf(document, 'manifests', limits);
+    const entries = items.map(indexEntry);
+    return { kind: 'index', mediaType, entries, ...inlineOf(items, entries) };
   }
   if (isManifestType(mediaType)) {
-    if ('manifests' in document) {
+    if (has(document, 'manifests')) {
       throw new InvalidManifestError(`a manifest (${mediaType}) must not have "manifests" beside its layers`);
     }
-    const artifactBlobs = document.blobs !== undefined && document.layers === undefined;
-    const all = descriptors(
-      document[artifactBlobs ? 'blobs' : 'layers'] ?? [],
-      artifactBlobs ? 'blobs' : 'layers',
-      limits,
-    );
-    const config = document.config === undefined ? undefined : descriptor(document.config, 'config');
-    const isForeign = (layer: { json: Json; descriptor: Descriptor }): boolean =>
-      isForeignLayerType(layer.descriptor.mediaType) && Array.isArray(layer.json.urls) && layer.json.urls.length > 0;
+    const field = has(document, 'blobs') && !has(document, 'layers') ? 'blobs' : 'layers';
+    const items = listOf(document, field, limits);
+    const all = items.map((json, i) => descriptor(json, `${field}[${i}]`));
+    const config = has(document, 'config') ? descriptor(document.config, 'config') : undefined;
+    const isForeign = ({ mediaType: type }: Descriptor, i: number): boolean =>
+      isForeignLayerType(type) && isNonEmptyList((items[i] as Json).urls);
     return {
       kind: 'manifest',
       mediaType,
       ...(config === undefined ? {} : { config }),
-      layers: all.filter((layer) => !isForeign(layer)).map((layer) => layer.descriptor),
-      foreignLayers: all.filter(isForeign).map((layer) => layer.descriptor),
+      layers: all.filter((layer, i) => !isForeign(layer, i)),
+      foreignLayers: all.filter(isForeign),
+      ...inlineOf([document.config, ...items], [config, ...all]),
     };
   }
   throw new InvalidManifestError(
@@ -95,16 +105,24 @@ export function parseManifest(
 function parseDocument(bytes: Uint8Array): Json {
   let document: unknown;
   try {
-    document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    document = parseJson(bytes);
   } catch (cause) {
-    throw new InvalidManifestError('the manifest is not JSON in UTF-8', cause);
+    throw new InvalidManifestError('the manifest is not JSON', cause);
   }
   if (!isObject(document)) throw new InvalidManifestError('the manifest is not a JSON object');
   return document;
 }
 
+/** A field that is null says nothing: writers in Go write null for what they leave empty. */
+const has = (document: Json, field: string): boolean => document[field] !== undefined && document[field] !== null;
+
+const isNonEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length > 0;
+
+/** Empty and null are as good as absent. */
+const mediaTypeIn = ({ mediaType }: Json): unknown => (mediaType === '' || mediaType === null ? undefined : mediaType);
+
 function mediaTypeOf(document: Json, contentType: string | undefined): string {
-  const inside = document.mediaType;
+  const inside = mediaTypeIn(document);
   if (inside !== undefined && typeof inside !== 'string') throw new InvalidManifestError('"mediaType" is not a string');
   const outside = contentType?.split(';')[0]?.trim().toLowerCase();
   if (isSchema1Type(inside ?? outside ?? '') || document.schemaVersion === 1) {
@@ -112,29 +130,47 @@ function mediaTypeOf(document: Json, contentType: string | undefined): string {
       'this is a Docker schema 1 manifest, which has no descriptors to verify blobs by; push the image again with a current client (schema 2 or OCI)',
     );
   }
-  if (document.schemaVersion !== undefined && document.schemaVersion !== 2) {
+  if (has(document, 'schemaVersion') && document.schemaVersion !== 2) {
     throw new InvalidManifestError(`"schemaVersion" is ${shown(document.schemaVersion)}, must be 2`);
   }
   if (inside !== undefined) return inside;
   if (outside !== undefined && isManifestOrIndexType(outside)) return outside;
-  if (Array.isArray(document.manifests)) return OCI_INDEX;
-  if (isObject(document.config) || Array.isArray(document.layers)) return OCI_MANIFEST;
+  if (has(document, 'manifests')) return OCI_INDEX;
+  if (has(document, 'config') || has(document, 'layers')) return OCI_MANIFEST;
+  if ('manifests' in document) return OCI_INDEX;
+  if ('config' in document || 'layers' in document) return OCI_MANIFEST;
   throw new InvalidManifestError('the manifest has no "mediaType", and neither "manifests" nor "config" or "layers"');
 }
 
-function descriptors(value: unknown, at: string, limits: ManifestLimits): { json: Json; descriptor: Descriptor }[] {
-  if (!Array.isArray(value)) throw new InvalidManifestError(`"${at}" is not a list`);
+function listOf(document: Json, field: string, limits: ManifestLimits): readonly unknown[] {
+  const value = document[field] ?? [];
+  if (!Array.isArray(value)) throw new InvalidManifestError(`"${field}" is not a list`);
   if (value.length > limits.fanOut) {
     throw new InvalidManifestError(
-      `"${at}" has ${value.length} entries, the limit is ${limits.fanOut} (limits.fanOut in the configuration)`,
+      `"${field}" has ${value.length} entries, the limit is ${limits.fanOut} (limits.fanOut in the configuration)`,
     );
   }
-  return value.map((json: unknown, i) => ({ json: json as Json, descriptor: descriptor(json, `${at}[${i}]`) }));
+  return value;
+}
+
+/** What the items carry of the content of their descriptors. */
+function inlineOf(
+  items: readonly unknown[],
+  descriptors: readonly (Descriptor | undefined)[],
+): { readonly inline?: InlineContent } {
+  const inline = new Map<Digest, Uint8Array>();
+  for (const [i, one] of descriptors.entries()) {
+    const json = items[i];
+    const bytes = one !== undefined && isObject(json) ? inlineData(json.data, one) : undefined;
+    if (one !== undefined && bytes !== undefined) inline.set(one.digest, bytes);
+  }
+  return inline.size === 0 ? {} : { inline };
 }
 
 function descriptor(json: unknown, at: string): Descriptor {
   if (!isObject(json)) throw new InvalidManifestError(`"${at}" is not a descriptor`);
-  const { mediaType, digest, size } = json;
+  const { digest, size } = json;
+  const mediaType = mediaTypeIn(json);
   if (typeof digest !== 'string' || !isDigest(digest)) {
     throw new InvalidManifestError(`"${at}.digest" is ${shown(digest)}, must be sha256:<64 lower-case hex digits>`);
   }
@@ -156,50 +192,71 @@ function shown(value: unknown): string {
   return JSON.stringify(value).slice(0, 200);
 }
 
-function indexEntry(entry: { json: Json; descriptor: Descriptor }, i: number): IndexEntry {
-  const { mediaType } = entry.descriptor;
-  if (isSchema1Type(mediaType)) {
-    throw new InvalidManifestError(
-      `"manifests[${i}]" is a Docker schema 1 manifest; push the image again with a current client`,
+/** An entry that cannot be read concerns only who asks for it: it is kept with what is wrong with it. */
+function indexEntry(json: unknown, i: number): IndexEntry {
+  const at = `manifests[${i}]`;
+  const { annotations, platform: stated } = isObject(json) ? json : {};
+  const platform = platformOf(stated);
+  const attests = attestedBy(annotations);
+  const more = attests !== undefined ? { attests } : platform !== undefined ? { platform } : {};
+  const faulty = (own: Descriptor, fault: string): IndexEntry => ({ ...own, platform: UNKNOWN, ...more, fault });
+  try {
+    const own = descriptor(json, at);
+    if (!isSchema1Type(own.mediaType)) return { ...own, ...more };
+    return faulty(
+      own,
+      `"${at}" (${own.digest}) is a Docker schema 1 manifest; push the image again with a current client`,
     );
+  } catch (error) {
+    if (!(error instanceof InvalidManifestError)) throw error;
+    const given = isObject(json) && typeof json.digest === 'string' && isDigest(json.digest) ? json.digest : undefined;
+    const fault = given === undefined ? error.message : `${error.message} (${given})`;
+    // Entries are told apart by their digests. One without a digest has that of what is wrong with it, which nothing is ever stored under.
+    return faulty({ mediaType: OCTET_STREAM, digest: given ?? digestOf(Buffer.from(fault)), size: 0 }, fault);
   }
-  const annotations = isObject(entry.json.annotations) ? entry.json.annotations : {};
-  if (annotations['vnd.docker.reference.type'] === 'attestation-manifest') {
-    const described = annotations['vnd.docker.reference.digest'];
-    if (typeof described === 'string' && isDigest(described)) return { ...entry.descriptor, attests: described };
-  }
-  const platform = platformOf(entry.json.platform, `manifests[${i}].platform`);
-  return platform === undefined ? entry.descriptor : { ...entry.descriptor, platform };
 }
 
-function platformOf(json: unknown, at: string): Platform | undefined {
+function attestedBy(json: unknown): Digest | undefined {
+  const annotations = isObject(json) ? json : {};
+  if (annotations['vnd.docker.reference.type'] !== 'attestation-manifest') return undefined;
+  const described = annotations['vnd.docker.reference.digest'];
+  return typeof described === 'string' && isDigest(described) ? described : undefined;
+}
+
+/** Of content that goes along with no platform but its own. */
+const UNKNOWN: Platform = { os: 'unknown', architecture: 'unknown' };
+
+/** Parts that are missing, or no text that a request could ask for, are `unknown`: that matches nobody who asks for something else. */
+function platformOf(json: unknown): Platform | undefined {
   if (json === undefined || json === null) return undefined;
-  if (!isObject(json) || typeof json.os !== 'string' || typeof json.architecture !== 'string') {
-    throw new InvalidManifestError(`"${at}" must have "os" and "architecture"`);
-  }
+  const { os, architecture, variant } = isObject(json) ? json : {};
   // BuildKit writes unknown/unknown where there is no platform to speak of.
-  if (json.os === json.architecture && (json.os === '' || json.os === 'unknown')) return undefined;
-  const variant = json.variant;
-  for (const part of [json.os, json.architecture, variant]) {
-    if (typeof part !== 'string' || part.length <= MAX_PLATFORM_CHARACTERS) continue;
-    throw new InvalidManifestError(`"${at}" has a part of more than ${MAX_PLATFORM_CHARACTERS} characters`);
-  }
+  if (os === architecture && (os === '' || os === 'unknown')) return undefined;
+  const part = (value: unknown): string =>
+    typeof value === 'string' && value !== '' && value.length <= MAX_PLATFORM_CHARACTERS ? value : 'unknown';
   return normalisePlatform({
-    os: json.os,
-    architecture: json.architecture,
-    ...(typeof variant === 'string' && variant !== '' ? { variant } : {}),
+    os: part(os),
+    architecture: part(architecture),
+    ...(typeof variant === 'string' && variant !== '' ? { variant: part(variant) } : {}),
   });
 }
 
 /**
- * The platform that an image's config states, if it states one.
+ * The platform that an image's config states. A config is content: one that is empty, no JSON, or states no whole platform states none.
  * https://github.com/opencontainers/image-spec/blob/main/config.md#properties
  */
 export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
-  const { os, architecture, variant } = parseDocument(bytes);
-  return typeof os === 'string' && typeof architecture === 'string'
-    ? platformOf({ os, architecture, variant }, 'config')
-    : undefined;
+  let document: unknown;
+  try {
+    document = parseJson(bytes);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return undefined;
+  }
+  if (!isObject(document)) return undefined;
+  const { os, architecture, variant } = document;
+  const platform = platformOf({ os, architecture, variant });
+  return platform?.os === 'unknown' || platform?.architecture === 'unknown' ? undefined : platform;
 }
 
 /** Every blob of a manifest that the cache keeps, config first, each digest once. */

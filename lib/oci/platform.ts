@@ -20,15 +20,17 @@ const ARCHITECTURE_ALIASES: ReadonlyMap<string, Pick<Platform, 'architecture' | 
   ['armel', { architecture: 'arm', variant: 'v6' }],
 ]);
 
-/** The variant that an architecture means when it names none. */
+/** The variant that an architecture means when it names none, where nobody writes it. */
 const DEFAULT_VARIANTS: ReadonlyMap<string, string> = new Map([
   ['arm64', 'v8'],
   ['amd64', 'v1'],
 ]);
+/** That of `arm` is written: there are images of several. containerd means it, too (platforms/database.go). */
+const ARM_VARIANT = 'v7';
 
-/** The variant a platform has, said or meant. */
-const variantOf = (platform: Platform): string | undefined =>
-  platform.variant ?? DEFAULT_VARIANTS.get(platform.architecture);
+/** The variant that offered content has, said or meant. */
+const variantOf = ({ architecture, variant }: Platform): string | undefined =>
+  variant ?? (architecture === 'arm' ? ARM_VARIANT : DEFAULT_VARIANTS.get(architecture));
 
 /** Lower case and aliases resolved. A variant that was said is kept, one that was not is not invented. */
 export function normalisePlatform(platform: Platform): Platform {
@@ -69,7 +71,7 @@ export function formatPlatform(platform: Platform): string {
 
 /**
  * Whether content for `offered` answers a request for `wanted`: same system and architecture, and the same variant where one is wanted.
- * `linux/arm64` takes every variant of arm64; `linux/arm64/v8` takes those that say v8 and those that say none.
+ * `linux/arm64` takes every variant of arm64; `linux/arm64/v8` takes those that say v8 and those that say none, as `linux/arm/v7` does with v7.
  */
 export function matchesPlatform(wanted: Platform, offered: Platform): boolean {
   const want = normalisePlatform(wanted);

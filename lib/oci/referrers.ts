@@ -2,6 +2,7 @@ import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor } from './descriptor.ts';
 import { isDigest, type Digest } from './digest.ts';
 import { OCI_INDEX } from './media-type.ts';
+import { parseJson } from './read-json.ts';
 
 /** A manifest that refers to another: a signature, an SBOM, an attestation. */
 export interface Referrer extends Descriptor {
@@ -45,9 +46,9 @@ export function referrersIndex(referrers: readonly Referrer[]): ReferrersIndex {
 export function parseReferrers(bytes: Uint8Array): readonly Referrer[] {
   let document: unknown;
   try {
-    document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    document = parseJson(bytes);
   } catch (cause) {
-    throw new InvalidManifestError('the list of referrers is not JSON in UTF-8', cause);
+    throw new InvalidManifestError('the list of referrers is not JSON', cause);
   }
   const manifests = isMap(document) ? document.manifests : undefined;
   if (!Array.isArray(manifests)) throw new InvalidManifestError('the list of referrers has no "manifests"');

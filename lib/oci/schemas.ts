@@ -49,4 +49,5 @@ export const indexEntry: z.ZodMiniType<IndexEntry> = record({
   ...descriptorFields,
   platform: z.exactOptional(platform),
   attests: z.exactOptional(digest),
+  fault: z.exactOptional(text),
 });

@@ -1,4 +1,4 @@
-import { PlatformMissingError } from '../errors/cache-error.ts';
+import { InvalidManifestError, PlatformMissingError } from '../errors/cache-error.ts';
 import type { IndexEntry } from './descriptor.ts';
 import type { Digest } from './digest.ts';
 import { isIndexType } from './media-type.ts';
@@ -40,16 +40,30 @@ export function requirePlatforms(
 ): void {
   const { missing } = selectEntries(entries, platforms);
   if (missing.length === 0) return;
-  const has = [...new Set(entries.filter(isPlatformed).map((entry) => formatPlatform(entry.platform)))].sort();
+  const has = [...new Set(entries.filter(isPlatformed).filter(isReadable).map(platformName))].sort();
   throw new PlatformMissingError(
     `${reference} has no ${missing.map(formatPlatform).join(', ')}; it has ${has.join(', ') || 'no platforms at all'}. Nothing was copied; ask for one of these`,
   );
 }
 
-/** What a receipt calls the platform of an entry. */
-export const platformName = (entry: IndexEntry): string =>
-  entry.platform === undefined ? 'unknown' : formatPlatform(entry.platform);
+const isReadable = ({ fault }: IndexEntry): boolean => fault === undefined;
 
-/** Whether the entry is content for a platform, rather than an attestation or a nested index. */
+/** Those of the entries of an index that were asked for and cannot be pulled. Attestations among them stop nobody. @throws InvalidManifestError naming them */
+export function requireReadable(reference: string, selected: readonly IndexEntry[]): void {
+  const [first, ...others] = selected.filter((entry) => entry.attests === undefined && !isReadable(entry));
+  if (first === undefined) return;
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  throw new InvalidManifestError(
+    `${reference}: ${platformName(first)} cannot be pulled: ${first.fault}${more}. Ask for the other platforms with --platform`,
+  );
+}
+
+/** What a receipt calls the platform of an entry. */
+export function platformName({ platform }: IndexEntry): string {
+  const isKnown = platform !== undefined && (platform.os !== 'unknown' || platform.architecture !== 'unknown');
+  return isKnown ? formatPlatform(platform) : 'unknown';
+}
+
+/** Whether the entry is content for a platform, rather than an attestation, a nested index, or something that cannot be read. */
 export const isImageEntry = (entry: IndexEntry): boolean =>
-  entry.attests === undefined && !isIndexType(entry.mediaType);
+  entry.attests === undefined && !isIndexType(entry.mediaType) && isReadable(entry);

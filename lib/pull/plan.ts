@@ -2,16 +2,17 @@ import type { ForeignLayer } from '../catalog/catalog.ts';
 import { InvalidManifestError, PlatformMissingError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { blobsOf, platformOfConfig, type Manifest } from '../oci/manifest.ts';
-import { isImageConfigType, isIndexType, isManifestType } from '../oci/media-type.ts';
-import { formatPlatform, matchesPlatform, type Platform } from '../oci/platform.ts';
-import { requirePlatforms } from '../oci/select.ts';
+import { blobsOf, type Manifest } from '../oci/manifest.ts';
+import { isIndexType, isManifestType } from '../oci/media-type.ts';
+import { formatPlatform, matchesPlatform } from '../oci/platform.ts';
+import { requirePlatforms, requireReadable } from '../oci/select.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { platformsFor, wantedEntries, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
+import { statedPlatform } from './stated-platform.ts';
 
 const PARALLEL_MANIFESTS = 6;
 /** Manifests of the largest size that one level of a tree may hold in memory. Real ones have a hundredth of it. */
@@ -87,11 +88,13 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
   const { request, wanted } = context;
   const { entries, indexes } = await walk(context, root);
   const platforms = platformsFor(wanted, root.descriptor.mediaType);
-  requirePlatforms(formatReference(request.reference), entries, platforms);
+  const name = formatReference(request.reference);
+  requirePlatforms(name, entries, platforms);
   const selected = wantedEntries(entries, platforms, wanted);
+  requireReadable(name, selected);
   const leaves = await readEntries(
     context,
-    selected.filter((entry) => !isIndexType(entry.mediaType)),
+    selected.filter((entry) => !isIndexType(entry.mediaType) && entry.fault === undefined),
   );
   for (const { descriptor, content } of leaves) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
   return { entries, selected, manifests: [...indexes, ...leaves] };
@@ -106,11 +109,11 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
       `${name} is a single image, not an index: it cannot be of ${asked} at once; ask for one platform or none`,
     );
   }
-  const platform = await readPlatform(context, manifest);
+  const platform = await statedPlatform(manifest, context.deps.limits, context.obtain);
   const [only] = platforms;
   if (only !== undefined && platform === undefined) {
     throw new PlatformMissingError(
-      `${name} is an artifact without a platform, but ${asked} was asked for; ask without a platform`,
+      `${name} is an artifact without a platform (no config states one), but ${asked} was asked for; ask without a platform`,
     );
   }
   if (only !== undefined && platform !== undefined && !matchesPlatform(only, platform)) {
@@ -120,18 +123,6 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
   }
   const entry: IndexEntry = platform === undefined ? root.descriptor : { ...root.descriptor, platform };
   return { entries: [entry], selected: [entry], manifests: [] };
-}
-
-/** What the config of a single image says; undefined for an artifact. */
-async function readPlatform(context: PlanContext, { config }: Manifest): Promise<Platform | undefined> {
-  if (config === undefined || !isImageConfigType(config.mediaType)) return undefined;
-  const { manifestBytes } = context.deps.limits;
-  if (config.size > manifestBytes) {
-    throw new InvalidManifestError(
-      `the config ${config.digest} has ${config.size} bytes, the limit is ${manifestBytes} (limits.manifestBytes in the configuration)`,
-    );
-  }
-  return platformOfConfig(await context.obtain(config));
 }
 
 /**
@@ -150,11 +141,15 @@ async function walk(
   for (let depth = 0; level.length > 0; depth++) {
     const nested: IndexEntry[] = [];
     for (const entry of level.flatMap(entriesOf)) {
+      const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
+      if (entry.fault !== undefined) {
+        entries.set(key, entry);
+        continue;
+      }
       const kind = isIndexType(entry.mediaType) ? 'index' : 'manifest';
       if (kind === 'manifest' && !isManifestType(entry.mediaType)) continue;
       if ((kinds.get(entry.digest) ?? kind) !== kind) throw notOfKind(entry.digest);
       kinds.set(entry.digest, kind);
-      const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
       if (kind === 'index' && !entries.has(key)) nested.push(entry);
       entries.set(key, entry);
     }

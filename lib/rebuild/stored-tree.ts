@@ -2,10 +2,11 @@ import type { Catalog, ForeignLayer } from '../catalog/catalog.ts';
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { blobsOf, parseManifest, platformOfConfig, type Index, type Manifest } from '../oci/manifest.ts';
-import { isImageConfigType, isIndexType, isManifestOrIndexType } from '../oci/media-type.ts';
+import { blobsOf, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
+import { isIndexType, isManifestOrIndexType } from '../oci/media-type.ts';
 import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
+import { statedPlatform } from '../pull/stated-platform.ts';
 import type { ContentStore, RefRecord } from '../store/content-store.ts';
 
 /** What the bucket holds of a root, of what its record calls complete. */
@@ -85,7 +86,8 @@ async function readEntries(
     for (const entry of level.flatMap((index) => index.entries)) {
       const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
       // Those that are neither are left out, as a pull leaves them out.
-      if (entries.has(key) || !isManifestOrIndexType(entry.mediaType)) continue;
+      const isKept = isManifestOrIndexType(entry.mediaType) || entry.fault !== undefined;
+      if (entries.has(key) || !isKept) continue;
       entries.set(key, entry);
       if (entries.size > deps.limits.fanOut) return undefined;
       if (!isIndexType(entry.mediaType)) continue;
@@ -103,12 +105,13 @@ async function readEntries(
 async function withPlatform(
   { store, limits }: TreeDeps,
   root: Descriptor,
-  { config }: Manifest,
+  manifest: Manifest,
   signal: AbortSignal,
 ): Promise<IndexEntry> {
-  if (config === undefined || !isImageConfigType(config.mediaType)) return root;
   try {
-    const platform = platformOfConfig(await store.read(config, limits.manifestBytes, signal));
+    const platform = await statedPlatform(manifest, limits, (config) =>
+      store.read(config, limits.manifestBytes, signal),
+    );
     return platform === undefined ? root : { ...root, platform };
   } catch (error) {
     if (error instanceof ContentLostError) return root; // Then the image is not complete either.

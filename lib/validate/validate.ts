@@ -106,6 +106,10 @@ async function missingOf(
   }
   for (const { entry, complete } of covered.entries) {
     if (complete) continue;
+    if (entry.fault !== undefined) {
+      missing.push({ digest: root.digest, size: null, reason: `${describe(entry)} cannot be pulled: ${entry.fault}` });
+      continue;
+    }
     if (root.complete.has(entry.digest) && linked?.has(entry.digest) !== true) {
       missing.push({
         ...sized(entry),

@@ -158,24 +158,54 @@ test('a platform that is asked for twice, or by two names, is one platform', asy
   assert.equal((await bench.cache.pull(reference, { platforms })).outcome, 'hit');
 });
 
-test('a config larger than a manifest may be is refused before it moves', async () => {
+test('a config larger than a manifest may be is content, and states no platform', async () => {
   await using small = await startPullBench({ limits: { manifestBytes: 2_000 } });
   const layers = [{ bytes: Buffer.from('layer'), mediaType: 'application/x' }];
   const image = buildImage({ platform: 'linux/amd64', layers, config: { Labels: { padding: 'x'.repeat(2_000) } } });
   const reference = small.offer(image, 'team/large-config');
-  await small.fails(reference, { name: 'InvalidManifestError', message: /config sha256:.* the limit is 2000/ });
+  const expected = { name: 'PlatformMissingError', message: /artifact without a platform/ };
+  await small.fails(reference, expected, { platforms: ['linux/amd64'] });
   assert.equal(small.upstream.count({ kind: 'blob' }), 0);
+  const receipt = await small.succeeds(reference);
+  assert.deepEqual(
+    receipt.platforms.map(({ platform }) => platform),
+    ['unknown'],
+  );
+  assert.equal(receipt.blobs.copied, 2);
 });
 
-test('a config that is not JSON cannot say a platform', async () => {
-  const config = Buffer.from([0xff, 0xfe, 0x00]);
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: OCI_MANIFEST,
-    config: { mediaType: OCI_CONFIG, digest: digestOf(config), size: config.byteLength },
-    layers: [],
-  };
-  bench.upstream.putBlob('team/bad-config', config);
-  bench.upstream.putManifest('team/bad-config', 'v1', Buffer.from(JSON.stringify(manifest)), OCI_MANIFEST);
-  await bench.fails(`${REGISTRY}/team/bad-config:v1`, { name: 'InvalidManifestError', code: 'MANIFEST_INVALID' });
+test('a config is content, whatever is in it: it states no platform, and that is all', async () => {
+  const repository = 'team/odd-config';
+  const configs = [
+    '',
+    '[]',
+    'null',
+    '7',
+    'os: linux\n',
+    '{"os":"linux"',
+    '{"os":1,"architecture":[]}',
+    '\u00ff\u00fe\0',
+  ];
+  for (const [i, text] of configs.entries()) {
+    const config = Buffer.from(text, 'latin1');
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: OCI_MANIFEST,
+      config: { mediaType: OCI_CONFIG, digest: digestOf(config), size: config.byteLength },
+      layers: [],
+      annotations: { i: String(i) },
+    };
+    bench.upstream.putBlob(repository, config);
+    bench.upstream.putManifest(repository, `v${i}`, Buffer.from(JSON.stringify(manifest)), OCI_MANIFEST);
+    const reference = `${REGISTRY}/${repository}:v${i}`;
+    const receipt = await bench.succeeds(reference);
+    assert.deepEqual(
+      receipt.platforms.map(({ platform }) => platform),
+      ['unknown'],
+      text,
+    );
+    assert.equal((await bench.cache.pull(reference)).outcome, 'hit');
+    const expected = { name: 'PlatformMissingError', message: /artifact without a platform/ };
+    await bench.fails(reference, expected, { platforms: ['linux/amd64'] });
+  }
 });

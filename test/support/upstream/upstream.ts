@@ -75,6 +75,7 @@ export interface TestUpstream extends AsyncDisposable {
   /** Stores a blob under its digest, or under `digest` if given. Returns the digest. */
   putBlob(repository: string, bytes: Uint8Array, digest?: string): string;
   deleteBlob(repository: string, digest: string): void;
+  deleteManifest(repository: string, reference: string): void;
   /** What refers to a manifest, by the referrers API, which the upstream has for no other manifest; at most `pageSize` with each answer. */
   putReferrers(repository: string, subject: string, referrers: readonly object[], pageSize?: number): void;
   /** Adds a fault; the returned function takes it away. */
@@ -195,6 +196,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Test
       return digest;
     },
     deleteBlob: (repository, digest) => void repositoryOf(repository).blobs.delete(digest),
+    deleteManifest: (repository, reference) => void repositoryOf(repository).manifests.delete(reference),
     putReferrers: (repository, subject, referrers, pageSize = Infinity) => {
       const size = Math.min(pageSize, Math.max(referrers.length, 1));
       const count = Math.max(Math.ceil(referrers.length / size), 1);

@@ -35,7 +35,7 @@ test('what is no list is refused', () => {
   }
   const many = Array.from({ length: MOST_REFERRERS + 1 }, () => referrer('a'));
   assert.throws(() => parse({ manifests: many }), /has 10001 entries, the limit is 10000/);
-  assert.throws(() => parseReferrers(Buffer.from([0x7b, 0xff, 0x7d])), /not JSON in UTF-8/);
+  assert.throws(() => parseReferrers(Buffer.from([0x7b, 0xff, 0x7d])), /the list of referrers is not JSON/);
 });
 
 test('the list of them: each once, the first of the same, in the order of their digests', () => {

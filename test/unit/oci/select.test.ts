@@ -5,7 +5,13 @@ import type { IndexEntry } from '../../../lib/oci/descriptor.ts';
 import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
 import { OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
-import { isImageEntry, platformName, requirePlatforms, selectEntries } from '../../../lib/oci/select.ts';
+import {
+  isImageEntry,
+  platformName,
+  requirePlatforms,
+  requireReadable,
+  selectEntries,
+} from '../../../lib/oci/select.ts';
 
 const digest = (name: string): Digest => digestOf(Buffer.from(name));
 const entry = (name: string, more: Partial<IndexEntry> & { on?: string } = {}): IndexEntry => {
@@ -62,6 +68,31 @@ test('what is missing is named, with what there is, each once and sorted', () =>
   assert.throws(() => requirePlatforms('app', [bare], platforms('linux/amd64')), /it has no platforms at all/);
   requirePlatforms('app', entries, platforms('linux/amd64'));
   requirePlatforms('app', [], []);
+});
+
+test('an entry that cannot be read stops only who asks for it, by name', () => {
+  const unknown = entry('odd', { on: 'unknown/unknown', fault: '"manifests[1].size" is missing' });
+  const old = entry('old', { on: 'linux/s390x', fault: 'is schema 1' });
+  const attestation = entry('broken', { attests: amd64.digest, on: 'unknown/unknown', fault: 'is broken' });
+  const entries = [amd64, unknown, old, attestation];
+  const ask = (...texts: string[]): void => {
+    const { selected, missing } = selectEntries(entries, platforms(...texts));
+    assert.deepEqual(missing, []);
+    requireReadable('app:v1', selected);
+  };
+  ask('linux/amd64');
+  assert.throws(() => ask(), {
+    name: 'InvalidManifestError',
+    message:
+      'app:v1: unknown cannot be pulled: "manifests[1].size" is missing (and 1 more). Ask for the other platforms with --platform',
+  });
+  assert.throws(() => ask('linux/amd64', 'linux/s390x'), /app:v1: linux\/s390x cannot be pulled: is schema 1/);
+  assert.throws(
+    () => requirePlatforms('app', entries, platforms('linux/arm64')),
+    /has no linux\/arm64; it has linux\/amd64\. /,
+  );
+  assert.deepEqual(entries.filter(isImageEntry), [amd64]);
+  assert.deepEqual([unknown, old].map(platformName), ['unknown', 'linux/s390x']);
 });
 
 test('names of entries', () => {

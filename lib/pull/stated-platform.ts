@@ -1,0 +1,18 @@
+import type { Descriptor } from '../oci/descriptor.ts';
+import { platformOfConfig, type Manifest } from '../oci/manifest.ts';
+import { isImageConfigType } from '../oci/media-type.ts';
+import type { Platform } from '../oci/platform.ts';
+import type { PullLimits } from './pull-request.ts';
+
+/**
+ * The platform of a single image, as its config states it; undefined for an artifact, and where the config states none, or is too large to be read for it: it is
+ * content all the same.
+ */
+export async function statedPlatform(
+  { config }: Manifest,
+  { manifestBytes }: Pick<PullLimits, 'manifestBytes'>,
+  read: (config: Descriptor) => Promise<Uint8Array>,
+): Promise<Platform | undefined> {
+  if (config === undefined || !isImageConfigType(config.mediaType) || config.size > manifestBytes) return undefined;
+  return platformOfConfig(await read(config));
+}
