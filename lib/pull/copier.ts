@@ -1,7 +1,7 @@
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Upstream } from '../registry/upstream.ts';
+import type { BlobSource } from './carried.ts';
 import { copyMissing } from './copy-blob.ts';
 import { findMissing } from './presence.ts';
 import { reconcile } from './reconcile.ts';
@@ -20,7 +20,7 @@ export interface Copier {
 
 export function copier(
   deps: PullDeps,
-  upstream: Upstream,
+  upstream: BlobSource,
   draft: Pick<ReceiptDraft, 'blob'>,
   signal: AbortSignal,
 ): Copier {

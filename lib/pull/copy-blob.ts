@@ -19,8 +19,8 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { SlowBlobError } from '../registry/blobs.ts';
-import type { Upstream } from '../registry/upstream.ts';
 import type { StoredContent } from '../store/content-store.ts';
+import type { BlobSource } from './carried.ts';
 import { drainBlob, ingestBlob, type ClaimedBlob } from './ingest-blob.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import { checkSize, mayUse } from './presence.ts';
@@ -57,7 +57,7 @@ const SLOW_REST_MS = 2_000;
  */
 export async function copyMissing(
   deps: PullDeps,
-  upstream: Upstream,
+  upstream: BlobSource,
   missing: readonly Descriptor[],
   signal: AbortSignal,
   done: (blob: Descriptor, outcome: CopyOutcome) => void,
@@ -152,7 +152,7 @@ function batchedLooks(catalog: Pick<Catalog, 'findBlobs'>): BatchedLooks {
 const isThere = async (
   row: BlobRow | undefined,
   blob: Descriptor,
-  upstream: Upstream,
+  upstream: BlobSource,
   signal: AbortSignal,
 ): Promise<boolean> => {
   checkSize(blob, row);

@@ -4,8 +4,8 @@ import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { drainVerified } from '../oci/verify.ts';
 import { paceOf, type BlobReading } from '../registry/blobs.ts';
-import type { Upstream } from '../registry/upstream.ts';
 import type { Checkpoint, Ingest, StoredContent } from '../store/content-store.ts';
+import type { BlobSource } from './carried.ts';
 import type { PullDeps } from './pull-request.ts';
 
 /** Ingests of one blob before a conflicting writer is an error. */
@@ -19,7 +19,7 @@ const SAVE_GRACE_MS = 3_000;
 export interface ClaimedBlob {
   readonly blob: Descriptor;
   readonly claim: Lease;
-  readonly upstream: Upstream;
+  readonly upstream: BlobSource;
   /** Times the usual time that it has to come at its pace. */
   readonly patience: number;
 }

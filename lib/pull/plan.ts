@@ -2,12 +2,13 @@ import type { ForeignLayer } from '../catalog/catalog.ts';
 import { InvalidManifestError, PlatformMissingError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { blobsOf, type Manifest } from '../oci/manifest.ts';
+import { blobsOf, type InlineContent, type Manifest } from '../oci/manifest.ts';
 import { isIndexType, isManifestType } from '../oci/media-type.ts';
 import { formatPlatform, matchesPlatform } from '../oci/platform.ts';
 import { requirePlatforms, requireReadable } from '../oci/select.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
+import { inlineOf } from './carried.ts';
 import { platformsFor, wantedEntries, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
@@ -86,7 +87,7 @@ type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests'>;
 
 async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree> {
   const { request, wanted } = context;
-  const { entries, indexes } = await walk(context, root);
+  const { entries, indexes, inline } = await walk(context, root);
   const platforms = platformsFor(wanted, root.descriptor.mediaType);
   const name = formatReference(request.reference);
   requirePlatforms(name, entries, platforms);
@@ -95,6 +96,7 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
   const leaves = await readEntries(
     context,
     selected.filter((entry) => !isIndexType(entry.mediaType) && entry.fault === undefined),
+    inline,
   );
   for (const { descriptor, content } of leaves) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
   return { entries, selected, manifests: [...indexes, ...leaves] };
@@ -132,7 +134,7 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
 async function walk(
   context: PlanContext,
   root: HeldManifest,
-): Promise<{ entries: IndexEntry[]; indexes: HeldManifest[] }> {
+): Promise<{ entries: IndexEntry[]; indexes: HeldManifest[]; inline: InlineContent }> {
   const { depth: deepest, fanOut } = context.deps.limits;
   const entries = new Map<string, IndexEntry>();
   const indexes: HeldManifest[] = [];
@@ -161,10 +163,11 @@ async function walk(
         `indexes are nested more than ${deepest} deep (limits.depth in the configuration)`,
       );
     }
-    level = await readEntries(context, nested);
+    level = await readEntries(context, nested, inlineOf(level.map(({ content }) => content)));
     indexes.unshift(...level);
   }
-  return { entries: [...entries.values()], indexes };
+  const inline = inlineOf([root, ...indexes].map(({ content }) => content));
+  return { entries: [...entries.values()], indexes, inline };
 }
 
 /** @throws InvalidManifestError if what an index called an index is none: its entries would be taken for complete without their blobs (I2). */
@@ -183,7 +186,11 @@ const notOfKind = (digest: Digest): InvalidManifestError =>
  *
  * @throws InvalidManifestError where they are too large to be held in memory together.
  */
-async function readEntries(context: PlanContext, entries: readonly IndexEntry[]): Promise<HeldManifest[]> {
+async function readEntries(
+  context: PlanContext,
+  entries: readonly IndexEntry[],
+  inline: InlineContent,
+): Promise<HeldManifest[]> {
   const { deps, upstream, signal } = context;
   const byDigest = new Map<Digest, IndexEntry>();
   addDistinct(byDigest, entries);
@@ -204,7 +211,8 @@ async function readEntries(context: PlanContext, entries: readonly IndexEntry[])
   return allOrFirstFailure(distinct, signal, (entry, stop) =>
     places.run(() => {
       stop.throwIfAborted();
-      const wanted = { digest: entry.digest, parent: entry, linked: links.get(entry.digest) };
+      const { digest } = entry;
+      const wanted = { digest, parent: entry, linked: links.get(digest), inline: inline.get(digest) };
       return readManifest(deps, upstream, wanted, stop);
     }),
   );

@@ -3,6 +3,7 @@ import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
+import { carrying, inlineOf } from './carried.ts';
 import { copier } from './copier.ts';
 import type { Coverage, Wanted } from './coverage.ts';
 import { isAnswered, receiptOfHit, type EarlierResolvers } from './hit.ts';
@@ -69,9 +70,13 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   draft.resolved(manifest.descriptor);
 
   // What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
-  const { find, obtain } = copier(deps, upstream, draft, signal);
+  const carried = inlineOf([manifest.content]);
+  const { find, copy, obtain } = copier(deps, carrying(upstream, carried), draft, signal);
   const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
   draft.planned(plan);
+  // What manifests carry themselves needs no registry, and no later step has their bytes.
+  for (const [digest, bytes] of inlineOf(plan.manifests.map(({ content }) => content))) carried.set(digest, bytes);
+  if (carried.size > 0) await copy(plan.blobs.filter(({ digest }) => carried.has(digest)));
   const missing = await find(plan.blobs);
   deps.progress?.planned?.(plan.blobs, missing);
   await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);

@@ -2,7 +2,7 @@ import type { BlobRow } from '../catalog/catalog.ts';
 import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
-import type { Upstream } from '../registry/upstream.ts';
+import type { BlobSource } from './carried.ts';
 import { limiter, allOrFirstFailure } from './limiter.ts';
 import type { PullDeps } from './pull-request.ts';
 
@@ -16,7 +16,7 @@ const PARALLEL_QUESTIONS = 8;
 export async function mayUse(
   row: BlobRow,
   blob: Descriptor,
-  upstream: Upstream,
+  upstream: BlobSource,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (row.domains.has(PUBLIC)) return true;
@@ -34,7 +34,7 @@ export function checkSize(blob: Descriptor, row: BlobRow | undefined): void {
 /** Splits `blobs` into those the cache has for this repository, and those that must be fetched: to be stored, or as proof. */
 export async function findMissing(
   deps: PullDeps,
-  upstream: Upstream,
+  upstream: BlobSource,
   blobs: readonly Descriptor[],
   signal: AbortSignal,
 ): Promise<{ present: Descriptor[]; missing: Descriptor[] }> {

@@ -15,21 +15,31 @@ export interface HeldManifest {
   readonly stored: boolean;
 }
 
+/** A manifest to be read, and what is known of it. */
+export interface WantedManifest {
+  readonly digest: Digest;
+  readonly parent?: Descriptor;
+  readonly linked?: Descriptor | undefined;
+  /** Its bytes, verified, where an index of this repository carries them. */
+  readonly inline?: Uint8Array | undefined;
+}
+
 /**
- * The manifest by digest: from the store where `linked` says that this repository may serve it, else from the upstream, which is
- * also the proof that the repository holds it (I9). One that the store lost comes from the upstream again.
+ * The manifest by digest: from the store where `linked` says that this repository may serve it, else from the index that carries it, or from the upstream: either is
+ * also the proof that the repository holds it (I9). One that the store lost comes from there again.
  *
  * @throws InvalidManifestError if its size contradicts `parent`, the descriptor that named it.
  */
 export async function readManifest(
   deps: PullDeps,
   upstream: Upstream,
-  wanted: { digest: Digest; parent?: Descriptor; linked?: Descriptor | undefined },
+  wanted: WantedManifest,
   signal: AbortSignal,
 ): Promise<HeldManifest> {
-  const { digest, parent, linked } = wanted;
+  const { digest, parent, linked, inline } = wanted;
   const cached = linked === undefined ? undefined : await readStored(deps, linked, signal);
-  const manifest = cached ?? (await upstream.readManifest(digest, signal));
+  const carried = inline && parent && { descriptor: parent, bytes: inline };
+  const manifest = cached ?? carried ?? (await upstream.readManifest(digest, signal));
   if (parent !== undefined && manifest.descriptor.size !== parent.size) {
     throw new InvalidManifestError(
       `the index says that manifest ${digest} has ${parent.size} bytes, but it has ${manifest.descriptor.size}`,

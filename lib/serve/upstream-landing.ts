@@ -1,7 +1,7 @@
-import { InvalidManifestError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import { InvalidManifestError, ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { blobsOf } from '../oci/manifest.ts';
-import { isManifestOrIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
+import { isIndexType, isManifestOrIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
 import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -11,6 +11,7 @@ import { formatRepository, type Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import type { Landed, LandedReferrers, Landing } from './landing.ts';
+import { linksThatNeed } from './needed-by.ts';
 import type { ServeCall } from './serve-deps.ts';
 
 const EVERYTHING = { platforms: [], explicit: false, attestations: true };
@@ -52,7 +53,7 @@ export function upstreamLanding(deps: PullDeps): Landing {
 
     land: (call, repository, digest) =>
       ask(call, repository, async (upstream) => {
-        const held = await readManifest(deps, upstream, { digest }, call.signal);
+        const held = await readByDigest(deps, upstream, digest, call.signal);
         return await landManifest(deps, upstream, held, undefined, call.signal);
       }),
 
@@ -99,6 +100,28 @@ async function landManifest(
   const named = content.kind === 'index' && via !== undefined ? { via } : {};
   await deps.catalog.linkEarly(upstream.repository, { ...descriptor, ...named }, signal);
   return { descriptor, bytes };
+}
+
+/** From the registry; where that has no such manifest, from an index of the repository that carries it. */
+async function readByDigest(
+  deps: PullDeps,
+  upstream: Upstream,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<HeldManifest> {
+  try {
+    return await readManifest(deps, upstream, { digest }, signal);
+  } catch (error) {
+    if (!(error instanceof ManifestUnknownError)) throw error;
+    for (const link of await linksThatNeed(deps.catalog, upstream.repository, digest, signal)) {
+      if (!isIndexType(link.mediaType)) continue;
+      const { content } = await readManifest(deps, upstream, { digest: link.digest, linked: link }, signal);
+      const parent = content.kind === 'index' && content.entries.find((entry) => entry.digest === digest);
+      const inline = content.inline?.get(digest);
+      if (parent && inline) return await readManifest(deps, upstream, { digest, parent, inline }, signal);
+    }
+    throw error;
+  }
 }
 
 /** Blobs of a manifest; manifests and indexes of an index. */
