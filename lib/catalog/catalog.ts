@@ -42,11 +42,11 @@ export interface Root extends Descriptor {
   readonly complete: ReadonlySet<Digest>;
   /** Configs and layers of each complete entry, so that a hit can count them without reading manifests. */
   readonly contents: { get(entry: Digest): readonly ContentTally[] | undefined };
-  /** Layers that were left out, so that a hit can name them, too. */
+  /** Layers that a registry need not hold. Those that the repository's registry did hold are among what it may serve, and complete or not as entries are. */
   readonly foreign: readonly ForeignLayer[];
 }
 
-/** A layer of one of a root's entries that no registry need hold, and the cache does not. */
+/** A layer of one of a root's entries that no registry need hold. */
 export interface ForeignLayer extends Descriptor {
   readonly entry: Digest;
 }
@@ -63,6 +63,8 @@ export interface FoundRoot {
   readonly root?: Root;
   /** Those of the root's entries that this repository may serve (I9). Absent where the repository has no link to the root. */
   readonly linked?: ReadonlySet<Digest>;
+  /** Attestations and foreign layers of the root that the repository's registry did not have when it was asked last. */
+  readonly skipped?: ReadonlySet<Digest>;
   /** How often content was found to be lost, for this root: what is read from here on is newer. */
   readonly epoch: number;
   /** The epoch of what is remembered of it, complete or not. */
@@ -131,6 +133,8 @@ export interface Publication {
   /** Configs and layers of the entries that this pull read. */
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   readonly foreign: readonly ForeignLayer[];
+  /** Attestations and foreign layers that the registry does not have. */
+  readonly skipped?: readonly Digest[];
   /** The reference's pointer as it was read under the lock, with the resolution that this publishes. */
   readonly pointer: Pointer | undefined;
   /** When the upstream was asked what the reference means. */
@@ -144,7 +148,7 @@ export interface Publication {
   readonly generation?: number;
   readonly stamp?: number | undefined;
   /** What was known of the root: what would not change is not written. */
-  readonly known?: Pick<FoundRoot, 'root' | 'linked'>;
+  readonly known?: Pick<FoundRoot, 'root' | 'linked' | 'skipped'>;
 }
 
 /** A row of `entrepot images`. */

@@ -9,6 +9,7 @@ import { completeUpdate, epochUnchanged, seeWhole, seenBy, type Seen } from './d
 import type { Check, Table, Update } from './dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
 import { leaseKey, rootKey, rootLinkKey, tagKey } from './keys.ts';
+import { skippedAfter } from './skipped.ts';
 
 /** No other resolution was recorded since the row was read: an older answer never replaces a newer one, whoever's clock says what. */
 const noneSince = (pointer: Pointer | undefined): string =>
@@ -143,8 +144,17 @@ const swept = ({ reference }: Publication): ContentSweptError =>
 const isRemembered = ({ known, complete, epoch: first }: Publication, { stamp, epoch }: Seen): boolean =>
   stamp === epoch && epoch === first && complete.every((digest) => known?.root?.complete.has(digest) === true);
 
-const isLinked = ({ known, complete }: Publication): boolean =>
-  complete.every((digest) => known?.linked?.has(digest) === true);
+/** The row of the repository says all of it already. */
+const isLinked = (publication: Publication): boolean =>
+  publication.complete.every((digest) => publication.known?.linked?.has(digest) === true) &&
+  skippedBy(publication) === undefined;
+
+/** What the row of the repository is to say of what its registry lacks; undefined where it says that already. */
+function skippedBy({ known, complete, skipped = [] }: Publication): ReadonlySet<Digest> | undefined {
+  const before = known?.skipped ?? new Set();
+  const after = skippedAfter(before, complete, skipped);
+  return after.size === before.size && [...after].every((digest) => before.has(digest)) ? undefined : after;
+}
 
 const lost = (lock: Fence, op: string): LeaseLostError =>
   new LeaseLostError(op, `lease ${lock.name} was taken over before we could ${op}; nothing was changed, pull again`);
@@ -230,9 +240,24 @@ function rootUpdate({ root, contents, foreign, publishedMs, known }: Publication
   };
 }
 
-const rootLinkUpdate = ({ reference, root, complete }: Publication): Update => ({
-  key: rootLinkKey(reference.repository, root.digest),
-  update: 'SET mediaType = :mediaType, #size = :size ADD complete :complete',
-  names: { '#size': 'size' },
-  values: { ':mediaType': root.mediaType, ':size': root.size, ':complete': new Set(complete) },
-});
+function rootLinkUpdate(publication: Publication): Update {
+  const { reference, root, complete } = publication;
+  const skipped = skippedBy(publication);
+  // DynamoDB has no empty sets.
+  const isNone = skipped?.size === 0;
+  return {
+    key: rootLinkKey(reference.repository, root.digest),
+    update: [
+      'SET mediaType = :mediaType, #size = :size',
+      ...(skipped === undefined ? [] : [isNone ? ' REMOVE skipped' : ', skipped = :skipped']),
+      ' ADD complete :complete',
+    ].join(''),
+    names: { '#size': 'size' },
+    values: {
+      ':mediaType': root.mediaType,
+      ':size': root.size,
+      ':complete': new Set(complete),
+      ':skipped': isNone ? undefined : skipped,
+    },
+  };
+}

@@ -40,6 +40,7 @@ export function reads(table: Table) {
       ...(stamp === undefined ? {} : { stamp }),
       ...(root === undefined ? {} : { root: rootFrom(root, remembered, epoch) }),
       ...(link === undefined ? {} : { linked: digests(link.complete) }),
+      ...(link?.skipped === undefined ? {} : { skipped: digests(link.skipped) }),
     };
   };
   /** With what the rows say of entries that were complete before something was found to be lost. */

@@ -11,10 +11,11 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *                                                             once it is removed: generation, incarnation, resolutions, removedMs, expiresSeconds
  *          TAG#<registry>/<repository>  referrers:<digest>     resolved (the list of what refers to that manifest), checkedMs
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), contents{}, foreign{}, usedDay
- *          ROOT#<digest>                COMPLETE               complete{}: entries of that root whose content was all present at epoch `stamp`
+ *          ROOT#<digest>                COMPLETE               complete{}: entries of that root, and foreign layers, whose content was all present at epoch `stamp`
  *   CHILD  CHILD#<digest>               CHILD                  needs (packed): the configs and layers of that manifest
  *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via, neededBy
- *          LINK#<registry>/<repository> root:<digest>          complete{}: entries of that root that this repository may serve
+ *          LINK#<registry>/<repository> root:<digest>          complete{}: entries and foreign layers of that root that this repository may serve;
+ *                                                             skipped{}: those that its registry does not have
  *          LINK#<registry>/<repository> need:<digest>          neededBy: a manifest or index of the repository; the digest itself need not be linked
  *   BLOB   BLOB#<digest>                BLOB                   size, state, commit, domains{}, etag, crc32, checkpoint, committedBy, + lease
  *   LOCK   LOCK#<reference>             LOCK                   + lease, expiresSeconds while it is free

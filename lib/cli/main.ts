@@ -27,6 +27,11 @@ interface PullOptions extends PlatformOption {
   readonly attestations: boolean;
 }
 
+interface ValidateOptions extends PlatformOption {
+  readonly attestations: boolean;
+  readonly deep?: true;
+}
+
 interface LocalCommand extends JsonOption {
   readonly all?: true;
   readonly port: number;
@@ -84,9 +89,10 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .description('say whether the cache holds all of an image, without asking the registry')
     .argument('<reference>')
     .option(...platform)
+    .option('--no-attestations', 'leave out the attestations of the platforms')
     .option('--deep', 'also look at every object in S3')
     .option(...json)
-    .action(async (reference: string, options: PlatformOption & { deep?: true }) =>
+    .action(async (reference: string, options: ValidateOptions) =>
       finish(await runValidate(reference, options, outputOf(options.json))),
     );
   program
@@ -203,11 +209,12 @@ function runPull(references: readonly string[], options: PullOptions, output: Ou
   });
 }
 
-function runValidate(asked: string, options: PlatformOption & { deep?: true }, output: Output): Promise<ExitCode> {
+function runValidate(asked: string, options: ValidateOptions, output: Output): Promise<ExitCode> {
   return attempt(output, [asked], async (signal) => {
     const request = {
       reference: parseReference(asked),
       platforms: parsePlatforms(options),
+      attestations: options.attestations,
       deep: options.deep === true,
     };
     await using cache = await openCache(signal);

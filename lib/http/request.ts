@@ -69,13 +69,15 @@ const platforms = z._default(
 const flag = (description: string, otherwise: boolean) =>
   z._default(z.boolean('must be true or false').check(z.describe(description)), otherwise);
 
+const attestations = flag('Whether attestations go along with the manifests that they describe.', true);
+
 /** One image to pull. */
 export const pullSchema = z.strictObject(
   {
     reference,
     platforms,
     alwaysPull: flag('Ask the registry what the reference means, even where the cache knows an answer.', false),
-    attestations: flag('Whether attestations go along with the manifests that they describe.', true),
+    attestations,
   },
   objectLike('an image has "reference", "platforms", "alwaysPull" and "attestations"', '{"reference": "alpine"}'),
 );
@@ -85,12 +87,16 @@ export const validateSchema = z.strictObject(
   {
     reference,
     platforms,
+    attestations,
     deep: flag(
       'Also look at every object in the bucket; what is gone or wrong is marked, so that the next pull brings it again.',
       false,
     ),
   },
-  objectLike('a validation has "reference", "platforms" and "deep"', '{"reference": "alpine", "deep": true}'),
+  objectLike(
+    'a validation has "reference", "platforms", "attestations" and "deep"',
+    '{"reference": "alpine", "deep": true}',
+  ),
 );
 
 const lifetime = `must be a whole number from ${LIFETIME.least} to ${LIFETIME.most}`;

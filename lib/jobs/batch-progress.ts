@@ -16,6 +16,9 @@ export interface BatchProgress {
   /** For the copier. */
   readonly progress: Required<Pick<PullProgress, 'copied'>>;
   blob(blob: Descriptor, outcome: keyof Moved): void;
+  /** The registry does not hold this foreign layer. */
+  absent(layer: Descriptor): void;
+  isAbsent(blob: Descriptor): boolean;
   /** Blobs that are there now. */
   isDone(blob: Descriptor): boolean;
   /** Blobs and bytes of the batch over all its invocations that answered, this one included. */
@@ -31,6 +34,7 @@ export function startBatchProgress(
   task: Pick<CopyInput, 'id' | 'batch' | 'blobs' | 'bytes'>,
 ): BatchProgress {
   const done = new Map<Digest, { size: number; outcome: keyof Moved }>();
+  const absent = new Set<Digest>();
   /** Bytes of blobs that are under way. */
   const underWay = new Map<Digest, number>();
 
@@ -74,6 +78,8 @@ export function startBatchProgress(
       underWay.delete(digest);
       done.set(digest, { size, outcome });
     },
+    absent: ({ digest }) => void absent.add(digest),
+    isAbsent: ({ digest }) => absent.has(digest),
     isDone: ({ digest }) => done.has(digest),
     moved,
     copiedBytes: () => now((size) => size).copied,

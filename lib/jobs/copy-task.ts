@@ -6,6 +6,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { copier } from '../pull/copier.ts';
 import { linkLanded } from '../pull/publish.ts';
+import { optionalOf } from '../pull/skipped.ts';
 import { isStopped } from '../pull/stopped.ts';
 import { startBatchProgress, total, type BatchProgress } from './batch-progress.ts';
 import { underLock } from './lock.ts';
@@ -72,7 +73,9 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   const batch = startBatchProgress(deps.records, task);
   let stoppedBy: unknown;
   try {
-    await copier({ ...deps.pull, progress: batch.progress }, upstream, batch, signal).copy(blobs);
+    const wanted = blobs.filter((_, position) => !task.absent.includes(position));
+    const { copy } = copier({ ...deps.pull, progress: batch.progress }, upstream, batch, signal);
+    await copy(wanted, optionalOf(plan.content));
   } catch (error) {
     const mayGoOn =
       error instanceof BlobsFailedError || (error instanceof RateLimitedError && error.retryAfterMs !== undefined);
@@ -83,7 +86,8 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
     await batch.end();
   }
   const requests = sumOfRequests(task.requests, upstream.requests);
-  const soFar: CopyInput = { ...task, ...batch.moved(), requests };
+  const absent = [...blobs.keys()].filter((at) => task.absent.includes(at) || isAbsentAt(batch, blobs, at));
+  const soFar: CopyInput = { ...task, ...batch.moved(), requests, absent };
   if (stoppedBy === undefined) return answerOf({ ...soFar, idle: 0, keptBytes: 0 }, 'done');
   const keptBytes = await keptOf(deps, blobs, batch);
   const now = { ...soFar, keptBytes };
@@ -95,12 +99,17 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   return partialAnswer(task, now, stoppedBy);
 }
 
+const isAbsentAt = (batch: BatchProgress, blobs: readonly Descriptor[], at: number): boolean =>
+  blobs[at] !== undefined && batch.isAbsent(blobs[at]);
+
 /** No later invocation brings more: none of them can be mended by one, or the last ones brought nothing. */
 const isFinal = (before: CopyInput, now: CopyInput, { failures }: BlobsFailedError): boolean =>
   failures.every(({ error }) => !error.retryable) || (!isProgress(before, now) && now.idle + 1 >= MAX_FAILED);
 
 const isProgress = (before: CopyInput, now: CopyInput): boolean =>
-  total(now.blobs) > total(before.blobs) || now.keptBytes > before.keptBytes;
+  total(now.blobs) > total(before.blobs) ||
+  now.keptBytes > before.keptBytes ||
+  now.absent.length > before.absent.length;
 
 /** The first of them, cut short where there are many batches: the answers of all have to fit into the state of the execution. */
 function failedOf(error: BlobsFailedError, { batches }: PlanDocument): readonly FailureOfBlob[] {

@@ -8,6 +8,7 @@ import {
   decode,
   descriptor,
   digest,
+  flag,
   indexEntry,
   list,
   named,
@@ -38,6 +39,8 @@ export interface PlanDocument {
   readonly batches: readonly (readonly Descriptor[])[];
   /** What was known of the reference under the lock. */
   readonly ground: KeptGround;
+  /** The pull is a hit, if the registry still lacks all that the batches name (`unchanged` of what was prepared). */
+  readonly unchanged: boolean;
   /** As if all had landed; counts only what the planning itself did. */
   readonly receipt: Receipt;
 }
@@ -122,8 +125,10 @@ const keptPlan = record({
     contents: list(record({ entry: digest, blobs: list(count) })),
     blobs: list(descriptor),
     foreign: list(z.intersection(descriptor, record({ entry: digest }))),
+    skipped: z._default(list(digest), []),
   }),
   batches: list(list(count)),
   ground: record({ pointer: z.optional(pointer), checkedMs: count, epoch: count }),
+  unchanged: z._default(flag, false),
   receipt,
 });

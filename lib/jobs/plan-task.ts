@@ -69,7 +69,7 @@ async function writePlan(
   { id, plans }: PullRecord,
   lock: Lease,
   { draft, upstream, signal }: HeldPull,
-  { domain, content, missing, ground, covered }: Prepared,
+  { domain, content, missing, ground, covered, unchanged }: Prepared,
 ): Promise<PlanAnswer> {
   draft.covered(covered);
   const receipt = draft.finish('pulled', upstream.requests);
@@ -77,7 +77,7 @@ async function writePlan(
   const batches = batchesOf(missing, deps.batchBytes);
   const { pointer, checkedMs, found } = ground;
   const kept = { pointer, checkedMs, epoch: found.epoch };
-  const document = { id, lock: fenceOf(lock), domain, content, batches, ground: kept, receipt };
+  const document = { id, lock: fenceOf(lock), domain, content, batches, ground: kept, unchanged, receipt };
   const key = await deps.plans.write(id, plans, formatPlan(document), signal);
   await deps.records.planned(id, { total: amountOf(content.blobs), missing: amountOf(missing) }, signal);
   const tasks = batches.map((_, batch) => ({ id, plan: key, batch, idle: 0, waits: 0, keptBytes: 0 }));

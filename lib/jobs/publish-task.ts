@@ -2,8 +2,10 @@ import { failureOfBlobs } from '../pull/failure.ts';
 import { isEnded } from './pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import { withoutAbsent } from '../pull/plan.ts';
 import { linkLanded, resumePublish } from '../pull/publish.ts';
 import type { BlobTally, Moved, Receipt } from '../pull/receipt.ts';
+import { distinctSkipped, skippedLayer } from '../pull/skipped.ts';
 import { announceEnd, succeed } from './ending.ts';
 import { freeLock, underLock } from './lock.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
@@ -31,16 +33,24 @@ export const publishTask = (outer: JobDeps, event: unknown, signal: AbortSignal)
     }
     const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, signal), task.plan, id);
     requireAll(task, plan);
+    const absent = absentOf(task, plan);
     await underLock(deps, plan.lock, signal, async (lock, work) => {
       const { reference } = record.request;
       const [first, ...others] = task.batches.flatMap(({ failed = [] }) => failed);
       if (first !== undefined) {
-        await linkLanded(deps.pull, reference.repository, plan.content, landedOf(task, plan), work);
+        const landed = landedOf(task, plan).filter((blob) => !absent.has(digestOf(blob)));
+        await linkLanded(deps.pull, reference.repository, plan.content, landed, work);
         const failure = failureOfBlobs([first, ...others]);
         throw new TaskError(failure.name, failure);
       }
-      const recordError = await resumePublish(deps.pull, reference, plan, lock, work);
-      const receipt = receiptOf(plan, task);
+      const receipt = receiptOf(plan, task, absent);
+      if (receipt.outcome === 'hit') {
+        await succeed(deps, record, receipt, work);
+        await lock.release();
+        return;
+      }
+      const content = withoutAbsent(plan.content, absent);
+      const recordError = await resumePublish(deps.pull, reference, { ...plan, content }, lock, work);
       await succeed(deps, record, recordError === undefined ? receipt : { ...receipt, recordError }, work);
       await lock.release();
     });
@@ -66,13 +76,25 @@ function landedOf({ batches }: PublishTask, plan: PlanDocument): readonly Descri
 
 const digestOf = ({ digest }: Descriptor): Digest => digest;
 
-function receiptOf({ receipt }: PlanDocument, { batches }: PublishTask): Receipt {
+/** Foreign layers that the registry turned out not to hold. */
+function absentOf({ batches }: PublishTask, plan: PlanDocument): ReadonlySet<Digest> {
+  const layers = batches.flatMap(({ batch, absent }) => absent.map((at) => plan.batches[batch]?.[at]));
+  return new Set(layers.filter((layer) => layer !== undefined).map(digestOf));
+}
+
+function receiptOf(plan: PlanDocument, { batches }: PublishTask, absent: ReadonlySet<Digest>): Receipt {
+  const { receipt } = plan;
+  const layers = plan.content.blobs.filter((blob) => absent.has(digestOf(blob)));
+  const left = { blobs: layers.length, bytes: layers.reduce((total, { size }) => total + size, 0) };
+  const missing = plan.batches.reduce((count, batch) => count + batch.length, 0);
   const sum = (kind: 'blobs' | 'bytes'): BlobTally => ({
-    total: receipt[kind].total,
+    total: receipt[kind].total - left[kind],
     ...batches.map((batch) => batch[kind]).reduce<Moved>(sumOfMoved, movedOf(receipt[kind])),
   });
   return {
     ...receipt,
+    outcome: plan.unchanged && layers.length === missing ? 'hit' : receipt.outcome,
+    skipped: distinctSkipped([...receipt.skipped, ...layers.map(skippedLayer)]),
     blobs: sum('blobs'),
     bytes: sum('bytes'),
     registryRequests: batches.map(({ requests }) => requests).reduce(sumOfRequests, receipt.registryRequests),

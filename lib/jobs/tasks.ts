@@ -35,6 +35,9 @@ const copyTaskFields = {
   keptBytes: count,
 };
 
+/** Foreign layers that the registry does not hold, by their positions in the batch. */
+const absent = z._default(list(count), []);
+
 /** One batch of missing blobs of one plan. */
 export type CopyTask = Pick<CopyInput, keyof typeof copyTaskFields>;
 
@@ -50,6 +53,7 @@ export const copyInput = record({
   blobs: z._default(moved, NOTHING_MOVED),
   bytes: z._default(moved, NOTHING_MOVED),
   requests: z._default(requests, NO_REQUESTS),
+  absent,
 });
 export type CopyInput = z.output<typeof copyInput>;
 
@@ -59,6 +63,7 @@ const copyAnswer = record({
   blobs: moved,
   bytes: moved,
   requests,
+  absent,
   /** `partial`: stopped by the deadline, or told by the registry to wait; to be called again with this same document. */
   outcome: z.enum(['done', 'partial'], 'an outcome'),
   /** Before the next call. */

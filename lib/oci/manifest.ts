@@ -40,7 +40,7 @@ export interface Manifest {
   readonly config?: Descriptor;
   /** Layers, or the `blobs` of an artifact manifest. Foreign layers are not among them. */
   readonly layers: readonly Descriptor[];
-  /** Layers of a foreign type with `urls`: a registry need not hold them, and `urls` are never followed (I8). */
+  /** Layers of a foreign type with `urls`: a registry need not hold them, and `urls` are never followed (I8). The image is complete without those that it does not. */
   readonly foreignLayers: readonly Descriptor[];
   /** Configs and layers that the manifest carries itself, verified. */
   readonly inline?: InlineContent;
@@ -259,7 +259,10 @@ export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
   return platform?.os === 'unknown' || platform?.architecture === 'unknown' ? undefined : platform;
 }
 
-/** Every blob of a manifest that the cache keeps, config first, each digest once. */
+/** Whatever a client may ask for by a manifest: its blobs, and its foreign layers, which the registry may hold. */
+export const namedBlobs = (manifest: Manifest): Descriptor[] => [...blobsOf(manifest), ...manifest.foreignLayers];
+
+/** Every blob that a manifest needs, config first, each digest once. */
 export function blobsOf(manifest: Manifest): Descriptor[] {
   const byDigest = new Map<Digest, Descriptor>();
   for (const blob of manifest.config === undefined ? manifest.layers : [manifest.config, ...manifest.layers]) {

@@ -2,7 +2,7 @@ import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BlobSource } from './carried.ts';
-import { copyMissing } from './copy-blob.ts';
+import { copyMissing, type CopyOutcome } from './copy-blob.ts';
 import { findMissing } from './presence.ts';
 import { reconcile } from './reconcile.ts';
 import type { PullDeps } from './pull-request.ts';
@@ -12,16 +12,22 @@ import type { ReceiptDraft } from './receipt-draft.ts';
 export interface Copier {
   /** Those of `wanted` that the cache lacks, or may not use here (I9). One that was brought before is not asked for again. */
   readonly find: (wanted: readonly Descriptor[]) => Promise<readonly Descriptor[]>;
-  /** Every blob of `wanted` is in the cache and may be used here. */
-  readonly copy: (wanted: readonly Descriptor[]) => Promise<void>;
+  /** Every blob of `wanted` is in the cache and may be used here; but for those of `optional` that the registry does not hold. */
+  readonly copy: (wanted: readonly Descriptor[], optional?: ReadonlySet<Digest>) => Promise<void>;
   /** Brings a config and reads it. One that the store lost behind the catalogue's back is brought again. */
   readonly obtain: (config: Descriptor) => Promise<Uint8Array>;
 }
 
+/** Tells the draft who brought a blob, or that nobody has it. */
+export const note =
+  (draft: Pick<ReceiptDraft, 'blob' | 'absent'>) =>
+  (blob: Descriptor, outcome: CopyOutcome | 'absent'): void =>
+    outcome === 'absent' ? draft.absent(blob) : draft.blob(blob, outcome);
+
 export function copier(
   deps: PullDeps,
   upstream: BlobSource,
-  draft: Pick<ReceiptDraft, 'blob'>,
+  draft: Pick<ReceiptDraft, 'blob' | 'absent'>,
   signal: AbortSignal,
 ): Copier {
   const brought = new Set<Digest>();
@@ -31,10 +37,10 @@ export function copier(
     for (const blob of present) draft.blob(blob, 'present');
     return missing;
   };
-  const copy = async (wanted: readonly Descriptor[]): Promise<void> => {
+  const copy = async (wanted: readonly Descriptor[], optional?: ReadonlySet<Digest>): Promise<void> => {
     const missing = await find(wanted);
     deps.progress?.planned?.(wanted, missing);
-    await copyMissing(deps, upstream, missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+    await copyMissing(deps, upstream, missing, signal, note(draft), optional);
     for (const blob of wanted) brought.add(blob.digest);
   };
   const read = (config: Descriptor): Promise<Uint8Array> => deps.store.read(config, deps.limits.manifestBytes, signal);

@@ -50,7 +50,7 @@ const SLOW_REST_MS = 2_000;
  * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4): whoever gets the claim copies, the others wait
  * without holding a permit, and take over when the copier dies. All that this pull waits for is read together, about once a second.
  *
- * One that its registry does not give fails itself: the others are brought all the same. `done` is called for each blob as it becomes present, so that a call which
+ * One that its registry does not give fails itself: the others are brought all the same. Of one that is `optional` 404 is an answer: `absent`. `done` is called for each blob as it becomes present, so that a call which
  * fails or is stopped has still reported what is kept.
  *
  * @throws BlobsFailedError which names each blob that failed; another error as soon as something is wrong that is no single blob's fault.
@@ -60,7 +60,8 @@ export async function copyMissing(
   upstream: BlobSource,
   missing: readonly Descriptor[],
   signal: AbortSignal,
-  done: (blob: Descriptor, outcome: CopyOutcome) => void,
+  done: (blob: Descriptor, outcome: CopyOutcome | 'absent') => void,
+  optional: ReadonlySet<Digest> = new Set(),
 ): Promise<void> {
   const permits = limiter(deps.limits.parallelBlobs);
   const looks = batchedLooks(deps.catalog);
@@ -74,6 +75,10 @@ export async function copyMissing(
       deps.progress?.finished?.(blob, outcome === 'copied' ? 'us' : 'another pull');
     } catch (error) {
       if (stop.aborted || !isOfBlob(error)) throw error;
+      if (error instanceof BlobUnknownError && optional.has(blob.digest)) {
+        done(blob, 'absent');
+        return;
+      }
       if (error.retryable && ++unavailable > MOST_UNAVAILABLE) throw error;
       failures.push({ digest: blob.digest, error });
     }

@@ -1,9 +1,11 @@
-import type { Found } from '../catalog/catalog.ts';
+import type { ForeignLayer, Found } from '../catalog/catalog.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isIndexType } from '../oci/media-type.ts';
 import { normalisePlatform, type Platform } from '../oci/platform.ts';
 import { selectEntries } from '../oci/select.ts';
+import type { SkippedContent } from './receipt.ts';
+import { distinctSkipped, skippedAttestation, skippedLayer } from './skipped.ts';
 
 /** The platforms of a request, and whether it named them itself or the configuration did. */
 export interface Wanted {
@@ -41,23 +43,43 @@ export const wantedEntries = (
 /** The entries of a root that a request wants, and which of them are complete for this repository (I2 and I9). */
 export interface Coverage {
   readonly entries: readonly { readonly entry: IndexEntry; readonly complete: boolean }[];
-  /** All of them, and the root itself. */
+  /** Foreign layers of these entries that the repository may serve. */
+  readonly layers: readonly { readonly layer: ForeignLayer; readonly complete: boolean }[];
+  /** What the registry did not have when it was asked last: the image is complete without it. */
+  readonly skipped: readonly SkippedContent[];
+  /** All of it that was not skipped, and the root itself. */
   readonly complete: boolean;
 }
 
 /** What of the request the cache holds and this repository may serve. No answer from the registry is in it. */
-export function coverage({ root, linked }: Pick<Found, 'root' | 'linked'>, wanted: Wanted): Coverage {
-  if (root === undefined) return { entries: [], complete: false };
+export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, wanted: Wanted): Coverage {
+  const { root, linked } = found;
+  if (root === undefined) return { entries: [], layers: [], skipped: [], complete: false };
   const platforms = platformsFor(wanted, root.mediaType);
   const { missing } = selectEntries(root.entries, platforms);
   const has = (digest: Digest): boolean => root.complete.has(digest) && linked?.has(digest) === true;
-  const entries = wantedEntries(root.entries, platforms, wanted).map((entry) => ({
-    entry,
-    complete: has(entry.digest),
-  }));
+  const selected = wantedEntries(root.entries, platforms, wanted);
+  const isLacking = ({ digest, attests, fault }: IndexEntry): boolean =>
+    attests !== undefined && !has(digest) && (fault !== undefined || found.skipped?.has(digest) === true);
+  const entries = selected
+    .filter((entry) => !isLacking(entry))
+    .map((entry) => ({ entry, complete: has(entry.digest) }));
+  const whole = new Set(entries.filter((one) => one.complete).map(({ entry }) => entry.digest));
+  const foreign = root.foreign.filter(({ entry }) => whole.has(entry));
+  // One that was there, and is lost, is asked for again; unless the registry had lost it, too.
+  const isServed = ({ digest }: ForeignLayer): boolean =>
+    linked?.has(digest) === true && (has(digest) || found.skipped?.has(digest) !== true);
+  const layers = foreign.filter(isServed).map((layer) => ({ layer, complete: has(layer.digest) }));
+  const skipped = [
+    ...selected.filter(isLacking).map(skippedAttestation),
+    ...foreign.filter((layer) => !isServed(layer)).map(skippedLayer),
+  ];
   const askable = isIndexType(root.mediaType) || platforms.length < 2;
   return {
     entries,
-    complete: has(root.digest) && askable && missing.length === 0 && entries.every((entry) => entry.complete),
+    layers,
+    skipped: distinctSkipped(skipped),
+    complete:
+      has(root.digest) && askable && missing.length === 0 && [...entries, ...layers].every((one) => one.complete),
   };
 }

@@ -1,11 +1,11 @@
 import type { ForeignLayer } from '../catalog/catalog.ts';
-import { InvalidManifestError, PlatformMissingError } from '../errors/cache-error.ts';
+import { InvalidManifestError, ManifestUnknownError, PlatformMissingError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, type InlineContent, type Manifest } from '../oci/manifest.ts';
 import { isIndexType, isManifestType } from '../oci/media-type.ts';
 import { formatPlatform, matchesPlatform } from '../oci/platform.ts';
-import { requirePlatforms, requireReadable } from '../oci/select.ts';
+import { platformName, requirePlatforms, requireReadable } from '../oci/select.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { inlineOf } from './carried.ts';
@@ -13,6 +13,8 @@ import { platformsFor, wantedEntries, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
+import type { SkippedContent } from './receipt.ts';
+import { distinctSkipped, MOST_LAYERS_REMEMBERED, skippedAttestation } from './skipped.ts';
 import { statedPlatform } from './stated-platform.ts';
 
 const PARALLEL_MANIFESTS = 6;
@@ -34,7 +36,10 @@ export interface Plan {
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   /** All of them, each digest once. */
   readonly blobs: readonly Descriptor[];
+  /** Layers that the registry need not hold; they are among `blobs`, and no one's content. */
   readonly foreign: readonly ForeignLayer[];
+  /** Attestations that the registry does not have. */
+  readonly skipped: readonly SkippedContent[];
 }
 
 /** A plan without the bytes of its manifests: what there is to link and to publish once it has all landed. */
@@ -42,15 +47,25 @@ export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blo
   readonly root: Descriptor;
   /** Nested indexes and selected manifests. Without the root. */
   readonly manifests: readonly Descriptor[];
+  /** Attestations, and once it is copied foreign layers, that the registry does not have. */
+  readonly skipped: readonly Digest[];
 }
 
-export const contentOf = ({ root, manifests, entries, contents, blobs, foreign }: Plan): PlannedContent => ({
+export const contentOf = ({ root, manifests, entries, contents, blobs, foreign, skipped }: Plan): PlannedContent => ({
   root: root.descriptor,
   manifests: manifests.map(({ descriptor }) => descriptor),
   entries,
   contents,
   blobs,
   foreign,
+  skipped: skipped.map(({ digest }) => digest),
+});
+
+/** The same without the foreign layers that the registry turned out not to hold. */
+export const withoutAbsent = (content: PlannedContent, absent: ReadonlySet<Digest>): PlannedContent => ({
+  ...content,
+  blobs: content.blobs.filter(({ digest }) => !absent.has(digest)),
+  skipped: [...content.skipped, ...[...absent].slice(0, MOST_LAYERS_REMEMBERED)],
 });
 
 /** What planning is allowed to do besides reading manifests. */
@@ -83,7 +98,7 @@ export async function planPull(context: PlanContext, root: HeldManifest): Promis
   return plan;
 }
 
-type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests'>;
+type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests' | 'skipped'>;
 
 async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree> {
   const { request, wanted } = context;
@@ -99,7 +114,14 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
     inline,
   );
   for (const { descriptor, content } of leaves) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
-  return { entries, selected, manifests: [...indexes, ...leaves] };
+  const read = new Set(leaves.map(({ descriptor }) => descriptor.digest));
+  const isLacking = ({ attests, digest }: IndexEntry): boolean => attests !== undefined && !read.has(digest);
+  return {
+    entries,
+    selected: selected.filter((entry) => !isLacking(entry)),
+    manifests: [...indexes, ...leaves],
+    skipped: distinctSkipped(selected.filter(isLacking).map(skippedAttestation)),
+  };
 }
 
 async function planSingle(context: PlanContext, root: HeldManifest, manifest: Manifest): Promise<Tree> {
@@ -124,7 +146,7 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
     );
   }
   const entry: IndexEntry = platform === undefined ? root.descriptor : { ...root.descriptor, platform };
-  return { entries: [entry], selected: [entry], manifests: [] };
+  return { entries: [entry], selected: [entry], manifests: [], skipped: [] };
 }
 
 /**
@@ -182,9 +204,9 @@ const notOfKind = (digest: Digest): InvalidManifestError =>
   );
 
 /**
- * Reads each digest once, from the store where this repository has it.
+ * Reads each digest once, from the store where this repository has it. Attestations that the registry does not have are left out.
  *
- * @throws InvalidManifestError where they are too large to be held in memory together.
+ * @throws InvalidManifestError where they are too large to be held in memory together; ManifestUnknownError naming what else the registry does not have.
  */
 async function readEntries(
   context: PlanContext,
@@ -208,13 +230,29 @@ async function readEntries(
     signal,
   );
   const places = limiter(PARALLEL_MANIFESTS);
-  return allOrFirstFailure(distinct, signal, (entry, stop) =>
-    places.run(() => {
+  const required = new Set(entries.filter(({ attests }) => attests === undefined).map(({ digest }) => digest));
+  const found = await allOrFirstFailure(distinct, signal, (entry, stop) =>
+    places.run(async () => {
       stop.throwIfAborted();
       const { digest } = entry;
       const wanted = { digest, parent: entry, linked: links.get(digest), inline: inline.get(digest) };
-      return readManifest(deps, upstream, wanted, stop);
+      try {
+        return await readManifest(deps, upstream, wanted, stop);
+      } catch (error) {
+        if (!(error instanceof ManifestUnknownError)) throw error;
+        if (required.has(digest)) throw notThere(formatReference(context.request.reference), entry, error);
+        return undefined;
+      }
     }),
+  );
+  return found.filter((manifest) => manifest !== undefined);
+}
+
+function notThere(reference: string, entry: IndexEntry, cause: ManifestUnknownError): ManifestUnknownError {
+  const what = isIndexType(entry.mediaType) ? 'a nested index' : `platform ${platformName(entry)}`;
+  return new ManifestUnknownError(
+    `${reference} names ${what}, ${entry.digest}, which its registry does not have (any more); ask for the other platforms with --platform`,
+    cause,
   );
 }
 
@@ -231,10 +269,18 @@ function collectBlobs(
     const own = blobsOf(content);
     contents.set(descriptor.digest, own);
     addDistinct(blobs, own);
-    if (blobs.size > MOST_BLOBS) throw new InvalidManifestError(`the image has more than ${MOST_BLOBS} distinct blobs`);
     foreign.push(...content.foreignLayers.map((layer) => ({ ...layer, entry: descriptor.digest })));
+    if (blobs.size + foreign.length > MOST_BLOBS) {
+      throw new InvalidManifestError(`the image has more than ${MOST_BLOBS} distinct blobs`);
+    }
   }
-  return { contents, blobs: [...blobs.values()], foreign };
+  // What is foreign in one manifest and a layer like any other in another is needed.
+  const optional = foreign.filter(({ digest }) => !blobs.has(digest));
+  addDistinct(
+    blobs,
+    optional.map(({ entry: _, ...layer }) => layer),
+  );
+  return { contents, blobs: [...blobs.values()], foreign: optional };
 }
 
 /** @throws InvalidManifestError where one digest comes with two sizes. */

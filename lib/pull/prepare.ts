@@ -1,4 +1,4 @@
-import type { Found, Pointer } from '../catalog/catalog.ts';
+import type { Found, Pointer, Root } from '../catalog/catalog.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
@@ -13,6 +13,7 @@ import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, type ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
 import { ensureRecorded } from './ref-order.ts';
+import { readManifest, type HeldManifest } from './read-manifest.ts';
 import { resolveRoot, type Resolved } from './resolve.ts';
 import { findRestored } from './whole.ts';
 
@@ -40,7 +41,9 @@ export interface Prepared {
   readonly missing: readonly Descriptor[];
   readonly ground: Ground;
   /** What is complete once it is published. */
-  readonly covered: Coverage;
+  readonly covered: Pick<Coverage, 'entries'>;
+  /** All of it is published already, but for foreign layers that the registry lacked when it was asked last: if it still does, the pull is a hit. */
+  readonly unchanged: boolean;
 }
 
 /** The pull is over, and this is its receipt; or there is something to copy and to publish. */
@@ -65,8 +68,12 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
 
   // What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
   const resolved = await resolveRoot(deps, upstream, request, now, wanted, lock, signal);
-  if (resolved.known !== undefined) return { receipt: await publishKnownRoot(pull, now, resolved) };
-  const { checkedMs, pointer, found, manifest } = resolved;
+  const { checkedMs, pointer, found, known } = resolved;
+  // Where the registry lacked some of it, alwaysPull asks for that again.
+  if (known !== undefined && !(request.alwaysPull && known.covered.skipped.length > 0)) {
+    return { receipt: await publishKnownRoot(pull, now, resolved, known) };
+  }
+  const manifest = known === undefined ? resolved.manifest : await readKnownRoot(pull, known.root);
   draft.resolved(manifest.descriptor);
 
   // What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
@@ -79,15 +86,28 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   if (carried.size > 0) await copy(plan.blobs.filter(({ digest }) => carried.has(digest)));
   const missing = await find(plan.blobs);
   deps.progress?.planned?.(plan.blobs, missing);
+  const isNew = plan.manifests.some(({ descriptor }) => found.linked?.has(descriptor.digest) !== true);
+  if (known !== undefined && !isNew && missing.length === 0) {
+    return { receipt: await publishKnownRoot(pull, now, resolved, known) };
+  }
+  if (plan.foreign.length > 0) {
+    await deps.catalog.writeContents(new Map(plan.foreign.map(({ digest }) => [digest, []])), signal);
+  }
   await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
   const ground = { pointer, checkedMs, found };
-  return { prepared: { domain: upstream.domain, content: contentOf(plan), missing, ground, covered: coveredBy(plan) } };
+  const unchanged = known !== undefined && !isNew && pointer?.published === known.root.digest;
+  const { domain } = upstream;
+  return { prepared: { domain, content: contentOf(plan), missing, ground, covered: coveredBy(plan), unchanged } };
 }
+
+const readKnownRoot = ({ deps, upstream, signal }: HeldPull, root: Root): Promise<HeldManifest> =>
+  readManifest(deps, upstream, { digest: root.digest, linked: root }, signal);
 
 async function publishKnownRoot(
   pull: HeldPull,
   now: Found,
-  { checkedMs, pointer, found, known }: Extract<Resolved, { known: object }>,
+  { checkedMs, pointer, found }: Resolved,
+  known: NonNullable<Resolved['known']>,
 ): Promise<Receipt> {
   const { deps, upstream, request, lock, draft, signal, begunMs } = pull;
   const { reference } = request;

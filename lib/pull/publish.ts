@@ -1,5 +1,6 @@
 import type { BlobRow, Catalog, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
 import { withNeeders } from '../catalog/needs.ts';
+import { skippedAfter } from '../catalog/skipped.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -15,6 +16,7 @@ import type { Plan, PlannedContent } from './plan.ts';
 import type { PullDeps } from './pull-request.ts';
 import type { HeldManifest } from './read-manifest.ts';
 import { nextIncarnation, problemOf, recordOf, writeInOrder, type RefDeps } from './ref-order.ts';
+import { MOST_LAYERS_REMEMBERED, optionalOf } from './skipped.ts';
 
 const PARALLEL_PUTS = 6;
 /** Rows that others write while we store a manifest: it is stored again so often. */
@@ -81,11 +83,11 @@ const storedBy = ({ size = 0, etag = '', crc32 }: BlobRow): StoredContent => ({
 export async function linkContent(
   { catalog }: { readonly catalog: Pick<Catalog, 'findLinks' | 'writeLinks'> },
   repository: Repository,
-  { root, manifests, blobs, contents }: PlannedContent,
+  { root, manifests, blobs, contents, foreign }: PlannedContent,
   signal: AbortSignal,
 ): Promise<void> {
   const landed = [...manifests, root].map((manifest) => ({ ...manifest, landed: true }));
-  const links = withNeeders([...blobs, ...landed], { root: root.digest, contents });
+  const links = withNeeders([...blobs, ...landed], { root: root.digest, contents, foreign });
   const known = await catalog.findLinks(
     repository,
     links.map(({ digest }) => digest),
@@ -133,24 +135,27 @@ export interface PublishedRoot {
   readonly complete: readonly Digest[];
   readonly contents: Plan['contents'];
   readonly foreign: Plan['foreign'];
+  readonly skipped: readonly Digest[];
 }
 
-/** A root whose content this pull landed: the root itself, the nested indexes and the wanted manifests are complete. */
-function publishedByPlan({ root, manifests, entries, contents, foreign }: PlannedContent): PublishedRoot {
+/** A root whose content this pull landed: the root itself, the nested indexes, the wanted manifests and the foreign layers that there are, are complete. */
+function publishedByPlan(content: PlannedContent): PublishedRoot {
+  const { root, manifests, entries, contents, foreign, skipped } = content;
   const { digest, mediaType, size } = root;
-  const complete = [root, ...manifests].map((manifest) => manifest.digest);
-  return { root: { digest, mediaType, size, entries }, complete, contents, foreign };
+  const optional = optionalOf(content);
+  const layers = content.blobs.filter((blob) => optional.has(blob.digest)).slice(0, MOST_LAYERS_REMEMBERED);
+  const complete = [root, ...manifests, ...layers].map((one) => one.digest);
+  return { root: { digest, mediaType, size, entries }, complete, contents, foreign, skipped };
 }
 
 /** A root that was complete before: nothing new is said of its content. */
 export function publishedKnown({ digest, mediaType, size, entries }: Root, covered: Coverage): PublishedRoot {
-  const complete = [digest, ...covered.entries.map(({ entry }) => entry.digest)];
-  return { root: { digest, mediaType, size, entries }, complete, contents: new Map(), foreign: [] };
+  const complete = [digest, ...covered.entries.filter((one) => one.complete).map(({ entry }) => entry.digest)];
+  return { root: { digest, mediaType, size, entries }, complete, contents: new Map(), foreign: [], skipped: [] };
 }
 
 /** What a plan covers once it is published. */
-export const coveredBy = (plan: Pick<Plan, 'selected'>): Coverage => ({
-  complete: true,
+export const coveredBy = (plan: Pick<Plan, 'selected'>): Pick<Coverage, 'entries'> => ({
   entries: plan.selected.map((entry) => ({ entry, complete: true })),
 });
 
@@ -230,7 +235,7 @@ async function recordRef(
   deps: RefDeps,
   reference: Reference,
   found: FoundRoot,
-  { root, complete }: PublishedRoot,
+  { root, complete, skipped }: PublishedRoot,
   pointer: Pointer,
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -238,7 +243,12 @@ async function recordRef(
   return await problemOf(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
     const record = {
-      ...recordOf(reference, root, [...(found.linked ?? []), ...complete]),
+      ...recordOf(
+        reference,
+        root,
+        [...(found.linked ?? []), ...complete],
+        skippedAfter(found.skipped, complete, skipped),
+      ),
       publishedMs,
       generation,
       incarnation,

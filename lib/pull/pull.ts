@@ -2,14 +2,19 @@ import { pullLeaseName } from '../catalog/keys.ts';
 import { BlobsFailedError, ContentSweptError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Lease } from '../lock/lease.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../registry/upstream.ts';
-import { copyMissing } from './copy-blob.ts';
+import { note } from './copier.ts';
+import { copyMissing, type CopyOutcome } from './copy-blob.ts';
 import { askCache, earlierResolvers } from './hit.ts';
+import { withoutAbsent } from './plan.ts';
 import { prepare, type HeldPull, type Prepared } from './prepare.ts';
 import { linkLanded, publishPrepared } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { receiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
+import { optionalOf } from './skipped.ts';
 import { isStopped } from './stopped.ts';
 
 /*
@@ -93,16 +98,25 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
   const { receipt, prepared } = await prepare(pull);
   if (prepared === undefined) return receipt;
   await keeper?.prepared(prepared, signal);
+  const { missing, ground, covered } = prepared;
+  const optional = optionalOf(prepared.content);
+  const absent = new Set<Digest>();
+  const done = (blob: Descriptor, outcome: CopyOutcome | 'absent'): void => {
+    if (outcome === 'absent') absent.add(blob.digest);
+    note(draft)(blob, outcome);
+  };
   try {
-    await copyMissing(deps, upstream, prepared.missing, signal, (blob, outcome) => draft.blob(blob, outcome));
+    await copyMissing(deps, upstream, missing, signal, done, optional);
   } catch (error) {
     if (!(error instanceof BlobsFailedError)) throw error;
-    const failed = new Set<string>(error.failures.map(({ digest }) => digest));
+    const failed = new Set<string>([...absent, ...error.failures.map(({ digest }) => digest)]);
     const landed = prepared.content.blobs.filter(({ digest }) => !failed.has(digest));
     await linkLanded(deps, upstream.repository, prepared.content, landed, signal);
     throw error;
   }
-  draft.recorded(await publishPrepared(deps, request.reference, prepared, lock, signal));
-  draft.covered(prepared.covered);
+  draft.covered(covered);
+  if (prepared.unchanged && absent.size === missing.length) return draft.finish('hit', upstream.requests);
+  const content = withoutAbsent(prepared.content, absent);
+  draft.recorded(await publishPrepared(deps, request.reference, { content, ground }, lock, signal));
   return draft.finish('pulled', upstream.requests);
 }

@@ -1,4 +1,4 @@
-import type { ForeignLayer, Root } from '../catalog/catalog.ts';
+import type { Root } from '../catalog/catalog.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isImageEntry, platformName } from '../oci/select.ts';
@@ -6,6 +6,7 @@ import { formatReference, type Reference } from '../reference/reference.ts';
 import type { RequestCounts } from '../registry/upstream.ts';
 import type { Coverage } from './coverage.ts';
 import type { Plan } from './plan.ts';
+import { distinctSkipped, skippedLayer } from './skipped.ts';
 import { NO_REQUESTS, type BlobTally, type Receipt, type ReceiptPlatform, type SkippedContent } from './receipt.ts';
 
 type Outcome = Exclude<keyof BlobTally, 'total'>;
@@ -14,12 +15,14 @@ type Outcome = Exclude<keyof BlobTally, 'total'>;
 export interface ReceiptDraft {
   /** The reference means this root. */
   resolved(root: Descriptor): void;
-  /** The pull wants these blobs and leaves out those. */
-  planned(plan: Pick<Plan, 'blobs' | 'foreign' | 'selected'>): void;
+  /** The pull wants these blobs and leaves out what its registry does not have. */
+  planned(plan: Pick<Plan, 'blobs' | 'selected' | 'skipped'>): void;
   /** Whoever brought a blob stands: what was copied early is found present later, and what seemed present may have to be copied. */
   blob(blob: Descriptor, outcome: Outcome): void;
+  /** The registry does not hold this foreign layer: it is left out, too. */
+  absent(layer: Descriptor): void;
   /** The platforms as they are now. */
-  covered(coverage: Coverage): void;
+  covered(coverage: Pick<Coverage, 'entries'>): void;
   /** Whether the bucket says, too, what is published: why not, if it does not. */
   recorded(problem: string | undefined): void;
   finish(outcome: Receipt['outcome'], requests?: Readonly<RequestCounts>): Receipt;
@@ -38,12 +41,15 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
       root = found;
     },
     planned(plan): void {
-      ({ blobs } = plan);
-      skipped = skippedOf(plan.foreign);
+      ({ blobs, skipped } = plan);
       platforms = platformsOf(plan.selected.map((entry) => ({ entry, complete: false })));
     },
     blob({ digest, size }, outcome): void {
       if ((outcomes.get(digest)?.outcome ?? 'present') === 'present') outcomes.set(digest, { size, outcome });
+    },
+    absent(layer): void {
+      blobs = blobs.filter(({ digest }) => digest !== layer.digest);
+      skipped = distinctSkipped([...skipped, skippedLayer(layer)]);
     },
     covered(coverage): void {
       platforms = platformsOf(coverage.entries);
@@ -85,16 +91,6 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
   };
 }
 
-/** Each digest once, whichever entries have it. */
-const skippedOf = (foreign: readonly ForeignLayer[]): SkippedContent[] => [
-  ...new Map(
-    foreign.map(({ digest, mediaType, size }) => [
-      digest,
-      { digest, mediaType, size, reason: 'foreign layer: its bytes are elsewhere, and urls are not followed' },
-    ]),
-  ).values(),
-];
-
 /** The entries that are content for a platform, as receipts and validations show them. */
 export const platformsOf = (entries: Coverage['entries']): ReceiptPlatform[] =>
   entries
@@ -109,10 +105,9 @@ export function draftPresent(draft: ReceiptDraft, root: Root, coverage: Coverage
       blobs.set(id, { digest: id as Digest, size, mediaType: '' });
     }
   }
+  for (const { layer } of coverage.layers) blobs.set(layer.digest, layer);
   draft.resolved(root);
-  const wanted = new Set(coverage.entries.map(({ entry }) => entry.digest));
-  const foreign = root.foreign.filter((layer) => wanted.has(layer.entry));
-  draft.planned({ blobs: [...blobs.values()], foreign, selected: [] });
+  draft.planned({ blobs: [...blobs.values()], selected: [], skipped: coverage.skipped });
   draft.covered(coverage);
   for (const blob of blobs.values()) draft.blob(blob, 'present');
 }

@@ -75,7 +75,7 @@ export async function writeInOrder(
 export async function ensureRecorded(
   deps: RefDeps,
   reference: Reference,
-  { pointer, root, linked }: Found,
+  { pointer, root, linked, skipped }: Found,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   if (pointer?.published === undefined || root === undefined || pointer.recorded === pointer.generation) {
@@ -85,7 +85,7 @@ export async function ensureRecorded(
   const { generation, publishedMs = 0 } = pointer;
   return await problemOf(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
-    const record = { ...recordOf(reference, root, complete), publishedMs, generation, incarnation };
+    const record = { ...recordOf(reference, root, complete, skipped), publishedMs, generation, incarnation };
     await recordOnce(deps, reference, pointer, record, signal);
   });
 }
@@ -114,13 +114,16 @@ export function recordOf(
   reference: Reference,
   { digest, mediaType, size }: { readonly digest: Digest; readonly mediaType: string; readonly size: number },
   complete: readonly Digest[],
+  skipped: Iterable<Digest> = [],
 ): Omit<RefRecord, 'publishedMs' | 'generation'> {
+  const lacking = [...skipped].sort();
   return {
     reference: recordedName(reference),
     digest,
     mediaType,
     size,
     complete: [...new Set(complete)].sort(),
+    ...(lacking.length === 0 ? {} : { skipped: lacking }),
   };
 }
 

@@ -101,12 +101,13 @@ async function findRoot(
   deps: PullDeps,
   repository: Repository,
   digest: Digest,
-  { root, linked, epoch, stamp }: Found,
+  { root, linked, skipped, epoch, stamp }: Found,
   wanted: Wanted,
   signal: AbortSignal,
 ): Promise<FoundRoot> {
   if (root?.digest === digest && epoch !== undefined) {
-    return { root, epoch, ...(linked && { linked }), ...(stamp === undefined ? {} : { stamp }) };
+    const ofRepository = { ...(linked && { linked }), ...(skipped && { skipped }) };
+    return { root, epoch, ...ofRepository, ...(stamp === undefined ? {} : { stamp }) };
   }
   const found = await deps.catalog.findRoot(repository, digest, signal);
   const entries = wantedOf(found, wanted).map((entry) => entry.digest);

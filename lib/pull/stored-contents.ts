@@ -1,7 +1,7 @@
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
-import { isIndexType } from '../oci/media-type.ts';
+import { isForeignLayerType, isIndexType } from '../oci/media-type.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { PullLimits } from './pull-request.ts';
 
@@ -10,13 +10,13 @@ export interface StoredContentsDeps {
   readonly limits: Pick<PullLimits, 'manifestBytes' | 'fanOut'>;
 }
 
-/** The configs and layers of a manifest in the store; undefined where the manifest itself is gone, none below an index. */
+/** The configs and layers of a manifest in the store; undefined where the manifest itself is gone, none below an index or a layer. */
 export async function storedContents(
   { store, limits }: StoredContentsDeps,
   entry: Descriptor,
   signal: AbortSignal,
 ): Promise<Descriptor[] | undefined> {
-  if (isIndexType(entry.mediaType)) return [];
+  if (isIndexType(entry.mediaType) || isForeignLayerType(entry.mediaType)) return [];
   try {
     const manifest = parseManifest(await store.read(entry, limits.manifestBytes, signal), entry.mediaType, limits);
     return manifest.kind === 'manifest' ? blobsOf(manifest) : [];

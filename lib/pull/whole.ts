@@ -29,10 +29,13 @@ export async function withRows<T extends Partial<FoundRoot>>(
   return { ...found, root: { ...root, complete: new Set([...root.complete, ...whole]) } };
 }
 
-/** The root, and those of its entries that are wanted. */
+/** The root, those of its entries that are wanted, and their foreign layers: whatever its completeness is remembered of. */
 export function wantedOf(found: Partial<FoundRoot>, wanted: Wanted): readonly Descriptor[] {
-  if (found.root === undefined) return [];
-  return [found.root, ...coverage(found, wanted).entries.map(({ entry }) => entry)];
+  const { root } = found;
+  if (root === undefined) return [];
+  const entries = coverage(found, wanted).entries.map(({ entry }) => entry);
+  const wantedDigests = new Set(digestsOf(entries));
+  return [root, ...entries, ...root.foreign.filter((layer) => wantedDigests.has(layer.entry))];
 }
 
 const digestsOf = (all: readonly Descriptor[]): Digest[] => all.map(({ digest }) => digest);

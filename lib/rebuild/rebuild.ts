@@ -4,11 +4,13 @@ import { withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Leases } from '../lock/lease.ts';
+import type { Digest } from '../oci/digest.ts';
 import { formatReference, parseReference, type Reference } from '../reference/reference.ts';
 import type { ContentStore, FoundRefRecord, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';
 import { compareOrder, isOver } from '../store/ref-record.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import { nameOf, raiseIncarnation } from '../pull/ref-order.ts';
+import { optionalOf } from '../pull/skipped.ts';
 import { readTree, type StoredTree } from './stored-tree.ts';
 
 export interface RebuildDeps {
@@ -126,13 +128,15 @@ async function rebuildReference(
   const found = await deps.catalog.findRoot(reference.repository, record.digest, held);
   const tree = await readTree(deps, record, held);
   if (tree?.complete.includes(record.digest) !== true) return undefined;
+  const layers = optionalOf(tree);
+  const isManifest = (digest: Digest): boolean => tree.complete.includes(digest) && !layers.has(digest);
   const links = tree.content.map((descriptor) => ({
     ...descriptor,
-    ...(tree.complete.includes(descriptor.digest) ? { landed: true } : {}),
+    ...(isManifest(descriptor.digest) ? { landed: true } : {}),
   }));
   await deps.catalog.writeLinks(
     reference.repository,
-    withNeeders(links, { root: record.digest, contents: tree.contents }),
+    withNeeders(links, { root: record.digest, contents: tree.contents, foreign: tree.foreign }),
     held,
   );
   await deps.catalog.publish(publication(reference, record, tree, pointer, found), lock, held);
@@ -141,7 +145,7 @@ async function rebuildReference(
 
 function publication(
   reference: Reference,
-  { digest, mediaType, size, publishedMs, incarnation, generation }: RefRecord,
+  { digest, mediaType, size, skipped = [], publishedMs, incarnation, generation }: RefRecord,
   tree: StoredTree,
   pointer: Pointer | undefined,
   { epoch, stamp }: FoundRoot,
@@ -152,6 +156,7 @@ function publication(
     complete: tree.complete,
     contents: tree.contents,
     foreign: tree.foreign,
+    skipped,
     pointer,
     // The record's own order, so that what is published later is known to be newer.
     generation,

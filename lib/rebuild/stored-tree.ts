@@ -13,7 +13,7 @@ import type { ContentStore, RefRecord } from '../store/content-store.ts';
 export interface StoredTree {
   /** Every manifest of the tree, as a pull would know it. */
   readonly entries: readonly IndexEntry[];
-  /** The root and those entries whose content is all there. */
+  /** The root and those entries whose content is all there, and their foreign layers that are. */
   readonly complete: readonly Digest[];
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   readonly foreign: readonly ForeignLayer[];
@@ -65,6 +65,14 @@ export async function readTree(
     if (parsed.kind === 'index') continue;
     contents.set(entry.digest, blobs);
     foreign.push(...parsed.foreignLayers.map((layer) => ({ ...layer, entry: entry.digest })));
+  }
+  // The record is the proof that the repository had those that it lists (I9).
+  for (const { entry: _, ...layer } of foreign) {
+    if (!listed.has(layer.digest) || content.has(layer.digest)) continue;
+    await deps.catalog.writeContents(new Map([[layer.digest, []]]), signal);
+    if (!(await arePresent([layer]))) continue;
+    complete.push(layer.digest);
+    content.set(layer.digest, layer);
   }
   const lost = listed.size - complete.length;
   return { entries, complete, contents, foreign, content: [...content.values()], lost };

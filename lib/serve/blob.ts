@@ -1,4 +1,4 @@
-import type { BlobRow } from '../catalog/catalog.ts';
+import type { BlobRow, Link } from '../catalog/catalog.ts';
 import { sleep } from '../clock/sleep.ts';
 import {
   BlobUnknownError,
@@ -12,7 +12,7 @@ import type { PullFailure } from '../pull/failure.ts';
 import { isEnded, type PullRecord } from '../jobs/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { blobsOf, parseManifest } from '../oci/manifest.ts';
+import { namedBlobs, parseManifest, type Manifest } from '../oci/manifest.ts';
 import { isIndexType, OCTET_STREAM } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { reconcile } from '../pull/reconcile.ts';
@@ -65,22 +65,36 @@ export async function describeBlob(
 ): Promise<ServedBlob> {
   const found = await findBlob(state, call, repository, digest);
   if (found !== undefined) return found;
-  for (const child of await childrenOf(state, call, repository, digest)) {
-    const blob = await blobIn(state, child, digest, call.signal);
+  const children = await childrenOf(state, call, repository, digest);
+  if (await isLacking(state, call, repository, digest, children)) throw notHeld(repository, digest);
+  for (const child of children) {
+    const content = await manifestOf(state, child, call.signal);
+    const blob = content && namedBlobs(content).find((one) => one.digest === digest);
     if (blob !== undefined) return { digest, size: blob.size };
   }
   throw unknownBlob(repository, digest);
 }
 
-async function blobIn(
+/** The manifests that name it have landed without it, as a foreign layer: their registry was asked and does not hold it. */
+async function isLacking(
   state: Serving,
-  manifest: Descriptor,
+  { signal }: ServeCall,
+  repository: Repository,
   digest: Digest,
-  signal: AbortSignal,
-): Promise<Descriptor | undefined> {
-  const bytes = await readBytes(state, manifest, signal);
-  const content = bytes && parseManifest(bytes, manifest.mediaType, state.deps.limits);
-  return content?.kind === 'manifest' ? blobsOf(content).find((blob) => blob.digest === digest) : undefined;
+  children: readonly Link[],
+): Promise<boolean> {
+  if (children.length === 0 || !children.every(({ landed }) => landed === true)) return false;
+  for (const child of children) {
+    const content = await manifestOf(state, child, signal);
+    if (content?.foreignLayers.some((layer) => layer.digest === digest) !== true) return false;
+  }
+  return !(await state.deps.catalog.findLinks(repository, [digest], signal)).has(digest);
+}
+
+async function manifestOf(state: Serving, link: Link, signal: AbortSignal): Promise<Manifest | undefined> {
+  const bytes = await readBytes(state, link, signal);
+  const content = bytes && parseManifest(bytes, link.mediaType, state.deps.limits);
+  return content?.kind === 'manifest' ? content : undefined;
 }
 
 /**
@@ -100,6 +114,7 @@ export async function bringBlob(
   const children = await childrenOf(state, call, repository, digest);
   const [first, ...others] = children;
   if (first === undefined) throw unknownBlob(repository, digest);
+  if (await isLacking(state, call, repository, digest, children)) throw notHeld(repository, digest);
   const look = looksFor(state, call, repository, digest, [first, ...others.slice(0, MOST_PULLS - 1)]);
   try {
     if (mayGo && sendsOn(state, repository)) {
@@ -148,6 +163,7 @@ function looksFor(
     );
     if (blob === 'unconfirmed') mayConfirm = false;
     else if (blob !== undefined) return blob;
+    if (seen?.receipt?.skipped.some((one) => one.digest === digest) === true) throw notHeld(repository, digest);
     if (seen?.failure !== undefined && bringsOthers(seen.failure, digest)) {
       // It came, and was lost since.
       if (++vain > MOST_VAIN) throw notBrought(digest, undefined);
@@ -229,7 +245,7 @@ async function childrenOf(
   { signal }: ServeCall,
   repository: Repository,
   digest: Digest,
-): Promise<readonly Descriptor[]> {
+): Promise<readonly Link[]> {
   const links = await share(`children ${contentKey(repository, digest)}`, signal, (shared) =>
     linksThatNeed(catalog, repository, digest, shared),
   );
@@ -239,6 +255,11 @@ async function childrenOf(
 const unknownBlob = (repository: Repository, digest: Digest): BlobUnknownError =>
   new BlobUnknownError(
     `no manifest that ${formatRepository(repository)} serves names blob ${digest}; ask for the manifest first`,
+  );
+
+const notHeld = (repository: Repository, digest: Digest): BlobUnknownError =>
+  new BlobUnknownError(
+    `blob ${digest} is a foreign layer that the registry of ${formatRepository(repository)} does not hold; a client gets it from the urls of its descriptor`,
   );
 
 /** The pull failed by other blobs: this one it brought. */

@@ -1,6 +1,6 @@
 import { InvalidManifestError, ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
-import { blobsOf } from '../oci/manifest.ts';
+import { namedBlobs } from '../oci/manifest.ts';
 import { isIndexType, isManifestOrIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
 import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
@@ -124,9 +124,9 @@ async function readByDigest(
   }
 }
 
-/** Blobs of a manifest; manifests and indexes of an index. */
+/** Blobs of a manifest, foreign layers too; manifests and indexes of an index. */
 function neededFor({ content }: HeldManifest): Digest[] {
-  if (content.kind === 'manifest') return blobsOf(content).map(({ digest }) => digest);
+  if (content.kind === 'manifest') return namedBlobs(content).map(({ digest }) => digest);
   const children = content.entries.filter(({ mediaType }) => isManifestOrIndexType(mediaType));
   return children.map(({ digest }) => digest);
 }

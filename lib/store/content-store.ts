@@ -98,6 +98,8 @@ export interface RefRecord extends RefOrder {
   readonly size: number;
   /** What the repository held complete of it: the root itself and its entries, whichever pulls brought them. */
   readonly complete: readonly Digest[];
+  /** Attestations and foreign layers that its registry did not have. */
+  readonly skipped?: readonly Digest[];
   readonly publishedMs: number;
 }
 

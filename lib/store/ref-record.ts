@@ -51,7 +51,16 @@ function isRefTombstone(document: unknown): document is RefTombstone {
 
 function isRefRecord(document: unknown): document is RefRecord {
   if (typeof document !== 'object' || document === null) return false;
-  const { reference, digest, mediaType, size, complete, publishedMs, ...order } = document as Record<string, unknown>;
+  const {
+    reference,
+    digest,
+    mediaType,
+    size,
+    complete,
+    skipped = [],
+    publishedMs,
+    ...order
+  } = document as Record<string, unknown>;
   return (
     typeof reference === 'string' &&
     isDigestText(digest) &&
@@ -59,6 +68,8 @@ function isRefRecord(document: unknown): document is RefRecord {
     isCount(size) &&
     Array.isArray(complete) &&
     complete.every(isDigestText) &&
+    Array.isArray(skipped) &&
+    skipped.every(isDigestText) &&
     isCount(publishedMs) &&
     isOrder(order)
   );

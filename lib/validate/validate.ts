@@ -17,6 +17,8 @@ export interface ValidateRequest {
   readonly reference: Reference;
   /** None means what a pull without platforms means. */
   readonly platforms: readonly Platform[];
+  /** Whether attestations count. */
+  readonly attestations: boolean;
   /** Also ask S3 for every object. */
   readonly deep: boolean;
 }
@@ -53,7 +55,8 @@ export interface Validation {
  */
 export async function validate(deps: ValidateDeps, request: ValidateRequest, signal: AbortSignal): Promise<Validation> {
   const { reference } = request;
-  const wanted = wantedPlatforms(request.platforms, deps.defaultPlatforms(reference.repository.registry));
+  const configured = deps.defaultPlatforms(reference.repository.registry);
+  const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
   const before = request.deep
     ? await findRestored(deps, reference, wanted, signal)
     : await findKnown(deps, reference, wanted, { consistent: true, remember: true, signal });
@@ -103,6 +106,9 @@ async function missingOf(
   const platforms = platformsFor(wanted, root.mediaType);
   for (const platform of selectEntries(root.entries, platforms).missing) {
     missing.push({ digest: root.digest, size: null, reason: `the image has no ${formatPlatform(platform)}` });
+  }
+  for (const { layer, complete } of covered.layers) {
+    if (!complete) missing.push({ ...sized(layer), reason: 'gone from the store' });
   }
   for (const { entry, complete } of covered.entries) {
     if (complete) continue;
@@ -161,6 +167,7 @@ async function findDamage(
     contents.set(manifest.digest, manifest);
     for (const blob of (await storedContents(deps, manifest, signal)) ?? []) contents.set(blob.digest, blob);
   }
+  for (const { layer } of covered.layers) contents.set(layer.digest, layer);
   const missing = await reconcile(deps, [...contents.values()], { adopt: true, signal });
   return [...contents.values()].flatMap((content) => {
     const reason = missing.get(content.digest);

@@ -41,7 +41,10 @@ export interface TestCache extends AsyncDisposable {
   /** For child processes: the variables of the SDK and of Entrepot. */
   readonly environment: Readonly<Record<string, string>>;
   pull(reference: string, options?: PullOptions): Promise<Receipt>;
-  validate(reference: string, options?: { platforms?: readonly string[]; deep?: boolean }): Promise<Validation>;
+  validate(
+    reference: string,
+    options?: { platforms?: readonly string[]; attestations?: boolean; deep?: boolean },
+  ): Promise<Validation>;
 }
 
 export async function openCache(stack: TestStack, options: CacheOptions): Promise<TestCache> {
@@ -83,10 +86,15 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
         },
         deadline,
       ),
-    validate: (reference, { platforms = [], deep = false } = {}) =>
+    validate: (reference, { platforms = [], attestations = true, deep = false } = {}) =>
       validate(
         services.pull,
-        { reference: parseReference(reference), platforms: platforms.map((text) => parsePlatform(text)), deep },
+        {
+          reference: parseReference(reference),
+          platforms: platforms.map((text) => parsePlatform(text)),
+          attestations,
+          deep,
+        },
         forever,
       ),
     async [Symbol.asyncDispose]() {

@@ -3,12 +3,20 @@ import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { unmarshall } from '@aws-sdk/util-dynamodb';
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { hexOf } from '../../../lib/oci/digest.ts';
+import { digestOf, hexOf } from '../../../lib/oci/digest.ts';
 import { removeTag } from '../../../lib/pull/remove-tag.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { rebuild, type RebuiltReference } from '../../../lib/rebuild/rebuild.ts';
 import { openCache, rawS3, startBench, type Bench, type TestCache } from '../../support/cache.ts';
-import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
+import {
+  buildAttestation,
+  buildImage,
+  buildIndex,
+  multiArchImage,
+  noiseImage,
+  noiseLayer,
+  upstreamImage,
+} from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 
 const REGISTRY = 'registry.example.test';
@@ -23,11 +31,36 @@ let dynamo: DynamoDBClient;
 const multi = multiArchImage({ name: 'multi', attestations: true });
 const single = noiseImage({ name: 'single' });
 
+const held = Buffer.from('a foreign layer that the registry holds');
+const foreign = (bytes: Uint8Array) => ({
+  foreign: {
+    mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip',
+    digest: digestOf(bytes),
+    size: bytes.byteLength,
+  },
+  urls: ['http://127.0.0.1:9/x'],
+});
+const windows = buildImage({
+  platform: 'windows/amd64',
+  mediaTypes: 'docker',
+  layers: [foreign(held), foreign(Buffer.from('gone')), noiseLayer(700, 'own')],
+});
+const lacking = buildIndex({
+  entries: [
+    { image: windows, platform: 'windows/amd64' },
+    { image: buildAttestation(windows), attests: windows },
+  ],
+});
+
 before(async () => {
   bench = await startBench();
   upstream = await bench.use(startUpstream());
   upstream.addImage('team/multi', upstreamImage(multi, 'v1'));
   upstream.addImage('team/single', upstreamImage(single, 'v1'));
+  // One attestation and one foreign layer are gone from the registry; another foreign layer is there.
+  upstream.addImage('team/lacking', upstreamImage(lacking, 'v1'));
+  upstream.deleteManifest('team/lacking', buildAttestation(windows).root.digest);
+  upstream.putBlob('team/lacking', held);
   const registry = { endpoint: upstream.origin, credentials: 'none', public: true };
   cache = await bench.use(openCache(bench.stack, { registries: { [REGISTRY]: registry, [OTHER]: registry } }));
   dynamo = new DynamoDBClient(bench.stack.dynamoConfig);
@@ -70,7 +103,13 @@ test('a lost table is made again from the bucket, row by row, and every pull is 
   await cache.pull(`${REGISTRY}/team/multi@${multi.root.digest}`);
   await cache.pull(`${REGISTRY}/team/single:v1`);
   await cache.pull(`${OTHER}/team/single:v1`);
+  const skipped = (await cache.pull(`${REGISTRY}/team/lacking:v1`)).skipped;
+  assert.equal(skipped.length, 2);
   const before = await rows();
+  // Of what the registry did not have, rows say that somebody looked for it.
+  for (const { digest } of skipped) {
+    for (const kind of ['BLOB', 'CHILD']) before.delete(`${kind}#${digest} ${kind}`);
+  }
 
   await loseTheTable();
   assert.equal((await rows()).size, 0);
@@ -78,7 +117,7 @@ test('a lost table is made again from the bucket, row by row, and every pull is 
   const outcomes = await rebuilt();
   assert.deepEqual(
     outcomes.map(({ outcome }) => outcome),
-    ['rebuilt', 'rebuilt', 'rebuilt', 'rebuilt'],
+    ['rebuilt', 'rebuilt', 'rebuilt', 'rebuilt', 'rebuilt'],
   );
   const after = await rows();
   assert.deepEqual([...after.keys()].sort(), [...before.keys()].sort());
@@ -88,6 +127,9 @@ test('a lost table is made again from the bucket, row by row, and every pull is 
   assert.equal((await cache.pull(`${REGISTRY}/team/multi:v1`, { platforms: ['linux/amd64'] })).outcome, 'hit');
   assert.equal((await cache.pull(`${OTHER}/team/single:v1`)).outcome, 'hit');
   assert.equal((await cache.validate(`${REGISTRY}/team/multi:v1`, { deep: true })).state, 'complete');
+  const hit = await cache.pull(`${REGISTRY}/team/lacking:v1`);
+  assert.deepEqual([hit.outcome, hit.skipped, hit.blobs.total], ['hit', skipped, 3]);
+  assert.equal((await cache.validate(`${REGISTRY}/team/lacking:v1`, { deep: true })).state, 'complete');
   assert.equal(upstream.requests.length, 0);
 });
 
@@ -110,7 +152,7 @@ test('what is not whole in the bucket is not called complete, and what is no rec
   const outcomes = await rebuilt();
   const keys = outcomes.map((one) => (one.outcome === 'skipped' ? one.key : one.outcome));
   const records = [OTHER, REGISTRY].map((registry) => `refs/${registry}/team/single/v1.json`);
-  assert.deepEqual(keys.sort(), [...Object.keys(garbage), ...records, 'rebuilt', 'rebuilt'].sort());
+  assert.deepEqual(keys.sort(), [...Object.keys(garbage), ...records, 'rebuilt', 'rebuilt', 'rebuilt'].sort());
   assert.equal((await cache.validate(`${REGISTRY}/team/single:v1`)).state, 'unknown');
   // The next pull brings what is missing, and that alone.
   upstream.requests.length = 0;

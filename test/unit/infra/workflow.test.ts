@@ -129,8 +129,9 @@ describe('1,000 blobs, in as many batches as there can be,', () => {
     const tally = { present: 10_000_000_000_000, copied: 10_000_000_000_000, copiedElsewhere: 10_000_000_000_000 };
     const many = 1_000_000;
     const requests = { total: many, ping: many, token: many, manifest: many, blob: many, redirected: many };
+    const absent = [0, 11, 22, 33];
     const answers = Array.from({ length: batches }, (_, batch): CopyAnswer => {
-      return { ...task, batch, outcome: 'partial', waitSeconds: 900, blobs: tally, bytes: tally, requests };
+      return { ...task, batch, outcome: 'partial', waitSeconds: 900, blobs: tally, bytes: tally, requests, absent };
     });
     const planned: PlanAnswer = { id, outcome: 'copy', plan: task.plan, batches: answers };
     const bytes = Buffer.byteLength(JSON.stringify(planned));

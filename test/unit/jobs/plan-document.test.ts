@@ -34,6 +34,7 @@ const PLAN: PlanDocument = {
     contents: new Map([[child.digest, [config, layer]]]),
     blobs: [config, layer],
     foreign: [foreign],
+    skipped: [attestation.digest],
   },
   batches: [[layer], [config]],
   ground: {
@@ -41,6 +42,7 @@ const PLAN: PlanDocument = {
     checkedMs: 1735689600000,
     epoch: 0,
   },
+  unchanged: true,
   receipt: {
     reference: 'registry.example.test/team/app:v1',
     digest: root.digest,

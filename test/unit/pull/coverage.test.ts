@@ -58,7 +58,7 @@ test('a configured default narrows indexes alone', () => {
 });
 
 test('nothing known is nothing covered', () => {
-  assert.deepEqual(coverage({}, asking()), { entries: [], complete: false });
+  assert.deepEqual(coverage({}, asking()), { entries: [], layers: [], skipped: [], complete: false });
 });
 
 test('an index covers the platforms that are complete and linked, attestations included', () => {

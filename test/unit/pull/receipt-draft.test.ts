@@ -7,6 +7,7 @@ import { digestOf } from '../../../lib/oci/digest.ts';
 import { OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
 import { draftPresent, receiptDraft } from '../../../lib/pull/receipt-draft.ts';
+import { skippedAttestation, skippedLayer } from '../../../lib/pull/skipped.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 
 const reference = parseReference('alpine');
@@ -43,15 +44,14 @@ test('the first word on a blob stands, and platforms are complete when they are 
   draft.resolved(amd64);
   draft.blob(config, 'copied');
   draft.planned({
-    blobs: [config, layer, late],
-    foreign: [
-      { ...left, entry: amd64.digest },
-      { ...left, entry: bare.digest },
-    ],
+    blobs: [config, layer, late, left],
+    skipped: [skippedAttestation(attestation)],
     selected: [amd64, attestation, bare],
   });
   draft.blob(config, 'present');
   draft.blob(layer, 'copiedElsewhere');
+  draft.absent(left);
+  draft.absent(left);
   const partial = draft.finish('partial');
   assert.deepEqual(partial.blobs, { total: 3, present: 0, copied: 1, copiedElsewhere: 1 });
   assert.deepEqual(partial.bytes, { total: 1_110, present: 0, copied: 10, copiedElsewhere: 100 });
@@ -60,10 +60,15 @@ test('the first word on a blob stands, and platforms are complete when they are 
     { platform: 'unknown', digest: bare.digest, complete: false },
   ]);
   assert.deepEqual(partial.skipped, [
-    { ...left, reason: 'foreign layer: its bytes are elsewhere, and urls are not followed' },
+    {
+      ...blob('attestation', 7),
+      mediaType: OCI_MANIFEST,
+      reason: `attestation of ${amd64.digest}: its registry does not have it any more`,
+    },
+    { ...left, reason: 'foreign layer: its registry does not hold it, and urls are not followed' },
   ]);
   draft.blob(late, 'copied');
-  draft.covered({ complete: true, entries: [{ entry: amd64, complete: true }] });
+  draft.covered({ entries: [{ entry: amd64, complete: true }] });
   const requests = { total: 3, ping: 0, token: 0, manifest: 1, blob: 2, redirected: 0 };
   const done = draft.finish('pulled', requests);
   assert.deepEqual([done.digest, done.mediaType, done.outcome], [amd64.digest, OCI_MANIFEST, 'pulled']);
@@ -85,7 +90,7 @@ test('the tallies never add up to more than the total, and to just that when eve
     fc.property(all, (blobs) => {
       const draft = receiptDraft(reference);
       const described = blobs.map(([name, size]) => blob(String(name), size));
-      draft.planned({ blobs: described, foreign: [], selected: [] });
+      draft.planned({ blobs: described, skipped: [], selected: [] });
       blobs.forEach(([, , outcome], i) => outcome !== undefined && draft.blob(described[i]!, outcome));
       const receipt = draft.finish('partial');
       assert.equal(
@@ -116,13 +121,18 @@ test('a hit counts what the wanted entries hold, shared content once', () => {
     foreign: [],
   };
   const draft = receiptDraft(reference);
+  const layer = { ...blob('foreign', 1_000), entry: amd64.digest };
+  const lacking = skippedLayer(blob('lacking', 1));
   draftPresent(draft, root, {
     complete: true,
+    layers: [{ layer, complete: true }],
+    skipped: [lacking],
     entries: [amd64, attestation].map((entry) => ({ entry, complete: true })),
   });
   const hit = draft.finish('hit');
-  assert.deepEqual(hit.blobs, { total: 3, present: 3, copied: 0, copiedElsewhere: 0 });
-  assert.equal(hit.bytes.present, 523);
+  assert.deepEqual(hit.blobs, { total: 4, present: 4, copied: 0, copiedElsewhere: 0 });
+  assert.equal(hit.bytes.present, 1_523);
+  assert.deepEqual(hit.skipped, [lacking]);
   assert.equal(hit.digest, root.digest);
   assert.deepEqual(hit.platforms, [{ platform: 'linux/amd64', digest: amd64.digest, complete: true }]);
 });

@@ -1,0 +1,199 @@
+import { DeleteObjectCommand } from '@aws-sdk/client-s3';
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { digestOf, hexOf, type Digest } from '../../../lib/oci/digest.ts';
+import type { Receipt } from '../../../lib/pull/receipt.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
+import { buildAttestation, buildImage, multiArchImage, noise, noiseLayer, type Image } from '../../support/images.ts';
+import { REGISTRY, startPullBench, type PullBench } from './pull-bench.ts';
+
+/* What an image names, and its registry does not have. */
+
+const FOREIGN = 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip';
+
+let bench: PullBench;
+before(async () => {
+  bench = await startPullBench();
+});
+after(() => bench[Symbol.asyncDispose]());
+
+const forever = new AbortController().signal;
+const skippedBy = ({ skipped }: Receipt): Digest[] => skipped.map(({ digest }) => digest);
+const isHit = async (reference: string, options = {}): Promise<Receipt> => {
+  bench.upstream.requests.length = 0;
+  const receipt = await bench.cache.pull(reference, options);
+  assert.equal(receipt.outcome, 'hit');
+  assert.equal(bench.upstream.requests.length, 0);
+  assert.equal((await bench.cache.validate(reference, { ...options, deep: true })).state, 'complete');
+  return receipt;
+};
+const lose = (digest: Digest) =>
+  bench.s3.send(new DeleteObjectCommand({ Bucket: bench.stack.bucket, Key: `blobs/sha256/${hexOf(digest)}` }));
+
+describe('an attestation that somebody deleted', () => {
+  const image = multiArchImage({ name: 'attested', attestations: true });
+  const platforms = ['linux/amd64'];
+  const gone = buildAttestation(image.children.get('linux/amd64')!).root;
+  const reference = `${REGISTRY}/team/attested:v1`;
+
+  test('is left out with a warning, and the next pull is a hit', async () => {
+    bench.offer(image, 'team/attested');
+    bench.upstream.deleteManifest('team/attested', gone.digest);
+    const receipt = await bench.succeeds(reference, { platforms });
+    assert.equal(receipt.outcome, 'pulled');
+    assert.deepEqual(skippedBy(receipt), [gone.digest]);
+    assert.match(receipt.skipped[0]!.reason, /attestation of sha256:.*registry does not have it/);
+    assert.equal(bench.upstream.count({ reference: gone.digest }), 1);
+    assert.deepEqual((await isHit(reference, { platforms })).skipped, receipt.skipped);
+    assert.deepEqual((await isHit(reference, { platforms, attestations: false })).skipped, []);
+  });
+
+  test('is asked for again by alwaysPull, which is a hit while it is gone', async () => {
+    const receipt = await bench.succeeds(reference, { platforms, alwaysPull: true });
+    assert.equal(receipt.outcome, 'hit');
+    assert.deepEqual(skippedBy(receipt), [gone.digest]);
+    assert.deepEqual(
+      bench.upstream.requests.map(({ method, reference: asked }) => [method, asked]),
+      [
+        ['HEAD', 'v1'],
+        ['GET', gone.digest],
+      ],
+    );
+  });
+
+  test('stays known where the epoch moves', async () => {
+    await lose(image.children.get('linux/amd64')!.root.digest);
+    await bench.cache.validate(reference, { platforms, deep: true });
+    assert.equal((await bench.succeeds(reference, { platforms })).outcome, 'pulled');
+    assert.deepEqual(skippedBy(await isHit(reference, { platforms })), [gone.digest]);
+  });
+
+  test('comes with alwaysPull when it is there again', async () => {
+    bench.offer(image, 'team/attested');
+    const receipt = await bench.succeeds(reference, { platforms, alwaysPull: true });
+    assert.equal(receipt.outcome, 'pulled');
+    assert.deepEqual(receipt.skipped, []);
+    assert.ok(receipt.blobs.copied > 0);
+    assert.deepEqual((await isHit(reference, { platforms })).skipped, []);
+  });
+
+  test('is no business of another repository of the same image', async () => {
+    bench.offer(image, 'team/other');
+    assert.deepEqual((await bench.succeeds(`${REGISTRY}/team/other:v1`, { platforms })).skipped, []);
+  });
+
+  test('that our store lost, too, is left out, and that is a hit', async () => {
+    bench.upstream.deleteManifest('team/attested', gone.digest);
+    await lose(gone.digest);
+    assert.equal((await bench.cache.validate(reference, { platforms, deep: true })).state, 'incomplete');
+    assert.deepEqual(skippedBy(await bench.succeeds(reference, { platforms })), [gone.digest]);
+    await isHit(reference, { platforms });
+  });
+});
+
+test('an answer other than 404 is an error', async () => {
+  const image = multiArchImage({ name: 'refusals', attestations: true });
+  const gone = buildAttestation(image.children.get('linux/amd64')!).root.digest;
+  const reference = bench.offer(image, 'team/refusals');
+  for (const status of [401, 403, 429, 500, 503]) {
+    const remove = bench.upstream.fault((asked) => (asked.reference === gone ? { status } : undefined));
+    await assert.rejects(bench.cache.pull(reference, { platforms: ['linux/amd64'] }));
+    remove();
+  }
+});
+
+test('a platform that is gone is named, with its digest and the way out', async () => {
+  const image = multiArchImage({ name: 'gone' });
+  const { digest } = image.children.get('linux/arm64')!.root;
+  const reference = bench.offer(image, 'team/gone');
+  bench.upstream.deleteManifest('team/gone', digest);
+  const message = new RegExp(`team/gone:v1 names platform linux/arm64, ${digest}, .*--platform`);
+  await bench.fails(reference, { name: 'ManifestUnknownError', code: 'MANIFEST_UNKNOWN', message });
+  await bench.succeeds(reference, { platforms: ['linux/amd64'] });
+});
+
+test('validate leaves attestations out where it is told to', async () => {
+  const reference = bench.offer(multiArchImage({ name: 'left out', attestations: true }), 'team/left-out');
+  await bench.cache.pull(reference, { attestations: false });
+  assert.equal((await bench.cache.validate(reference)).state, 'incomplete');
+  assert.equal((await bench.cache.validate(reference, { attestations: false, deep: true })).state, 'complete');
+});
+
+describe('foreign layers', () => {
+  const held = noise(2_500, 'held');
+  const missing = noise(1_500, 'missing');
+  const foreign = (bytes: Uint8Array) => ({
+    foreign: { mediaType: FOREIGN, digest: digestOf(bytes), size: bytes.byteLength },
+    urls: [`http://127.0.0.1:9/x`],
+  });
+  const image: Image = buildImage({
+    platform: 'windows/amd64',
+    layers: [foreign(held), foreign(missing), noiseLayer(800, 'own')],
+    mediaTypes: 'docker',
+  });
+  const reference = `${REGISTRY}/team/windows:v1`;
+  const linked = async () =>
+    (
+      await bench.cache.services.catalog.findLinks(
+        parseReference(reference).repository,
+        [digestOf(held), digestOf(missing)],
+        forever,
+      )
+    ).keys();
+
+  test('come where the registry holds them, by one request each', async () => {
+    bench.offer(image, 'team/windows');
+    bench.upstream.putBlob('team/windows', held);
+    const receipt = await bench.succeeds(reference);
+    assert.deepEqual(skippedBy(receipt), [digestOf(missing)]);
+    assert.deepEqual(receipt.blobs, { total: 3, present: 0, copied: 3, copiedElsewhere: 0 });
+    for (const bytes of [held, missing]) assert.equal(bench.upstream.count({ reference: digestOf(bytes) }), 1);
+    assert.deepEqual([...(await linked())], [digestOf(held)]);
+    const hit = await isHit(reference);
+    assert.deepEqual([hit.blobs.present, skippedBy(hit)], [3, [digestOf(missing)]]);
+  });
+
+  test('that are skipped are asked for again by alwaysPull, which is a hit', async () => {
+    const receipt = await bench.succeeds(reference, { alwaysPull: true });
+    assert.equal(receipt.outcome, 'hit');
+    assert.equal(receipt.registryRequests.total, 2);
+  });
+
+  test('that are lost come again', async () => {
+    await lose(digestOf(held));
+    const { state, missing: lacks } = await bench.cache.validate(reference, { deep: true });
+    assert.deepEqual([state, lacks.map(({ digest }) => digest)], ['incomplete', [digestOf(held)]]);
+    const receipt = await bench.succeeds(reference);
+    assert.equal(receipt.blobs.copied, 1);
+    await isHit(reference);
+  });
+
+  test('that are lost here and there are skipped', async () => {
+    await lose(digestOf(held));
+    await bench.cache.validate(reference, { deep: true });
+    bench.upstream.deleteBlob('team/windows', digestOf(held));
+    assert.equal((await bench.succeeds(reference)).skipped.length, 2);
+    assert.equal((await isHit(reference)).skipped.length, 2);
+  });
+
+  test('that came to the registry later come with alwaysPull', async () => {
+    bench.upstream.putBlob('team/windows', held);
+    bench.upstream.putBlob('team/windows', missing);
+    const receipt = await bench.succeeds(reference, { alwaysPull: true });
+    assert.deepEqual([receipt.outcome, receipt.skipped, receipt.blobs.copied], ['pulled', [], 2]);
+    assert.deepEqual((await isHit(reference)).skipped, []);
+  });
+
+  test('that the registry refuses are an error', async () => {
+    const other = noise(1_700, 'refused');
+    const layers = [foreign(other), noiseLayer(810, 'own')];
+    const refused = bench.offer(buildImage({ platform: 'windows/amd64', layers }), 'team/refused');
+    for (const status of [401, 403, 500]) {
+      const remove = bench.upstream.fault((asked) =>
+        asked.kind === 'blob' && asked.reference === digestOf(other) ? { status } : undefined,
+      );
+      await assert.rejects(bench.cache.pull(refused));
+      remove();
+    }
+  });
+});
