@@ -79,9 +79,15 @@ async function platformsToPull(
       platform === undefined || attests !== undefined ? [] : [platform],
     );
   }
-  const { selected, missing } = selectEntries(entriesOf(state, index, bytes), configured);
-  const platforms = configured.filter((platform) => !missing.includes(platform));
-  if (platforms.length > 0) await landQuietly(state, call, repository, selected);
+  const entries = entriesOf(state, index, bytes);
+  const { missing } = selectEntries(entries, configured);
+  // A platform that cannot be pulled stops none of the others.
+  const isReadable = (platform: Platform): boolean =>
+    selectEntries(entries, [platform]).selected.every(
+      ({ fault, attests }) => fault === undefined || attests !== undefined,
+    );
+  const platforms = configured.filter((platform) => !missing.includes(platform) && isReadable(platform));
+  if (platforms.length > 0) await landQuietly(state, call, repository, selectEntries(entries, platforms).selected);
   return platforms;
 }
 
@@ -95,7 +101,8 @@ async function landQuietly(
   repository: Repository,
   entries: readonly IndexEntry[],
 ): Promise<void> {
-  const digests = [...new Set(entries.filter(({ mediaType }) => !isIndexType(mediaType)).map(({ digest }) => digest))];
+  const wanted = entries.filter(({ mediaType, fault }) => !isIndexType(mediaType) && fault === undefined);
+  const digests = [...new Set(wanted.map(({ digest }) => digest))];
   const links = await state.deps.catalog.findLinks(repository, digests, call.signal);
   const missing = digests.filter((digest) => !links.has(digest)).slice(0, MOST_LANDED);
   const outcomes = await Promise.allSettled(missing.map((digest) => landByDigest(state, call, repository, digest)));
