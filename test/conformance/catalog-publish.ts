@@ -291,6 +291,24 @@ export function publishing(table: () => TableUnderTest): void {
     );
   });
 
+  test('what the registry of a repository lacked is kept for it alone, until a publication has it', async () => {
+    const reference = freshReference();
+    const root = someIndex();
+    const [first, second] = root.entries.map(({ digest }) => digest);
+    assert.ok(first !== undefined && second !== undefined);
+    const complete = [root.digest];
+    const skippedAfter = async (over: Parameters<typeof publicationOf>[2]) =>
+      [...((await publishNow(reach, publicationOf(reference, root, over))).skipped ?? [])].sort();
+    assert.deepEqual(await skippedAfter({ complete }), []);
+    assert.deepEqual(await skippedAfter({ complete, skipped: [first, second] }), [first, second].sort());
+    assert.deepEqual(await skippedAfter({ complete }), [first, second].sort());
+    assert.deepEqual(await skippedAfter({ complete: [root.digest, first] }), [second]);
+    const other = freshReference();
+    assert.equal((await publishNow(reach, publicationOf(other, root, { complete }))).skipped, undefined);
+    assert.deepEqual(await skippedAfter({}), []);
+    assert.equal((await found(reach, reference)).skipped, undefined);
+  });
+
   test('a reference by digest has a pointer of its own', async () => {
     const root = someIndex();
     const { repository } = freshReference();
