@@ -3,6 +3,7 @@ import { CacheError } from '../errors/cache-error.ts';
 import { anonymousDomain, privateDomain, PUBLIC, type TrustDomain } from '../reference/trust-domain.ts';
 import { DockerCredentials } from './docker-credentials.ts';
 import { EcrCredentials } from './ecr-credentials.ts';
+import { clean } from './failure.ts';
 import { SecretCredentials } from './secrets-credentials.ts';
 import type { KnownSecrets } from './known-secrets.ts';
 import type { RegistrySettings } from './settings.ts';
@@ -31,6 +32,15 @@ export interface CredentialReader {
   read(signal: AbortSignal): Promise<IssuedCredentials | undefined>;
   /** Names the credential without holding a secret: for the trust domain (I9). Another one for each namespace. */
   idOf(credentials: Credentials, namespace?: string): string;
+  /** For messages: whose they are and where they come from, without the secret. */
+  describe(credentials: Credentials): string;
+}
+
+/** Whose credentials they are: `user "bob"`, or what there is in place of a user. */
+export function ownerOf(credentials: Credentials): string {
+  if (credentials.kind === 'bearer') return 'the registry token';
+  const { username = '' } = credentials;
+  return username === '' ? 'the identity token' : `user ${JSON.stringify(clean(username))}`;
 }
 
 /** Long enough to cost nothing, short enough that a rotated secret is noticed. */
@@ -76,6 +86,14 @@ export class RegistryCredentials {
     if ([credentials, ...(namespaces?.values() ?? [])].includes(refused)) this.#kept = undefined;
     const renewed = await this.read(domain, signal);
     return JSON.stringify(renewed) === JSON.stringify(refused) ? undefined : renewed;
+  }
+
+  /** For messages: the credentials that `domain` names, as they were read last; undefined where there are none. */
+  describe(domain: TrustDomain): string | undefined {
+    const { credentials, namespaces } = this.#kept?.issued ?? {};
+    const holders = [[undefined, credentials] as const, ...(namespaces ?? [])];
+    const [, found] = holders.find(([namespace, one]) => this.#domainOf(one, namespace) === domain) ?? [];
+    return found === undefined ? undefined : this.#reader?.describe(found);
   }
 
   /**

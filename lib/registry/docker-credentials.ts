@@ -1,7 +1,13 @@
 import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { ConfigError } from '../errors/cache-error.ts';
-import { CREDENTIALS_KEPT_MS, type CredentialReader, type Credentials, type IssuedCredentials } from './credentials.ts';
+import {
+  CREDENTIALS_KEPT_MS,
+  ownerOf,
+  type CredentialReader,
+  type Credentials,
+  type IssuedCredentials,
+} from './credentials.ts';
 import { clean } from './failure.ts';
 import type { RegistrySettings } from './settings.ts';
 
@@ -66,6 +72,10 @@ export class DockerCredentials implements CredentialReader {
     const { credsStore } = config;
     const isNone = credsStore === undefined || credsStore === null || credsStore === '';
     return this.#fromFile(config, isNone ? undefined : await this.#askStore(credsStore, signal), untilMs);
+  }
+
+  describe(credentials: Credentials): string {
+    return `${ownerOf(credentials)} of Docker's configuration ${this.#path}`;
   }
 
   idOf(credentials: Credentials, namespace?: string): string {

@@ -44,6 +44,11 @@ export class EcrCredentials implements CredentialReader {
     };
   }
 
+  describe(): string {
+    const { roleArn } = this.#source;
+    return `Amazon ECR's token for account ${this.#place.accountId}${roleArn === undefined ? '' : `, by role ${roleArn}`}`;
+  }
+
   idOf(): string {
     return `ecr ${this.#place.accountId} ${this.#place.region} ${this.#source.roleArn ?? ''}`;
   }

@@ -79,6 +79,10 @@ function firstByteOf(error: unknown): number | undefined {
   return typeof data === 'string' ? data.charCodeAt(0) : undefined;
 }
 
+/** What to say of a login that was refused. */
+export const loginRefused = (login: string): string =>
+  `the login of ${login} was refused; log in again, or check "credentials" of the registry`;
+
 const wantsTls = (op: string, host: string, cause?: unknown): UpstreamRefusedError =>
   new UpstreamRefusedError(
     op,
@@ -86,8 +90,12 @@ const wantsTls = (op: string, host: string, cause?: unknown): UpstreamRefusedErr
     cause,
   );
 
-/** What an answer that nobody wanted means. Reads its body, bounded, for the registry's own words. 404 is for the caller to judge. */
-export async function answerFailure(op: string, answer: Answer): Promise<CacheError> {
+/**
+ * What an answer that nobody wanted means. Reads its body, bounded, for the registry's own words. 404 is for the caller to judge.
+ *
+ * @param refusal what 401 and 403 mean here.
+ */
+export async function answerFailure(op: string, answer: Answer, refusal = 'it refuses us'): Promise<CacheError> {
   const { status, from, url } = answer;
   const said = await registryWords(answer);
   if (url.protocol === 'http:' && status >= 400 && WANTS_TLS.test(said)) return wantsTls(op, url.host);
@@ -100,10 +108,7 @@ export async function answerFailure(op: string, answer: Answer): Promise<CacheEr
     return new UpstreamUnavailableError(op, found, { timedOut: status === 408 || status === 504, retryAfterMs });
   }
   if (status === 401 || status === 403) {
-    return new DeniedError(
-      op,
-      `${found}: the repository does not exist there, or may not be read with what we have; check "credentials" of the registry`,
-    );
+    return new DeniedError(op, `${found}: ${refusal}`);
   }
   return new UpstreamRefusedError(op, `${found}, which is no answer to this request`);
 }

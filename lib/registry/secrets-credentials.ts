@@ -1,6 +1,12 @@
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { CredentialsError, UpstreamUnavailableError } from '../errors/cache-error.ts';
-import { CREDENTIALS_KEPT_MS, type CredentialReader, type IssuedCredentials } from './credentials.ts';
+import {
+  CREDENTIALS_KEPT_MS,
+  ownerOf,
+  type CredentialReader,
+  type Credentials,
+  type IssuedCredentials,
+} from './credentials.ts';
 
 const OP = 'read credentials';
 /** Errors that stay until somebody changes something. */
@@ -36,6 +42,10 @@ export class SecretCredentials implements CredentialReader {
     throw new CredentialsError(
       `secret ${this.#secretId} must hold JSON with "username" and "password", or with "identityToken"`,
     );
+  }
+
+  describe(credentials: Credentials): string {
+    return `${ownerOf(credentials)} of secret ${this.#secretId}`;
   }
 
   idOf(): string {

@@ -3,7 +3,7 @@ import { isAnonymous } from '../reference/trust-domain.ts';
 import { HostRules } from './address.ts';
 import { apiUrl, Auth, otherRepositoryIn } from './auth.ts';
 import type { RegistryCredentials } from './credentials.ts';
-import { answerFailure, clean, registryWords } from './failure.ts';
+import { answerFailure, clean, loginRefused, registryWords } from './failure.ts';
 import { sendFollowing, type Elsewhere } from './redirect.ts';
 import { isTransient, withRetries } from './retry.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
@@ -52,6 +52,7 @@ export class Session {
   readonly #base: URL;
   readonly #transport: Transport;
   readonly #auth: Auth;
+  readonly #credentials: RegistryCredentials | undefined;
   /** The registry that a mirror is asked for: `?ns=`, as containerd does. */
   readonly #namespace: string | undefined;
   readonly #elsewhere: Elsewhere;
@@ -61,6 +62,7 @@ export class Session {
     this.isMirror = base !== settings.endpoint;
     this.limits = this.isMirror ? { ...limits, attempts: 1 } : limits;
     this.#base = base;
+    this.#credentials = credentials;
     this.#transport = transport;
     this.#namespace = this.isMirror ? settings.name : undefined;
     const realms = new HostRules(settings.realms);
@@ -102,20 +104,22 @@ export class Session {
   async #askOnce(request: ApiRequest, caller: Caller): Promise<Answer> {
     const authorization = await this.#auth.authorization(request.path, caller);
     let answer = await this.#send(request, authorization, caller);
+    let sent = authorization;
     // Once only: a fresh token that is refused, too, is a refusal.
     if (this.#isRefusedToken(request, answer, authorization)) {
       // Reads the body first: it must not hold the connection that asking for a token may need.
-      const refusal = await this.#failureOf(request, answer);
+      const refusal = await this.#failureOf(request, answer, authorization, caller);
       const renewed = await this.#auth.renewed(answer, authorization, request.path, caller);
       if (renewed === undefined && request.accepts !== 'hint') throw refusal;
       if (renewed !== undefined) {
         answer = await this.#send(request, renewed, caller);
+        sent = renewed;
         if (answer.status === 401) this.#auth.refusedAgain(renewed);
       }
     }
     const isWanted = request.accepts === 'hint' ? answer.status !== 429 : request.accepts.includes(answer.status);
     if (isWanted) return answer;
-    throw await this.#failureOf(request, answer);
+    throw await this.#failureOf(request, answer, sent, caller);
   }
 
   /** 401; or the 400 that ECR Public answers an expired token with: https://github.com/aws/containers-roadmap/issues/2835 */
@@ -147,7 +151,18 @@ export class Session {
     return await this.#transport.send({ ...question, headers: { ...headers, ...secret } }, reach, caller);
   }
 
-  async #failureOf(request: ApiRequest, answer: Answer): Promise<Error> {
+  /** A login that is refused is another matter than a repository that is missing, or that it may not read. */
+  #refusal(status: number, sent: string | undefined, caller: Caller): string {
+    const login = this.#credentials?.describe(caller.domain);
+    if (login === undefined) {
+      return 'the repository does not exist there, or may not be read without a login, and none is known for it; check "credentials" of the registry';
+    }
+    const wasLogin = sent?.startsWith('Basic ') === true || login.startsWith('the registry token');
+    if (status === 401 && wasLogin) return loginRefused(login);
+    return `the repository does not exist there, or may not be read by ${login}`;
+  }
+
+  async #failureOf(request: ApiRequest, answer: Answer, sent: string | undefined, caller: Caller): Promise<Error> {
     const { status, from, url, headers } = answer;
     const isRefusal = status === 401 || status === 403;
     if (url.origin !== this.#base.origin && isRefusal) {
@@ -158,7 +173,7 @@ export class Session {
         `${from}, where ${this.#base.host} redirected us, answered ${status}${words}`,
       );
     }
-    const failure = await answerFailure(request.op, answer);
+    const failure = await answerFailure(request.op, answer, this.#refusal(status, sent, caller));
     const other = isRefusal ? otherRepositoryIn(headers, request.path) : undefined;
     if (other === undefined) return failure;
     const why = `it wants a token for repository ${JSON.stringify(clean(other))}, and we ask for ${request.path}: a proxy in between may rewrite paths`;

@@ -3,7 +3,16 @@ import type { TrustDomain } from '../reference/trust-domain.ts';
 import { discard, readBounded } from './body.ts';
 import type { Credentials, RegistryCredentials } from './credentials.ts';
 import type { HostRules } from './address.ts';
-import { answerFailure, clean, connectionFailure, htmlWords, isHtml, single } from './failure.ts';
+import {
+  answerFailure,
+  clean,
+  connectionFailure,
+  htmlWords,
+  isHtml,
+  loginRefused,
+  registryWords,
+  single,
+} from './failure.ts';
 import { movedRealm, type Realm } from './realm.ts';
 import { isRedirect } from './redirect.ts';
 import { SharedWork } from './shared-work.ts';
@@ -118,7 +127,16 @@ export class Tokens {
       await discard(answer.body);
       answer = await this.#send(passwordQuestion(credentials, purpose), purpose.realm, true, caller);
     }
-    return await readToken(answer, askedMs, caller.signal);
+    const login = this.#options.credentials?.describe(caller.domain);
+    const refusal =
+      login === undefined
+        ? 'it gives no token without a login; check "credentials" of the registry'
+        : loginRefused(login);
+    // How OAuth2 refuses: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
+    if (answer.status === 400 && login !== undefined) {
+      throw new DeniedError(OP, `${answer.from} answered 400${await registryWords(answer)}: ${refusal}`);
+    }
+    return await readToken(answer, askedMs, refusal, caller.signal);
   }
 
   /**
@@ -180,8 +198,8 @@ function postQuestion(realm: Realm, fields: Readonly<Record<string, string | und
   return { op: OP, kind: 'token', method: 'POST', url: realm.url, headers, body: form.toString() };
 }
 
-async function readToken(answer: Answer, askedMs: number, signal: AbortSignal): Promise<Token> {
-  if (answer.status !== 200) throw await answerFailure(OP, answer);
+async function readToken(answer: Answer, askedMs: number, refusal: string, signal: AbortSignal): Promise<Token> {
+  if (answer.status !== 200) throw await answerFailure(OP, answer, refusal);
   const read = await readBounded(answer.body, TOKEN_ANSWER_BYTES, answer.bodyTimeoutMs).catch((error: unknown) => {
     signal.throwIfAborted();
     throw connectionFailure(OP, answer.from, error);

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { after, test } from 'node:test';
-import { UpstreamRefusedError } from '../../../lib/errors/cache-error.ts';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { DeniedError, UpstreamRefusedError } from '../../../lib/errors/cache-error.ts';
 import { selfSigned } from '../../support/upstream/certificate.ts';
-import { when } from '../../support/upstream/upstream.ts';
+import { when, type Fault, type UpstreamAuth } from '../../support/upstream/upstream.ts';
 import {
   addBlob,
   addManifest,
@@ -119,4 +122,70 @@ test('a TLS server that answers by an alert, and TLS to one that speaks plain HT
   const open = await upstreamForTest();
   const securely = await openRepository(open.origin.replace('http:', 'https:'));
   await assert.rejects(securely.resolve(tagged(), soon()), /does not speak TLS.*endpoint: http:/);
+});
+
+/** A refused login is told apart from a missing repository, and both say whose login it was and where it came from. */
+describe('who is refused', () => {
+  const users = { bob: 'correct horse' };
+  let folder: string;
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'entrepot-words-'));
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  async function refusedWith(auth: UpstreamAuth, entry: object | undefined, fault?: Fault): Promise<string> {
+    const upstream = await upstreamForTest({ auth });
+    addManifest(upstream);
+    if (fault !== undefined) upstream.fault(fault);
+    const dockerConfigPath = join(folder, `${upstream.port}.json`);
+    const auths = entry === undefined ? {} : { [REGISTRY]: entry };
+    await writeFile(dockerConfigPath, JSON.stringify({ auths }));
+    const repository = await openRepository(upstream.origin, {
+      settings: { credentials: { kind: 'docker' } },
+      dockerConfigPath,
+    });
+    let message = '';
+    await assert.rejects(repository.resolve(tagged(), soon()), (error: Error) => {
+      assert.ok(error instanceof DeniedError, `${error.name}: ${error.message}`);
+      ({ message } = error);
+      return true;
+    });
+    assert.doesNotMatch(message, /wrong-word|refresh-me|correct horse/);
+    return message;
+  }
+  const right = { username: 'bob', password: users.bob };
+  const wrong = { username: 'bob', password: 'wrong-word' };
+  const config = /user "bob" of Docker's configuration .*\.json/;
+
+  for (const auth of [
+    { kind: 'basic', users },
+    { kind: 'bearer', users },
+  ] as const) {
+    test(`${auth.kind}: a wrong password`, async () => {
+      const said = await refusedWith(auth, wrong);
+      assert.match(said, /the login of user "bob" .* was refused; log in again/);
+      assert.match(said, config);
+    });
+
+    test(`${auth.kind}: a login that may not read the repository`, async () => {
+      const said = await refusedWith(auth, right, ({ kind, headers }) =>
+        kind === 'manifest' && headers.authorization !== undefined ? { status: 403 } : undefined,
+      );
+      assert.match(said, /the repository does not exist there, or may not be read by user "bob"/);
+      assert.match(said, config);
+    });
+
+    test(`${auth.kind}: no login at all`, async () => {
+      assert.match(await refusedWith(auth, undefined), /without a login/);
+    });
+  }
+
+  test('an identity token that was taken back, refused by 401 and, as OAuth2 does, by 400', async () => {
+    const auth = { kind: 'bearer', refreshTokens: ['another'] } as const;
+    for (const status of [401, 400]) {
+      const body = Buffer.from('{"error":"invalid_grant","error_description":"refresh-me is not valid"}');
+      const said = await refusedWith(auth, { identitytoken: 'refresh-me' }, when({ kind: 'token' }, { status, body }));
+      assert.match(said, /the login of the identity token of Docker's configuration .* was refused/);
+    }
+  });
 });
