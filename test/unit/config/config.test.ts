@@ -187,6 +187,44 @@ describe('a registry of the file', () => {
     assert.equal(found.maxConnections, 4);
   });
 
+  test('a mirror may have a path, and one of several registries is written once', () => {
+    const { registries } = load(`
+registries:
+  docker.io: {}
+  ghcr.io: {mirrors: ["https://own.example.test/ghcr"]}
+  registry.example.test:5000: {}
+mirrors:
+  - {endpoint: "http://10.0.0.9:5000/hub", registries: [index.docker.io, ghcr.io]}
+  - {endpoint: "https://all.example.test"}
+`);
+    const mirrorsOf = (name: string) => registries.get(name)?.mirrors.map(String);
+    assert.deepEqual(mirrorsOf('docker.io'), ['http://10.0.0.9:5000/hub', 'https://all.example.test/']);
+    assert.deepEqual(mirrorsOf('ghcr.io'), [
+      'https://own.example.test/ghcr',
+      'http://10.0.0.9:5000/hub',
+      'https://all.example.test/',
+    ]);
+    assert.deepEqual(mirrorsOf('registry.example.test:5000'), ['https://all.example.test/']);
+  });
+
+  for (const [section, problem] of [
+    ['mirrors: https://a.example.test', /^mirrors: expected a list/],
+    ['mirrors: ["https://a.example.test"]', /^mirrors\[0\]: expected a map/],
+    ['mirrors: [{registries: [docker.io]}]', /^mirrors\[0\]\.endpoint: expected a URL/],
+    ['mirrors: [{endpoint: "https://a.example.test/?q=1"}]', /^mirrors\[0\]\.endpoint: has a query/],
+    ['mirrors: [{endpoint: "ftp://a.example.test"}]', /^mirrors\[0\]\.endpoint: the scheme/],
+    ['mirrors: [{endpoint: "https://a.example.test", registries: []}]', /registries: is empty; leave it out for all/],
+    [
+      'mirrors: [{endpoint: "https://a.example.test", registries: [quay.io]}]',
+      /registries\[0\]: quay\.io is not among/,
+    ],
+    ['mirrors: [{endpoint: "https://a.example.test", credentials: none}]', /^mirrors\[0\]\.credentials: unknown key/],
+  ] as const) {
+    test(`what is wrong with ${section} is said where it stands`, () => {
+      assertProblem(`registries: {docker.io: {}}\n${section}`, problem);
+    });
+  }
+
   test('of the file of "ca" the certificates are kept and nothing else', () => {
     const certs = [selfSigned('a.example.test').cert, selfSigned().cert, selfSigned('10.0.0.1').cert];
     const text = certs.map((cert, n) => `# CA ${n}\nsubject=CN = x\n${cert}bag attributes: hunter2\n`).join('\n');
