@@ -1,6 +1,7 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { CatalogError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
-import { hexOf, type Digest } from '../oci/digest.ts';
+import { algorithmOf, hexOf, type Algorithm, type Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Checkpoint } from '../store/content-store.ts';
 import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root } from './catalog.ts';
@@ -151,23 +152,42 @@ export function blobFrom(item: Item): BlobRow {
 }
 
 /*
- * What a manifest needs: digests of 32 bytes, each behind a byte that names its algorithm, one after the other. 10,000 of them, the most that a pull has, take
- * 330 KB of the 400 KB that a row may have.
+ * What a manifest needs: digests, each behind a byte that names its algorithm, one after the other. A thousand SHA-512 digests, the most that a manifest names
+ * (limits.fanOut), take 65 KB of the 400 KB that a row may have.
  */
-const SHA256_CODE = 1;
-const NEED_BYTES = 33;
+const NEEDS: Readonly<Record<Algorithm, { readonly code: number; readonly bytes: number }>> = {
+  sha256: { code: 1, bytes: 32 },
+  sha512: { code: 2, bytes: 64 },
+};
+const ALGORITHMS = Object.keys(NEEDS) as Algorithm[];
 
 export const needsItem = (needs: readonly Digest[]): Uint8Array =>
-  Buffer.concat(needs.map((digest) => Buffer.concat([Buffer.of(SHA256_CODE), Buffer.from(hexOf(digest), 'hex')])));
+  Buffer.concat(
+    needs.flatMap((digest) => [Buffer.of(NEEDS[algorithmOf(digest)].code), Buffer.from(hexOf(digest), 'hex')]),
+  );
 
 /** A row CHILD: the manifest, and what it needs. */
 export function needsFrom(item: Item): [manifest: Digest, needs: readonly Digest[]] {
   const bytes = Buffer.from(item.needs as Uint8Array);
-  const needs = Array.from({ length: bytes.length / NEED_BYTES }, (_, i) => {
-    return `sha256:${bytes.toString('hex', i * NEED_BYTES + 1, (i + 1) * NEED_BYTES)}` as Digest;
-  });
-  return [(item.pk as string).slice('CHILD#'.length) as Digest, needs];
+  const manifest = (item.pk as string).slice('CHILD#'.length) as Digest;
+  const needs: Digest[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const algorithm = ALGORITHMS.find((one) => NEEDS[one].code === bytes[at]);
+    if (algorithm === undefined) throw unreadable(manifest);
+    const end = at + 1 + NEEDS[algorithm].bytes;
+    needs.push(`${algorithm}:${bytes.toString('hex', at + 1, end)}` as Digest);
+    at = end;
+  }
+  return [manifest, needs];
 }
+
+const unreadable = (manifest: Digest): CatalogError =>
+  new CatalogError(
+    'read what manifests need',
+    `the row of ${manifest} names an algorithm that this version does not know: a newer version wrote it; update this one`,
+    undefined,
+    false,
+  );
 
 /** A string set, which DynamoDB has only while it is not empty. */
 export const digests = (set: unknown): ReadonlySet<Digest> =>

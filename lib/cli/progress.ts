@@ -1,7 +1,7 @@
 import { MultiBar, type SingleBar } from 'cli-progress';
 import type { Writable } from 'node:stream';
 import type { Descriptor } from '../oci/descriptor.ts';
-import type { Digest } from '../oci/digest.ts';
+import { hexOf, type Digest } from '../oci/digest.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
 import { counted, formatBytes } from './output.ts';
 
@@ -11,7 +11,7 @@ export interface ProgressView extends PullProgress {
 }
 
 /** The first digits name a blob well enough for an eye. */
-export const shortDigest = (digest: Digest): string => digest.slice('sha256:'.length, 'sha256:'.length + 12);
+export const shortDigest = (digest: Digest): string => hexOf(digest).slice(0, 12);
 
 /** A bar on the terminal for each blob that is being copied, and a line for each that is done; nothing where there is none. */
 export function progressView(terminal: Writable | undefined): ProgressView {

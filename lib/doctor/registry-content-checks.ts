@@ -1,4 +1,4 @@
-import { digestOf, type Digest } from '../oci/digest.ts';
+import { algorithmOf, digestOf, type Digest } from '../oci/digest.ts';
 import { isManifestOrIndexType } from '../oci/media-type.ts';
 import { askBlobUrl, parseBlobUrl, toldByS3 } from './blob-url.ts';
 import { must, SkipError, type Check } from './check.ts';
@@ -145,7 +145,7 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryScene>[] = [
       const { url, digest, size } = await readableConfig(scene, signal);
       const answer = await askBlobUrl(url, {}, signal);
       must(answer.status === 200, `${url.host}: ${toldByS3(answer)}`);
-      const found = digestOf(answer.bytes);
+      const found = digestOf(answer.bytes, algorithmOf(digest));
       must(found === digest, `${url.host} gives ${answer.bytes.byteLength} bytes of ${found}; expected ${digest}`);
       return `${size} bytes of ${digest} from ${url.host}`;
     },
@@ -160,7 +160,7 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryScene>[] = [
       const rest = await askBlobUrl(url, { range: 'bytes=1-' }, signal);
       for (const answer of [head, rest]) must(answer.status === 206, `${url.host}: ${toldByS3(answer)}; expected 206`);
       mustHave(rest, 'content-range', `bytes 1-${size - 1}/${size}`);
-      const whole = digestOf(Buffer.concat([head.bytes, rest.bytes]));
+      const whole = digestOf(Buffer.concat([head.bytes, rest.bytes]), algorithmOf(digest));
       must(whole === digest, `two ranges give ${whole} together; expected ${digest}`);
       return `206, content-range: bytes 1-${size - 1}/${size}`;
     },

@@ -1,6 +1,6 @@
 import type { DeploymentDocument } from '../http/deployment.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { digestOf, isDigest, type Digest } from '../oci/digest.ts';
+import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import { formatReference, formatRepository, parseReference, type Repository } from '../reference/reference.ts';
 import { documentOf, shown } from './api-checks.ts';
@@ -166,7 +166,10 @@ async function findComplete(target: Target, scene: RegistryScene, signal: AbortS
   const path = `/v2/${name}/manifests/${digest}`;
   const manifest = await scene.ask({ path }, signal);
   must(manifest.status === 200, `GET ${path}: ${told(manifest)}`);
-  must(digestOf(manifest.bytes) === digest, `GET ${path} gives something else than the digest says`);
+  must(
+    digestOf(manifest.bytes, algorithmOf(digest)) === digest,
+    `GET ${path} gives something else than the digest says`,
+  );
   const content = parseManifest(manifest.bytes, headerOf(manifest, 'content-type'), MANIFEST_LIMITS);
   if (content.kind === 'index' || content.config === undefined) {
     throw new SkipError(`${digest} of ${reference} has no config to ask for`);

@@ -40,7 +40,10 @@ const documentOf =
 
 const described = <S extends z.ZodMiniType>(schema: S, description: string): S => schema.check(z.describe(description));
 
-const digest = described(z.string().check(z.regex(/^sha256:[0-9a-f]{64}$/)), '`sha256:` and 64 hex digits.');
+const digest = described(
+  z.string().check(z.regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/)),
+  '`sha256:` and 64 hex digits, or `sha512:` and 128.',
+);
 const time = described(z.string(), 'ISO 8601, UTC.').check(z.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/));
 const count = z.int().check(z.gte(0));
 const code = z.enum(ERROR_CODES);

@@ -1,6 +1,6 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from './descriptor.ts';
-import { digestOf, isDigest, type Digest } from './digest.ts';
+import { DIGEST_FORM, digestOf, isDigest, type Digest } from './digest.ts';
 import { inlineData } from './inline-data.ts';
 import {
   isForeignLayerType,
@@ -172,7 +172,7 @@ function descriptor(json: unknown, at: string): Descriptor {
   const { digest, size } = json;
   const mediaType = mediaTypeIn(json);
   if (typeof digest !== 'string' || !isDigest(digest)) {
-    throw new InvalidManifestError(`"${at}.digest" is ${shown(digest)}, must be sha256:<64 lower-case hex digits>`);
+    throw new InvalidManifestError(`"${at}.digest" is ${shown(digest)}, must be ${DIGEST_FORM}`);
   }
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
     throw new InvalidManifestError(`"${at}.size" is ${shown(size)}, must be a whole number of bytes`);

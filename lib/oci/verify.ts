@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ContentMismatchError } from '../errors/cache-error.ts';
 import type { Descriptor } from './descriptor.ts';
+import { algorithmOf } from './digest.ts';
 
 /**
  * Passes bytes on and guarantees that, once the end is reached, they were exactly those of `descriptor`: size, digest, nothing trailing.
@@ -12,7 +13,8 @@ export async function* verify(
   source: AsyncIterable<Uint8Array>,
   descriptor: Pick<Descriptor, 'digest' | 'size'>,
 ): AsyncGenerator<Uint8Array> {
-  const hash = createHash('sha256');
+  const algorithm = algorithmOf(descriptor.digest);
+  const hash = createHash(algorithm);
   let bytes = 0;
   for await (const chunk of source) {
     bytes += chunk.byteLength;
@@ -21,7 +23,7 @@ export async function* verify(
     yield chunk;
   }
   if (bytes !== descriptor.size) throw mismatch(descriptor, `${bytes} bytes came`);
-  const found = `sha256:${hash.digest('hex')}`;
+  const found = `${algorithm}:${hash.digest('hex')}`;
   if (found !== descriptor.digest) throw mismatch(descriptor, `the bytes have digest ${found}`);
 }
 

@@ -1,4 +1,5 @@
 import type { Found, Pointer, Root } from '../catalog/catalog.ts';
+import { BlobsFailedError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
@@ -7,6 +8,7 @@ import { carrying, inlineOf } from './carried.ts';
 import { copier } from './copier.ts';
 import type { Coverage, Wanted } from './coverage.ts';
 import { isAnswered, receiptOfHit, type EarlierResolvers } from './hit.ts';
+import { withPlaces, type ReadManifest } from './place.ts';
 import { contentOf, planPull, type PlannedContent } from './plan.ts';
 import { coveredBy, publish, publishedKnown, storeManifests, type Ground } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
@@ -37,6 +39,8 @@ export interface Prepared {
   /** What fetching proves (I9): whoever reads the registry as somebody else has to prepare again. */
   readonly domain: TrustDomain;
   readonly content: PlannedContent;
+  /** As they were read, for messages. */
+  readonly manifests: readonly ReadManifest[];
   /** Those of `content.blobs` that the cache lacks, or may not use here. */
   readonly missing: readonly Descriptor[];
   readonly ground: Ground;
@@ -79,7 +83,11 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   // What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
   const carried = inlineOf([manifest.content]);
   const { find, copy, obtain } = copier(deps, carrying(upstream, carried), draft, signal);
-  const plan = await planPull({ deps, upstream, request, wanted, signal, obtain }, manifest);
+  const obtainPlaced = (config: Descriptor): Promise<Uint8Array> =>
+    obtain(config).catch((error: unknown) => {
+      throw error instanceof BlobsFailedError ? withPlaces(error, [manifest]) : error;
+    });
+  const plan = await planPull({ deps, upstream, request, wanted, signal, obtain: obtainPlaced }, manifest);
   draft.planned(plan);
   // What manifests carry themselves needs no registry, and no later step has their bytes.
   for (const [digest, bytes] of inlineOf(plan.manifests.map(({ content }) => content))) carried.set(digest, bytes);
@@ -97,7 +105,9 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   const ground = { pointer, checkedMs, found };
   const unchanged = known !== undefined && !isNew && pointer?.published === known.root.digest;
   const { domain } = upstream;
-  return { prepared: { domain, content: contentOf(plan), missing, ground, covered: coveredBy(plan), unchanged } };
+  const manifests = [plan.root, ...plan.manifests].map(({ descriptor, content }) => ({ descriptor, content }));
+  const covered = coveredBy(plan);
+  return { prepared: { domain, content: contentOf(plan), manifests, missing, ground, covered, unchanged } };
 }
 
 const readKnownRoot = ({ deps, upstream, signal }: HeldPull, root: Root): Promise<HeldManifest> =>

@@ -11,6 +11,7 @@ import { askCache, earlierResolvers } from './hit.ts';
 import { withoutAbsent } from './plan.ts';
 import { prepare, type HeldPull, type Prepared } from './prepare.ts';
 import { linkLanded, publishPrepared } from './publish.ts';
+import { withPlaces } from './place.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { receiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
@@ -112,7 +113,7 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
     const failed = new Set<string>([...absent, ...error.failures.map(({ digest }) => digest)]);
     const landed = prepared.content.blobs.filter(({ digest }) => !failed.has(digest));
     await linkLanded(deps, upstream.repository, prepared.content, landed, signal);
-    throw error;
+    throw withPlaces(error, prepared.manifests);
   }
   draft.covered(covered);
   if (prepared.unchanged && absent.size === missing.length) return draft.finish('hit', upstream.requests);

@@ -1,7 +1,8 @@
 import type { BlobRecord, BlobRow, Catalog } from '../catalog/catalog.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { hexOf, type Digest } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
+import { s3ChecksumOf } from '../store/checksums.ts';
 import type { ContentStore, StoredContent } from '../store/content-store.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 
@@ -104,7 +105,7 @@ async function look(
 
 /** The object is the one that was recorded: then its bytes were verified. */
 function isRecorded(digest: Digest, row: BlobRow, stored: StoredContent): boolean {
-  const sha256 = Buffer.from(hexOf(digest), 'hex').toString('base64');
+  const sha256 = s3ChecksumOf(digest) ?? stored.sha256;
   return (
     row.etag === stored.etag && row.crc32 === stored.crc32 && (stored.sha256 === undefined || stored.sha256 === sha256)
   );

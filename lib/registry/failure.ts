@@ -177,7 +177,7 @@ export function clean(text: string): string {
     .replace(/\?[^\s"'<>]*/g, (query) => (query.includes('=') ? '?…' : query))
     .replace(/\b(bearer|basic) [\w.~+/=-]+/gi, '$1 …')
     .replace(/\beyJ[\w-]+(?:\.[\w-]*)*/g, '…')
-    .replace(/(?<!\w|sha256:)[\w+/=-]{48,}/g, '…')
+    .replace(/(?<!\w|sha256:|sha512:)[\w+/=-]{48,}/g, '…')
     .trim();
   return safe.length > SHOWN_CHARACTERS ? `${safe.slice(0, SHOWN_CHARACTERS)}…` : safe;
 }

@@ -6,7 +6,7 @@ import {
   UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
-import { digestOf, isDigest, type Digest } from '../oci/digest.ts';
+import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import { isSchema1Type, MANIFEST_ACCEPT } from '../oci/media-type.ts';
 import { discard, readBounded } from './body.ts';
@@ -23,11 +23,17 @@ const OP_READ = 'read manifest';
 /**
  * What the tag means at this host. HEAD is a hint that costs no pull at Docker Hub: whatever else it says than 200 with a digest that we keep, or 429, GET
  * decides. At a mirror 404 is enough: the registry itself is asked next.
+ * Where HEAD names a SHA-512, the bytes say whether that is their digest: few registries give a manifest by it.
  */
 export async function resolveTag(session: Session, path: string, tag: string, caller: Caller): Promise<Resolution> {
   const checkedMs = Date.now();
   const hint = await askHead(session, path, tag, caller);
-  if (typeof hint === 'string') return { digest: hint, checkedMs };
+  if (typeof hint === 'string') {
+    if (algorithmOf(hint) === 'sha256') return { digest: hint, checkedMs };
+    const { manifest } = await getTag(session, path, tag, caller, session.limits.attempts);
+    const named = digestOf(manifest.bytes, 'sha512') === hint ? withDigest(manifest, hint) : manifest;
+    return { digest: named.descriptor.digest, checkedMs, manifest: named };
+  }
   const { limits, isMirror } = session;
   if (hint !== undefined && (isMirror || (hint.retryAfterMs ?? 0) > limits.retryAfterMaxMs)) throw hint;
   if (hint !== undefined) await sleep(backoffMs(1) + (hint.retryAfterMs ?? 0), caller.signal);
@@ -35,6 +41,11 @@ export async function resolveTag(session: Session, path: string, tag: string, ca
   const attempts = hint === undefined ? limits.attempts : Math.max(1, limits.attempts - 1);
   return { checkedMs, ...(await getTag(session, path, tag, caller, attempts)) };
 }
+
+const withDigest = (manifest: FetchedManifest, digest: Digest): FetchedManifest => ({
+  ...manifest,
+  descriptor: { ...manifest.descriptor, digest },
+});
 
 /** What the tag means at this host by the bytes that it gives for it. */
 export async function fetchTag(
@@ -186,7 +197,8 @@ async function readAnswer(
       `${from} answered 200 with ${htmlWords(text)} where a manifest should be: something else than a registry answers there; check "endpoint" and "proxy" of the registry`,
     );
   }
-  return { descriptor: { mediaType, digest: digestOf(content), size: content.byteLength }, bytes: content };
+  const digest = digestOf(content, wanted === undefined ? 'sha256' : algorithmOf(wanted));
+  return { descriptor: { mediaType, digest, size: content.byteLength }, bytes: content };
 }
 
 const PAGE_BYTES = 4096;
@@ -204,7 +216,10 @@ async function uncoded(
 ): Promise<Buffer> {
   const encoding = single(answer.headers['content-encoding']);
   if (!isCoded(encoding)) return bytes;
-  const isPlain = wanted === undefined ? /^\s*\{/.test(bytes.toString('latin1', 0, 64)) : digestOf(bytes) === wanted;
+  const isPlain =
+    wanted === undefined
+      ? /^\s*\{/.test(bytes.toString('latin1', 0, 64))
+      : digestOf(bytes, algorithmOf(wanted)) === wanted;
   if (isPlain) return bytes;
   const content = await decoded(bytes, encoding, maxBytes);
   if (content !== undefined) return content;

@@ -1,5 +1,5 @@
 import { ManifestUnknownError } from '../errors/cache-error.ts';
-import { hexOf, type Digest } from '../oci/digest.ts';
+import { algorithmOf, hexOf, type Digest } from '../oci/digest.ts';
 import { OCI_INDEX } from '../oci/media-type.ts';
 import {
   MOST_REFERRERS,
@@ -104,10 +104,14 @@ function isReferrersAnswer({ status, headers }: Answer): boolean {
   return status === 200 && type === OCI_INDEX;
 }
 
+/** A tag has no room for the hex digits of SHA-512: as many of them as SHA-256 has are in it. */
+const HEX_OF_TAG = 64;
+const tagOf = (subject: Digest): string => `${algorithmOf(subject)}-${hexOf(subject).slice(0, HEX_OF_TAG)}`;
+
 /** `sha256-<hex>`: an index that clients of registries without the API keep. Undefined where there is none. */
 async function readByTagSchema({ session, path, subject }: Asked, caller: Caller): Promise<Uint8Array | undefined> {
   try {
-    return (await fetchTag(session, path, `sha256-${hexOf(subject)}`, caller)).manifest.bytes;
+    return (await fetchTag(session, path, tagOf(subject), caller)).manifest.bytes;
   } catch (error) {
     if (error instanceof ManifestUnknownError) return undefined;
     throw error;

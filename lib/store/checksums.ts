@@ -1,4 +1,4 @@
-import { hexOf, type Digest } from '../oci/digest.ts';
+import { algorithmOf, hexOf, type Digest } from '../oci/digest.ts';
 
 /** A CRC-32 as S3 writes it: base64 of its four bytes, big-endian. */
 export function crc32Base64(crc: number): string {
@@ -10,10 +10,14 @@ export function crc32Base64(crc: number): string {
 /** The CRC-32 that S3 wrote. */
 export const crc32FromBase64 = (crc32: string): number => Buffer.from(crc32, 'base64').readUInt32BE();
 
-/** The digest as S3's `ChecksumSHA256`. */
+/** A SHA-256 digest as S3's `ChecksumSHA256`. */
 export function sha256Base64(digest: Digest): string {
   return Buffer.from(hexOf(digest), 'hex').toString('base64');
 }
+
+/** What S3 must find over the content of any digest. Undefined where the digest is of another algorithm: it says nothing that S3 could compare. */
+export const s3ChecksumOf = (digest: Digest): string | undefined =>
+  algorithmOf(digest) === 'sha256' ? sha256Base64(digest) : undefined;
 
 /** x^8 modulo the polynomial of CRC-32, bits reflected (x^0 is the highest): what one more byte multiplies a CRC by. */
 const ONE_BYTE = 0x00800000;

@@ -2,7 +2,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 
-/** An object at `blobs/sha256/<hex>`. Seeing it means that it is whole and true (I1). */
+/** An object at `blobs/<algorithm>/<hex>`. Seeing it means that it is whole and true (I1). */
 export interface StoredContent {
   /** Bytes. */
   readonly size: number;
@@ -28,7 +28,7 @@ export interface Checkpoint {
   readonly partBytes: number;
   /** Parts 1…n, all of `partBytes`; `ListParts` is the truth, this is how many the hash covers. */
   readonly partsDone: number;
-  /** Base64, exported SHA-256 state. Absent where the blob comes so fast that starting it again is cheaper: then nobody can go on with it. */
+  /** Base64, exported state of the hash that the digest names. Absent where the blob comes so fast that starting it again is cheaper: then nobody can go on with it. */
   readonly hashState?: string;
   /** Base64 CRC-32. */
   readonly crc32: string;
@@ -62,7 +62,7 @@ export interface Ingest extends AsyncDisposable {
 export interface ContentStore {
   /** What is there, from a HEAD. Undefined on 404 and only then (I6). */
   find(digest: Digest, signal: AbortSignal): Promise<StoredContent | undefined>;
-  /** Whether the object is what its name says: by S3's own SHA-256 where it keeps one of the whole, else by reading its bytes. */
+  /** Whether the object is what its name says: by S3's own SHA-256 where that is its name and S3 keeps one of the whole, else by reading its bytes. */
   isContent(content: Descriptor, found: StoredContent, signal: AbortSignal): Promise<boolean>;
   /**
    * The whole bytes, verified again.

@@ -1,10 +1,12 @@
 import { createHash, type Hash } from 'node:crypto';
-import type { ResumableSha256 } from './sha256-state.ts';
+import type { Algorithm } from '../oci/digest.ts';
+import type { ResumableHash } from './hash-state.ts';
 
 /** Bytes that come within this time are cheaper fetched again than hashed twice. */
 export const DEFAULT_RESUMABLE_ABOVE_MS = 30_000;
 
 export interface IngestDigestOptions {
+  readonly algorithm: Algorithm;
   /** Of the whole content. */
   readonly size: number;
   /** A state is kept only while the rest would take longer than this at the rate so far. */
@@ -13,7 +15,7 @@ export interface IngestDigestOptions {
 }
 
 /**
- * The SHA-256 of an ingest from byte 0 on, with its state at the end of each part as long as the content comes slowly (docs/decisions/0015-resume-mid-blob.md).
+ * The digest of an ingest from byte 0 on, with its state at the end of each part as long as the content comes slowly (docs/decisions/0015-resume-mid-blob.md).
  *
  * `node:crypto` has the digest; the hash that can export its state runs beside it, a part behind, and is given up for good once the rest will soon be
  * there. So fast content costs no more than without it.
@@ -21,13 +23,14 @@ export interface IngestDigestOptions {
 export class IngestDigest {
   readonly #options: IngestDigestOptions;
   readonly #nowMs: () => number;
-  readonly #whole: Hash = createHash('sha256');
+  readonly #whole: Hash;
   #startedMs: number | undefined;
   #bytes = 0;
-  #states: 'none yet' | 'given up' | ResumableSha256 = 'none yet';
+  #states: 'none yet' | 'given up' | ResumableHash = 'none yet';
 
   constructor(options: IngestDigestOptions) {
     this.#options = options;
+    this.#whole = createHash(options.algorithm);
     this.#nowMs = options.nowMs ?? (() => performance.now());
   }
 
@@ -45,8 +48,8 @@ export class IngestDigest {
       return undefined;
     }
     if (this.#states === 'none yet') {
-      const { resumableSha256 } = await import('./sha256-state.ts');
-      this.#states = await resumableSha256();
+      const { resumableHash } = await import('./hash-state.ts');
+      this.#states = await resumableHash(this.#options.algorithm);
     }
     this.#states.update(part);
     return this.#states.exportState();
@@ -64,23 +67,23 @@ export class IngestDigest {
   }
 }
 
-/** The SHA-256 of a resumed ingest: one hash, whose state is known at each part. */
+/** The digest of a resumed ingest: one hash, whose state is known at each part. */
 export class ResumedDigest {
-  readonly #sha256: ResumableSha256;
+  readonly #hash: ResumableHash;
 
-  constructor(sha256: ResumableSha256) {
-    this.#sha256 = sha256;
+  constructor(hash: ResumableHash) {
+    this.#hash = hash;
   }
 
   update(bytes: Uint8Array): void {
-    this.#sha256.update(bytes);
+    this.#hash.update(bytes);
   }
 
   endPart(): Promise<string> {
-    return Promise.resolve(this.#sha256.exportState());
+    return Promise.resolve(this.#hash.exportState());
   }
 
   digest(): string {
-    return this.#sha256.digest();
+    return this.#hash.digest();
   }
 }

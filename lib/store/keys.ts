@@ -1,9 +1,9 @@
-import { hexOf, isDigest, type Digest } from '../oci/digest.ts';
+import { algorithmOf, hexOf, isDigest, type Digest } from '../oci/digest.ts';
 
 /*
  * The keys of the bucket (docs/design.md, section 3):
  *
- *   blobs/sha256/<hex>                          every manifest, config and layer
+ *   blobs/<algorithm>/<hex>                     every manifest, config and layer; the algorithm is sha256 or sha512
  *   refs/<registry>/<repository>/<pointer>.json what a tag (or @digest) meant when it was last published
  *   refs/incarnation.json                       the newest incarnation of a table on this bucket
  *   plans/<pull id>/<n>.json                    what the n-th planning of a workflow found
@@ -17,12 +17,13 @@ import { hexOf, isDigest, type Digest } from '../oci/digest.ts';
 
 /** Where the content with this digest is, and nothing else ever. */
 export function blobKey(digest: Digest): string {
-  return `blobs/sha256/${hexOf(digest)}`;
+  return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
 }
 
 /** The digest of the content at this key; undefined where none is. */
 export function digestOfKey(key: string): Digest | undefined {
-  const digest = key.replace(/^blobs\/sha256\//, 'sha256:');
+  const [, algorithm, hex] = /^blobs\/(sha256|sha512)\/([0-9a-f]+)$/.exec(key) ?? [];
+  const digest = `${algorithm}:${hex}`;
   return isDigest(digest) ? digest : undefined;
 }
 

@@ -9,10 +9,10 @@ import { sleep } from '../clock/sleep.ts';
 import { crc32 } from 'node:zlib';
 import { ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { hexOf, type Digest } from '../oci/digest.ts';
+import { algorithmOf, digestOf, hexOf, type Digest } from '../oci/digest.ts';
 import { drainVerified } from '../oci/verify.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
-import { crc32Base64, sha256Base64 } from './checksums.ts';
+import { crc32Base64, s3ChecksumOf, sha256Base64 } from './checksums.ts';
 import type { StoredContent } from './content-store.ts';
 import { blobKey } from './keys.ts';
 import { withPayloadHash, type S3Bucket } from './s3-client.ts';
@@ -60,7 +60,7 @@ function storedContent(head: HeadObjectCommandOutput): StoredContent {
 }
 
 /**
- * Stores verified bytes by one conditional PUT that carries their digest: S3 refuses anything else. Succeeds, too, when they are there already.
+ * Stores verified bytes by one conditional PUT that carries their SHA-256: S3 refuses anything else. Succeeds, too, when they are there already.
  *
  * @throws ContentMismatchError if the bytes are not `content`; StoreError.
  */
@@ -78,7 +78,8 @@ export async function putContent(
       `${content.digest} of ${content.size} bytes was to be stored, but ${bytes.byteLength} bytes were given; nothing was kept`,
     );
   }
-  const sha256 = sha256Base64(content.digest);
+  const signed = sha256Of(content.digest, bytes);
+  const sha256 = sha256Base64(signed);
   const put = async (): Promise<StoredContent> => {
     const command = new PutObjectCommand({
       Bucket: bucket.bucket,
@@ -90,12 +91,12 @@ export async function putContent(
       IfNoneMatch: '*',
       Metadata: { domain },
     });
-    const { ETag: etag = '' } = await bucket.client.send(withPayloadHash(command, hexOf(content.digest)), {
+    const { ETag: etag = '' } = await bucket.client.send(withPayloadHash(command, hexOf(signed)), {
       abortSignal: signal,
     });
     return { size: content.size, etag, sha256, domain };
   };
-  const expected = { ...content, crc32: () => crc32Base64(crc32(bytes)) };
+  const expected = { ...content, sha256, crc32: () => crc32Base64(crc32(bytes)) };
   try {
     return await writeOnce(bucket, expected, () => retryConflicts(put, signal), signal);
   } catch (error) {
@@ -105,6 +106,18 @@ export async function putContent(
       `${content.digest} was to be stored, but S3 found another digest over the bytes; nothing was kept`,
     );
   }
+}
+
+/** The digest where it is SHA-256: S3 compares it with the bytes. S3 knows no SHA-512: that is compared here, and the bytes go with their SHA-256. */
+function sha256Of(digest: Digest, bytes: Uint8Array): Digest {
+  const algorithm = algorithmOf(digest);
+  if (algorithm === 'sha256') return digest;
+  const found = digestOf(bytes, algorithm);
+  if (found === digest) return digestOf(bytes);
+  throw new ContentMismatchError(
+    'put content',
+    `${digest} was to be stored, but the bytes have digest ${found}; nothing was kept`,
+  );
 }
 
 /** 409: another write of the same key is under way. Soon it is there (412) or has failed. */
@@ -126,6 +139,8 @@ export async function pause(tries: number, signal: AbortSignal): Promise<void> {
 
 /** What an object under the key must be. */
 export interface ExpectedContent extends Content {
+  /** Base64, of the whole content, where its digest does not say it. */
+  readonly sha256?: string;
   /** Base64, of the whole content. */
   readonly crc32: () => string;
 }
@@ -164,7 +179,7 @@ export async function writeOnce(
   }
 }
 
-/** Whether the object is the expected content: by size and checksum, and only where S3 keeps no comparable checksum by reading it. */
+/** Whether the object is the expected content: by size and checksum, and where S3 keeps none that can be compared by reading it. */
 export async function isExpected(
   bucket: S3Bucket,
   found: StoredContent,
@@ -172,7 +187,8 @@ export async function isExpected(
   signal: AbortSignal,
 ): Promise<boolean> {
   if (found.size !== expected.size) return false;
-  if (found.sha256 !== undefined) return found.sha256 === sha256Base64(expected.digest);
+  const sha256 = expected.sha256 ?? s3ChecksumOf(expected.digest);
+  if (found.sha256 !== undefined && sha256 !== undefined) return found.sha256 === sha256;
   if (found.crc32 !== undefined && expected.crc32 !== undefined) return found.crc32 === expected.crc32();
   const command = new GetObjectCommand({
     Bucket: bucket.bucket,

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import { algorithmOf } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { appendCrc32, crc32Base64 } from './checksums.ts';
@@ -67,10 +68,10 @@ export class S3Ingest implements Ingest {
     this.#crc = resumed?.crc32 ?? 0;
     this.#digest =
       resumed === undefined
-        ? new IngestDigest({ size: content.size, resumableAboveMs })
-        : new ResumedDigest(resumed.sha256);
+        ? new IngestDigest({ algorithm: algorithmOf(content.digest), size: content.size, resumableAboveMs })
+        : new ResumedDigest(resumed.hash);
     if (resumed === undefined) return;
-    this.#prefixes.set(resumed.parts.length, { crc32: resumed.crc32, hashState: resumed.sha256.exportState() });
+    this.#prefixes.set(resumed.parts.length, { crc32: resumed.crc32, hashState: resumed.hash.exportState() });
   }
 
   async write(chunk: Uint8Array): Promise<void> {
@@ -153,7 +154,7 @@ export class S3Ingest implements Ingest {
   /** Size and digest, before anything can become visible. */
   async #compare(): Promise<void> {
     const { content } = this.#options;
-    const digest = `sha256:${this.#digest.digest()}`;
+    const digest = `${algorithmOf(content.digest)}:${this.#digest.digest()}`;
     if (this.#bytes === content.size && digest === content.digest) return;
     await this.abort();
     const found = this.#bytes === content.size ? `the bytes have digest ${digest}` : `${this.#bytes} bytes came`;

@@ -1,15 +1,16 @@
 import { ListPartsCommand, type Part } from '@aws-sdk/client-s3';
 import type { Descriptor } from '../oci/descriptor.ts';
+import { algorithmOf } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { appendCrc32, crc32Base64, crc32FromBase64 } from './checksums.ts';
 import type { Checkpoint } from './content-store.ts';
+import type { ResumableHash } from './hash-state.ts';
 import { blobKey } from './keys.ts';
 import type { PartPlan } from './parts.ts';
 import type { S3Bucket } from './s3-client.ts';
 import { locate } from './s3-content.ts';
 import { isNotFound, raise } from './s3-errors.ts';
 import type { UploadedPart } from './s3-parts.ts';
-import type { ResumableSha256 } from './sha256-state.ts';
 
 /** The bucket's lifecycle rule aborts uploads seven days after their start: whoever goes on with one needs time to finish. */
 const MAX_AGE_MS = 6 * 24 * 60 * 60 * 1000;
@@ -25,7 +26,7 @@ export interface ResumedUpload {
   readonly offset: number;
   /** After as many bytes. */
   readonly crc32: number;
-  readonly sha256: ResumableSha256;
+  readonly hash: ResumableHash;
 }
 
 /**
@@ -48,16 +49,16 @@ export async function findResumable(
   const isOurs = checkpoint.domain === domain && Date.now() - startedMs < MAX_AGE_MS;
   const fits = plan.parts > 1 && partBytes === plan.partBytes && partsDone > 0 && offset <= content.size;
   if (!isOurs || !fits || hashState === undefined) return undefined;
-  const { resumeSha256 } = await import('./sha256-state.ts');
-  const sha256 = await resumeSha256(hashState);
-  if (sha256 === undefined) return undefined;
+  const { resumeHash } = await import('./hash-state.ts');
+  const hash = await resumeHash(algorithmOf(content.digest), hashState);
+  if (hash === undefined) return undefined;
 
   const listed = await listParts(bucket, content, uploadId, signal);
   const parts = listed?.slice(0, partsDone).map((part, index) => wholePart(part, index + 1, partBytes));
   if (parts?.length !== partsDone || !parts.every((part) => part !== undefined)) return undefined;
   const crc32 = parts.reduce((crc, part) => appendCrc32(crc, crc32FromBase64(part.crc32), partBytes), 0);
   if (crc32Base64(crc32) !== checkpoint.crc32) return undefined;
-  return { uploadId, startedMs, parts, offset, crc32, sha256 };
+  return { uploadId, startedMs, parts, offset, crc32, hash };
 }
 
 /** In the order of their numbers: one page holds all that an upload of ours has. Undefined where S3 knows no such upload. */

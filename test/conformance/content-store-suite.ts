@@ -27,6 +27,7 @@ import {
 import { contentStoreEndings } from './content-store-endings.ts';
 import { contentStoreFaults } from './content-store-faults.ts';
 import { contentStoreResume } from './content-store-resume.ts';
+import { contentStoreSha512 } from './content-store-sha512.ts';
 
 const { signal } = new AbortController();
 
@@ -50,6 +51,7 @@ export function contentStoreSuite(name: string, make: () => Promise<S3Endpoint>)
     conditional(subject);
     contentStoreEndings(subject);
     contentStoreResume(subject);
+    contentStoreSha512(subject);
     refRecords(subject);
     presigned(subject);
     contentStoreFaults(subject);

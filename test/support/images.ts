@@ -8,6 +8,7 @@ import {
   type LayerSpec,
   type MediaTypes,
 } from '../../infra/local/sample/image-builder.ts';
+import { digestOf, type Digest } from '../../lib/oci/digest.ts';
 import type { UpstreamImage } from './upstream/upstream.ts';
 
 export {
@@ -90,11 +91,38 @@ export function multiArchImage(spec: MultiArchSpec): Image & { readonly children
   };
 }
 
+/** The image with the SHA-512 in place of each digest of it, and of all that it holds. */
+export function bySha512(image: Image): Image {
+  const renamed = new Map<unknown, { readonly digest: Digest; readonly size: number }>();
+  const rename = (digest: Digest, bytes: Uint8Array): Digest => {
+    const now = digestOf(bytes, 'sha512');
+    renamed.set(digest, { digest: now, size: bytes.byteLength });
+    return now;
+  };
+  const blobs = new Map([...image.blobs].map(([digest, bytes]) => [rename(digest, bytes), bytes]));
+  const manifests = new Map(
+    [...image.manifests].map(([digest, { mediaType, bytes: before }]) => {
+      const text = JSON.stringify(JSON.parse(Buffer.from(before).toString()), (_, value: unknown) =>
+        typeof value === 'object' && value !== null && 'digest' in value
+          ? { ...value, ...renamed.get(value.digest) }
+          : typeof value === 'string'
+            ? (renamed.get(value)?.digest ?? value)
+            : value,
+      );
+      const bytes = Buffer.from(text);
+      return [rename(digest, bytes), { mediaType, bytes }];
+    }),
+  );
+  const { digest = image.root.digest, size = 0 } = renamed.get(image.root.digest) ?? {};
+  const { bytes = image.root.bytes } = manifests.get(digest) ?? {};
+  return { root: { ...image.root, digest, size, bytes }, manifests, blobs };
+}
+
 /** The image as `TestUpstream.addImage` takes it, with the tags on its root. */
 export function upstreamImage(image: Image, ...tags: string[]): UpstreamImage {
   return {
     manifests: [...image.manifests].map(([digest, manifest]) =>
-      digest === image.root.digest ? { ...manifest, tags } : manifest,
+      digest === image.root.digest ? { ...manifest, digest, tags } : { ...manifest, digest },
     ),
     blobs: new Map([...image.blobs].map(([digest, bytes]) => [digest, { bytes }])),
   };

@@ -1,28 +1,28 @@
 import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import type { BlobRow } from '../../lib/catalog/catalog.ts';
-import { hexOf, type Digest } from '../../lib/oci/digest.ts';
+import { algorithmOf, digestOf, type Digest } from '../../lib/oci/digest.ts';
 import { blobsOf, parseManifest } from '../../lib/oci/manifest.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
+import { blobKey } from '../../lib/store/keys.ts';
 import type { Services } from '../../lib/services.ts';
 import { rawS3, type TestStack } from './cache.ts';
 
-const PREFIX = 'blobs/sha256/';
+const PREFIX = 'blobs/';
 
 /** Those of the digests that have an object under `blobs/`, after checking that each is what its name says (I1). */
 export async function checkContent(stack: TestStack, among: Iterable<Digest>): Promise<Map<Digest, Buffer>> {
-  const keys = new Set([...among].map((digest) => `${PREFIX}${hexOf(digest)}`));
+  const digests = new Map([...among].map((digest) => [blobKey(digest), digest]));
   const s3 = rawS3(stack);
   const found = new Map<Digest, Buffer>();
   try {
     for (const key of await keysOf(s3, stack.bucket)) {
-      if (!keys.has(key)) continue;
+      const digest = digests.get(key);
+      if (digest === undefined) continue;
       const answer = await s3.send(new GetObjectCommand({ Bucket: stack.bucket, Key: key }));
       const bytes = Buffer.from(await answer.Body!.transformToByteArray());
-      const hex = createHash('sha256').update(bytes).digest('hex');
-      assert.equal(key, `${PREFIX}${hex}`, 'I1: an object is not what its name says');
-      found.set(`sha256:${hex}` as Digest, bytes);
+      assert.equal(digestOf(bytes, algorithmOf(digest)), digest, 'I1: an object is not what its name says');
+      found.set(digest, bytes);
     }
   } finally {
     s3.destroy();

@@ -10,7 +10,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContentStore, Presigner, RefRecords, StoredContent } from '../../lib/store/content-store.ts';
 import type { Descriptor } from '../../lib/oci/descriptor.ts';
-import { digestOf } from '../../lib/oci/digest.ts';
+import { digestOf, type Algorithm } from '../../lib/oci/digest.ts';
 import { privateDomain } from '../../lib/reference/trust-domain.ts';
 import { s3Client } from '../../lib/store/s3-client.ts';
 import { s3Presigner } from '../../lib/store/s3-presign.ts';
@@ -96,13 +96,16 @@ export async function storeOn(server: S3Endpoint): Promise<StoreUnderTest> {
 }
 
 /** Random bytes and their descriptor. */
-export function someContent(size: number): { readonly content: Descriptor; readonly bytes: Buffer } {
+export function someContent(
+  size: number,
+  algorithm?: Algorithm,
+): { readonly content: Descriptor; readonly bytes: Buffer } {
   const bytes = randomBytes(size);
-  return { bytes, content: descriptorOf(bytes) };
+  return { bytes, content: descriptorOf(bytes, algorithm) };
 }
 
-export function descriptorOf(bytes: Uint8Array): Descriptor {
-  return { mediaType: 'application/octet-stream', digest: digestOf(bytes), size: bytes.byteLength };
+export function descriptorOf(bytes: Uint8Array, algorithm?: Algorithm): Descriptor {
+  return { mediaType: 'application/octet-stream', digest: digestOf(bytes, algorithm), size: bytes.byteLength };
 }
 
 /** `bytes` cut into chunks of the given sizes, in turns. */

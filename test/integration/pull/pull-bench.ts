@@ -7,12 +7,13 @@ import {
 } from '@aws-sdk/client-s3';
 import { unmarshall } from '@aws-sdk/util-dynamodb';
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NOBODY } from '../../../lib/catalog/keys.ts';
+import { digestOf } from '../../../lib/oci/digest.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
+import { blobKey } from '../../../lib/store/keys.ts';
 import { openCache, rawS3, startBench, type PullOptions, type TestCache, type TestStack } from '../../support/cache.ts';
 import { upstreamImage, type Image } from '../../support/images.ts';
 import { startUpstream, type TestUpstream, type UpstreamOptions } from '../../support/upstream/upstream.ts';
@@ -180,5 +181,6 @@ async function heldLeases(stack: TestStack): Promise<string[]> {
 async function keyOfContent(s3: S3Client, bucket: string, key: string): Promise<string> {
   const { Body: body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
   const bytes = await body!.transformToByteArray();
-  return `blobs/sha256/${createHash('sha256').update(bytes).digest('hex')}`;
+  const algorithm = key.startsWith('blobs/sha512/') ? 'sha512' : 'sha256';
+  return blobKey(digestOf(bytes, algorithm));
 }

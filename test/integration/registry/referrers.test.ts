@@ -7,7 +7,7 @@ import {
   UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
-import { digestOf } from '../../../lib/oci/digest.ts';
+import { digestOf, hexOf } from '../../../lib/oci/digest.ts';
 import { OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
 import { times, when, type Answer, type Fault, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { LIMITS, openRepository, PATH, soon, upstreamForTest } from './client-under-test.ts';
@@ -128,6 +128,18 @@ test('what is too much is refused, over all pages: bytes and entries', async () 
     Array.from({ length: 10_001 }, () => referrer('one')),
   );
   await assert.rejects((await limited(4 * 1024 * 1024)).listReferrers(SUBJECT, soon()), InvalidManifestError);
+});
+
+test('the tag of a subject by SHA-512 has as many hex digits as a tag has room for', async () => {
+  const upstream = await upstreamForTest();
+  const subject = digestOf(Buffer.from('subject'), 'sha512');
+  upstream.putManifest(PATH, `sha512-${hexOf(subject).slice(0, 64)}`, page([referrer('a')]).body, OCI_INDEX);
+  const repository = await openRepository(upstream.origin);
+  const { manifests } = await repository.listReferrers(subject, soon());
+  assert.deepEqual(
+    manifests.map(({ digest }) => digest),
+    sorted([referrer('a')]),
+  );
 });
 
 test('none: an empty list; a registry without the API: the tag schema, and nothing there is an empty list, too', async () => {

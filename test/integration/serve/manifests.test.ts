@@ -112,7 +112,9 @@ test('what nobody has is 404, and HEAD says the same without a body', async () =
     [`${app}/blobs/sha256:${'0'.repeat(64)}`, '404 BLOB_UNKNOWN'],
     ['/v2/registry.example.test/no/such/tags/list', '404 NAME_UNKNOWN'],
     [`${app}/manifests/sha256:abc`, '400 DIGEST_INVALID'],
-    [`${app}/blobs/sha512:${'0'.repeat(128)}`, '400 DIGEST_INVALID'],
+    [`${app}/blobs/sha512:${'0'.repeat(64)}`, '400 DIGEST_INVALID'],
+    [`${app}/blobs/sha512:${'0'.repeat(128)}`, '404 BLOB_UNKNOWN'],
+    [`${app}/manifests/sha512:${'0'.repeat(128)}`, '404 MANIFEST_UNKNOWN'],
     [`${app}/manifests/.dot`, '404 MANIFEST_UNKNOWN'],
     ['/v2/Team/App/manifests/v1', '400 NAME_INVALID'],
   ] as const;

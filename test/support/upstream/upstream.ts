@@ -40,6 +40,8 @@ export interface UpstreamManifest {
   readonly bytes: Uint8Array;
   readonly mediaType: string;
   readonly tags?: readonly string[];
+  /** What the upstream calls it, beside its SHA-256. */
+  readonly digest?: string;
 }
 
 /** What `addImage` takes: every manifest (children and index alike) and every blob. */
@@ -121,7 +123,7 @@ const digestOf = (bytes: Uint8Array): string => `sha256:${createHash('sha256').u
 
 interface RepositoryContent {
   /** By tag and by digest. */
-  readonly manifests: Map<string, { bytes: Uint8Array; mediaType: string }>;
+  readonly manifests: Map<string, { bytes: Uint8Array; mediaType: string; digest: string }>;
   readonly blobs: Map<string, Uint8Array>;
   /** By the manifest that is referred to. */
   readonly referrers: Map<string, { readonly pages: readonly (readonly object[])[] }>;
@@ -165,11 +167,17 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Test
     content.set(name, known);
     return known;
   };
-  const putManifest = (repository: string, reference: string, bytes: Uint8Array, mediaType: string): string => {
-    const digest = digestOf(bytes);
-    repositoryOf(repository).manifests.set(digest, { bytes, mediaType });
-    repositoryOf(repository).manifests.set(reference, { bytes, mediaType });
-    return digest;
+  const putManifest = (
+    repository: string,
+    reference: string,
+    bytes: Uint8Array,
+    mediaType: string,
+    digest = digestOf(bytes),
+  ): string => {
+    for (const name of [digestOf(bytes), digest, reference]) {
+      repositoryOf(repository).manifests.set(name, { bytes, mediaType, digest });
+    }
+    return digestOf(bytes);
   };
   const close = async (): Promise<void> => {
     if (!server.listening) return;
@@ -185,9 +193,9 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Test
     requests,
     count: (match = {}) => requests.filter((request) => matches(request, match)).length,
     addImage: (repository, image) => {
-      for (const { bytes, mediaType, tags } of image.manifests)
+      for (const { bytes, mediaType, tags, digest } of image.manifests)
         for (const reference of tags === undefined || tags.length === 0 ? [digestOf(bytes)] : tags)
-          putManifest(repository, reference, bytes, mediaType);
+          putManifest(repository, reference, bytes, mediaType, digest);
       for (const [digest, { bytes }] of image.blobs) repositoryOf(repository).blobs.set(digest, bytes);
     },
     putManifest,
@@ -277,7 +285,7 @@ function answerTo(
     if (manifest === undefined) return errorAnswer(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
     return {
       status: 200,
-      headers: { 'content-type': manifest.mediaType, 'docker-content-digest': digestOf(manifest.bytes) },
+      headers: { 'content-type': manifest.mediaType, 'docker-content-digest': manifest.digest },
       body: manifest.bytes,
     };
   }

@@ -32,6 +32,17 @@ test('what a manifest needs comes back as it was, and 10,000 digests fit into a 
   assert.deepEqual(needsFrom({ pk: `CHILD#${manifest}`, needs: needsItem([]) }), [manifest, []]);
 });
 
+test('digests of both algorithms, in any order, come back as they were; another algorithm is not guessed', () => {
+  const long = (): Digest => `sha512:${randomBytes(64).toString('hex')}` as Digest;
+  const manifest = long();
+  const needs = [long(), digest(), digest(), long(), long(), digest()];
+  const packed = needsItem(needs);
+  assert.deepEqual(needsFrom({ pk: `CHILD#${manifest}`, needs: packed }), [manifest, needs]);
+  assert.ok(needsItem(Array.from({ length: 1_001 }, long)).byteLength < 70_000);
+  const newer = Buffer.concat([packed, Buffer.of(3), randomBytes(48)]);
+  assert.throws(() => needsFrom({ pk: `CHILD#${manifest}`, needs: newer }), { name: 'CatalogError', retryable: false });
+});
+
 test('of an entry only what the catalogue keeps is written', () => {
   const entry = { ...blob(1), annotations: { secret: 'x' } } as IndexEntry;
   assert.deepEqual(Object.keys(read([entry], undefined).entries[0]!).sort(), ['digest', 'mediaType', 'size']);

@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { digestOf, hexOf, isDigest, parseDigest } from '../../../lib/oci/digest.ts';
+import { algorithmOf, digestOf, hexOf, isDigest, parseDigest } from '../../../lib/oci/digest.ts';
 
 const EMPTY = 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
 test('the digest of bytes is a digest', () => {
   assert.equal(digestOf(new Uint8Array()), EMPTY);
   fc.assert(
-    fc.property(fc.uint8Array(), (bytes) => {
-      const digest = digestOf(bytes);
+    fc.property(fc.uint8Array(), fc.constantFrom('sha256' as const, 'sha512' as const), (bytes, algorithm) => {
+      const digest = digestOf(bytes, algorithm);
       assert.ok(isDigest(digest));
       assert.equal(parseDigest(digest), digest);
-      assert.equal(`sha256:${hexOf(digest)}`, digest);
+      assert.equal(algorithmOf(digest), algorithm);
+      assert.equal(`${algorithm}:${hexOf(digest)}`, digest);
+      assert.equal(hexOf(digest), createHash(algorithm).update(bytes).digest('hex'));
     }),
   );
 });
@@ -23,10 +26,11 @@ for (const [text, message] of [
   [EMPTY.replace('e3', 'g3'), /lower-case hex digits/],
   [`${EMPTY}\n`, /exactly 64/],
   [`sha512:${'0'.repeat(127)}`, /exactly 128 lower-case hex digits, found 127/],
-  [
-    `sha512:${'0'.repeat(128)}`,
-    /sha512 is a valid algorithm, but Entrepot keeps content by sha256 only.*its sha256 digest/,
-  ],
+  [`sha512:${'0'.repeat(64)}`, /exactly 128 lower-case hex digits, found 64/],
+  [`sha512:${'A'.repeat(128)}`, /lower-case hex digits/],
+  [`sha256:${'0'.repeat(128)}`, /exactly 64 lower-case hex digits, found 128/],
+  [`sha384:${'0'.repeat(96)}`, /unknown algorithm; use sha256:.* or sha512:/],
+  ['constructor:00', /unknown algorithm/],
   ['blake3:abcdef', /unknown algorithm; use sha256:/],
   ['sha256+b64:abc=', /unknown algorithm/],
   ['e3b0c442', /not a digest; use sha256:/],

@@ -208,7 +208,16 @@ describe('a manifest', () => {
     ['no object', 'text', /"layers\[0\]" is not a descriptor/],
     ['null', null, /"layers\[0\]" is not a descriptor/],
     ['no digest', { size: 1 }, /"layers\[0\]\.digest" is missing/],
-    ['a sha512 digest', { ...blob('a'), digest: `sha512:${'0'.repeat(128)}` }, /"layers\[0\]\.digest" is "sha512:0/],
+    [
+      'a sha512 digest that is cut off',
+      { ...blob('a'), digest: `sha512:${'0'.repeat(64)}` },
+      /"layers\[0\]\.digest" is "sha512:0/,
+    ],
+    [
+      'a digest of another algorithm',
+      { ...blob('a'), digest: `sha384:${'0'.repeat(96)}` },
+      /must be sha256:.* or sha512:/,
+    ],
     [
       'a digest with upper case',
       { ...blob('a'), digest: blob('a').digest.toUpperCase() },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { digestOf } from '../../../lib/oci/digest.ts';
-import { blobKey, refKey } from '../../../lib/store/keys.ts';
+import { blobKey, digestOfKey, refKey } from '../../../lib/store/keys.ts';
 
 test('content lies under its digest', () => {
   assert.equal(
@@ -41,4 +41,20 @@ test('keys hold only characters that S3 calls safe, and different references hav
       assert.equal(refKey(one) === refKey(other), same);
     }),
   );
+});
+
+test('a key leads back to its digest, and what is no key of content to none', () => {
+  for (const algorithm of ['sha256', 'sha512'] as const) {
+    const digest = digestOf(Buffer.alloc(0), algorithm);
+    const key = blobKey(digest);
+    assert.match(key, new RegExp(`^blobs/${algorithm}/[0-9a-f]+$`));
+    assert.equal(digestOfKey(key), digest);
+    for (const other of [`${key}0`, key.slice(0, -1), key.toUpperCase(), `x${key}`, key.replace('blobs', 'refs')]) {
+      assert.equal(digestOfKey(other), undefined, other);
+    }
+  }
+  const hex = 'a'.repeat(64);
+  for (const key of [`blobs/sha512/${hex}`, `blobs/sha384/${hex}`, `blobs/sha256/${hex}/${hex}`, `blobs/${hex}`]) {
+    assert.equal(digestOfKey(key), undefined, key);
+  }
 });
