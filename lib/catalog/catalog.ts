@@ -40,7 +40,7 @@ export interface Root extends Descriptor {
    * since. One that is not in it may be complete by its rows all the same: see {@link Catalog.findWhole}.
    */
   readonly complete: ReadonlySet<Digest>;
-  /** Configs and layers of each complete entry, so that a hit can count them without reading manifests. */
+  /** Configs and layers of each complete entry, so that a hit can count them without reading manifests. An entry that is a blob has itself there. */
   readonly contents: { get(entry: Digest): readonly ContentTally[] | undefined };
   /** Layers that a registry need not hold. Those that the repository's registry did hold are among what it may serve, and complete or not as entries are. */
   readonly foreign: readonly ForeignLayer[];
@@ -199,12 +199,12 @@ export interface Catalog {
   readEpoch(root: Digest, signal: AbortSignal): Promise<number>;
   /**
    * Which of the manifests and indexes of the root are complete by the rows of all their content (I2). With `remember`, what is found is kept with its epoch, if
-   * that works at the first try. Two reads and one for each hundred of their blobs. Consistent.
+   * that works at the first try. Those of `bare` need nothing but themselves. Two reads and one for each hundred of their blobs. Consistent.
    */
   findWhole(
     root: Digest,
     manifests: readonly Digest[],
-    options: { remember: boolean; signal: AbortSignal },
+    options: { remember: boolean; bare?: ReadonlyMap<Digest, unknown>; signal: AbortSignal },
   ): Promise<ReadonlySet<Digest>>;
 
   /**
@@ -233,7 +233,7 @@ export interface Catalog {
   /** Idempotent, in batches. */
   writeLinks(repository: Repository, links: readonly Link[], signal: AbortSignal): Promise<void>;
   /** Links content before a publish does: that of a manifest that is about to land, or of a blob. What a publish said of it stays. */
-  linkEarly(repository: Repository, link: Omit<Link, 'landed' | 'neededBy'>, signal: AbortSignal): Promise<void>;
+  linkEarly(repository: Repository, link: Omit<Link, 'neededBy'>, signal: AbortSignal): Promise<void>;
   /** Says that `neededBy`, a manifest or index that is about to be linked, needs the digests, whether or not the repository may serve them. Idempotent, in batches. */
   writeNeeds(repository: Repository, digests: readonly Digest[], neededBy: Digest, signal: AbortSignal): Promise<void>;
   /** What landed in the repository and needs the digest, as far as its rows say: one read, at most two of them. Consistent. */

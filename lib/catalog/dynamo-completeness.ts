@@ -52,17 +52,19 @@ export function completeUpdate({ root, epoch, stamp, whole }: Seen): Update {
   };
 }
 
-/** Reads the epoch, then the rows of the manifests and of all that they need. */
+/** Reads the epoch, then the rows of the manifests and of all that they need; those of `bare` need nothing. */
 export async function seeWhole(
   table: Table,
   root: Digest,
   manifests: readonly Digest[],
+  bare: ReadonlyMap<Digest, unknown>,
   signal: AbortSignal,
 ): Promise<Seen> {
-  const keys = [epochKey(root), completeKey(root), ...manifests.map(childKey)];
+  const keys = [epochKey(root), completeKey(root), ...manifests.filter((one) => !bare.has(one)).map(childKey)];
   const rows = await table.getAll(keys, true, 'read what manifests need', signal);
   const stamp = rows.find(({ sk }) => sk === 'COMPLETE')?.stamp as number | undefined;
-  const needs = new Map(rows.filter(({ sk }) => sk === 'CHILD').map(needsFrom));
+  const needs = new Map<Digest, readonly Digest[]>(rows.filter(({ sk }) => sk === 'CHILD').map(needsFrom));
+  for (const one of bare.keys()) needs.set(one, []);
   const content = manifests.flatMap((manifest) => [manifest, ...(needs.get(manifest) ?? [])]);
   const blobs = await table.getAll(content.map(blobKey), true, 'find blobs', signal);
   const present = new Set(blobs.filter(({ state }) => state === 'present').map(({ pk }) => pk));
@@ -79,15 +81,17 @@ export const seenBy = ({ root, complete, epoch, stamp }: Publication): Seen => (
   whole: new Set(complete),
 });
 
+const NONE_BARE: ReadonlyMap<Digest, unknown> = new Map();
+
 export function completeness(table: Table) {
   return {
     async readEpoch(root, signal) {
       return epochFrom(await table.get(epochKey(root), true, 'read the epoch', signal));
     },
 
-    async findWhole(root, manifests, { remember, signal }) {
+    async findWhole(root, manifests, { remember, bare = NONE_BARE, signal }) {
       if (manifests.length === 0) return new Set();
-      const seen = await seeWhole(table, root, manifests, signal);
+      const seen = await seeWhole(table, root, manifests, bare, signal);
       if (remember && seen.whole.size > 0) {
         // A refusal is another's newer knowledge, and takes nothing from what was seen.
         const writes = [epochUnchanged(root, seen.epoch), completeUpdate(seen)];

@@ -16,13 +16,17 @@ export function graphWrites(table: Table) {
       }));
       await table.putAll([...rows, { ...repoKey(repository) }], 'write links', signal);
     },
-    async linkEarly(repository, { digest, mediaType, size, via }, signal) {
+    async linkEarly(repository, { digest, mediaType, size, via, landed }, signal) {
+      const more = [
+        ...(via === undefined ? [] : [', via = :via']),
+        ...(landed === undefined ? [] : [', landed = :landed']),
+      ];
       await table.update(
         {
           key: linkKey(repository, digest),
-          update: `SET mediaType = :mediaType, #size = :size${via === undefined ? '' : ', via = :via'}`,
+          update: `SET mediaType = :mediaType, #size = :size${more.join('')}`,
           names: { '#size': 'size' },
-          values: { ':mediaType': mediaType, ':size': size, ':via': via },
+          values: { ':mediaType': mediaType, ':size': size, ':via': via, ':landed': landed },
         },
         'link content',
         signal,

@@ -8,6 +8,7 @@ import type { Catalog, Pointer, Publication } from './catalog.ts';
 import { completeUpdate, epochUnchanged, seeWhole, seenBy, type Seen } from './dynamo-completeness.ts';
 import type { Check, Table, Update } from './dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
+import { bareEntries, isTyped, talliesOf } from './needs.ts';
 import { leaseKey, rootKey, rootLinkKey, tagKey } from './keys.ts';
 import { skippedAfter } from './skipped.ts';
 
@@ -115,7 +116,7 @@ export function pointerWrites(table: Table) {
         if (lockFailed === true) throw lost(lock, 'publish');
         if (pointerFailed === true) throw notAsRead(publication);
         // Something was found to be lost, perhaps of others: what this publication needs is looked at again.
-        seen = await seeWhole(table, digest, publication.complete, signal);
+        seen = await seeWhole(table, digest, publication.complete, bareOf(publication), signal);
         if (seen.whole.size < new Set(publication.complete).size) throw swept(publication);
       }
     },
@@ -139,6 +140,13 @@ const swept = ({ reference }: Publication): ContentSweptError =>
     'publish',
     `${formatReference(reference)}: content of it was found to be lost while this pull was under way; pull again`,
   );
+
+/** By what this pull read, and what was known of the root before. */
+function bareOf({ root, contents, known }: Publication): ReadonlyMap<Digest, unknown> {
+  const own = talliesOf(contents);
+  const { entries } = root;
+  return bareEntries({ entries, contents: { get: (entry) => own.get(entry) ?? known?.root?.contents.get(entry) } });
+}
 
 /** All of it is in the set with that stamp: written before, and believed until the epoch moves. */
 const isRemembered = ({ known, complete, epoch: first }: Publication, { stamp, epoch }: Seen): boolean =>
@@ -212,7 +220,15 @@ function pointerUpdate({ reference, pointer: seen }: Publication, pointer: Point
 
 /** Undefined where the row says all of it already. */
 function rootUpdate({ root, contents, foreign, publishedMs, known }: Publication): Update | undefined {
-  const isUnknown = (entry: Digest): boolean => known?.root?.contents.get(entry) === undefined;
+  const own = talliesOf(contents);
+  const typed = new Set(root.entries.filter(isTyped).map(({ digest }) => digest));
+  // Of an entry that does not say what it is, another registry may have said something else: then both stand (see bareEntries).
+  const isSame = (entry: Digest): boolean => {
+    const [now, before] = [own.get(entry), known?.root?.contents.get(entry)];
+    return now?.length === before?.length && now?.[0]?.id === before?.[0]?.id;
+  };
+  const isUnknown = (entry: Digest): boolean =>
+    known?.root?.contents.get(entry) === undefined || (!typed.has(entry) && !isSame(entry));
   const tallies = contentsItem(new Map([...contents].filter(([entry]) => isUnknown(entry))), root.entries.length);
   const leftOut = foreignItem(
     foreign.filter(({ entry }) => isUnknown(entry)),

@@ -18,6 +18,7 @@ import {
   tagKey,
   tagPartition,
 } from './keys.ts';
+import { bareEntries } from './needs.ts';
 
 /** Everything that looks and changes nothing. */
 export function reads(table: Table) {
@@ -48,7 +49,7 @@ export function reads(table: Table) {
     const { root, linked } = found;
     const open = root === undefined ? [] : [...(linked ?? [])].filter((digest) => !root.complete.has(digest));
     if (root === undefined || open.length === 0) return found;
-    const { whole } = await seeWhole(table, root.digest, open, signal);
+    const { whole } = await seeWhole(table, root.digest, open, bareEntries(root), signal);
     return { ...found, root: { ...root, complete: new Set([...root.complete, ...whole]) } };
   };
   async function* repositories(after: Repository | undefined, signal: AbortSignal): AsyncGenerator<Repository> {

@@ -7,6 +7,7 @@ import type { Checkpoint } from '../store/content-store.ts';
 import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root } from './catalog.ts';
 import { heldLease } from '../lock/dynamo-fence.ts';
 import { completeFrom } from './dynamo-completeness.ts';
+import { contentIdOf } from './needs.ts';
 import type { Item } from './dynamo-table.ts';
 
 /*
@@ -103,10 +104,18 @@ function contentsFrom(set: ReadonlySet<Uint8Array> | undefined): Root['contents'
       const id = element.toString('base64url', at, at + ID_BYTES);
       tallies.push({ id, size: element.readUIntBE(at + ID_BYTES, SIZE_BYTES) });
     }
-    byChild.set(element.toString('base64url', 0, ID_BYTES), tallies);
+    const child = element.toString('base64url', 0, ID_BYTES);
+    if (saysMore(child, tallies, byChild.get(child))) byChild.set(child, tallies);
   }
-  return { get: (child: Digest) => byChild.get(shortened(child).toString('base64url')) };
+  return { get: (child: Digest) => byChild.get(contentIdOf(child)) };
 }
+
+/**
+ * Two registries may give the same bytes under different types: to one they are a blob, to the other a manifest that needs more. The one that needs more stands, so that
+ * nobody takes for complete what lacks something (I2).
+ */
+const saysMore = (child: string, one: readonly ContentTally[], other: readonly ContentTally[] | undefined): boolean =>
+  other === undefined || one.length > other.length || (one.length === other.length && other[0]?.id === child);
 
 /**
  * Foreign layers as a set of JSON texts. Few images have any. Each entry has its share of the set, so that it is bounded however many pulls add to it:

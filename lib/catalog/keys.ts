@@ -12,7 +12,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *          TAG#<registry>/<repository>  referrers:<digest>     resolved (the list of what refers to that manifest), checkedMs
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), contents{}, foreign{}, usedDay
  *          ROOT#<digest>                COMPLETE               complete{}: entries of that root, and foreign layers, whose content was all present at epoch `stamp`
- *   CHILD  CHILD#<digest>               CHILD                  needs (packed): the configs and layers of that manifest
+ *   CHILD  CHILD#<digest>               CHILD                  needs (packed): the configs and layers of that manifest; none where an index lists a blob
  *   LINK   LINK#<registry>/<repository> <digest>               mediaType, size, landed, via, neededBy
  *          LINK#<registry>/<repository> root:<digest>          complete{}: entries and foreign layers of that root that this repository may serve;
  *                                                             skipped{}: those that its registry does not have

@@ -7,6 +7,7 @@ import {
   isIndexType,
   isManifestOrIndexType,
   isManifestType,
+  isMediaType,
   isSchema1Type,
   OCI_INDEX,
   OCI_MANIFEST,
@@ -40,6 +41,8 @@ export interface Manifest {
   readonly config?: Descriptor;
   /** Layers, or the `blobs` of an artifact manifest. Foreign layers are not among them. */
   readonly layers: readonly Descriptor[];
+  /** Of a type that nobody here knows: kept as it is, and what it may need is not looked for. */
+  readonly opaque?: true;
   /** Layers of a foreign type with `urls`: a registry need not hold them, and `urls` are never followed (I8). The image is complete without those that it does not. */
   readonly foreignLayers: readonly Descriptor[];
   /** Configs and layers that the manifest carries itself, verified. */
@@ -100,6 +103,44 @@ export function parseManifest(
   throw new InvalidManifestError(
     `media type ${JSON.stringify(mediaType.slice(0, 200))} is neither a manifest nor an index that Entrepot knows (OCI, Docker schema 2)`,
   );
+}
+
+/** Content types that say nothing of what a document is. */
+const GENERIC_TYPES: ReadonlySet<string> = new Set(['', OCTET_STREAM, 'application/json', 'text/plain']);
+
+/**
+ * The same of what an index lists without saying that it is a manifest or an index, or what is asked for by its digest: of a type that nobody here knows it is kept as
+ * it is. The specification forbids to fail on it: https://github.com/opencontainers/image-spec/blob/main/image-index.md#image-index-property-descriptions
+ *
+ * @throws InvalidManifestError where it is of a known type, and broken.
+ */
+export function parseAnyManifest(
+  bytes: Uint8Array,
+  contentType: string | undefined,
+  limits: ManifestLimits,
+): Index | Manifest {
+  const mediaType = unknownTypeOf(bytes, contentType);
+  if (mediaType === undefined) return parseManifest(bytes, contentType, limits);
+  return { kind: 'manifest', mediaType, opaque: true, layers: [], foreignLayers: [] };
+}
+
+/** Its own type, else that of the answer, where neither of them, nor a field, says that it is something that we know. */
+function unknownTypeOf(bytes: Uint8Array, contentType: string | undefined): string | undefined {
+  const outside = contentType?.split(';')[0]?.trim().toLowerCase() ?? '';
+  const isKnown = (mediaType: string): boolean => isManifestOrIndexType(mediaType) || isSchema1Type(mediaType);
+  const said = (mediaType: string): string => (isMediaType(mediaType) ? mediaType : OCTET_STREAM);
+  let document: Json;
+  try {
+    document = parseDocument(bytes);
+  } catch (error) {
+    if (error instanceof InvalidManifestError && !isKnown(outside)) return said(outside);
+    throw error;
+  }
+  const inside = document.mediaType;
+  if (typeof inside === 'string' && inside !== '') return isKnown(inside) ? undefined : said(inside);
+  if (!GENERIC_TYPES.has(outside)) return isKnown(outside) ? undefined : said(outside);
+  const isShaped = Array.isArray(document.manifests) || isObject(document.config) || Array.isArray(document.layers);
+  return isShaped || document.schemaVersion === 1 ? undefined : said(outside);
 }
 
 function parseDocument(bytes: Uint8Array): Json {

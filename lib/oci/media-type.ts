@@ -38,5 +38,8 @@ export const isForeignLayerType = (mediaType: string): boolean =>
 export const isManifestOrIndexType = (mediaType: string): boolean =>
   isManifestType(mediaType) || isIndexType(mediaType);
 
+/** Within the grammar of https://www.rfc-editor.org/rfc/rfc6838#section-4.2: fit for a header. */
+export const isMediaType = (text: string): boolean => /^[\w!#$&^.+-]{1,127}\/[\w!#$&^.+-]{1,127}$/.test(text);
+
 /** Of bytes of which nothing is said: RFC 2046, section 4.5.1. */
 export const OCTET_STREAM = 'application/octet-stream';

@@ -1,11 +1,15 @@
 import { InvalidManifestError, PlatformMissingError } from '../errors/cache-error.ts';
 import type { IndexEntry } from './descriptor.ts';
 import type { Digest } from './digest.ts';
-import { isIndexType } from './media-type.ts';
+import { isIndexType, isManifestType, OCTET_STREAM } from './media-type.ts';
 import { formatPlatform, matchesPlatform, type Platform } from './platform.ts';
 
 const isPlatformed = (entry: IndexEntry): entry is IndexEntry & { platform: Platform } =>
   entry.platform !== undefined && entry.attests === undefined && !isIndexType(entry.mediaType);
+
+/** Whether any entry says what it is for; an index without entries has nothing that could be taken instead. */
+export const hasPlatforms = (entries: readonly IndexEntry[]): boolean =>
+  entries.length === 0 || entries.some(isPlatformed);
 
 /**
  * The entries that answer a request for `platforms` (none: all), and the requested platforms that no entry has.
@@ -64,6 +68,10 @@ export function platformName({ platform }: IndexEntry): string {
   return isKnown ? formatPlatform(platform) : 'unknown';
 }
 
-/** Whether the entry is content for a platform, rather than an attestation, a nested index, or something that cannot be read. */
+/** Whether the entry is content for a platform, rather than an attestation, a nested index, a layer, or something that cannot be read. */
 export const isImageEntry = (entry: IndexEntry): boolean =>
-  entry.attests === undefined && !isIndexType(entry.mediaType) && isReadable(entry);
+  entry.attests === undefined && isReadable(entry) && saysPlatform(entry);
+
+/** By its type or its platform: of anything else that an index lists only its type tells. */
+const saysPlatform = ({ mediaType, platform }: IndexEntry): boolean =>
+  isManifestType(mediaType) || mediaType === OCTET_STREAM || (platform !== undefined && !isIndexType(mediaType));

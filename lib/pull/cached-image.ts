@@ -1,4 +1,5 @@
 import type { CachedReference, Root } from '../catalog/catalog.ts';
+import { contentIdOf } from '../catalog/needs.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference } from '../reference/reference.ts';
@@ -60,7 +61,9 @@ export function heldBytes(root: Root, entries: readonly IndexEntry[]): number {
   const sizes = new Map<string, number>([[root.digest, root.size]]);
   for (const entry of entries) {
     sizes.set(entry.digest, entry.size);
-    for (const { id, size } of root.contents.get(entry.digest) ?? []) sizes.set(id, size);
+    // A blob that an index lists has itself there.
+    const own = contentIdOf(entry.digest);
+    for (const { id, size } of root.contents.get(entry.digest) ?? []) if (id !== own) sizes.set(id, size);
   }
   return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }

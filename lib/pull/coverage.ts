@@ -3,7 +3,7 @@ import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isIndexType } from '../oci/media-type.ts';
 import { normalisePlatform, type Platform } from '../oci/platform.ts';
-import { selectEntries } from '../oci/select.ts';
+import { hasPlatforms, selectEntries } from '../oci/select.ts';
 import type { SkippedContent } from './receipt.ts';
 import { distinctSkipped, skippedAttestation, skippedLayer } from './skipped.ts';
 
@@ -28,9 +28,13 @@ export function wantedPlatforms(
   return { platforms: [...distinct.values()], explicit: true, attestations };
 }
 
-/** A configured default narrows indexes only: a single image or an artifact is what it is. */
-export const platformsFor = (wanted: Wanted, rootMediaType: string): readonly Platform[] =>
-  wanted.explicit || isIndexType(rootMediaType) ? wanted.platforms : [];
+/** A configured default narrows only indexes with platforms: a single image, an artifact or a list of blobs is what it is. */
+export const platformsFor = (
+  wanted: Wanted,
+  rootMediaType: string,
+  entries: readonly IndexEntry[],
+): readonly Platform[] =>
+  wanted.explicit || (isIndexType(rootMediaType) && hasPlatforms(entries)) ? wanted.platforms : [];
 
 /** Those of an index's entries that a request wants. */
 export const wantedEntries = (
@@ -55,7 +59,7 @@ export interface Coverage {
 export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, wanted: Wanted): Coverage {
   const { root, linked } = found;
   if (root === undefined) return { entries: [], layers: [], skipped: [], complete: false };
-  const platforms = platformsFor(wanted, root.mediaType);
+  const platforms = platformsFor(wanted, root.mediaType, root.entries);
   const { missing } = selectEntries(root.entries, platforms);
   const has = (digest: Digest): boolean => root.complete.has(digest) && linked?.has(digest) === true;
   const selected = wantedEntries(root.entries, platforms, wanted);

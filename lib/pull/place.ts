@@ -8,7 +8,11 @@ export type ReadManifest = Pick<HeldManifest, 'descriptor' | 'content'>;
 /** Where one of the manifests names the blob: `layers[0] of sha256:…`. Undefined where none does. */
 export function placeOf(manifests: readonly ReadManifest[], digest: Digest): string | undefined {
   for (const { descriptor, content } of manifests) {
-    if (content.kind !== 'manifest') continue;
+    if (content.kind === 'index') {
+      const listed = content.entries.findIndex((entry) => entry.digest === digest);
+      if (listed >= 0) return `manifests[${listed}] of ${descriptor.digest}, and no manifest of its registry either`;
+      continue;
+    }
     if (content.config?.digest === digest) return `config of ${descriptor.digest}`;
     const at = content.layers.findIndex((layer) => layer.digest === digest);
     // Foreign layers are not among them: then the position is another.

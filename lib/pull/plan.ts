@@ -1,4 +1,5 @@
 import type { ForeignLayer } from '../catalog/catalog.ts';
+import { isTyped } from '../catalog/needs.ts';
 import { InvalidManifestError, ManifestUnknownError, PlatformMissingError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -12,6 +13,7 @@ import { inlineOf } from './carried.ts';
 import { platformsFor, wantedEntries, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
+import { othersAmong, readOthers, type Other } from './other-entries.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
 import type { SkippedContent } from './receipt.ts';
 import { distinctSkipped, MOST_LAYERS_REMEMBERED, skippedAttestation } from './skipped.ts';
@@ -40,6 +42,8 @@ export interface Plan {
   readonly foreign: readonly ForeignLayer[];
   /** Attestations that the registry does not have. */
   readonly skipped: readonly SkippedContent[];
+  /** Wanted manifests of a type that nobody knows: counted as the blobs are, because they are all that there is. */
+  readonly opaque: readonly HeldManifest[];
 }
 
 /** A plan without the bytes of its manifests: what there is to link and to publish once it has all landed. */
@@ -85,9 +89,10 @@ export interface PlanContext {
  * @throws PlatformMissingError, InvalidManifestError (also for limits), and whatever reading throws.
  */
 export async function planPull(context: PlanContext, root: HeldManifest): Promise<Plan> {
-  const tree =
+  const { listed, ...tree } =
     root.content.kind === 'index' ? await planIndex(context, root) : await planSingle(context, root, root.content);
-  const plan = { root, ...tree, ...collectBlobs([root, ...tree.manifests], tree.selected) };
+  const opaque = tree.manifests.filter(({ content }) => content.kind === 'manifest' && content.opaque === true);
+  const plan = { root, ...tree, opaque, ...collectBlobs([root, ...tree.manifests], tree.selected, listed) };
   const totalBytes = plan.blobs.reduce((sum, blob) => sum + blob.size, 0);
   const { totalBytes: limit } = context.deps.limits;
   if (totalBytes > limit) {
@@ -98,34 +103,48 @@ export async function planPull(context: PlanContext, root: HeldManifest): Promis
   return plan;
 }
 
-type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests' | 'skipped'>;
+/** `listed`: the blobs that an index itself lists, of those that are wanted. */
+type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests' | 'skipped'> & { readonly listed: readonly IndexEntry[] };
 
 async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree> {
   const { request, wanted } = context;
-  const { entries, indexes, inline } = await walk(context, root);
-  const platforms = platformsFor(wanted, root.descriptor.mediaType);
+  const { entries, indexes, inline, others: known } = await walk(context, root);
+  const platforms = platformsFor(wanted, root.descriptor.mediaType, entries);
   const name = formatReference(request.reference);
   requirePlatforms(name, entries, platforms);
   const selected = wantedEntries(entries, platforms, wanted);
   requireReadable(name, selected);
-  const leaves = await readEntries(
+  const typed = await readEntries(
     context,
-    selected.filter((entry) => !isIndexType(entry.mediaType) && entry.fault === undefined),
+    selected.filter((entry) => isManifestType(entry.mediaType) && entry.fault === undefined),
     inline,
   );
-  for (const { descriptor, content } of leaves) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
-  const read = new Set(leaves.map(({ descriptor }) => descriptor.digest));
+  for (const { descriptor, content } of typed) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
+  const isKnown = new Set([...known.keys(), ...typed.map(({ descriptor }) => descriptor.digest)]);
+  const open = othersAmong(selected).filter(({ digest }) => !isKnown.has(digest));
+  const others = new Map([...known, ...(await readOthersOf(context, open))]);
+  const wantedOthers = new Map(othersAmong(selected).map((entry) => [entry.digest, entry]));
+  const leaves = [...typed];
+  const listed: IndexEntry[] = [];
+  for (const [digest, entry] of wantedOthers) {
+    const other = others.get(digest);
+    if (other === 'blob') listed.push(entry);
+    else if (other?.content.kind === 'manifest') leaves.push(other);
+    else if (other !== undefined && !indexes.includes(other)) throw notOfKind(digest);
+  }
+  const read = new Set([...isKnown, ...others.keys()]);
   const isLacking = ({ attests, digest }: IndexEntry): boolean => attests !== undefined && !read.has(digest);
   return {
     entries,
     selected: selected.filter((entry) => !isLacking(entry)),
     manifests: [...indexes, ...leaves],
     skipped: distinctSkipped(selected.filter(isLacking).map(skippedAttestation)),
+    listed,
   };
 }
 
 async function planSingle(context: PlanContext, root: HeldManifest, manifest: Manifest): Promise<Tree> {
-  const platforms = platformsFor(context.wanted, root.descriptor.mediaType);
+  const platforms = platformsFor(context.wanted, root.descriptor.mediaType, []);
   const name = formatReference(context.request.reference);
   const asked = platforms.map(formatPlatform).join(', ');
   if (platforms.length > 1) {
@@ -146,32 +165,37 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
     );
   }
   const entry: IndexEntry = platform === undefined ? root.descriptor : { ...root.descriptor, platform };
-  return { entries: [entry], selected: [entry], manifests: [], skipped: [] };
+  return { entries: [entry], selected: [entry], manifests: [], skipped: [], listed: [] };
 }
 
 /**
  * All entries below an index. Nested indexes are always read, whatever was asked for: then every pull of a root knows the same entries.
- * Entries that are neither manifest nor index are left out, as the specification asks of those who do not know them.
+ * Entries that do not say what they are go along where they have no platform: what they turn out to be is found out here, because an index among them leads on.
  */
 async function walk(
   context: PlanContext,
   root: HeldManifest,
-): Promise<{ entries: IndexEntry[]; indexes: HeldManifest[]; inline: InlineContent }> {
+): Promise<{
+  entries: IndexEntry[];
+  indexes: HeldManifest[];
+  inline: InlineContent;
+  others: ReadonlyMap<Digest, Other>;
+}> {
   const { depth: deepest, fanOut } = context.deps.limits;
   const entries = new Map<string, IndexEntry>();
   const indexes: HeldManifest[] = [];
   const kinds = new Map<Digest, 'index' | 'manifest'>();
+  const others = new Map<Digest, Other>();
   let level = [root];
   for (let depth = 0; level.length > 0; depth++) {
     const nested: IndexEntry[] = [];
     for (const entry of level.flatMap(entriesOf)) {
       const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
-      if (entry.fault !== undefined) {
-        entries.set(key, entry);
+      if (entry.fault !== undefined || !isTyped(entry)) {
+        if (!entries.has(key)) entries.set(key, entry);
         continue;
       }
       const kind = isIndexType(entry.mediaType) ? 'index' : 'manifest';
-      if (kind === 'manifest' && !isManifestType(entry.mediaType)) continue;
       if ((kinds.get(entry.digest) ?? kind) !== kind) throw notOfKind(entry.digest);
       kinds.set(entry.digest, kind);
       if (kind === 'index' && !entries.has(key)) nested.push(entry);
@@ -180,17 +204,30 @@ async function walk(
     if (entries.size > fanOut) {
       throw new InvalidManifestError(`the tree has more than ${fanOut} manifests (limits.fanOut in the configuration)`);
     }
-    if (nested.length > 0 && depth === deepest) {
+    const along = othersAmong([...entries.values()]).filter(goesAlong);
+    const open = along.filter(({ digest }) => !kinds.has(digest) && !others.has(digest));
+    const found = await readOthersOf(context, open);
+    for (const [digest, other] of found) others.set(digest, other);
+    const more = [...found.values()]
+      .filter((other) => other !== 'blob')
+      .filter(({ content }) => content.kind === 'index');
+    if (nested.length + more.length > 0 && depth === deepest) {
       throw new InvalidManifestError(
         `indexes are nested more than ${deepest} deep (limits.depth in the configuration)`,
       );
     }
-    level = await readEntries(context, nested, inlineOf(level.map(({ content }) => content)));
+    level = [...(await readEntries(context, nested, inlineOf(level.map(({ content }) => content)))), ...more];
     indexes.unshift(...level);
   }
   const inline = inlineOf([root, ...indexes].map(({ content }) => content));
-  return { entries: [...entries.values()], indexes, inline };
+  return { entries: [...entries.values()], indexes, inline, others };
 }
+
+/** With every request, as far as its platforms decide. */
+const goesAlong = ({ platform, attests }: IndexEntry): boolean => platform === undefined && attests === undefined;
+
+const readOthersOf = ({ deps, upstream, signal }: PlanContext, entries: readonly IndexEntry[]) =>
+  readOthers(deps, upstream, entries, deps.limits.manifestBytes * MANIFESTS_IN_MEMORY, signal);
 
 /** @throws InvalidManifestError if what an index called an index is none: its entries would be taken for complete without their blobs (I2). */
 function entriesOf({ descriptor, content }: HeldManifest): readonly IndexEntry[] {
@@ -259,6 +296,7 @@ function notThere(reference: string, entry: IndexEntry, cause: ManifestUnknownEr
 function collectBlobs(
   manifests: readonly HeldManifest[],
   selected: readonly IndexEntry[],
+  listed: readonly IndexEntry[],
 ): Pick<Plan, 'contents' | 'blobs' | 'foreign'> {
   const wanted = new Set(selected.map((entry) => entry.digest));
   const blobs = new Map<Digest, Descriptor>();
@@ -273,6 +311,11 @@ function collectBlobs(
     if (blobs.size + foreign.length > MOST_BLOBS) {
       throw new InvalidManifestError(`the image has more than ${MOST_BLOBS} distinct blobs`);
     }
+  }
+  for (const { digest, mediaType, size } of listed) {
+    const blob = { digest, mediaType, size };
+    contents.set(digest, [blob]);
+    addDistinct(blobs, [blob]);
   }
   // What is foreign in one manifest and a layer like any other in another is needed.
   const optional = foreign.filter(({ digest }) => !blobs.has(digest));

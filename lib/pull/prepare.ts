@@ -88,7 +88,7 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
       throw error instanceof BlobsFailedError ? withPlaces(error, [manifest]) : error;
     });
   const plan = await planPull({ deps, upstream, request, wanted, signal, obtain: obtainPlaced }, manifest);
-  draft.planned(plan);
+  draft.planned({ ...plan, blobs: [...plan.blobs, ...plan.opaque.map(({ descriptor }) => descriptor)] });
   // What manifests carry themselves needs no registry, and no later step has their bytes.
   for (const [digest, bytes] of inlineOf(plan.manifests.map(({ content }) => content))) carried.set(digest, bytes);
   if (carried.size > 0) await copy(plan.blobs.filter(({ digest }) => carried.has(digest)));
@@ -102,6 +102,7 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
     await deps.catalog.writeContents(new Map(plan.foreign.map(({ digest }) => [digest, []])), signal);
   }
   await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
+  for (const { descriptor, stored } of plan.opaque) draft.blob(descriptor, stored ? 'present' : 'copied');
   const ground = { pointer, checkedMs, found };
   const unchanged = known !== undefined && !isNew && pointer?.published === known.root.digest;
   const { domain } = upstream;

@@ -1,5 +1,5 @@
 import type { BlobRow, Catalog, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
-import { withNeeders } from '../catalog/needs.ts';
+import { bareEntries, blobEntries, talliesOf, withNeeders } from '../catalog/needs.ts';
 import { skippedAfter } from '../catalog/skipped.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
@@ -35,7 +35,9 @@ export async function storeManifests(
   const digests = manifests.map(({ descriptor }) => descriptor.digest);
   const rows = await deps.catalog.findBlobs(digests, signal);
   const unknown = manifests.filter(({ descriptor }) => rows.get(descriptor.digest)?.state !== 'present');
-  await deps.catalog.writeContents(new Map(unknown.map(needsOf)), signal);
+  // Of a type that nobody here knows: to others the same bytes may need something.
+  const known = unknown.filter(({ content }) => content.kind === 'index' || content.opaque !== true);
+  await deps.catalog.writeContents(new Map(known.map(needsOf)), signal);
   const permits = limiter(PARALLEL_PUTS);
   const put = (some: readonly HeldManifest[]) =>
     allOrFirstFailure(some, signal, (manifest, stop) =>
@@ -138,13 +140,16 @@ export interface PublishedRoot {
   readonly skipped: readonly Digest[];
 }
 
-/** A root whose content this pull landed: the root itself, the nested indexes, the wanted manifests and the foreign layers that there are, are complete. */
+/**
+ * A root whose content this pull landed: the root itself, the nested indexes, the wanted manifests, the blobs that an
+ * index lists, and the foreign layers that there are, are complete.
+ */
 function publishedByPlan(content: PlannedContent): PublishedRoot {
   const { root, manifests, entries, contents, foreign, skipped } = content;
   const { digest, mediaType, size } = root;
   const optional = optionalOf(content);
   const layers = content.blobs.filter((blob) => optional.has(blob.digest)).slice(0, MOST_LAYERS_REMEMBERED);
-  const complete = [root, ...manifests, ...layers].map((one) => one.digest);
+  const complete = [...[root, ...manifests, ...layers].map((one) => one.digest), ...blobEntries(contents)];
   return { root: { digest, mediaType, size, entries }, complete, contents, foreign, skipped };
 }
 
@@ -235,11 +240,14 @@ async function recordRef(
   deps: RefDeps,
   reference: Reference,
   found: FoundRoot,
-  { root, complete, skipped }: PublishedRoot,
+  { root, complete, contents, skipped }: PublishedRoot,
   pointer: Pointer,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const { publishedMs = 0, generation } = pointer;
+  const own = talliesOf(contents);
+  const tallies = { get: (entry: Digest) => own.get(entry) ?? found.root?.contents.get(entry) };
+  const bare = bareEntries({ entries: root.entries, contents: tallies });
   return await problemOf(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
     const record = {
@@ -247,6 +255,7 @@ async function recordRef(
         reference,
         root,
         [...(found.linked ?? []), ...complete],
+        bare,
         skippedAfter(found.skipped, complete, skipped),
       ),
       publishedMs,

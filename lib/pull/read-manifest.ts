@@ -1,7 +1,7 @@
 import { ContentLostError, InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
+import { parseAnyManifest, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
 import type { FetchedManifest, Upstream } from '../registry/upstream.ts';
 import type { PullDeps } from './pull-request.ts';
 import { reconcile } from './reconcile.ts';
@@ -22,11 +22,15 @@ export interface WantedManifest {
   readonly linked?: Descriptor | undefined;
   /** Its bytes, verified, where an index of this repository carries them. */
   readonly inline?: Uint8Array | undefined;
+  /** Also of a type that nobody knows: then it is kept as it is. */
+  readonly anyType?: boolean;
 }
 
 /**
  * The manifest by digest: from the store where `linked` says that this repository may serve it, else from the index that carries it, or from the upstream: either is
  * also the proof that the repository holds it (I9). One that the store lost comes from there again.
+ *
+ * With `anyType` one of a type that nobody knows is kept as it is.
  *
  * @throws InvalidManifestError if its size contradicts `parent`, the descriptor that named it.
  */
@@ -36,7 +40,7 @@ export async function readManifest(
   wanted: WantedManifest,
   signal: AbortSignal,
 ): Promise<HeldManifest> {
-  const { digest, parent, linked, inline } = wanted;
+  const { digest, parent, linked, inline, anyType = false } = wanted;
   const cached = linked === undefined ? undefined : await readStored(deps, linked, signal);
   const carried = inline && parent && { descriptor: parent, bytes: inline };
   const manifest = cached ?? carried ?? (await upstream.readManifest(digest, signal));
@@ -45,12 +49,13 @@ export async function readManifest(
       `the index says that manifest ${digest} has ${parent.size} bytes, but it has ${manifest.descriptor.size}`,
     );
   }
-  return held(deps, manifest, cached !== undefined);
+  return held(deps, manifest, cached !== undefined, anyType);
 }
 
-/** Parses what was read. */
-export function held(deps: PullDeps, manifest: FetchedManifest, stored: boolean): HeldManifest {
-  const content = parseManifest(manifest.bytes, manifest.descriptor.mediaType, deps.limits);
+/** Parses what was read; with `anyType` also what is of a type that nobody knows. */
+export function held(deps: PullDeps, manifest: FetchedManifest, stored: boolean, anyType = false): HeldManifest {
+  const parse = anyType ? parseAnyManifest : parseManifest;
+  const content = parse(manifest.bytes, manifest.descriptor.mediaType, deps.limits);
   return {
     descriptor: { ...manifest.descriptor, mediaType: content.mediaType },
     bytes: manifest.bytes,

@@ -1,4 +1,5 @@
 import type { Root } from '../catalog/catalog.ts';
+import { bareEntries, contentIdOf } from '../catalog/needs.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isImageEntry, platformName } from '../oci/select.ts';
@@ -106,6 +107,13 @@ export function draftPresent(draft: ReceiptDraft, root: Root, coverage: Coverage
     }
   }
   for (const { layer } of coverage.layers) blobs.set(layer.digest, layer);
+  // A manifest of a type that nobody knows has no blobs, and is counted itself.
+  const bare = bareEntries(root);
+  for (const { entry } of coverage.entries) {
+    if (!bare.has(entry.digest)) continue;
+    const id = contentIdOf(entry.digest);
+    blobs.set(id, { digest: id as Digest, size: entry.size, mediaType: '' });
+  }
   draft.resolved(root);
   draft.planned({ blobs: [...blobs.values()], selected: [], skipped: coverage.skipped });
   draft.covered(coverage);

@@ -1,4 +1,5 @@
 import type { Catalog, Found, Pointer } from '../catalog/catalog.ts';
+import { bareEntries, type BareKind } from '../catalog/needs.ts';
 import { CacheError, StoreError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, pointerOf, type Reference } from '../reference/reference.ts';
@@ -85,7 +86,8 @@ export async function ensureRecorded(
   const { generation, publishedMs = 0 } = pointer;
   return await problemOf(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
-    const record = { ...recordOf(reference, root, complete, skipped), publishedMs, generation, incarnation };
+    const content = recordOf(reference, root, complete, bareEntries(root), skipped);
+    const record = { ...content, publishedMs, generation, incarnation };
     await recordOnce(deps, reference, pointer, record, signal);
   });
 }
@@ -114,15 +116,21 @@ export function recordOf(
   reference: Reference,
   { digest, mediaType, size }: { readonly digest: Digest; readonly mediaType: string; readonly size: number },
   complete: readonly Digest[],
+  bare: ReadonlyMap<Digest, BareKind>,
   skipped: Iterable<Digest> = [],
 ): Omit<RefRecord, 'publishedMs' | 'generation'> {
   const lacking = [...skipped].sort();
+  const sorted = [...new Set(complete)].sort();
+  const ofKind = (kind: BareKind): readonly Digest[] => sorted.filter((entry) => bare.get(entry) === kind);
+  const [blobs, opaque] = [ofKind('blob'), ofKind('manifest')];
   return {
     reference: recordedName(reference),
     digest,
     mediaType,
     size,
-    complete: [...new Set(complete)].sort(),
+    complete: sorted,
+    ...(blobs.length === 0 ? {} : { blobs }),
+    ...(opaque.length === 0 ? {} : { opaque }),
     ...(lacking.length === 0 ? {} : { skipped: lacking }),
   };
 }

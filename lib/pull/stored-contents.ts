@@ -1,3 +1,4 @@
+import { isTyped } from '../catalog/needs.ts';
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { blobsOf, parseManifest } from '../oci/manifest.ts';
@@ -10,7 +11,7 @@ export interface StoredContentsDeps {
   readonly limits: Pick<PullLimits, 'manifestBytes' | 'fanOut'>;
 }
 
-/** The configs and layers of a manifest in the store; undefined where the manifest itself is gone, none below an index or a layer. */
+/** The configs and layers of a manifest in the store, which is one by its own bytes where its entry does not say so; undefined where the manifest itself is gone, none below an index or a layer. */
 export async function storedContents(
   { store, limits }: StoredContentsDeps,
   entry: Descriptor,
@@ -18,7 +19,8 @@ export async function storedContents(
 ): Promise<Descriptor[] | undefined> {
   if (isIndexType(entry.mediaType) || isForeignLayerType(entry.mediaType)) return [];
   try {
-    const manifest = parseManifest(await store.read(entry, limits.manifestBytes, signal), entry.mediaType, limits);
+    const bytes = await store.read(entry, limits.manifestBytes, signal);
+    const manifest = parseManifest(bytes, isTyped(entry) ? entry.mediaType : undefined, limits);
     return manifest.kind === 'manifest' ? blobsOf(manifest) : [];
   } catch (error) {
     if (error instanceof ContentLostError) return undefined;

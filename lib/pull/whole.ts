@@ -1,4 +1,5 @@
 import type { Catalog, Found, FoundRoot } from '../catalog/catalog.ts';
+import { bareEntries } from '../catalog/needs.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Reference } from '../reference/reference.ts';
@@ -25,7 +26,7 @@ export async function withRows<T extends Partial<FoundRoot>>(
   if (root === undefined || linked === undefined) return found;
   const open = [...new Set(entries)].filter((digest) => linked.has(digest) && !root.complete.has(digest));
   if (open.length === 0) return found;
-  const whole = await catalog.findWhole(root.digest, open, options);
+  const whole = await catalog.findWhole(root.digest, open, { ...options, bare: bareEntries(root) });
   return { ...found, root: { ...root, complete: new Set([...root.complete, ...whole]) } };
 }
 
@@ -66,7 +67,7 @@ export async function findRestored(
   if (root === undefined || linked === undefined) return found;
   const lapsed = wantedOf(found, wanted).filter(({ digest }) => linked.has(digest) && !root.complete.has(digest));
   if (lapsed.length === 0) return found;
-  await adoptLapsed(deps, lapsed, signal);
+  await adoptLapsed(deps, lapsed, bareEntries(root), signal);
   return await withRows(deps, found, digestsOf(lapsed), { remember: true, signal });
 }
 
@@ -74,14 +75,16 @@ export async function findRestored(
 async function adoptLapsed(
   deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Pick<Catalog, 'writeContents'> },
   manifests: readonly Descriptor[],
+  bare: ReadonlyMap<Digest, unknown>,
   signal: AbortSignal,
 ): Promise<void> {
   const contents = new Map<Digest, Descriptor>();
   const needs = new Map<Digest, Digest[]>();
   for (const manifest of manifests) {
-    const blobs = await storedContents(deps, manifest, signal);
+    const isBare = bare.has(manifest.digest);
+    const blobs = isBare ? [] : await storedContents(deps, manifest, signal);
     if (blobs === undefined) continue; // Gone from the store: what it needs is found out when it is read again.
-    needs.set(manifest.digest, digestsOf(blobs));
+    if (!isBare) needs.set(manifest.digest, digestsOf(blobs));
     for (const one of [manifest, ...blobs]) contents.set(one.digest, one);
   }
   await deps.catalog.writeContents(needs, signal);

@@ -1,6 +1,6 @@
 import type { Catalog, FoundRoot, Pointer, Publication } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
-import { withNeeders } from '../catalog/needs.ts';
+import { blobEntries, withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Leases } from '../lock/lease.ts';
@@ -128,8 +128,10 @@ async function rebuildReference(
   const found = await deps.catalog.findRoot(reference.repository, record.digest, held);
   const tree = await readTree(deps, record, held);
   if (tree?.complete.includes(record.digest) !== true) return undefined;
+  const blobs = new Set(blobEntries(tree.contents));
   const layers = optionalOf(tree);
-  const isManifest = (digest: Digest): boolean => tree.complete.includes(digest) && !layers.has(digest);
+  const isManifest = (digest: Digest): boolean =>
+    tree.complete.includes(digest) && !layers.has(digest) && !blobs.has(digest);
   const links = tree.content.map((descriptor) => ({
     ...descriptor,
     ...(isManifest(descriptor.digest) ? { landed: true } : {}),

@@ -1,9 +1,10 @@
 import type { Catalog, ForeignLayer } from '../catalog/catalog.ts';
+import { isTyped } from '../catalog/needs.ts';
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
-import { isIndexType, isManifestOrIndexType } from '../oci/media-type.ts';
+import { isIndexType } from '../oci/media-type.ts';
 import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import { statedPlatform } from '../pull/stated-platform.ts';
@@ -44,10 +45,17 @@ export async function readTree(
   const rootContent = await readParsed(deps, root, signal);
   if (rootContent === undefined) return undefined;
   const manifests = new Map<Digest, Parsed>([[root.digest, rootContent]]);
-  const entries = await readEntries(deps, root, rootContent, manifests, signal);
+  const listed = new Set(record.complete);
+  const blobs = new Set(record.blobs);
+  // Never read as anything else: their repository proved to have nothing that they may name (I9).
+  const opaque = new Set(record.opaque);
+  const isBare = (entry: Descriptor): boolean =>
+    !isTyped(entry) && (blobs.has(entry.digest) || opaque.has(entry.digest));
+  const leads = (entry: IndexEntry): boolean =>
+    isIndexType(entry.mediaType) || (!isTyped(entry) && listed.has(entry.digest) && !isBare(entry));
+  const entries = await readEntries(deps, root, rootContent, manifests, leads, signal);
   if (entries === undefined) return undefined;
 
-  const listed = new Set(record.complete);
   const arePresent = presence(deps, signal);
   const complete: Digest[] = [];
   const contents = new Map<Digest, readonly Descriptor[]>();
@@ -55,15 +63,26 @@ export async function readTree(
   const content = new Map<Digest, Descriptor>();
   const wanted = distinct([root, ...entries]).filter(({ digest }) => listed.has(digest));
   for (const entry of wanted) {
+    if (isBare(entry)) {
+      if (!(await arePresent([entry]))) continue;
+      const { digest, mediaType, size } = entry;
+      const own = { digest, mediaType, size };
+      complete.push(digest);
+      contents.set(digest, blobs.has(digest) ? [own] : []);
+      content.set(digest, own);
+      continue;
+    }
     const parsed = manifests.get(entry.digest) ?? (await readParsed(deps, entry, signal));
-    const blobs = parsed?.kind === 'manifest' ? blobsOf(parsed) : [];
+    const needs = parsed?.kind === 'manifest' ? blobsOf(parsed) : [];
     if (parsed === undefined) continue;
-    await deps.catalog.writeContents(new Map([[entry.digest, blobs.map(({ digest }) => digest)]]), signal);
-    if (!(await arePresent([entry, ...blobs]))) continue;
+    await deps.catalog.writeContents(new Map([[entry.digest, needs.map(({ digest }) => digest)]]), signal);
+    if (!(await arePresent([entry, ...needs]))) continue;
     complete.push(entry.digest);
-    for (const one of [entry, ...blobs]) content.set(one.digest, one);
+    // The links say what the bytes are: an entry may not.
+    content.set(entry.digest, { ...entry, mediaType: parsed.mediaType });
+    for (const one of needs) content.set(one.digest, one);
     if (parsed.kind === 'index') continue;
-    contents.set(entry.digest, blobs);
+    contents.set(entry.digest, needs);
     foreign.push(...parsed.foreignLayers.map((layer) => ({ ...layer, entry: entry.digest })));
   }
   // The record is the proof that the repository had those that it lists (I9).
@@ -84,6 +103,7 @@ async function readEntries(
   root: Descriptor,
   content: Parsed,
   manifests: Map<Digest, Parsed>,
+  leads: (entry: IndexEntry) => boolean,
   signal: AbortSignal,
 ): Promise<IndexEntry[] | undefined> {
   if (content.kind === 'manifest') return [await withPlatform(deps, root, content, signal)];
@@ -93,16 +113,14 @@ async function readEntries(
     const nested: Index[] = [];
     for (const entry of level.flatMap((index) => index.entries)) {
       const key = JSON.stringify([entry.digest, entry.platform, entry.attests]);
-      // Those that are neither are left out, as a pull leaves them out.
-      const isKept = isManifestOrIndexType(entry.mediaType) || entry.fault !== undefined;
-      if (entries.has(key) || !isKept) continue;
+      if (entries.has(key)) continue;
       entries.set(key, entry);
       if (entries.size > deps.limits.fanOut) return undefined;
-      if (!isIndexType(entry.mediaType)) continue;
+      if (!leads(entry)) continue;
       const parsed = await readParsed(deps, entry, signal);
-      if (parsed?.kind !== 'index') return undefined;
+      if (parsed === undefined || (parsed.kind !== 'index' && isIndexType(entry.mediaType))) return undefined;
       manifests.set(entry.digest, parsed);
-      nested.push(parsed);
+      if (parsed.kind === 'index') nested.push(parsed);
     }
     level = nested;
   }
@@ -134,7 +152,8 @@ async function readParsed(
   signal: AbortSignal,
 ): Promise<Parsed | undefined> {
   try {
-    return parseManifest(await store.read(entry, limits.manifestBytes, signal), entry.mediaType, limits);
+    const bytes = await store.read(entry, limits.manifestBytes, signal);
+    return parseManifest(bytes, isTyped(entry) ? entry.mediaType : undefined, limits);
   } catch (error) {
     if (error instanceof ContentLostError) return undefined;
     throw error;

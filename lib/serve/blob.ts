@@ -1,4 +1,5 @@
 import type { BlobRow, Link } from '../catalog/catalog.ts';
+import { isTyped } from '../catalog/needs.ts';
 import { sleep } from '../clock/sleep.ts';
 import {
   BlobUnknownError,
@@ -12,7 +13,7 @@ import type { PullFailure } from '../pull/failure.ts';
 import { isEnded, type PullRecord } from '../jobs/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { namedBlobs, parseManifest, type Manifest } from '../oci/manifest.ts';
+import { namedBlobs, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
 import { isIndexType, OCTET_STREAM } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { reconcile } from '../pull/reconcile.ts';
@@ -68,8 +69,7 @@ export async function describeBlob(
   const children = await childrenOf(state, call, repository, digest);
   if (await isLacking(state, call, repository, digest, children)) throw notHeld(repository, digest);
   for (const child of children) {
-    const content = await manifestOf(state, child, call.signal);
-    const blob = content && namedBlobs(content).find((one) => one.digest === digest);
+    const blob = await blobIn(state, child, digest, call.signal);
     if (blob !== undefined) return { digest, size: blob.size };
   }
   throw unknownBlob(repository, digest);
@@ -86,15 +86,27 @@ async function isLacking(
   if (children.length === 0 || !children.every(({ landed }) => landed === true)) return false;
   for (const child of children) {
     const content = await manifestOf(state, child, signal);
-    if (content?.foreignLayers.some((layer) => layer.digest === digest) !== true) return false;
+    if (content?.kind !== 'manifest' || !content.foreignLayers.some((layer) => layer.digest === digest)) return false;
   }
   return !(await state.deps.catalog.findLinks(repository, [digest], signal)).has(digest);
 }
 
-async function manifestOf(state: Serving, link: Link, signal: AbortSignal): Promise<Manifest | undefined> {
+async function manifestOf(state: Serving, link: Link, signal: AbortSignal): Promise<Index | Manifest | undefined> {
   const bytes = await readBytes(state, link, signal);
-  const content = bytes && parseManifest(bytes, link.mediaType, state.deps.limits);
-  return content?.kind === 'manifest' ? content : undefined;
+  return bytes && parseManifest(bytes, link.mediaType, state.deps.limits);
+}
+
+async function blobIn(
+  state: Serving,
+  link: Link,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<Descriptor | undefined> {
+  const content = await manifestOf(state, link, signal);
+  if (content === undefined) return undefined;
+  // An index may list a blob itself.
+  const named = content.kind === 'manifest' ? namedBlobs(content) : content.entries.filter((entry) => !isTyped(entry));
+  return named.find((blob) => blob.digest === digest);
 }
 
 /**
@@ -239,17 +251,22 @@ async function isConfirmed(state: Serving, call: ServeCall, repository: Reposito
   }
 }
 
-/** Manifests of this repository that need the blob. */
+/** Manifests of this repository that need the blob, and indexes that list it. */
 async function childrenOf(
-  { deps: { catalog }, share }: Serving,
+  state: Serving,
   { signal }: ServeCall,
   repository: Repository,
   digest: Digest,
 ): Promise<readonly Link[]> {
+  const { deps, share } = state;
   const links = await share(`children ${contentKey(repository, digest)}`, signal, (shared) =>
-    linksThatNeed(catalog, repository, digest, shared),
+    linksThatNeed(deps.catalog, repository, digest, shared),
   );
-  return links.filter(({ mediaType }) => !isIndexType(mediaType)).slice(0, MOST_CHILDREN);
+  const naming: Link[] = [];
+  for (const link of links.slice(0, MOST_CHILDREN)) {
+    if (!isIndexType(link.mediaType) || (await blobIn(state, link, digest, signal)) !== undefined) naming.push(link);
+  }
+  return naming;
 }
 
 const unknownBlob = (repository: Repository, digest: Digest): BlobUnknownError =>

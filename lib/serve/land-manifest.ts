@@ -3,7 +3,7 @@ import { sleep } from '../clock/sleep.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
-import { isManifestOrIndexType } from '../oci/media-type.ts';
+import { isManifestLink } from '../pull/other-entries.ts';
 import type { Repository } from '../reference/reference.ts';
 import type { Landed } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -51,6 +51,6 @@ async function findLanded(
   signal: AbortSignal,
 ): Promise<Landed | undefined> {
   const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
-  const isThere = blob?.state === 'present' && link !== undefined && isManifestOrIndexType(link.mediaType);
+  const isThere = blob?.state === 'present' && link !== undefined && isManifestLink(link);
   return isThere ? { descriptor: link } : undefined;
 }

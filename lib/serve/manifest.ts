@@ -1,4 +1,5 @@
 import type { Link, Pointer } from '../catalog/catalog.ts';
+import { isTyped } from '../catalog/needs.ts';
 import { startDeadline } from '../clock/deadline.ts';
 import {
   ContentLostError,
@@ -10,7 +11,7 @@ import {
 } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { isManifestOrIndexType } from '../oci/media-type.ts';
+import { isManifestLink } from '../pull/other-entries.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf, type Stale } from './freshness.ts';
 import { startJobOfManifest, startJobOfTag } from './start-job.ts';
@@ -151,8 +152,7 @@ async function findManifest(
 ): Promise<Found | undefined> {
   const key = contentKey(repository, digest);
   const link = state.links.get(key) ?? (await findLink(state, key, repository, digest, signal));
-  // A repository is linked to its blobs, too.
-  if (link === undefined || !isManifestOrIndexType(link.mediaType)) return undefined;
+  if (link === undefined || !isManifestLink(link)) return undefined;
   const bytes = await readBytes(state, link, signal);
   return bytes && { link, bytes };
 }
@@ -173,6 +173,8 @@ const findLink = (
 async function land(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Found> {
   const { descriptor, bytes } = await landByDigest(state, call, repository, digest);
   const stored = bytes ?? (await readBytes(state, descriptor, call.signal));
-  if (stored !== undefined) return { link: descriptor, bytes: stored };
+  // Of a type that nobody knows it is all that there is: no pull brings more.
+  const landed = isTyped(descriptor) ? {} : { landed: true };
+  if (stored !== undefined) return { link: { ...descriptor, ...landed }, bytes: stored };
   throw new ContentLostError('read manifest', `manifest ${digest} landed and is gone again; ask again in a moment`);
 }

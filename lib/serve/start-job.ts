@@ -4,7 +4,7 @@ import type { PullRecord } from '../jobs/pull-record.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseManifest } from '../oci/manifest.ts';
-import { isIndexType } from '../oci/media-type.ts';
+import { isIndexType, isManifestType } from '../oci/media-type.ts';
 import type { Platform } from '../oci/platform.ts';
 import { selectEntries } from '../oci/select.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
@@ -101,7 +101,7 @@ async function landQuietly(
   repository: Repository,
   entries: readonly IndexEntry[],
 ): Promise<void> {
-  const wanted = entries.filter(({ mediaType, fault }) => !isIndexType(mediaType) && fault === undefined);
+  const wanted = entries.filter(({ mediaType, fault }) => isManifestType(mediaType) && fault === undefined);
   const digests = [...new Set(wanted.map(({ digest }) => digest))];
   const links = await state.deps.catalog.findLinks(repository, digests, call.signal);
   const missing = digests.filter((digest) => !links.has(digest)).slice(0, MOST_LANDED);

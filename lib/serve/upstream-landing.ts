@@ -1,7 +1,7 @@
 import { InvalidManifestError, ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { namedBlobs } from '../oci/manifest.ts';
-import { isIndexType, isManifestOrIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
+import { isIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
 import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -98,7 +98,9 @@ async function landManifest(
   await storeManifests(deps, upstream, [held], signal);
   await deps.catalog.writeNeeds(upstream.repository, neededFor(held), descriptor.digest, signal);
   const named = content.kind === 'index' && via !== undefined ? { via } : {};
-  await deps.catalog.linkEarly(upstream.repository, { ...descriptor, ...named }, signal);
+  // Of a type that nobody knows nothing else is to come.
+  const landed = content.kind === 'manifest' && content.opaque === true ? { landed: true } : {};
+  await deps.catalog.linkEarly(upstream.repository, { ...descriptor, ...named, ...landed }, signal);
   return { descriptor, bytes };
 }
 
@@ -110,7 +112,7 @@ async function readByDigest(
   signal: AbortSignal,
 ): Promise<HeldManifest> {
   try {
-    return await readManifest(deps, upstream, { digest }, signal);
+    return await readManifest(deps, upstream, { digest, anyType: true }, signal);
   } catch (error) {
     if (!(error instanceof ManifestUnknownError)) throw error;
     for (const link of await linksThatNeed(deps.catalog, upstream.repository, digest, signal)) {
@@ -118,18 +120,18 @@ async function readByDigest(
       const { content } = await readManifest(deps, upstream, { digest: link.digest, linked: link }, signal);
       const parent = content.kind === 'index' && content.entries.find((entry) => entry.digest === digest);
       const inline = content.inline?.get(digest);
-      if (parent && inline) return await readManifest(deps, upstream, { digest, parent, inline }, signal);
+      if (parent && inline)
+        return await readManifest(deps, upstream, { digest, parent, inline, anyType: true }, signal);
     }
     throw error;
   }
 }
 
-/** Blobs of a manifest, foreign layers too; manifests and indexes of an index. */
-function neededFor({ content }: HeldManifest): Digest[] {
-  if (content.kind === 'manifest') return namedBlobs(content).map(({ digest }) => digest);
-  const children = content.entries.filter(({ mediaType }) => isManifestOrIndexType(mediaType));
-  return children.map(({ digest }) => digest);
-}
+/** Blobs of a manifest, foreign layers too; whatever can be read of an index. */
+const neededFor = ({ content }: HeldManifest): Digest[] =>
+  (content.kind === 'manifest' ? namedBlobs(content) : content.entries.filter(({ fault }) => fault === undefined)).map(
+    ({ digest }) => digest,
+  );
 
 /** The list is content like any other: an index of our own making, that holds what the specification has of each. */
 async function landReferrers(

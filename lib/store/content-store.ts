@@ -100,6 +100,10 @@ export interface RefRecord extends RefOrder {
   readonly complete: readonly Digest[];
   /** Attestations and foreign layers that its registry did not have. */
   readonly skipped?: readonly Digest[];
+  /** Those of `complete` that an index lists and that the registry has as blobs. Only it knew: no type says so. Absent where there are none. */
+  readonly blobs?: readonly Digest[];
+  /** The same of manifests that need nothing, or nothing that anybody here knows. */
+  readonly opaque?: readonly Digest[];
   readonly publishedMs: number;
 }
 

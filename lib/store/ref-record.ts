@@ -58,6 +58,8 @@ function isRefRecord(document: unknown): document is RefRecord {
     size,
     complete,
     skipped = [],
+    blobs = [],
+    opaque = [],
     publishedMs,
     ...order
   } = document as Record<string, unknown>;
@@ -66,10 +68,7 @@ function isRefRecord(document: unknown): document is RefRecord {
     isDigestText(digest) &&
     typeof mediaType === 'string' &&
     isCount(size) &&
-    Array.isArray(complete) &&
-    complete.every(isDigestText) &&
-    Array.isArray(skipped) &&
-    skipped.every(isDigestText) &&
+    [complete, skipped, blobs, opaque].every((list) => Array.isArray(list) && list.every(isDigestText)) &&
     isCount(publishedMs) &&
     isOrder(order)
   );

@@ -1,4 +1,5 @@
 import type { Catalog, Found, Root } from '../catalog/catalog.ts';
+import { bareEntries, isTyped } from '../catalog/needs.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatPlatform, type Platform } from '../oci/platform.ts';
@@ -103,7 +104,7 @@ async function missingOf(
 ): Promise<MissingContent[]> {
   if (root === undefined || covered.complete) return [];
   const missing: MissingContent[] = [];
-  const platforms = platformsFor(wanted, root.mediaType);
+  const platforms = platformsFor(wanted, root.mediaType, root.entries);
   for (const platform of selectEntries(root.entries, platforms).missing) {
     missing.push({ digest: root.digest, size: null, reason: `the image has no ${formatPlatform(platform)}` });
   }
@@ -123,18 +124,29 @@ async function missingOf(
       });
       continue;
     }
-    missing.push(...(await missingBelow(deps, entry, signal)));
+    missing.push(...(await missingBelow(deps, root, entry, signal)));
   }
   if (missing.length === 0)
     missing.push({ ...sized(root), reason: 'its content changed after it was published; pull it again' });
   return missing;
 }
 
-async function missingBelow(deps: ValidateDeps, entry: IndexEntry, signal: AbortSignal): Promise<MissingContent[]> {
+async function missingBelow(
+  deps: ValidateDeps,
+  root: Root,
+  entry: IndexEntry,
+  signal: AbortSignal,
+): Promise<MissingContent[]> {
   const neverPulled = [{ ...sized(entry), reason: `${describe(entry)} was not pulled` }];
   const row = (await deps.catalog.findBlobs([entry.digest], signal)).get(entry.digest);
   if (row?.state !== 'present')
-    return row === undefined ? neverPulled : [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
+    return row === undefined
+      ? neverPulled
+      : [{ ...sized(entry), reason: `the ${nounOf(root, entry)} is gone from the store` }];
+  // What it is was not found out yet, or it needs nothing more.
+  if (!isTyped(entry) && (bareEntries(root).has(entry.digest) || root.contents.get(entry.digest) === undefined)) {
+    return neverPulled;
+  }
   const blobs = await storedContents(deps, entry, signal);
   if (blobs === undefined) return [{ ...sized(entry), reason: 'the manifest is gone from the store' }];
   const rows = await deps.catalog.findBlobs(
@@ -149,8 +161,14 @@ async function missingBelow(deps: ValidateDeps, entry: IndexEntry, signal: Abort
   }));
 }
 
-const describe = (entry: IndexEntry): string =>
-  entry.attests === undefined ? `platform ${platformName(entry)}` : `the attestation of ${entry.attests}`;
+const nounOf = (root: Root, { digest }: IndexEntry): string =>
+  bareEntries(root).get(digest) === 'blob' ? 'blob' : 'manifest';
+
+function describe(entry: IndexEntry): string {
+  if (entry.attests !== undefined) return `the attestation of ${entry.attests}`;
+  const isPlatform = isTyped(entry) || entry.platform !== undefined;
+  return isPlatform ? `platform ${platformName(entry)}` : `an entry of type ${entry.mediaType}`;
+}
 
 const sized = ({ digest, size }: Descriptor): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size });
 
@@ -163,8 +181,10 @@ async function findDamage(
 ): Promise<MissingContent[]> {
   const complete = covered.entries.filter((one) => one.complete).map(({ entry }) => entry);
   const contents = new Map<Digest, Descriptor>();
+  const bare = bareEntries(root);
   for (const manifest of [root, ...complete]) {
     contents.set(manifest.digest, manifest);
+    if (bare.has(manifest.digest)) continue;
     for (const blob of (await storedContents(deps, manifest, signal)) ?? []) contents.set(blob.digest, blob);
   }
   for (const { layer } of covered.layers) contents.set(layer.digest, layer);

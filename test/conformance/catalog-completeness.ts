@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { bareEntries } from '../../lib/catalog/needs.ts';
 import type { Digest } from '../../lib/oci/digest.ts';
 import { forever, onDynamo, operationsOf, type Reach, type TableUnderTest } from '../support/table-under-test.ts';
 import {
   found,
   freshReference,
+  INDEX_TYPE,
   lockOf,
   loseSomething,
   publicationOf,
   publishNow,
+  recorded,
   some,
   someDigest,
   wholeIndex,
@@ -59,6 +62,64 @@ export function completeness(table: () => TableUnderTest): void {
     await lose(third);
     const stranger = someDigest();
     assert.deepEqual(await whole(root.digest, [root.digest, first, second, third, stranger]), [root.digest, second]);
+  });
+
+  test('what an index lists beside manifests is whole with its own row alone, also while others lose something', async () => {
+    const { root: index } = await wholeIndex(reach);
+    const [layer, opaque] = [some(), some('application/vnd.example.unknown')];
+    const root = { ...index, entries: [...index.entries, layer, opaque] };
+    const own = new Map([
+      [layer.digest, [layer]],
+      [opaque.digest, []],
+    ]);
+    for (const content of [layer, opaque]) await recorded(reach, content);
+    const reference = freshReference();
+    // The first has an old epoch: it is published by its rows.
+    await loseSomething(reach);
+    await using lock = await lockOf(reach, reference);
+    await reach.catalog.publish(publicationOf(reference, root, { contents: own, epoch: -1 }), lock, forever);
+    await loseSomething(reach);
+    const { root: known } = await found(reach, reference);
+    assert.deepEqual(known?.complete, new Set());
+    const bare = bareEntries(known);
+    assert.deepEqual(
+      bare,
+      new Map([
+        [layer.digest, 'blob'],
+        [opaque.digest, 'manifest'],
+      ]),
+    );
+    const both = [layer.digest, opaque.digest];
+    const wholeOf = () => reach.catalog.findWhole(root.digest, both, { remember: false, bare, signal: forever });
+    assert.deepEqual([...(await wholeOf())], both);
+    assert.deepEqual(await whole(root.digest, both), [], 'nobody said that they need nothing');
+    for await (const image of reach.catalog.imagesOf(reference.repository, undefined, forever)) {
+      assert.equal(image.root?.complete.size, 1 + root.entries.length);
+    }
+    await lose(layer.digest);
+    assert.deepEqual([...(await wholeOf())], [opaque.digest]);
+  });
+
+  test('what one registry calls a blob, or an unknown manifest, another may call an image: what that needs stands', async () => {
+    for (const before of ['blob', 'manifest'] as const) {
+      const entry = some('application/vnd.example.unknown');
+      const [layer, index] = [some(), some(INDEX_TYPE)];
+      const root = { ...index, entries: [entry] };
+      for (const content of [index, entry, layer]) await recorded(reach, content);
+      await reach.catalog.writeContents(new Map([[index.digest, []]]), forever);
+      const first = new Map([[entry.digest, before === 'blob' ? [entry] : []]]);
+      await publishNow(reach, publicationOf(freshReference(), root, { contents: first }));
+      const reference = freshReference();
+      await reach.catalog.writeContents(new Map([[entry.digest, [layer.digest]]]), forever);
+      const own = new Map([[entry.digest, [layer]]]);
+      const { root: known } = await publishNow(reach, publicationOf(reference, root, { contents: own }));
+      assert.ok(known !== undefined);
+      assert.deepEqual(bareEntries(known), new Map(), before);
+      await lose(layer.digest);
+      for await (const image of reach.catalog.imagesOf(reference.repository, undefined, forever)) {
+        assert.deepEqual(image.root?.complete, new Set([index.digest]), before);
+      }
+    }
   });
 
   test('a manifest of 250 blobs: one read for each hundred', async () => {

@@ -9,6 +9,7 @@ import {
   type MediaTypes,
 } from '../../infra/local/sample/image-builder.ts';
 import { digestOf, type Digest } from '../../lib/oci/digest.ts';
+import { OCI_INDEX } from '../../lib/oci/media-type.ts';
 import type { UpstreamImage } from './upstream/upstream.ts';
 
 export {
@@ -125,5 +126,45 @@ export function upstreamImage(image: Image, ...tags: string[]): UpstreamImage {
       digest === image.root.digest ? { ...manifest, digest, tags } : { ...manifest, digest },
     ),
     blobs: new Map([...image.blobs].map(([digest, bytes]) => [digest, { bytes }])),
+  };
+}
+
+/** One entry of an index, and what its registry has it as. */
+export interface ListedEntry {
+  readonly bytes: Uint8Array;
+  readonly as: 'blob' | 'manifest';
+  /** As the index says it; absent: the index says nothing. */
+  readonly mediaType?: string;
+  readonly platform?: { readonly os: string; readonly architecture: string };
+  /** What the registry calls a manifest. Default: what the index says. */
+  readonly contentType?: string;
+}
+
+/** An index of whatever the entries are, beside those of `images`. */
+export function listing(entries: readonly ListedEntry[], images: readonly Image[] = [], mediaType = OCI_INDEX): Image {
+  const described = entries.map(({ bytes, mediaType: type, platform }) => ({
+    ...(type === undefined ? {} : { mediaType: type }),
+    digest: digestOf(bytes),
+    size: bytes.byteLength,
+    ...(platform === undefined ? {} : { platform }),
+  }));
+  const own = images.map(({ root }) => ({ mediaType: root.mediaType, digest: root.digest, size: root.size }));
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests: [...own, ...described] }));
+  const root = { mediaType, digest: digestOf(bytes), size: bytes.byteLength, bytes };
+  const listed = (as: ListedEntry['as']) => entries.filter((entry) => entry.as === as);
+  return {
+    root,
+    manifests: new Map([
+      ...images.flatMap((image) => [...image.manifests]),
+      ...listed('manifest').map(
+        ({ bytes: content, mediaType: type = '', contentType = type }) =>
+          [digestOf(content), { mediaType: contentType, bytes: content }] as const,
+      ),
+      [root.digest, { mediaType, bytes }] as const,
+    ]),
+    blobs: new Map([
+      ...images.flatMap((image) => [...image.blobs]),
+      ...listed('blob').map(({ bytes: content }) => [digestOf(content), content] as const),
+    ]),
   };
 }

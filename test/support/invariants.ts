@@ -1,6 +1,7 @@
 import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import type { BlobRow } from '../../lib/catalog/catalog.ts';
+import { bareEntries } from '../../lib/catalog/needs.ts';
 import { algorithmOf, digestOf, type Digest } from '../../lib/oci/digest.ts';
 import { blobsOf, parseManifest } from '../../lib/oci/manifest.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
@@ -80,11 +81,12 @@ export async function checkPublished(
     for (const child of linked) assert.ok(root.complete.has(child), `I2: ${child} is linked, but not complete`);
   const needed = new Set<Digest>(isWhole ? [root.digest] : []);
   const served = new Set(needed);
+  const bare = bareEntries(root);
   for (const entry of root.complete) {
     const bytes = content.get(entry);
     assert.ok(bytes !== undefined, `I2: ${entry} is called complete, but is not in the store`);
-    const manifest = parseManifest(bytes, undefined, { fanOut: 1_000 });
-    const blobs = manifest.kind === 'manifest' ? blobsOf(manifest).map(({ digest }) => digest) : [];
+    const manifest = bare.has(entry) ? undefined : parseManifest(bytes, undefined, { fanOut: 1_000 });
+    const blobs = manifest?.kind === 'manifest' ? blobsOf(manifest).map(({ digest }) => digest) : [];
     for (const digest of [entry, ...blobs]) {
       needed.add(digest);
       // Complete for other repositories, too; this one serves what it is linked to.

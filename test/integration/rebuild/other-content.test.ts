@@ -1,8 +1,9 @@
 import { DeleteItemCommand, DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { parseReference } from '../../../lib/reference/reference.ts';
 import { rebuild } from '../../../lib/rebuild/rebuild.ts';
-import { bySha512, multiArchImage, type Image } from '../../support/images.ts';
+import { bySha512, listing, multiArchImage, noise, noiseImage, type Image } from '../../support/images.ts';
 import { startPullBench, type PullBench } from '../pull/pull-bench.ts';
 
 let bench: PullBench;
@@ -19,8 +20,32 @@ async function loseTheTable(): Promise<void> {
   dynamo.destroy();
 }
 
+const inner = noiseImage({ name: 'inner' });
+const nested = listing([], [inner]);
+const typeless = noiseImage({ name: 'typeless' });
+const opaque = Buffer.from('{"opaque":true}');
+const mixed = listing(
+  [
+    { bytes: noise(1_000, 'layer'), as: 'blob', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' },
+    {
+      bytes: Buffer.from('{"layers":[{"blob":"x"}],"records":[]}'),
+      as: 'blob',
+      mediaType: 'application/vnd.buildkit.cacheconfig.v0',
+    },
+    { bytes: noise(1_000, 'no type'), as: 'blob' },
+    { bytes: opaque, as: 'manifest', mediaType: 'application/vnd.example.unknown.v1+json' },
+    { bytes: nested.root.bytes, as: 'manifest', contentType: nested.root.mediaType },
+    { bytes: typeless.root.bytes, as: 'manifest', contentType: typeless.root.mediaType },
+  ],
+  [noiseImage({ name: 'typed' })],
+);
 const images: Readonly<Record<string, Image>> = {
   'an index by SHA-512': bySha512(multiArchImage({ name: 'rebuilt', attestations: true })),
+  'an index of everything': {
+    root: mixed.root,
+    manifests: new Map([...inner.manifests, ...mixed.manifests]),
+    blobs: new Map([...inner.blobs, ...typeless.blobs, ...mixed.blobs]),
+  },
 };
 
 for (const [what, image] of Object.entries(images)) {
@@ -42,3 +67,24 @@ for (const [what, image] of Object.entries(images)) {
     assert.equal(bench.upstream.requests.length, 0);
   });
 }
+
+test('a manifest of an unknown type is never read as another one: it gives no right to what it names', async () => {
+  const secret = noiseImage({ name: 'secret' });
+  await bench.succeeds(bench.offer(secret, 'team/secret'));
+  const entry = { bytes: secret.root.bytes, as: 'manifest', contentType: 'application/vnd.example.other' } as const;
+  // Without a type of its own it would be read as an image.
+  const bytes = Buffer.from(
+    Buffer.from(entry.bytes)
+      .toString()
+      .replace(/"mediaType":"[^"]+",/, ''),
+  );
+  const reference = bench.offer(listing([{ ...entry, bytes }]), 'evil/names-it');
+  await bench.succeeds(reference);
+  await loseTheTable();
+  await Array.fromAsync(rebuild(bench.cache.services.pull, AbortSignal.timeout(30_000)));
+  assert.equal((await bench.succeeds(reference)).outcome, 'hit');
+  const { repository } = parseReference(reference);
+  const signal = AbortSignal.timeout(5_000);
+  const links = await bench.cache.services.catalog.findLinks(repository, [...secret.blobs.keys()], signal);
+  assert.deepEqual([...links.keys()], []);
+});

@@ -43,6 +43,28 @@ test('digests of both algorithms, in any order, come back as they were; another 
   assert.throws(() => needsFrom({ pk: `CHILD#${manifest}`, needs: newer }), { name: 'CatalogError', retryable: false });
 });
 
+test('where pulls found different things of the same entry, what needs more stands', () => {
+  const [entry, layers] = [blob(5), [blob(1), blob(2)]];
+  const one = (...needs: Descriptor[]) => [...contentsItem(new Map([[entry.digest, needs]]), 1)];
+  const sizesOf = (set: readonly Uint8Array[]) =>
+    read([], new Set(set))
+      .contents.get(entry.digest)
+      ?.map(({ size }) => size);
+  const [itself, nothing, first, both] = [one(entry), one(), one(layers[0]!), one(...layers)];
+  for (const [elements, sizes] of [
+    [[...nothing, ...itself], [5]],
+    [[...itself, ...first], [1]],
+    [[...nothing, ...first, ...itself], [1]],
+    [
+      [...itself, ...both, ...nothing],
+      [1, 2],
+    ],
+  ] as const) {
+    assert.deepEqual(sizesOf(elements), sizes);
+    assert.deepEqual(sizesOf([...elements].reverse()), sizes);
+  }
+});
+
 test('of an entry only what the catalogue keeps is written', () => {
   const entry = { ...blob(1), annotations: { secret: 'x' } } as IndexEntry;
   assert.deepEqual(Object.keys(read([entry], undefined).entries[0]!).sort(), ['digest', 'mediaType', 'size']);

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { digestOf } from '../../../lib/oci/digest.ts';
-import { blobsOf, parseManifest, platformOfConfig, type Index, type Manifest } from '../../../lib/oci/manifest.ts';
+import {
+  blobsOf,
+  parseAnyManifest,
+  parseManifest,
+  platformOfConfig,
+  type Index,
+  type Manifest,
+} from '../../../lib/oci/manifest.ts';
 import {
   DOCKER_LIST,
   DOCKER_MANIFEST,
@@ -10,6 +17,7 @@ import {
   OCI_CONFIG,
   OCI_INDEX,
   OCI_MANIFEST,
+  OCTET_STREAM,
 } from '../../../lib/oci/media-type.ts';
 
 const LIMITS = { fanOut: 10 };
@@ -367,4 +375,55 @@ test('the platform of a config', () => {
   assert.deepEqual(platformOfConfig(latin1), { os: 'linux', architecture: 'amd64' });
   fc.assert(fc.property(fc.jsonValue(), (json) => void of(json)));
   fc.assert(fc.property(fc.uint8Array(), (bytes) => void platformOfConfig(bytes)));
+});
+
+describe('what nothing calls a manifest', () => {
+  const any = (document: unknown, contentType?: string) => parseAnyManifest(bytesOf(document), contentType, LIMITS);
+  const image = { schemaVersion: 2, config: blob('config'), layers: [blob('layer')] };
+  const UNKNOWN = 'application/vnd.example.unknown.v1+json';
+
+  for (const [what, document, contentType, mediaType] of [
+    ['of an unknown type', { a: 1 }, UNKNOWN, UNKNOWN],
+    ['of an unknown type with parameters', { a: 1 }, `${UNKNOWN}; charset=utf-8`, UNKNOWN],
+    ['of an unknown type of its own', { ...image, mediaType: UNKNOWN }, undefined, UNKNOWN],
+    ['of an unknown type of its own under a known one', { mediaType: UNKNOWN, layers: 1 }, OCI_MANIFEST, UNKNOWN],
+    ['of an unknown type that looks like an image', image, UNKNOWN, UNKNOWN],
+    ['no JSON', '<html>', 'text/html', 'text/html'],
+    ['no JSON of no type', '<html>', undefined, OCTET_STREAM],
+    ['no object', '[]', UNKNOWN, UNKNOWN],
+    ['without anything', '{}', undefined, OCTET_STREAM],
+    ['of a type that no header can have', { mediaType: 'a/b\r\nc: d' }, undefined, OCTET_STREAM],
+    ['of a type that is no type', { mediaType: 'x'.repeat(300) }, UNKNOWN, OCTET_STREAM],
+  ] as const) {
+    test(`${what} is kept as it is`, () => {
+      const parsed = any(document, contentType);
+      assert.deepEqual(parsed, { kind: 'manifest', mediaType, opaque: true, layers: [], foreignLayers: [] });
+    });
+  }
+
+  for (const [what, document, contentType] of [
+    ['by its own type', { ...image, mediaType: OCI_MANIFEST }, UNKNOWN],
+    ['by the type of the answer', image, OCI_MANIFEST],
+    ['by its fields', image, undefined],
+    ['by its fields under a type that says nothing', image, 'application/json'],
+  ] as const) {
+    test(`an image ${what} is one`, () => assert.deepEqual(any(document, contentType), parse(document, OCI_MANIFEST)));
+  }
+
+  test('an index by its fields is one', () => {
+    const document = { schemaVersion: 2, manifests: [blob('child')] };
+    assert.deepEqual(any(document, 'text/plain'), parse(document, OCI_INDEX));
+  });
+
+  for (const [what, document, contentType] of [
+    ['a broken image', { ...image, layers: [{}] }, OCI_MANIFEST],
+    ['a broken image by its fields', { ...image, layers: [{}] }, undefined],
+    ['schema 1', { schemaVersion: 1, name: 'x' }, undefined],
+    ['schema 1 by its type', { a: 1 }, SCHEMA_1],
+    ['no JSON under the type of an image', '<html>', OCI_MANIFEST],
+  ] as const) {
+    test(`${what} is invalid`, () => {
+      assert.throws(() => any(document, contentType), { name: 'InvalidManifestError' });
+    });
+  }
 });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { IndexEntry } from '../../../lib/oci/descriptor.ts';
 import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
-import { OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
+import { OCI_INDEX, OCI_MANIFEST, OCTET_STREAM } from '../../../lib/oci/media-type.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
 import {
   isImageEntry,
@@ -99,6 +99,14 @@ test('names of entries', () => {
   assert.equal(platformName(arm64), 'linux/arm64');
   assert.equal(platformName(bare), 'unknown');
   assert.deepEqual(all.filter(isImageEntry), [amd64, arm64, bare]);
+  const other = (mediaType: string, on?: string) =>
+    entry(mediaType, { mediaType, ...(on === undefined ? {} : { on }) });
+  const listed = [
+    other('application/vnd.oci.image.layer.v1.tar'),
+    other('text/plain', 'linux/amd64'),
+    other(OCTET_STREAM),
+  ];
+  assert.deepEqual(listed.filter(isImageEntry), listed.slice(1), 'a layer is no image');
 });
 
 test('asking for more never takes less, and nothing is invented', () => {

@@ -51,10 +51,23 @@ test('what was asked for wins over what is configured, each platform once', () =
 
 test('a configured default narrows indexes alone', () => {
   const byDefault = wantedPlatforms([], platforms('linux/amd64'));
-  assert.deepEqual(platformsFor(byDefault, OCI_INDEX), platforms('linux/amd64'));
-  assert.deepEqual(platformsFor(byDefault, OCI_MANIFEST), []);
-  assert.deepEqual(platformsFor(asking('linux/amd64'), OCI_MANIFEST), platforms('linux/amd64'));
+  assert.deepEqual(platformsFor(byDefault, OCI_INDEX, [amd64]), platforms('linux/amd64'));
+  assert.deepEqual(platformsFor(byDefault, OCI_MANIFEST, [amd64]), []);
+  assert.deepEqual(platformsFor(asking('linux/amd64'), OCI_MANIFEST, [amd64]), platforms('linux/amd64'));
   assert.ok(coverage({ root: single('linux/arm64'), linked: new Set([digest('single')]) }, byDefault).complete);
+});
+
+test('a configured default narrows no index without platforms: all of it is taken, or not complete', () => {
+  const byDefault = wantedPlatforms([], platforms('linux/amd64'));
+  const layer: IndexEntry = { ...manifest('layer'), mediaType: 'application/vnd.oci.image.layer.v1.tar' };
+  assert.deepEqual(platformsFor(byDefault, OCI_INDEX, [layer]), []);
+  assert.deepEqual(platformsFor(byDefault, OCI_INDEX, []), platforms('linux/amd64'));
+  const some = new Set([digest('index'), layer.digest]);
+  const covered = (linked: ReadonlySet<Digest>, wanted = byDefault) =>
+    coverage({ root: { ...index([...some]), entries: [layer] }, linked }, wanted).complete;
+  assert.equal(covered(some), true);
+  assert.equal(covered(new Set([digest('index')])), false);
+  assert.equal(covered(some, asking('linux/amd64')), false);
 });
 
 test('nothing known is nothing covered', () => {

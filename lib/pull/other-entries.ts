@@ -1,0 +1,90 @@
+import type { Link } from '../catalog/catalog.ts';
+import { isTyped } from '../catalog/needs.ts';
+import { CacheError, InvalidManifestError, ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import type { IndexEntry } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { isManifestOrIndexType, OCTET_STREAM } from '../oci/media-type.ts';
+import type { Upstream } from '../registry/upstream.ts';
+import { allOrFirstFailure, limiter } from './limiter.ts';
+import type { PullDeps } from './pull-request.ts';
+import { readManifest, type HeldManifest } from './read-manifest.ts';
+
+const PARALLEL_ENTRIES = 6;
+
+/** What the registry has under the digest of an entry that does not say what it is. */
+export type Other = HeldManifest | 'blob';
+
+/** A repository is linked to its blobs, too. One of a type that nobody knows is a manifest where it landed as one. */
+export const isManifestLink = ({ mediaType, landed }: Pick<Link, 'mediaType' | 'landed'>): boolean =>
+  isManifestOrIndexType(mediaType) || landed === true;
+
+/**
+ * Entries of an index that do not say that they are manifests or indexes (BuildKit's cache lists layers; others leave `mediaType` out): each is what the registry gives.
+ * One without a type is asked for as a manifest first, any other as a blob; 404 leads to the other. What is no manifest is a blob: whether the registry has it at all is
+ * found out when it is copied.
+ *
+ * @throws InvalidManifestError where a manifest among them is broken, or all of them are too large to be held in memory together.
+ */
+export async function readOthers(
+  deps: PullDeps,
+  upstream: Upstream,
+  entries: readonly IndexEntry[],
+  mostBytes: number,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<Digest, Other>> {
+  const distinct = [...new Map(entries.map((entry) => [entry.digest, entry])).values()];
+  if (distinct.length === 0) return new Map();
+  const digests = distinct.map(({ digest }) => digest);
+  const links = await deps.catalog.findLinks(upstream.repository, digests, signal);
+  const permits = limiter(PARALLEL_ENTRIES);
+  let heldBytes = 0;
+  const found = await allOrFirstFailure(distinct, signal, (entry, stop) =>
+    permits.run(async () => {
+      stop.throwIfAborted();
+      const other = await readOther(deps, upstream, entry, links.get(entry.digest), stop);
+      heldBytes += other === 'blob' ? 0 : entry.size;
+      if (heldBytes <= mostBytes) return [entry.digest, other] as const;
+      throw new InvalidManifestError(
+        `manifests that an index lists without their type have more than ${mostBytes} bytes together`,
+      );
+    }),
+  );
+  return new Map(found);
+}
+
+async function readOther(
+  deps: PullDeps,
+  upstream: Upstream,
+  entry: IndexEntry,
+  linked: Link | undefined,
+  signal: AbortSignal,
+): Promise<Other> {
+  const { digest, mediaType, size } = entry;
+  // What this repository serves was asked for before.
+  if (linked !== undefined && !isManifestLink(linked)) return 'blob';
+  if (size > deps.limits.manifestBytes) return 'blob';
+  if (linked === undefined && mediaType !== OCTET_STREAM && (await isBlob(upstream, entry, signal))) return 'blob';
+  try {
+    return await readManifest(deps, upstream, { digest, parent: entry, linked, anyType: true }, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    // One that does not want to be asked for such a manifest (400, 406, …) tells more where it is asked for the blob.
+    if (error instanceof ManifestUnknownError || error instanceof UpstreamRefusedError) return 'blob';
+    throw error;
+  }
+}
+
+/** Confirmed by HEAD. A registry that does not answer it well is asked for a manifest, and for the blob itself in the end. */
+async function isBlob(upstream: Upstream, entry: IndexEntry, signal: AbortSignal): Promise<boolean> {
+  try {
+    return await upstream.hasBlob(entry, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof CacheError)) throw error;
+    return false;
+  }
+}
+
+/** Those of the entries that have to be asked about. */
+export const othersAmong = (entries: readonly IndexEntry[]): IndexEntry[] =>
+  entries.filter((one) => !isTyped(one) && one.fault === undefined);
