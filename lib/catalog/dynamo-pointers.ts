@@ -142,10 +142,13 @@ const swept = ({ reference }: Publication): ContentSweptError =>
   );
 
 /** By what this pull read, and what was known of the root before. */
-function bareOf({ root, contents, known }: Publication): ReadonlyMap<Digest, unknown> {
+function bareOf({ root, contents, foreign, known }: Publication): ReadonlyMap<Digest, unknown> {
   const own = talliesOf(contents);
-  const { entries } = root;
-  return bareEntries({ entries, contents: { get: (entry) => own.get(entry) ?? known?.root?.contents.get(entry) } });
+  return bareEntries({
+    entries: root.entries,
+    contents: { get: (entry) => own.get(entry) ?? known?.root?.contents.get(entry) },
+    foreign: [...foreign, ...(known?.root?.foreign ?? [])],
+  });
 }
 
 /** All of it is in the set with that stamp: written before, and believed until the epoch moves. */

@@ -13,10 +13,15 @@ export const contentIdOf = (digest: Digest): string =>
 export type BareKind = 'blob' | 'manifest';
 
 /**
- * The entries of an index whose type is none of a manifest or index that we know, as far as pulls found out what they are. A blob is said to need itself, a manifest of
- * an unknown type to need nothing; no row CHILD says so, because to others the same bytes may be a manifest that needs more.
+ * What a root has that needs nothing but itself: foreign layers, and the entries of an index whose type is none of a manifest or index that we know, as far as pulls
+ * found out what they are. A blob is said to need itself, a manifest of an unknown type to need nothing; no row CHILD says so, because to others the same bytes may be
+ * a manifest that needs more.
  */
-export function bareEntries({ entries, contents }: Pick<Root, 'entries' | 'contents'>): ReadonlyMap<Digest, BareKind> {
+export function bareEntries({
+  entries,
+  contents,
+  foreign = [],
+}: Pick<Root, 'entries' | 'contents'> & Partial<Pick<Root, 'foreign'>>): ReadonlyMap<Digest, BareKind> {
   const typed = new Set(entries.filter(isTyped).map(({ digest }) => digest));
   const bare = new Map<Digest, BareKind>();
   for (const { digest } of entries) {
@@ -25,6 +30,8 @@ export function bareEntries({ entries, contents }: Pick<Root, 'entries' | 'conte
     if (needs.length === 0) bare.set(digest, 'manifest');
     else if (needs.length === 1 && needs[0]?.id === contentIdOf(digest)) bare.set(digest, 'blob');
   }
+  const listed = new Set(entries.map(({ digest }) => digest));
+  for (const { digest } of foreign) if (!listed.has(digest)) bare.set(digest, 'blob');
   return bare;
 }
 

@@ -98,9 +98,6 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   if (known !== undefined && !isNew && missing.length === 0) {
     return { receipt: await publishKnownRoot(pull, now, resolved, known) };
   }
-  if (plan.foreign.length > 0) {
-    await deps.catalog.writeContents(new Map(plan.foreign.map(({ digest }) => [digest, []])), signal);
-  }
   await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
   for (const { descriptor, stored } of plan.opaque) draft.blob(descriptor, stored ? 'present' : 'copied');
   const ground = { pointer, checkedMs, found };

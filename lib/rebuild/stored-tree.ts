@@ -88,7 +88,6 @@ export async function readTree(
   // The record is the proof that the repository had those that it lists (I9).
   for (const { entry: _, ...layer } of foreign) {
     if (!listed.has(layer.digest) || content.has(layer.digest)) continue;
-    await deps.catalog.writeContents(new Map([[layer.digest, []]]), signal);
     if (!(await arePresent([layer]))) continue;
     complete.push(layer.digest);
     content.set(layer.digest, layer);

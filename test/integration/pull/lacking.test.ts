@@ -4,7 +4,15 @@ import { after, before, describe, test } from 'node:test';
 import { digestOf, hexOf, type Digest } from '../../../lib/oci/digest.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { buildAttestation, buildImage, multiArchImage, noise, noiseLayer, type Image } from '../../support/images.ts';
+import {
+  buildAttestation,
+  buildImage,
+  multiArchImage,
+  noise,
+  noiseImage,
+  noiseLayer,
+  type Image,
+} from '../../support/images.ts';
 import { REGISTRY, startPullBench, type PullBench } from './pull-bench.ts';
 
 /* What an image names, and its registry does not have. */
@@ -196,4 +204,23 @@ describe('foreign layers', () => {
       remove();
     }
   });
+});
+
+test("an image that calls another one's manifest a foreign layer does not change what that one needs (I2)", async () => {
+  const victim = noiseImage({ name: 'victim', layerBytes: [2_000] });
+  const reference = bench.offer(victim, 'team/victim');
+  await bench.succeeds(reference);
+  const { digest, bytes } = victim.root;
+  const foreign = { mediaType: FOREIGN, digest, size: bytes.byteLength };
+  const layers = [{ foreign, urls: ['https://foreign.example.test/layer'] }, noiseLayer(900, 'beside the victim')];
+  const other = buildImage({ platform: 'windows/amd64', layers, mediaTypes: 'docker' });
+  const naming = bench.offer(other, 'team/naming');
+  bench.upstream.putBlob('team/naming', bytes);
+  await bench.cache.pull(naming);
+  await lose([...victim.blobs.keys()].at(-1)!);
+  assert.equal((await bench.cache.validate(reference, { deep: true })).state, 'incomplete');
+  // By the rows, now that the loss is known.
+  assert.equal((await bench.cache.validate(reference)).state, 'incomplete');
+  bench.upstream.putBlob('team/victim', [...victim.blobs.values()].at(-1)!);
+  await bench.succeeds(reference);
 });
