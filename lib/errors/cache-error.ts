@@ -144,6 +144,17 @@ export class UpstreamUnavailableError extends CacheError {
   }
 }
 
+/** A blob that comes slower than its pace. What came is not lost where the copy can be gone on with. */
+export class SlowBlobError extends UpstreamUnavailableError {
+  /** What this reading of it gave. */
+  readonly bytes: number;
+
+  constructor(op: string, message: string, bytes: number, cause: unknown) {
+    super(op, message, { timedOut: true, cause });
+    this.bytes = bytes;
+  }
+}
+
 /** Something upstream answered in a way we refuse to follow: a private address, a foreign realm, too many redirects. */
 export class UpstreamRefusedError extends CacheError {
   constructor(op: string, message: string, cause?: unknown) {

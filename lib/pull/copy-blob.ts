@@ -8,6 +8,7 @@ import {
   CatalogError,
   ContentMismatchError,
   InvalidManifestError,
+  SlowBlobError,
   UpstreamRefusedError,
   UpstreamUnavailableError,
   type BlobFailure,
@@ -18,7 +19,6 @@ import { isLease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
-import { SlowBlobError } from '../registry/blobs.ts';
 import type { StoredContent } from '../store/content-store.ts';
 import type { BlobSource } from './carried.ts';
 import { drainBlob, ingestBlob, type ClaimedBlob } from './ingest-blob.ts';

