@@ -40,6 +40,8 @@ export interface InteropCache extends AsyncDisposable {
   digests(): Promise<Digest[]>;
   /** The bytes in S3. */
   read(digest: Digest): Promise<Buffer>;
+  /** Of `entrepot`: the configuration, Docker's folder and the stack. */
+  readonly environment: Readonly<Record<string, string>>;
   /** Where files of the test may be put. */
   readonly folder: string;
   close(): Promise<void>;
@@ -59,13 +61,9 @@ export async function openInteropCache(configuration: object): Promise<InteropCa
   configure(configuration);
   dockerConfig({});
 
-  const entrepot: InteropCache['entrepot'] = (args, environment = {}) =>
-    runEntrepot([...args, '--json'], {
-      ...stack.environment,
-      ENTREPOT_CONFIG: configFile,
-      DOCKER_CONFIG: dockerFolder,
-      ...environment,
-    });
+  const environment = { ...stack.environment, ENTREPOT_CONFIG: configFile, DOCKER_CONFIG: dockerFolder };
+  const entrepot: InteropCache['entrepot'] = (args, more = {}) =>
+    runEntrepot([...args, '--json'], { ...environment, ...more });
   const pull: InteropCache['pull'] = async (reference, ...platforms) => {
     const chosen = platforms.flatMap((platform) => ['--platform', platform]);
     const result = await entrepot(['pull', reference, ...chosen]);
@@ -92,7 +90,18 @@ export async function openInteropCache(configuration: object): Promise<InteropCa
     await stack.close();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { configure, dockerConfig, entrepot, pull, digests, read, folder, close, [Symbol.asyncDispose]: close };
+  return {
+    configure,
+    dockerConfig,
+    entrepot,
+    pull,
+    digests,
+    read,
+    environment,
+    folder,
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 async function runEntrepot(

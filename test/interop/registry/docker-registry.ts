@@ -22,10 +22,18 @@ export interface DockerRegistry extends AsyncDisposable {
   readonly close: () => Promise<void>;
 }
 
+/** Debian's. */
+const DISTRIBUTION_2 = { command: 'docker-registry', settings: {} };
+
 /** Debian's `docker-registry` (CNCF distribution 2.8) on loopback, with its storage and its log in `folder`. */
-export async function startDockerRegistry(
+export const startDockerRegistry = (folder: string, auth: RegistryAuth = { kind: 'none' }): Promise<DockerRegistry> =>
+  startDistribution(folder, auth, DISTRIBUTION_2);
+
+/** Another build of the same program, with more settings. */
+export async function startDistribution(
   folder: string,
-  auth: RegistryAuth = { kind: 'none' },
+  auth: RegistryAuth,
+  { command, settings }: { readonly command: string; readonly settings: object },
 ): Promise<DockerRegistry> {
   mkdirSync(folder, { recursive: true });
   const configFile = join(folder, 'config.yml');
@@ -40,11 +48,13 @@ export async function startDockerRegistry(
         storage: { filesystem: { rootdirectory: storage } },
         http: { addr: `127.0.0.1:${port}` },
         ...authConfig(auth),
+        ...settings,
       };
       writeFileSync(configFile, JSON.stringify(config));
-      return ['docker-registry', 'serve', configFile];
+      return [command, 'serve', configFile];
     },
-    { log },
+    // Version 3 looks for a collector of traces unless it has none.
+    { log, environment: { OTEL_TRACES_EXPORTER: 'none' } },
   );
   closeSync(log);
   const host = `127.0.0.1:${server.port}`;

@@ -1,0 +1,104 @@
+import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
+import { startServedCache } from '../clients/support/served-cache.ts';
+import { buildGoProgram } from '../go-program.ts';
+import { install } from '../install.ts';
+import { startServer } from '../server-process.ts';
+import { startDistribution, startDockerRegistry } from './docker-registry.ts';
+
+const CRANE = { path: 'github.com/google/go-containerregistry/cmd/crane', version: 'v0.22.1' };
+const DISTRIBUTION_3 = { path: 'github.com/distribution/distribution/v3/cmd/registry', version: 'v3.1.2' };
+
+/** The registry's name in the configuration of whoever pulls, whatever upstream stands for it. */
+export const NAME = 'registry.example.test';
+/** The name of the registry behind an Entrepot that is the endpoint of another registry. */
+const ORIGIN = 'origin.example.test';
+
+/** A registry that images are pushed to and pulled from. */
+export interface Upstream extends AsyncDisposable {
+  /** What is pushed to, without a proxy. */
+  readonly origin: string;
+  /** In front of it: where Entrepot pulls from. */
+  readonly proxy: FaultProxy;
+  /** The `registries` entry of whoever pulls. */
+  readonly registry: object;
+  /** Before the repository's own name in the name that is pulled; empty but where the upstream is asked for one of its own registries. */
+  readonly prefix: string;
+  /** What is asked only if the upstream fails. */
+  readonly lastResort?: FaultProxy;
+}
+
+export type StartUpstream = (folder: string) => Promise<Upstream>;
+
+/** Every upstream of the table, by the name that it has there. */
+export const UPSTREAMS: Readonly<Record<string, StartUpstream>> = {
+  'docker-registry': async (folder) => {
+    await install('docker-registry');
+    const registry = await startDockerRegistry(folder);
+    return { ...plain(`http://${registry.host}`, registry.proxy), [Symbol.asyncDispose]: registry.close };
+  },
+  'distribution v3': async (folder) => {
+    const command = await buildGoProgram(DISTRIBUTION_3);
+    // Its own default refuses an index whose entries it does not have.
+    const settings = { validation: { manifests: { indexes: { platforms: 'none' } } } };
+    const registry = await startDistribution(folder, { kind: 'none' }, { command, settings });
+    return { ...plain(`http://${registry.host}`, registry.proxy), [Symbol.asyncDispose]: registry.close };
+  },
+  'crane registry serve': async () => {
+    const crane = await buildGoProgram(CRANE);
+    await using starting = new AsyncDisposableStack();
+    const commandFor = (port: number): string[] => [crane, 'registry', 'serve', '--address', `127.0.0.1:${port}`];
+    const { port } = starting.use(await startServer(commandFor));
+    const origin = `http://127.0.0.1:${port}`;
+    const proxy = starting.use(await startFaultProxy(origin));
+    const resources = starting.move();
+    return { ...plain(origin, proxy), [Symbol.asyncDispose]: () => resources.disposeAsync() };
+  },
+  'Entrepot as the endpoint': async (folder) => {
+    const { storage, ...upstream } = await startEntrepot(folder, ORIGIN);
+    const registry = { endpoint: upstream.proxy.endpoint, credentials: 'none', redirects: [storage.endpoint] };
+    return { ...upstream, registry, prefix: `${ORIGIN}/` };
+  },
+  'Entrepot as a mirror': async (folder) => {
+    await using starting = new AsyncDisposableStack();
+    const { storage, ...upstream } = starting.use(await startEntrepot(folder, NAME));
+    const lastResort = starting.use(await startFaultProxy(upstream.origin));
+    const mirrors = [upstream.proxy.endpoint];
+    const registry = {
+      endpoint: lastResort.endpoint,
+      mirrors,
+      credentials: 'none',
+      redirects: [storage.endpoint],
+    };
+    const resources = starting.move();
+    return { ...upstream, registry, lastResort, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+  },
+};
+
+/** `entrepot serve` of this tree, with `docker-registry` behind it under the name. */
+async function startEntrepot(folder: string, name: string): Promise<Upstream & { readonly storage: FaultProxy }> {
+  await install('docker-registry');
+  await using starting = new AsyncDisposableStack();
+  const origin = starting.use(await startDockerRegistry(folder));
+  const registry = { endpoint: origin.proxy.endpoint, credentials: 'none' };
+  const cache = starting.use(await startServedCache({ registries: { [name]: registry } }));
+  const { proxy } = await cache.openDoor();
+  const resources = starting.move();
+  return {
+    ...plain(`http://${origin.host}`, proxy),
+    storage: cache.s3,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+/** A registry that runs already. */
+export const running = async (origin: string): Promise<Upstream> => {
+  const proxy = await startFaultProxy(origin);
+  return { ...plain(origin, proxy), [Symbol.asyncDispose]: () => proxy.close() };
+};
+
+const plain = (origin: string, proxy: FaultProxy): Omit<Upstream, keyof AsyncDisposable> => ({
+  origin,
+  proxy,
+  registry: { endpoint: proxy.endpoint, credentials: 'none' },
+  prefix: '',
+});
