@@ -75,7 +75,7 @@ export async function openInteropCache(configuration: object): Promise<InteropCa
     const page = await s3.send(new ListObjectsV2Command({ Bucket: stack.bucket, Prefix: 'blobs/' }));
     assert.equal(page.IsTruncated ?? false, false);
     return (page.Contents ?? []).map(({ Key = '' }) => {
-      const digest = Key.replace(/^blobs\/sha256\//, 'sha256:');
+      const digest = Key.replace(/^blobs\/(sha256|sha512)\//, '$1:');
       assert.ok(isDigest(digest), Key);
       return digest;
     });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hexOf } from '../../../lib/oci/digest.ts';
+import { algorithmOf, hexOf } from '../../../lib/oci/digest.ts';
 import { OCI_INDEX } from '../../../lib/oci/media-type.ts';
 import type { Image } from '../../support/images.ts';
 
@@ -26,7 +26,9 @@ const WORDS = 300;
  */
 export async function pushPlain(image: Image, target: PushTarget, reference: string): Promise<void> {
   for (const [digest, bytes] of image.blobs) {
-    const { location } = await call(target, 'POST', 'blobs/uploads/', 202);
+    const algorithm = algorithmOf(digest);
+    const query = algorithm === 'sha256' ? '' : `?digest-algorithm=${algorithm}`;
+    const { location } = await call(target, 'POST', `blobs/uploads/${query}`, 202);
     location.searchParams.set('digest', digest);
     await call(target, 'PUT', location, 201, { bytes, mediaType: 'application/octet-stream' });
   }

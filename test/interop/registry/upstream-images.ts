@@ -5,11 +5,14 @@ import {
   buildArtifact,
   buildImage,
   buildIndex,
+  bySha512,
+  listing,
   multiArchImage,
   noise,
   noiseImage,
   noiseLayer,
   type Image,
+  type LayerSpec,
 } from '../../support/images.ts';
 
 /** One line of the table: an image as it is pushed, under a name of its own. No two share a blob but the empty config. */
@@ -19,10 +22,13 @@ export interface UpstreamCase {
   readonly image: Image;
   /** Asked for in its pull; all that it has where not given. */
   readonly platform?: string;
+  /** What the pull leaves out, and says so. */
+  readonly skipped?: readonly Digest[];
   /** What it refers to, where it refers to something: pushed before it, in the same repository. */
   readonly subject?: Image;
 }
 
+const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar+gzip';
 const EMPTY = textBytes('{}');
 const EMPTY_TYPE = 'application/vnd.oci.empty.v1+json';
 
@@ -46,6 +52,11 @@ export function upstreamCases(): readonly UpstreamCase[] {
     { name: 'untyped', image: untyped() },
     { name: 'index-with-subject', image: bundle() },
     { name: 'odd-bytes', image: oddBytes() },
+    { name: 'sha512', image: sha512() },
+    { name: 'build-cache', image: buildCache() },
+    { name: 'unknown-entries', image: unknownEntries() },
+    { name: 'untyped-entries', image: untypedEntries() },
+    { name: 'foreign-layers', ...foreignLayers() },
     { name: 'sparse', image: sparse(), platform: 'linux/amd64' },
   ];
 }
@@ -118,6 +129,49 @@ function oddBytes(): Image {
   const annotations = '"annotations" : {"\\u00e9\\u4e2d":"\\ud83d\\ude00"}';
   const text = Buffer.from(image.root.bytes).toString().replace(/^\{/, `\r\n\t{ ${annotations} ,\n`);
   return withRoot(image, textBytes(`${text}\n\n`));
+}
+
+/** Config and layers are named by their SHA-512; the manifest is what a tag names, so its digest is the registry's choice. */
+function sha512(): Image {
+  const image = bySha512(noiseImage({ name: 'sha512' }));
+  return withRoot(image, image.root.bytes);
+}
+
+/** BuildKit's cache with `image-manifest=false`: an index of layers and one config. */
+function buildCache(): Image {
+  const layer = (name: string) => ({ bytes: noise(2_500, name), as: 'blob', mediaType: LAYER_TYPE }) as const;
+  const config = textBytes(JSON.stringify({ layers: [{ blob: 'one', parent: -1 }], records: [] }));
+  const entry = { bytes: config, as: 'blob', mediaType: 'application/vnd.buildkit.cacheconfig.v0' } as const;
+  return listing([layer('cached one'), layer('cached two'), entry]);
+}
+
+/** An image, and beside it a blob of a type that nobody knows. */
+function unknownEntries(): Image {
+  const mediaType = 'application/vnd.example.unknown.v1+json';
+  return listing(
+    [{ bytes: textBytes('{"what":"nobody knows"}'), as: 'blob', mediaType }],
+    [noiseImage({ name: 'known' })],
+  );
+}
+
+/** An index that does not state of what type its entry is. */
+function untypedEntries(): Image {
+  const { root, blobs } = noiseImage({ name: 'untyped-entries' });
+  const index = listing([{ bytes: root.bytes, as: 'manifest', contentType: OCI_MANIFEST }]);
+  return { ...index, blobs };
+}
+
+/** An image of Windows: the registry holds one of its foreign layers and not the other. */
+function foreignLayers(): Pick<UpstreamCase, 'image' | 'skipped'> {
+  const [held, elsewhere] = [noise(2_200, 'held'), noise(2_300, 'elsewhere')];
+  const foreign = (bytes: Uint8Array): LayerSpec => ({
+    foreign: described(bytes, 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip'),
+    urls: ['https://foreign.example.test/layer'],
+  });
+  const layers = [foreign(held), foreign(elsewhere), noiseLayer(1_200, 'not foreign')];
+  const image = buildImage({ platform: 'windows/amd64', mediaTypes: 'docker', layers });
+  const blobs = new Map([...image.blobs, [digestOf(held), held]]);
+  return { image: { ...image, blobs }, skipped: [digestOf(elsewhere)] };
 }
 
 /** An index of two platforms: one of them was never pushed. */

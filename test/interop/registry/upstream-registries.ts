@@ -3,7 +3,7 @@ import { startServedCache } from '../clients/support/served-cache.ts';
 import { buildGoProgram } from '../go-program.ts';
 import { install } from '../install.ts';
 import { startServer } from '../server-process.ts';
-import { startDistribution, startDockerRegistry } from './docker-registry.ts';
+import { startDistribution } from './docker-registry.ts';
 
 const CRANE = { path: 'github.com/google/go-containerregistry/cmd/crane', version: 'v0.22.1' };
 const DISTRIBUTION_3 = { path: 'github.com/distribution/distribution/v3/cmd/registry', version: 'v3.1.2' };
@@ -29,19 +29,19 @@ export interface Upstream extends AsyncDisposable {
 
 export type StartUpstream = (folder: string) => Promise<Upstream>;
 
+/** Without it a foreign layer is refused, wherever its URL leads. */
+const VALIDATION = { manifests: { urls: { allow: ['.*'] } } };
+
 /** Every upstream of the table, by the name that it has there. */
 export const UPSTREAMS: Readonly<Record<string, StartUpstream>> = {
   'docker-registry': async (folder) => {
     await install('docker-registry');
-    const registry = await startDockerRegistry(folder);
-    return { ...plain(`http://${registry.host}`, registry.proxy), [Symbol.asyncDispose]: registry.close };
+    return distribution(folder, 'docker-registry', VALIDATION);
   },
   'distribution v3': async (folder) => {
-    const command = await buildGoProgram(DISTRIBUTION_3);
-    // Its own default refuses an index whose entries it does not have.
-    const settings = { validation: { manifests: { indexes: { platforms: 'none' } } } };
-    const registry = await startDistribution(folder, { kind: 'none' }, { command, settings });
-    return { ...plain(`http://${registry.host}`, registry.proxy), [Symbol.asyncDispose]: registry.close };
+    // Its own default refuses an index whose entries it does not have, as version 2 always does.
+    const manifests = { ...VALIDATION.manifests, indexes: { platforms: 'none' } };
+    return distribution(folder, await buildGoProgram(DISTRIBUTION_3), { manifests });
   },
   'crane registry serve': async () => {
     const crane = await buildGoProgram(CRANE);
@@ -74,17 +74,22 @@ export const UPSTREAMS: Readonly<Record<string, StartUpstream>> = {
   },
 };
 
+async function distribution(folder: string, command: string, validation: object): Promise<Upstream> {
+  const registry = await startDistribution(folder, { kind: 'none' }, { command, settings: { validation } });
+  return { ...plain(`http://${registry.host}`, registry.proxy), [Symbol.asyncDispose]: registry.close };
+}
+
 /** `entrepot serve` of this tree, with `docker-registry` behind it under the name. */
 async function startEntrepot(folder: string, name: string): Promise<Upstream & { readonly storage: FaultProxy }> {
   await install('docker-registry');
   await using starting = new AsyncDisposableStack();
-  const origin = starting.use(await startDockerRegistry(folder));
-  const registry = { endpoint: origin.proxy.endpoint, credentials: 'none' };
+  const origin = starting.use(await distribution(folder, 'docker-registry', VALIDATION));
+  const { registry } = origin;
   const cache = starting.use(await startServedCache({ registries: { [name]: registry } }));
   const { proxy } = await cache.openDoor();
   const resources = starting.move();
   return {
-    ...plain(`http://${origin.host}`, proxy),
+    ...plain(origin.origin, proxy),
     storage: cache.s3,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
