@@ -33,6 +33,8 @@ const HEAVY = '.heavy.test.ts';
 const FILES_PER_CORE = 3;
 /** A test that takes longer hangs. */
 const TEST_TIMEOUT_MS = 5 * 60_000;
+/** And one of those that take long: some build what they need first. */
+const HEAVY_TIMEOUT_MS = 20 * 60_000;
 /** The whole run ends then, whatever still runs. Well above what it takes on a slow machine. */
 const RUN_TIMEOUT_MS = { tests: 30 * 60_000, interop: 60 * 60_000 };
 /** Ends a file's process that does not end by itself: see there. */
@@ -89,7 +91,8 @@ async function passes(
   processes: readonly string[] = files,
 ): Promise<boolean> {
   if (files.length === 0) return true;
-  const results = run({ files: processes, timeout: TEST_TIMEOUT_MS, cwd: PROJECT, ...options });
+  const timeout = files.some((file) => file.endsWith(HEAVY)) ? HEAVY_TIMEOUT_MS : TEST_TIMEOUT_MS;
+  const results = run({ files: processes, timeout, cwd: PROJECT, ...options });
   for (const file of processes) unfinished.add(file);
   let isGreen = false as boolean;
   results.on('test:summary', ({ file, success, counts }) => {

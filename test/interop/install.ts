@@ -29,6 +29,7 @@ const PACKAGES = {
   make: 'make',
   'g++': 'g++',
   xz: 'xz-utils',
+  git: 'git',
 } as const;
 
 export type Command = keyof typeof PACKAGES;
@@ -59,11 +60,15 @@ export async function install(...commands: readonly Command[]): Promise<void> {
  *
  * @throws Error with what the script printed.
  */
-export async function oneAtATime(script: string, args: readonly string[]): Promise<void> {
+export async function oneAtATime(
+  script: string,
+  args: readonly string[],
+  timeoutMs = 2 * INSTALL_TIMEOUT_MS,
+): Promise<void> {
   mkdirSync(INTEROP_FOLDER, { recursive: true });
   const lock = join(INTEROP_FOLDER, 'install.lock');
   const command = ['-w', String(INSTALL_TIMEOUT_MS / 1000), lock, 'sh', '-c', script, 'sh', ...args];
-  await run('flock', command, { timeout: 2 * INSTALL_TIMEOUT_MS, maxBuffer: OUTPUT_BYTES });
+  await run('flock', command, { timeout: timeoutMs, maxBuffer: OUTPUT_BYTES });
 }
 
 /** Whether the command is on the PATH, or where Debian keeps the administrator's. */

@@ -23,7 +23,13 @@ export interface Upstream extends AsyncDisposable {
   readonly registry: object;
   /** Before the repository's own name in the name that is pulled; empty but where the upstream is asked for one of its own registries. */
   readonly prefix: string;
-  /** What is asked only if the upstream fails. */
+  /** Before the names of all repositories, where the upstream wants an owner there: with a slash. */
+  readonly owner?: string;
+  /** The header with which images are pushed, where the upstream wants a login. */
+  readonly authorization?: string;
+  /** Docker's `config.json` of whoever pulls. */
+  readonly docker?: object;
+  /** The registry itself, where the upstream is a mirror. */
   readonly lastResort?: FaultProxy;
 }
 
@@ -32,8 +38,8 @@ export type StartUpstream = (folder: string) => Promise<Upstream>;
 /** Without it a foreign layer is refused, wherever its URL leads. */
 const VALIDATION = { manifests: { urls: { allow: ['.*'] } } };
 
-/** Every upstream of the table, by the name that it has there. */
-export const UPSTREAMS: Readonly<Record<string, StartUpstream>> = {
+/** Registries that others wrote, by the names that they have in the table. */
+export const REGISTRIES: Readonly<Record<string, StartUpstream>> = {
   'docker-registry': async (folder) => {
     await install('docker-registry');
     return distribution(folder, 'docker-registry', VALIDATION);
@@ -53,6 +59,10 @@ export const UPSTREAMS: Readonly<Record<string, StartUpstream>> = {
     const resources = starting.move();
     return { ...plain(origin, proxy), [Symbol.asyncDispose]: () => resources.disposeAsync() };
   },
+};
+
+/** `entrepot serve` of this tree as an upstream. */
+export const ENTREPOTS: Readonly<Record<string, StartUpstream>> = {
   'Entrepot as the endpoint': async (folder) => {
     const { storage, ...upstream } = await startEntrepot(folder, ORIGIN);
     const registry = { endpoint: upstream.proxy.endpoint, credentials: 'none', redirects: [storage.endpoint] };
@@ -96,10 +106,10 @@ async function startEntrepot(folder: string, name: string): Promise<Upstream & {
 }
 
 /** A registry that runs already. */
-export const running = async (origin: string): Promise<Upstream> => {
+export async function running(origin: string): Promise<Upstream> {
   const proxy = await startFaultProxy(origin);
   return { ...plain(origin, proxy), [Symbol.asyncDispose]: () => proxy.close() };
-};
+}
 
 const plain = (origin: string, proxy: FaultProxy): Omit<Upstream, keyof AsyncDisposable> => ({
   origin,

@@ -35,6 +35,7 @@ export function tableOf(name: string, start: StartUpstream, refused: Refusals | 
     let second: ReadonlyMap<string, Receipt>;
     /** What the upstream was asked by the first pulls. */
     let log: readonly LoggedRequest[];
+    let referrersBy: string | undefined;
     let inStorage: ReadonlySet<Digest>;
     const taken = (): readonly UpstreamCase[] => cases.filter((one) => !refusals.has(one.name));
 
@@ -44,13 +45,14 @@ export function tableOf(name: string, start: StartUpstream, refused: Refusals | 
         upstream = await start(folder);
         for (const one of cases) {
           try {
-            await pushCase(one, upstream);
+            referrersBy = (await pushCase(one, upstream)) ?? referrersBy;
           } catch (error) {
             if (!(error instanceof PushRefused)) throw error;
             refusals.set(one.name, error.message);
           }
         }
         cache = await openInteropCache({ registries: { [NAME]: upstream.registry } });
+        cache.dockerConfig(upstream.docker ?? {});
         first = await pullAll(cache, upstream, taken());
         log = [...upstream.proxy.log];
         inStorage = new Set(await cache.digests());
@@ -92,7 +94,9 @@ export function tableOf(name: string, start: StartUpstream, refused: Refusals | 
           one.skipped ?? [],
         );
 
-        const asked = log.filter(({ path }) => path.startsWith(`/v2/${upstream.prefix}${one.name}/`));
+        const base = `/v2/${upstream.prefix}${repositoryOf(one, upstream)}/`;
+        // A challenge to a first request without a token is no answer to what it asked.
+        const asked = log.filter(({ path, status }) => path.startsWith(base) && status !== 401);
         const requests = asked.map(({ method, path, status }) => `${method} ${path} ${status}`);
         const heads = asked.filter(({ method, path }) => method === 'HEAD' && path.includes(`/manifests/${TAG}`));
         assert.equal(heads.length, 1, requests.join('\n'));
@@ -125,18 +129,27 @@ export function tableOf(name: string, start: StartUpstream, refused: Refusals | 
       const counted = [...first.values()].reduce((sum, { registryRequests: { total, redirected } }) => {
         return sum + total - redirected;
       }, 0);
-      assert.equal(log.length, counted);
+      const elsewhere = upstream.lastResort?.log ?? [];
+      assert.equal(log.length + elsewhere.length, counted);
       assert.equal(upstream.proxy.log.length, log.length);
-      assert.deepEqual(upstream.lastResort?.log ?? [], []);
+      // What a repository holds only the registry itself confirms, and that something is nowhere.
+      const lacking = taken().flatMap((one) =>
+        (one.skipped ?? []).map((digest) => `GET /v2/${repositoryOf(one, upstream)}/blobs/${digest}`),
+      );
+      const others = elsewhere.filter(({ method, path }) => method !== 'HEAD' || !path.includes('/blobs/'));
+      assert.deepEqual(
+        others.map(({ method, path }) => `${method} ${path}`),
+        upstream.lastResort === undefined ? [] : lacking,
+      );
     });
 
-    test('what refers to an image is listed, by the API or by the tag', async () => {
-      const { subject, image } = cases.find((one) => one.subject !== undefined) ?? assert.fail();
-      assert.ok(subject !== undefined);
+    test('what refers to an image is listed, by the API or by the tag', async (t) => {
+      const one = cases.find(({ subject }) => subject !== undefined) ?? assert.fail();
+      const { subject = assert.fail(), image } = one;
       await using server = await startServer((port) => [process.execPath, LAUNCHER, 'serve', '--port', String(port)], {
         environment: cache.environment,
       });
-      const path = `v2/${NAME}/${upstream.prefix}referrer/referrers/${subject.root.digest}`;
+      const path = `v2/${NAME}/${upstream.prefix}${repositoryOf(one, upstream)}/referrers/${subject.root.digest}`;
       const answer = await fetch(`http://127.0.0.1:${server.port}/${path}`);
       assert.equal(answer.status, 200);
       const { manifests } = (await answer.json()) as { manifests: readonly { digest: string; artifactType: string }[] };
@@ -144,18 +157,29 @@ export function tableOf(name: string, start: StartUpstream, refused: Refusals | 
         manifests.map(({ digest, artifactType }) => ({ digest, artifactType })),
         [{ digest: image.root.digest, artifactType: SBOM_TYPE }],
       );
+      t.diagnostic(`${name}: what refers to an image is found by the ${referrersBy}`);
     });
   });
 }
 
-async function pushCase({ name, image, subject }: UpstreamCase, { origin }: Upstream): Promise<void> {
-  const target: PushTarget = { origin, repository: name };
+/** How what it refers to finds it, where it refers to something. */
+async function pushCase(one: UpstreamCase, upstream: Upstream): Promise<string | undefined> {
+  const { image, subject } = one;
+  const { origin, authorization } = upstream;
+  const target: PushTarget = {
+    origin,
+    repository: repositoryOf(one, upstream),
+    ...(authorization === undefined ? {} : { authorization }),
+  };
   if (subject !== undefined) await pushPlain(subject, target, 'subject');
   await pushPlain(image, target, TAG);
-  if (subject !== undefined) await makeReferrer(image, SBOM_TYPE, subject, target);
+  return subject === undefined ? undefined : await makeReferrer(image, SBOM_TYPE, subject, target);
 }
 
-const referenceOf = ({ name }: UpstreamCase, { prefix }: Upstream): string => `${NAME}/${prefix}${name}:${TAG}`;
+const repositoryOf = ({ name }: UpstreamCase, { owner = '' }: Upstream): string => `${owner}${name}`;
+
+const referenceOf = (one: UpstreamCase, upstream: Upstream): string =>
+  `${NAME}/${upstream.prefix}${repositoryOf(one, upstream)}:${TAG}`;
 
 /** The receipts by the names of the images. One process for all that ask for the same. */
 async function pullAll(
