@@ -149,7 +149,7 @@ export class Auth {
     const { base, realms } = this.#options;
     const realm = parseRealm(parameters.get('realm') ?? '', base, realms, this.#options.transport.hosts);
     const isOwnHost = hostOf(realm.url) === hostOf(base);
-    const prefix = isOwnHost && path !== undefined ? prefixBefore(path, scopeOf(parameters)) : '';
+    const prefix = isOwnHost && path !== undefined ? prefixBefore(path, repositoriesIn(parameters)) : '';
     return { kind: 'bearer', prefix, realm, service: parameters.get('service') };
   }
 }
@@ -163,19 +163,21 @@ const purposeOf = ({ realm, service, prefix }: Scheme & { kind: 'bearer' }, path
   scope: `repository:${prefix}${path}:pull`,
 });
 
-/** The repository of a scope: `repository:team/app:pull`. */
-function scopeOf(parameters: Challenge['parameters']): string | undefined {
-  return /^repository:([^\s:]+):/.exec(parameters.get('scope') ?? '')?.[1];
+/** The repositories of its scopes: `repository:team/app:pull`, several with blanks between them. */
+function repositoriesIn(parameters: Challenge['parameters']): readonly string[] {
+  const scopes = (parameters.get('scope') ?? '').split(/\s+/);
+  return scopes.flatMap((scope) => /^repository:([^:]+):/.exec(scope)?.[1] ?? []);
 }
 
-function prefixBefore(path: string, repository: string | undefined): string {
-  return repository?.endsWith(`/${path}`) === true ? repository.slice(0, -path.length) : '';
+function prefixBefore(path: string, repositories: readonly string[]): string {
+  if (repositories.includes(path)) return '';
+  return repositories.find((repository) => repository.endsWith(`/${path}`))?.slice(0, -path.length) ?? '';
 }
 
 /** The repository that a refusal wants a token for, where it is not `path`: then somebody between us rewrites paths, or the registry is set up wrongly. */
 export function otherRepositoryIn(headers: Answer['headers'], path: string): string | undefined {
-  const wanted = parseChallenges(headers['www-authenticate']).map(({ parameters }) => scopeOf(parameters));
-  return wanted.find((repository) => repository !== undefined && repository !== path);
+  const wanted = parseChallenges(headers['www-authenticate']).flatMap(({ parameters }) => repositoriesIn(parameters));
+  return wanted.includes(path) ? undefined : wanted[0];
 }
 
 /**

@@ -12,7 +12,6 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import { discard, type Body } from './body.ts';
 import { decoderOf, isCoded } from './content-encoding.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
-import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import { askInOrder } from './mirrors.ts';
 import { paceOf, type BlobReading, type Pace } from './pace.ts';
 import { backoffMs } from './retry.ts';
@@ -23,9 +22,10 @@ const OP = 'read blob';
 const OP_FIND = 'find blob';
 
 /**
- * Whether the host confirms, by 200, that it holds the blob for this repository. False on 404, and on a redirect, which confirms nothing (I9).
+ * Whether the host confirms, by 200 and a length that may be the blob's, that it holds the blob for this repository. Whatever else a HEAD says, or a connection that
+ * breaks, confirms nothing (I9), a redirect neither: the bytes, by GET, tell what it means.
  *
- * @throws ContentMismatchError if it is there with another size.
+ * @throws RateLimitedError; what asking for a token means.
  */
 export async function hasBlob(session: Session, path: string, blob: Descriptor, caller: Caller): Promise<boolean> {
   const request: ApiRequest = {
@@ -35,19 +35,23 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
     path,
     reference: blob.digest,
     headers: {},
-    accepts: [200, 404, ...REDIRECT_STATUSES],
+    accepts: 'hint',
     // Registries redirect for what they do not hold, too, and only the bytes would show it.
     follow: false,
   };
-  return await session.ask(request, caller, async (answer) => {
-    await discard(answer.body);
-    if (answer.status === 404 || isRedirect(answer.status)) return false;
-    const told = Number(single(answer.headers['content-length']) ?? '0');
-    // Some registries answer a HEAD with a length of 0, which says nothing; nor does that of a coded body.
-    const isOfBlob = told !== 0 && !isCoded(single(answer.headers['content-encoding']));
-    if (isOfBlob && told !== blob.size) throw wrongSize(OP_FIND, blob, `${answer.url.host} says it has ${told}`);
-    return true;
-  });
+  try {
+    return await session.ask(request, caller, async ({ status, headers, body }) => {
+      await discard(body);
+      if (status !== 200) return false;
+      const length = single(headers['content-length']) ?? '0';
+      // Some registries answer a HEAD with a length of 0, which says nothing; nor does that of a coded body.
+      return length === '0' || Number(length) === blob.size || isCoded(single(headers['content-encoding']));
+    });
+  } catch (error) {
+    caller.signal.throwIfAborted();
+    if (error instanceof UpstreamUnavailableError) return false;
+    throw error;
+  }
 }
 
 /** A connection that brought so much made progress, however short it lived. */
@@ -175,6 +179,11 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     const { windowMs, leastBytes } = this.#pace;
     if (this.#receivedBytes / this.#waitedMs < leastBytes / windowMs && !isDone) {
       const pace = `${this.#receivedBytes} bytes in ${Math.round(this.#waitedMs)} ms`;
+      // Somebody else may be faster.
+      if (this.#opened?.session.isMirror === true) {
+        this.#leave(this.#opened);
+        return;
+      }
       throw new SlowBlobError(
         OP,
         `blob ${this.#blob.digest} of ${this.#path} comes too slowly: ${this.#opened?.from ?? 'its registry'} gave ${pace}; it is gone on with later`,
@@ -216,16 +225,21 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     return undefined;
   }
 
+  /** A mirror that broke off, or is too slow, is not asked for the rest. */
+  #leave(left: OpenedBody | undefined): void {
+    close(left);
+    this.#opened = undefined;
+    if (left?.session.isMirror !== true) return;
+    this.#waitedMs = 0;
+    this.#receivedBytes = 0;
+    const mirrors = this.#sources.mirrors.filter((mirror) => mirror !== left.session);
+    this.#sources = { ...this.#sources, mirrors };
+  }
+
   async #reopen(): Promise<void> {
     const { signal } = this.#caller;
     const left = this.#opened;
-    close(left);
-    this.#opened = undefined;
-    // A mirror that broke off is not asked for the rest.
-    if (left?.session.isMirror === true) {
-      const mirrors = this.#sources.mirrors.filter((mirror) => mirror !== left.session);
-      this.#sources = { ...this.#sources, mirrors };
-    }
+    this.#leave(left);
     this.#count(left);
     const { stalls } = this.#sources.endpoint.limits;
     if (this.#stalls > stalls) throw this.#gaveUp(`${stalls} reconnects in a row brought no more`);

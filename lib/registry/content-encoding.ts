@@ -23,10 +23,12 @@ const CODINGS = {
   zstd: { decode: promisify(zstdDecompress), stream: createZstdDecompress },
 } as const;
 
-const codingOf = (encoding: string | undefined): keyof typeof CODINGS | undefined => {
-  const name = (encoding ?? '').trim().toLowerCase().replace(/^x-/, '');
-  return name in CODINGS ? (name as keyof typeof CODINGS) : undefined;
-};
+/** The coding, where the header names one; what else it names are labels (`aws-chunked, gzip` is gzip). Two on top of each other are nobody's. */
+function codingOf(encoding: string | undefined): keyof typeof CODINGS | undefined {
+  const names = (encoding ?? '').split(',').map((name) => name.trim().toLowerCase().replace(/^x-/, ''));
+  const [coding, ...more] = names.filter((name) => Object.hasOwn(CODINGS, name));
+  return more.length === 0 ? (coding as keyof typeof CODINGS | undefined) : undefined;
+}
 
 /** Whether the header names a compression; anything else (`utf-8`, `aws-chunked`, nothing at all) is a label without meaning for the bytes. */
 export const isCoded = (encoding: string | undefined): encoding is string => codingOf(encoding) !== undefined;

@@ -104,7 +104,9 @@ async function askHead(
     });
   } catch (error) {
     caller.signal.throwIfAborted();
-    if (error instanceof UpstreamUnavailableError) return error;
+    if (error instanceof UpstreamUnavailableError && !session.isMirror) return error;
+    // A redirect that is not followed says nothing of what GET answers.
+    if (error instanceof UpstreamRefusedError) return undefined;
     throw error;
   }
 }

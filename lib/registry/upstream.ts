@@ -82,7 +82,7 @@ export interface Upstream {
   readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest>;
 
   /**
-   * Whether this repository confirms that it holds the blob (HEAD, 200). False on 404, and on a redirect, which confirms nothing (I9): fetching tells.
+   * Whether this repository confirms that it holds the blob (HEAD, 200). Whatever else a HEAD says confirms nothing (I9), a redirect and an error neither: fetching tells.
    */
   hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean>;
 

@@ -273,6 +273,16 @@ test('a challenge that has the same repository behind a prefix is followed on th
     upstream.requests.filter(({ kind }) => kind === 'token').map(({ query }) => query.get('scope')),
     [`repository:proj/${PATH}:pull`],
   );
+  // Among other scopes, too.
+  wanted = `proj/${PATH}:pull repository:someone/else:pull registry:catalog`;
+  await assert.rejects(readBlob(await openRepository(upstream.origin), blob), DeniedError);
+  assert.equal(
+    upstream.requests
+      .filter(({ kind }) => kind === 'token')
+      .at(-1)
+      ?.query.get('scope'),
+    `repository:proj/${PATH}:pull`,
+  );
   for (const other of ['someone/else', `x${PATH}`, 'app', `${PATH}/more`]) {
     wanted = other;
     await assert.rejects(readBlob(await openRepository(upstream.origin), blob), (error: Error) => {

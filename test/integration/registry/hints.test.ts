@@ -35,6 +35,8 @@ describe('what a tag means', { concurrency: 4 }, () => {
       status: 307,
       headers: { location: '/storage?signed=for-get' },
     },
+    'a redirect that is not followed': { status: 302, headers: { location: 'http://10.0.0.1/storage' } },
+    'a redirect without a place': { status: 307 },
     'no digest': { headers: { 'docker-content-digest': undefined } },
     'a digest in quotes': { headers: { 'docker-content-digest': `"${sha}"` } },
     'two digests': { headers: { 'docker-content-digest': `${sha}, ${sha}` } },

@@ -150,6 +150,8 @@ describe('manifests over HTTP', { concurrency: 4 }, () => {
       ['x-gzip', gzipSync(original)],
       ['br', brotliCompressSync(original)],
       ['deflate', deflateSync(original)],
+      ['aws-chunked, gzip', gzipSync(original)],
+      ['gzip,identity', gzipSync(original)],
       // Labels of storage that say nothing of the bytes.
       ...['gzip', 'identity', 'utf-8', 'aws-chunked', '', 'UTF-8,'].map((label): [string, Buffer] => [
         label,

@@ -12,6 +12,7 @@ import {
   addBlob,
   addManifest,
   clientOf,
+  collect,
   LIMITS,
   openRepository,
   PATH,
@@ -330,6 +331,19 @@ test('mirrors are not asked for a registry with credentials: they prove nothing 
   await assert.rejects(repository.readManifest(descriptor.digest, soon()), { name: 'ManifestUnknownError' });
   await assert.rejects(readBlob(repository, blob), { name: 'BlobUnknownError' });
   assert.equal(mirror.count(), 0);
+});
+
+test('a mirror that is too slow is left for the registry, which is as fast as it is', async () => {
+  const [mirror, upstream] = [await upstreamForTest(), await upstreamForTest()];
+  const blob = addBlob(mirror, 64 * 1024 * 20);
+  upstream.putBlob(PATH, blob.bytes);
+  mirror.fault(when({ kind: 'blob' }, { chunkDelayMs: 500 }));
+  const upstreams = clientOf(upstream.origin, { settings: { mirrors: [new URL(mirror.origin)] } });
+  const repository = await upstreams.open({ registry: REGISTRY, path: PATH });
+  const pace = { windowMs: 200, leastBytes: 512 * 1024 };
+  const chunks = await repository.openBlob(blob.descriptor, 0, soon(), { pace });
+  assert.deepEqual(await collect(chunks), blob.bytes);
+  assert.match(upstream.requests.at(-1)?.headers.range ?? '', /^bytes=\d+-$/);
 });
 
 test('hasBlob asks the registry itself, whatever a mirror holds', async () => {
