@@ -57,6 +57,7 @@ export function openLanding({ landFunction }: StoreConnection, opened: AsyncDisp
     resolve: true,
     land: true,
     landReferrers: true,
+    listTags: true,
     confirm: true,
     locate: true,
   });

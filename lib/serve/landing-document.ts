@@ -11,7 +11,7 @@ import {
 } from '../errors/cache-error.ts';
 import { failureOf, pullFailure, type PullFailure } from '../pull/failure.ts';
 import { fence, fenceOf } from '../lock/fence.ts';
-import { count, decode, descriptor, digest, flag, record, ShapeError, text } from '../oci/schemas.ts';
+import { count, decode, descriptor, digest, flag, list, record, ShapeError, text } from '../oci/schemas.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
 import type { Landing } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -32,6 +32,7 @@ const question = z.discriminatedUnion(
       lock: fence,
       resolutions: z.exactOptional(count),
     }),
+    record({ ask: z.literal('listTags'), repository: text }),
     record({ ask: z.enum(['land', 'landReferrers', 'confirm', 'locate']), repository: text, digest }),
   ],
   'a question',
@@ -48,6 +49,7 @@ const answered = record({ failure: z.exactOptional(pullFailure) });
 const resolved = record({ digest, checkedMs: count, landed: z.exactOptional(descriptor) });
 const landedOne = record({ landed: descriptor });
 const landedReferrers = record({ checkedMs: count, landed: z.exactOptional(descriptor) });
+const listed = record({ tags: list(text) });
 const confirmed = record({ confirmed: flag });
 const located = record({ location: z.exactOptional(text.check(z.refine((url) => URL.canParse(url), 'a URL'))) });
 
@@ -88,6 +90,8 @@ async function answerTo(landing: Landing, question: LandingQuestion<Repository>,
     }
     case 'land':
       return { landed: (await landing.land(call, repository, question.digest)).descriptor };
+    case 'listTags':
+      return { tags: await landing.listTags(call, repository) };
     case 'confirm':
       return { confirmed: await landing.confirm(call, repository, question.digest) };
     case 'locate': {
@@ -154,6 +158,10 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
       const asked = { ask: 'landReferrers', repository: formatRepository(repository), digest } as const;
       const { checkedMs, landed } = await ask(call, asked, landedReferrers);
       return { checkedMs, ...(landed === undefined ? {} : { list: { descriptor: landed } }) };
+    },
+    async listTags(call, repository) {
+      const asked = { ask: 'listTags', repository: formatRepository(repository) } as const;
+      return (await ask(call, asked, listed)).tags;
     },
     async confirm(call, repository, digest) {
       const asked = { ask: 'confirm', repository: formatRepository(repository), digest } as const;

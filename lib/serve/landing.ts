@@ -50,6 +50,8 @@ export interface Landing {
   land(call: ServeCall, repository: Repository, digest: Digest): Promise<Landed>;
   /** Asks what refers to the manifest, and lands the list: nothing leads to it yet. Where nothing refers to the manifest, nothing is written. */
   landReferrers(call: ServeCall, repository: Repository, subject: Digest): Promise<LandedReferrers>;
+  /** Every tag of the repository by its registry's own word. Lands nothing. @throws CacheError (NAME_UNKNOWN) on 404 and only then. */
+  listTags(call: ServeCall, repository: Repository): Promise<readonly string[]>;
   /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
   confirm(call: ServeCall, repository: Repository, digest: Digest): Promise<boolean>;
   /**

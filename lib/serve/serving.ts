@@ -10,12 +10,15 @@ import { USUAL_PATIENCE, type ServePatience } from './patience.ts';
 import { processSeats, type Seats } from './seats.ts';
 import type { ServeDeps } from './serve-deps.ts';
 import type { Freshness } from './settings.ts';
+import type { TagList } from './tags.ts';
 
 /** Manifests in memory, by digest: they never change. */
 const MANIFEST_BYTES = 64 * 1024 * 1024;
 const MOST_LINKS = 50_000;
 const MOST_RESTS = 1_000;
 const MOST_UNREFERRED = 10_000;
+/** Of all lists of tags in memory. */
+const MOST_LISTED_TAGS = 500_000;
 /** Anybody can make digests up, and each of them is a question to a registry. */
 const MOST_STRANGE_QUESTIONS = 8;
 /** Where a registry that limits us does not say how long it wants to rest. */
@@ -23,8 +26,8 @@ const USUAL_REST_MS = 30_000;
 /** A registry that does not answer is not asked again for every request. */
 const DOWN_REST_MS = 5_000;
 
-/** What clients can do without. */
-type Favour = 'locate';
+/** What is asked apart: a fault at it says nothing of manifests and blobs. */
+type Favour = 'locate' | 'tags';
 
 /** What one process remembers while it serves. Everything in it may be forgotten. */
 export interface Serving {
@@ -40,6 +43,8 @@ export interface Serving {
    * because there is no end to the digests that can be made up.
    */
   readonly unreferred: BoundedMap<number>;
+  /** Lists of tags, by repository. */
+  readonly tagLists: BoundedMap<TagList>;
   /** For whoever asks a registry about a manifest that nobody pulled here. */
   readonly strangeQuestions: Seats;
   /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
@@ -78,6 +83,7 @@ export function serving(deps: ServeDeps): Serving {
     manifests,
     links: boundedMap(MOST_LINKS),
     unreferred: boundedMap(MOST_UNREFERRED),
+    tagLists: boundedMap<TagList>(MOST_LISTED_TAGS, ({ tags }) => tags.length + 1),
     strangeQuestions: processSeats(MOST_STRANGE_QUESTIONS),
 
     async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

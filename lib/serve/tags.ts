@@ -1,42 +1,81 @@
-import type { Repository } from '../reference/reference.ts';
-import { UnknownNameError } from '../errors/cache-error.ts';
-import { formatRepository } from '../reference/reference.ts';
+import { CacheError, DeadlineError, UnknownNameError } from '../errors/cache-error.ts';
+import { formatRepository, type Repository } from '../reference/reference.ts';
 import type { ServeCall } from './serve-deps.ts';
 import type { Serving } from './serving.ts';
 
 /** Of one answer, whatever is asked for. */
 const MOST_TAGS = 1_000;
-/** No tag is longer: what comes after the first so many characters comes after all of them. DynamoDB refuses keys above 1,024 bytes. */
-const TAG_CHARACTERS = 128;
+/** How long a list is believed: bots ask page by page, and for many repositories at once. */
+const BELIEVED_MS = 10_000;
+
+/** The tags of one repository, in the order in which pages give them. */
+export interface TagList {
+  readonly tags: readonly string[];
+  /** Epoch milliseconds. */
+  readonly untilMs: number;
+  /** Of the header `Warning`, where the registry could not say. */
+  readonly warning?: string;
+}
 
 export interface TagPage {
   readonly tags: readonly string[];
   /** The last one, where more follow. */
   readonly next?: string;
+  readonly warning?: string;
 }
 
 /**
- * The tags that the cache holds of the repository, in their order; at most `limit` after `after`. The registry is not asked: what nobody pulled is not listed.
+ * The tags of the repository, in their order; at most `limit` after `after`. They are its registry's: it is asked once for all who ask within some seconds. Where it
+ * cannot say, those that the cache holds are given, and a warning that they may not be all.
  *
- * @throws UnknownNameError if there is none at all.
+ * @throws UnknownNameError where the registry knows no such repository; what else the registry answered, where the cache holds no tag of it.
  */
 export async function listTags(
-  { deps }: Serving,
-  { signal }: ServeCall,
+  state: Serving,
+  call: ServeCall,
   repository: Repository,
   { limit = MOST_TAGS, after }: { readonly limit?: number | undefined; readonly after?: string | undefined },
 ): Promise<TagPage> {
   const most = Math.min(limit, MOST_TAGS);
-  const tags: string[] = [];
-  if (most === 0) return { tags };
-  // An empty key is refused, too; everything comes after it.
-  const key = after === '' ? undefined : after?.slice(0, TAG_CHARACTERS);
-  for await (const tag of deps.catalog.tagsOf(repository, key, signal)) {
-    if (tags.length === most) return { tags, next: tags[most - 1] ?? '' };
-    tags.push(tag);
+  if (most === 0) return { tags: [] };
+  const { tags: all, warning } = await tagsOf(state, call, repository);
+  const first = after === undefined ? 0 : all.findIndex((tag) => tag > after);
+  const tags = first < 0 ? [] : all.slice(first, first + most);
+  const next = tags.at(-1);
+  return {
+    tags,
+    ...(next === undefined || next === all.at(-1) ? {} : { next }),
+    ...(warning === undefined ? {} : { warning }),
+  };
+}
+
+async function tagsOf(state: Serving, call: ServeCall, repository: Repository): Promise<TagList> {
+  const name = formatRepository(repository);
+  const known = state.tagLists.get(name);
+  if (known !== undefined && Date.now() < known.untilMs) return known;
+  return await state.share(`tags ${name}`, call.signal, async (signal) => {
+    const list = await askForTags(state, { ...call, signal }, repository);
+    state.tagLists.set(name, list);
+    return list;
+  });
+}
+
+async function askForTags(state: Serving, call: ServeCall, repository: Repository): Promise<TagList> {
+  const untilMs = Date.now() + BELIEVED_MS;
+  try {
+    const tags = await state.ask(repository, (landing) => landing.listTags(call, repository), 'tags');
+    return { tags: [...tags].sort(), untilMs };
+  } catch (error) {
+    call.signal.throwIfAborted();
+    if (!(error instanceof CacheError) || error instanceof DeadlineError) throw error;
+    if (error.code === 'NAME_UNKNOWN')
+      throw new UnknownNameError(`the registry has no repository ${formatRepository(repository)}`);
+    const cached = await Array.fromAsync(state.deps.catalog.tagsOf(repository, undefined, call.signal));
+    if (cached.length === 0) throw error;
+    call.logger.warn('tags are listed without their registry', {
+      repository: formatRepository(repository),
+      reason: error.message,
+    });
+    return { tags: cached, untilMs, warning: '111 entrepot "Revalidation Failed"' };
   }
-  if (tags.length === 0 && after === undefined) {
-    throw new UnknownNameError(`the cache holds no tag of ${formatRepository(repository)}; pull one first`);
-  }
-  return { tags };
 }

@@ -60,6 +60,8 @@ export function upstreamLanding(deps: PullDeps): Landing {
     landReferrers: (call, repository, subject) =>
       ask(call, repository, (upstream) => landReferrers(deps, upstream, subject, call.signal)),
 
+    listTags: (call, repository) => ask(call, repository, (upstream) => upstream.listTags(call.signal)),
+
     async confirm(call, repository, digest) {
       const { signal } = call;
       const blob = (await deps.catalog.findBlobs([digest], signal)).get(digest);

@@ -232,7 +232,7 @@ async function tagsAnswer(
   call: ServeCall,
 ): Promise<RegistryAnswer> {
   const n = query.get('n');
-  if (n !== null && !/^\d{1,6}$/.test(n)) {
+  if (n !== null && !/^\d+$/.test(n)) {
     return errorAnswer(400, 'UNSUPPORTED', '"n" is the number of tags that are wanted, in digits');
   }
   const last = query.get('last') ?? undefined;
@@ -245,6 +245,7 @@ async function tagsAnswer(
     status: 200,
     headers: {
       'content-type': 'application/json',
+      ...(page.warning === undefined ? {} : { warning: page.warning }),
       ...(page.next === undefined ? {} : { link: `<${request.path}?${following.toString()}>; rel="next"` }),
     },
     body: Buffer.from(JSON.stringify({ name, tags: page.tags })),

@@ -44,6 +44,19 @@ test('GET is one redirect to S3, which no cache may keep, and the bytes are thos
   assert.equal(bench.upstream.requests.length, 0);
 });
 
+test('a client that keeps its login on the way to another port of the host, as current Go does, gets the bytes', async () => {
+  const location = locationOf(await bench.get(`${app}/blobs/${layer}`));
+  for (const authorization of [`Basic ${Buffer.from('ci:secret').toString('base64')}`, 'Bearer abc.def']) {
+    const answer = await fetch(location, { headers: { authorization } });
+    assert.equal(answer.status, 200, authorization);
+    assert.ok(Buffer.from(await answer.arrayBuffer()).equals(bytes));
+  }
+  // Two signatures are two, here as at AWS.
+  const signed = await fetch(location, { headers: { authorization: 'AWS4-HMAC-SHA256 Credential=x' } });
+  assert.equal(signed.status, 400);
+  await signed.body?.cancel();
+});
+
 test('HEAD says what there is, and leads nowhere', async () => {
   const { status, headers, body } = await bench.head(`${app}/blobs/${layer}`);
   assert.equal(status, 200);

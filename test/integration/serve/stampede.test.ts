@@ -11,8 +11,8 @@ const PLATFORMS = ['linux/amd64', 'linux/arm64'];
 
 let bench: ServeBench;
 before(async () => {
-  // Four blobs each: all of them may wait at once.
-  bench = await startServeBench({ serve: { waiting: 4 * CLIENTS } });
+  // Five blobs each: all of them may wait at once.
+  bench = await startServeBench({ serve: { waiting: 5 * CLIENTS } });
 });
 after(() => bench[Symbol.asyncDispose]());
 

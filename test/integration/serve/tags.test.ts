@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, test } from 'node:test';
-import { multiArchImage, noiseImage } from '../../support/images.ts';
+import { after, before, beforeEach, test, type TestContext } from 'node:test';
+import { noiseImage, upstreamImage } from '../../support/images.ts';
+import { when } from '../../support/upstream/upstream.ts';
 import { refusalOf, startServeBench, type ServeBench } from './serve-bench.ts';
 
 const TAGS = ['1.0', '1.1', '2.0', 'V1', '_x', 'latest'];
@@ -18,6 +19,11 @@ before(async () => {
   await bench.settled();
 });
 after(() => bench[Symbol.asyncDispose]());
+/** The clock of all processes: what it says can be believed no more. */
+function clockOf(context: TestContext): (ms: number) => void {
+  context.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  return (ms) => context.mock.timers.tick(ms);
+}
 beforeEach(() => {
   bench.upstream.requests.length = 0;
 });
@@ -29,10 +35,47 @@ const listed = async (query = ''): Promise<{ name: string; tags: string[]; link?
   return { name, tags, ...(headers.link === undefined ? {} : { link: headers.link as string }) };
 };
 
-test('all tags that the cache holds, in the order of their characters; the registry is not asked', async () => {
-  assert.deepEqual(await listed(), { name: 'registry.example.test/team/app', tags: TAGS });
-  assert.equal(bench.upstream.requests.length, 0);
-  assert.equal((await bench.head(`${app}/tags/list`)).status, 200);
+test('the tags are those of the registry, pulled or not, in the order of their characters; it is asked once for all who ask', async (context) => {
+  const pass = clockOf(context);
+  const image = noiseImage({ name: 'nobody pulled' });
+  bench.upstream.addImage('team/app', upstreamImage(image, 'a-new-one'));
+  const all = [...TAGS, 'a-new-one'].sort();
+  const process = await bench.another();
+  const lists = await Promise.all(Array.from({ length: 20 }, () => process.get(`${app}/tags/list`)));
+  for (const { status, body } of lists) {
+    assert.equal(status, 200);
+    assert.deepEqual(JSON.parse(body.toString()), { name: 'registry.example.test/team/app', tags: all });
+  }
+  assert.equal(bench.upstream.count({ kind: 'tags' }), 1);
+  assert.equal((await process.head(`${app}/tags/list`)).status, 200);
+  assert.equal(bench.upstream.count({ kind: 'tags' }), 1, 'believed for some seconds');
+  pass(15_000);
+  await process.get(`${app}/tags/list`);
+  assert.equal(bench.upstream.count({ kind: 'tags' }), 2);
+  bench.upstream.deleteManifest('team/app', 'a-new-one');
+});
+
+test('where the registry cannot say, the tags that the cache holds are listed, with a warning; its faults are not those of manifests', async () => {
+  for (const fault of [
+    { status: 401 },
+    { status: 403 },
+    { status: 429, headers: { 'retry-after': '100' } },
+    { status: 500 },
+    { status: 200, body: Buffer.from('<html>') },
+    { reset: true },
+  ]) {
+    bench.upstream.fault(when({ kind: 'tags' }, fault));
+    const process = await bench.another();
+    const told = await process.get(`${app}/tags/list`);
+    assert.equal(told.status, 200, JSON.stringify(fault));
+    assert.match(String(told.headers.warning), /^111 entrepot "Revalidation Failed"$/);
+    assert.deepEqual((JSON.parse(told.body.toString()) as { tags: string[] }).tags, TAGS);
+    // Nobody pulled it: what the registry says is the answer, and never "there is none" (I6).
+    const stranger = await process.get(app.replace('team/app', 'team/strange') + '/tags/list');
+    assert.ok(stranger.status >= 400 && stranger.status !== 404, `${stranger.status} for ${JSON.stringify(fault)}`);
+    assert.equal((await process.get(`${app}/manifests/latest`)).status, 200);
+    bench.upstream.clearFaults();
+  }
 });
 
 test('page by page: "Link" leads through all of them, once each, and then there is none', async () => {
@@ -64,7 +107,8 @@ test('"last" need not be a tag that is there; "n" may be none, or more than ther
 });
 
 test('what is no number, or longer than any tag, is refused or leads nowhere, and is no fault of ours', async () => {
-  for (const n of ['-1', 'x', '1e3', '', '99999999999']) {
+  assert.deepEqual((await listed('?n=99999999999')).tags, TAGS, 'cut, not refused');
+  for (const n of ['-1', 'x', '1e3', '']) {
     assert.equal(refusalOf(await bench.get(`${app}/tags/list?n=${n}`)), '400 UNSUPPORTED', n);
   }
   for (const last of ['a'.repeat(2_000), '%00', '%F0%9F%90%B3', encodeURIComponent('x\r\ny: z')]) {
@@ -79,11 +123,6 @@ test('the name, and "Link", keep to how the client asked', async () => {
   assert.equal(headers.link, '</v2/team/app/tags/list?ns=registry.example.test&n=2&last=1.1>; rel="next"');
 });
 
-test('a tag that clients asked for is listed as soon as it means something, one that is not there never', async () => {
-  const base = bench.offer(multiArchImage({ name: 'asked' }), 'team/asked');
-  assert.equal(refusalOf(await bench.get(`${base}/tags/list`)), '404 NAME_UNKNOWN');
-  assert.equal((await bench.get(`${base}/manifests/v2`)).status, 404);
-  assert.equal((await bench.get(`${base}/manifests/v1`)).status, 200);
-  const { body } = await bench.get(`${base}/tags/list`);
-  assert.deepEqual((JSON.parse(body.toString()) as { tags: string[] }).tags, ['v1']);
+test('a repository that the registry does not know is unknown', async () => {
+  assert.equal(refusalOf(await bench.get(app.replace('team/app', 'team/none') + '/tags/list')), '404 NAME_UNKNOWN');
 });

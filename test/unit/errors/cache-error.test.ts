@@ -31,6 +31,7 @@ const {
   UnauthenticatedError,
   UnknownNameError,
   UpstreamRefusedError,
+  SlowBlobError,
   UpstreamUnavailableError,
 } = errors;
 
@@ -50,6 +51,7 @@ const table = [
   [new DeniedError(OP, WHY), 'DENIED', 'upstream', false],
   [new RateLimitedError(OP, WHY), 'TOOMANYREQUESTS', 'upstream', true],
   [new UpstreamUnavailableError(OP, WHY), undefined, 'upstream', true],
+  [new SlowBlobError(OP, WHY, 0, undefined), undefined, 'upstream', true],
   [new UpstreamRefusedError(OP, WHY), undefined, 'upstream', false],
   [new ContentMismatchError(OP, WHY), undefined, 'upstream', true],
   [new StoreError(OP, WHY), undefined, 'store', true],

@@ -35,6 +35,7 @@ const landingOf = (some: Partial<Landing>): Landing => ({
   resolve: unasked,
   land: unasked,
   landReferrers: unasked,
+  listTags: unasked,
   confirm: unasked,
   locate: unasked,
   ...some,
@@ -61,6 +62,14 @@ describe('a question and its answer come through as they are', () => {
     assert.deepEqual(asked, [[{ repository, tag: 'v1' }, lock, 7]]);
     const known = remote({ resolve: () => Promise.resolve({ digest, checkedMs: 12 }) });
     assert.deepEqual(await known.resolve(call, { repository, tag: 'v1' }, lock, undefined), { digest, checkedMs: 12 });
+  });
+
+  test('the tags of a repository, and that there is none', async () => {
+    const landing = remote({ listTags: (_call, one) => Promise.resolve(['v1', one.path]) });
+    assert.deepEqual(await landing.listTags(call, repository), ['v1', 'team/app']);
+    const fields = { code: 'NAME_UNKNOWN', op: 'list tags', origin: 'upstream', retryable: false } as const;
+    const none = remote({ listTags: () => Promise.reject(new CacheError('no such repository', fields)) });
+    await assert.rejects(none.listTags(call, repository), { code: 'NAME_UNKNOWN', status: 404 });
   });
 
   test('a manifest, a confirmation', async () => {
