@@ -251,10 +251,16 @@ export class JobUnavailableError extends CacheError {
   }
 }
 
-/** More callers than this process takes at once. */
+const LEAST_BUSY_MS = 2_000;
+const BUSY_SPREAD_MS = 3_000;
+
+/**
+ * More callers than are taken at once. Whoever hears of it comes back after some seconds, not all at the same moment: 429 is what skopeo, podman and containerd come
+ * back at, and 503 ends their pull.
+ */
 export class BusyError extends CacheError {
-  constructor(op: string, message: string, retryAfterMs = 2_000) {
-    super(message, { op, origin: 'catalog', retryable: true, retryAfterMs });
+  constructor(op: string, message: string, retryAfterMs = LEAST_BUSY_MS + Math.random() * BUSY_SPREAD_MS) {
+    super(message, { code: 'TOOMANYREQUESTS', op, origin: 'catalog', retryable: true, retryAfterMs });
   }
 }
 

@@ -11,7 +11,7 @@ export const isRedirect = (status: number): boolean => REDIRECT_STATUSES.include
 export interface Elsewhere {
   /** What such an origin is known to want; undefined for nothing. */
   authorization(url: URL, caller: Caller): Promise<string | undefined>;
-  /** What to send after its 401; undefined where nothing can be had, and then the body of `answer` is unread. */
+  /** What to send after its 401; undefined where nothing can be had. The body of `answer` is unread where that was clear without a question. */
   renewed(answer: Answer, refused: string | undefined, caller: Caller): Promise<string | undefined>;
 }
 

@@ -19,6 +19,8 @@ const OP = 'list referrers';
 /** As many as can be asked for before a client gives up. */
 const MAX_PAGES = 100;
 const FIRST_PAGE = '';
+/** What registries without the API answer, beside those that have it. */
+const NO_SUCH_API = [200, 400, 404, 405, 406, 501];
 
 /** The list of one manifest at one registry. */
 interface Asked {
@@ -76,7 +78,7 @@ async function askForPage(
     reference: subject,
     search,
     headers: { accept: OCI_INDEX },
-    accepts: isFirst ? [200, 400, 404, 405] : [200],
+    accepts: isFirst ? NO_SUCH_API : [200],
     follow: true,
   } as const;
   return await session.ask(request, caller, async (answer) => {

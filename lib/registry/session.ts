@@ -3,6 +3,7 @@ import { isAnonymous } from '../reference/trust-domain.ts';
 import { HostRules } from './address.ts';
 import { apiUrl, Auth, otherRepositoryIn } from './auth.ts';
 import type { RegistryCredentials } from './credentials.ts';
+import { discard } from './body.ts';
 import { answerFailure, clean, loginRefused, registryWords } from './failure.ts';
 import { sendFollowing, type Elsewhere } from './redirect.ts';
 import { isTransient, withRetries } from './retry.ts';
@@ -197,6 +198,8 @@ function elsewhereOf(authOf: (origin: string) => Auth): Elsewhere {
     async renewed(answer, refused, caller) {
       const path = repositoryOf(answer.url);
       if (path === undefined || answer.headers['www-authenticate'] === undefined) return undefined;
+      // It must not hold the connection that asking for a token may need.
+      await discard(answer.body);
       const { origin } = answer.url;
       if (!known.has(origin) && known.size >= MOST_FRONTED) known.clear();
       const auth = known.get(origin) ?? authOf(origin);

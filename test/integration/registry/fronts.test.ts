@@ -122,3 +122,27 @@ test('a token is for the repository of the address that the front leads to', asy
   );
   assert.notEqual(PATH, 'linuxserver/app');
 });
+
+test('more requests at once than there are connections: refusals hold none of those that the token needs', async () => {
+  const [front, other] = [await upstreamForTest(), await upstreamForTest({ auth: { kind: 'bearer' } })];
+  const blobs = Array.from({ length: 8 }, () => addBlob(other));
+  inFrontOf(front, other);
+  other.fault(({ headers, kind }) =>
+    kind === 'blob' && headers.authorization === undefined
+      ? {
+          status: 401,
+          headers: { 'www-authenticate': `Bearer realm="${other.origin}/token"` },
+          body: Buffer.alloc(60_000, 'x'),
+        }
+      : undefined,
+  );
+  const repository = await openRepository(front.origin, {
+    settings: { redirects: [other.origin], maxConnections: 2 },
+    limits: { headersTimeoutMs: 2_000 },
+  });
+  const read = await Promise.all(blobs.map((blob) => readBlob(repository, blob)));
+  assert.deepEqual(
+    read,
+    blobs.map(({ bytes }) => bytes),
+  );
+});

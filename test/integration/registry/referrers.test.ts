@@ -142,6 +142,16 @@ test('the tag of a subject by SHA-512 has as many hex digits as a tag has room f
   );
 });
 
+for (const status of [400, 404, 405, 406, 501]) {
+  test(`a registry that answers ${status} has no such API: the tag schema is asked`, async () => {
+    const upstream = await upstreamForTest();
+    upstream.putManifest(PATH, SUBJECT.replace(':', '-'), page([referrer('a')]).body, OCI_INDEX);
+    upstream.fault(({ kind }) => (kind === 'referrers' ? { status } : undefined));
+    assert.deepEqual(await digestsAt(upstream), sorted([referrer('a')]));
+    assert.equal(upstream.count({ kind: 'referrers' }), 1);
+  });
+}
+
 test('none: an empty list; a registry without the API: the tag schema, and nothing there is an empty list, too', async () => {
   const upstream = await upstreamForTest();
   assert.deepEqual(await digestsAt(upstream), []);

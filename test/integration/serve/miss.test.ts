@@ -295,7 +295,7 @@ describe('the waiting room', { concurrency: false }, () => {
     const inside = Array.from({ length: CLIENTS }, () => bench.follow(path));
     await sleep(500);
     const outside = await bench.get(path);
-    assert.equal(outside.status, 503);
+    assert.equal(outside.status, 429);
     assert.ok(outside.ms < 500, `${outside.ms} ms`);
     assert.match(String(outside.headers['retry-after']), /^\d+$/);
     comes();

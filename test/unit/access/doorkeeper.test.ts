@@ -179,7 +179,7 @@ describe('a flood', () => {
     assert.equal(state.reads, 1);
   });
 
-  test('of many passwords runs two at a time, lets 32 wait, and sends the rest away with 503', async () => {
+  test('of many passwords runs two at a time, lets 32 wait, and sends the rest away with 429', async () => {
     const gate = Promise.withResolvers<undefined>();
     const { admit, state } = scene({ hold: gate.promise });
     const all = Array.from({ length: 1_000 }, (_, index) => admit(basic('ci', `guess ${index}`)));
@@ -190,7 +190,7 @@ describe('a flood', () => {
     const refused = await outcomes;
     const busy = refused.filter((one) => one instanceof BusyError);
     assert.equal(busy.length, 1_000 - 34);
-    assert.ok(busy.every((one) => one.retryable && statusOf(one) === 503));
+    assert.ok(busy.every((one) => one.retryable && statusOf(one) === 429));
     assert.equal(refused.filter((one) => one instanceof UnauthenticatedError).length, 34);
     assert.deepEqual([state.scrypts.length, state.mostRunning], [34, 2]);
     assert.equal((await admit(basic('ci', 'right'))).name, 'user:ci', 'then it is over');

@@ -61,7 +61,7 @@ const table = [
   [new LeaseLostError(OP, WHY), undefined, 'lock', true],
   [new LeaseHeldError(OP, WHY), undefined, 'lock', true],
   [new JobUnavailableError(OP, WHY), undefined, 'catalog', true],
-  [new BusyError(OP, WHY), undefined, 'catalog', true],
+  [new BusyError(OP, WHY), 'TOOMANYREQUESTS', 'catalog', true],
   [new FailedElsewhereError(OP, WHY), undefined, 'upstream', true],
   [new UnauthenticatedError(WHY), 'UNAUTHORIZED', 'client', false],
   [new ForbiddenError(OP, WHY), 'DENIED', 'client', false],
