@@ -132,7 +132,7 @@ test('more requests at once than there are connections: refusals hold none of th
       ? {
           status: 401,
           headers: { 'www-authenticate': `Bearer realm="${other.origin}/token"` },
-          body: Buffer.alloc(60_000, 'x'),
+          body: Buffer.alloc(300_000, 'x'),
         }
       : undefined,
   );
