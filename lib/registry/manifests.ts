@@ -12,6 +12,7 @@ import { isSchema1Type, MANIFEST_ACCEPT } from '../oci/media-type.ts';
 import { discard, readBounded } from './body.ts';
 import { decoded, isCoded } from './content-encoding.ts';
 import { answerFailure, connectionFailure, htmlWords, isHtml, registryWords, single } from './failure.ts';
+import { NotFollowedError } from './redirect.ts';
 import { backoffMs, isTransient } from './retry.ts';
 import type { Session } from './session.ts';
 import type { Answer, Caller } from './transport.ts';
@@ -106,7 +107,7 @@ async function askHead(
     caller.signal.throwIfAborted();
     if (error instanceof UpstreamUnavailableError && !session.isMirror) return error;
     // A redirect that is not followed says nothing of what GET answers.
-    if (error instanceof UpstreamRefusedError) return undefined;
+    if (error instanceof NotFollowedError) return undefined;
     throw error;
   }
 }

@@ -79,5 +79,11 @@ function nextUrl(question: Question, answer: Answer, transport: Transport): URL 
   );
 }
 
-const refused = (question: Question, what: string): UpstreamRefusedError =>
-  new UpstreamRefusedError(question.op, `${shown(question.url)} ${what}; it was not followed`);
+/** A redirect that was not followed: another question to the same registry may be answered without one. */
+export class NotFollowedError extends UpstreamRefusedError {
+  // To everybody else it is what it extends.
+  override readonly name = 'UpstreamRefusedError';
+}
+
+const refused = (question: Question, what: string): NotFollowedError =>
+  new NotFollowedError(question.op, `${shown(question.url)} ${what}; it was not followed`);

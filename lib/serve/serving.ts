@@ -49,6 +49,8 @@ export interface Serving {
   readonly strangeQuestions: Seats;
   /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
   readonly share: <T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
+  /** Whether {@link share} runs that work now. */
+  readonly isShared: (key: string) => boolean;
   /**
    * Asks the registry of the repository.
    *
@@ -98,6 +100,8 @@ export function serving(deps: ServeDeps): Serving {
         }
       });
     },
+
+    isShared: (key) => running.has(key),
 
     requireAwake,
 

@@ -26,8 +26,17 @@ export async function meaningOf(
   const verdict = verdictOf(pointer, state.freshness(reference), Date.now());
   if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
   if (verdict.kind === 'missing') throw missing(reference);
-  return await newMeaningOf(state, call, reference, 0);
+  // One caller asks for the others; they do not wait for it.
+  const published = state.isShared(resolveKey(reference, 0)) ? publishedMeaning(pointer) : undefined;
+  return published ?? (await newMeaningOf(state, call, reference, 0));
 }
+
+const resolveKey = (reference: Reference, sinceMs: number): string =>
+  `resolve ${String(sinceMs > 0)} ${formatReference(reference)}`;
+
+/** What is whole under the tag, be it the newest or not. */
+const publishedMeaning = (pointer: Pointer | undefined): Meaning | undefined =>
+  pointer?.published === undefined ? undefined : { digest: pointer.published, checkedMs: pointer.checkedMs ?? 0 };
 
 /**
  * The same, as long as whoever asked the registry has not landed what it means: nobody else asks for it meanwhile.
@@ -40,7 +49,7 @@ export const newMeaningOf = (
   reference: Reference,
   sinceMs: number,
 ): Promise<Meaning> =>
-  state.share(`resolve ${String(sinceMs > 0)} ${formatReference(reference)}`, call.signal, (signal) =>
+  state.share(resolveKey(reference, sinceMs), call.signal, (signal) =>
     revalidate(state, { ...call, signal }, reference, sinceMs),
   );
 
@@ -55,7 +64,10 @@ export const findPointer = (
     deps.catalog.findPointer(reference, { consistent, signal: shared }),
   );
 
-/** Asks the registry under the lock of the reference, unless somebody else just did. */
+/**
+ * Asks the registry under the lock of the reference, unless somebody else just did. Who finds the lock held, for a question or for a pull of any length, takes what is
+ * published under the tag at once.
+ */
 async function revalidate(state: Serving, call: ServeCall, reference: Reference, sinceMs: number): Promise<Meaning> {
   const { deps, patience } = state;
   const { signal } = call;
@@ -69,6 +81,7 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference,
     const pointer = await findPointer(state, reference, true, signal);
     const verdict = verdictOf(pointer, freshness, Date.now());
     const waitedMs = performance.now() - startedMs;
+    const published = lock === undefined && sinceMs === 0 ? publishedMeaning(pointer) : undefined;
     if (verdict.kind === 'missing') throw missing(reference);
     if (verdict.kind === 'fresh' && (pointer?.checkedMs ?? 0) >= sinceMs) {
       const { digest } = verdict;
@@ -76,6 +89,9 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference,
       if (isSettled || (await isLinked(state, reference, digest, signal))) {
         return { digest, checkedMs: pointer?.checkedMs ?? 0 };
       }
+      if (published !== undefined) return published;
+    } else if (published !== undefined) {
+      return published;
     } else if (lock !== undefined) {
       return await resolveUnder(state, call, reference, lock, pointer);
     } else if (waitedMs > patience.lockMs && (pointer?.resolved ?? pointer?.published) !== undefined) {
