@@ -35,6 +35,7 @@ test('a manifest that its index carries, and a config that it carries itself, ar
   assert.equal(blob.status, 200);
   assert.ok(blob.body.equals(config));
   await bench.settled();
-  assert.equal(bench.upstream.count({ kind: 'blob' }), 0);
+  // A HEAD may confirm what a pull that runs has stored already.
+  assert.equal(bench.upstream.count({ kind: 'blob', method: 'GET' }), 0);
   assert.equal((await bench.get(`${base}/manifests/sha256:${'0'.repeat(64)}`)).status, 404);
 });

@@ -281,9 +281,9 @@ test('whoever hands a URL out looks at it again; who is sent on takes no seat of
   const { path, comes } = await bench.onItsWay('looked-at');
   for (const [location, status] of [
     [CDN, 307],
-    ['http://cdn.example.test/x', 503],
-    ['https://other.example.test/x', 503],
-    ['https://a:b@cdn.example.test/x', 503],
+    ['http://cdn.example.test/x', 429],
+    ['https://other.example.test/x', 429],
+    ['https://a:b@cdn.example.test/x', 429],
   ] as const) {
     const landing = { ...upstreamLanding(services.pull), locate: () => Promise.resolve(new URL(location)) };
     const door = doorOf({ services, jobs: process.jobs }, { landing, seats: 0 });
