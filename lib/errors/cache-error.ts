@@ -255,7 +255,7 @@ const LEAST_BUSY_MS = 2_000;
 const BUSY_SPREAD_MS = 3_000;
 
 /**
- * More callers than are taken at once. Whoever hears of it comes back after some seconds, not all at the same moment: 429 is what skopeo, podman and containerd come
+ * More callers than are taken at once. They come back after some seconds, not all at the same moment: 429 is what skopeo, podman and containerd come
  * back at, and 503 ends their pull.
  */
 export class BusyError extends CacheError {

@@ -1,7 +1,5 @@
 import { sleep } from '../clock/sleep.ts';
-import { pipeline, type Transform } from 'node:stream';
 import {
-  BlobUnknownError,
   CacheError,
   ContentMismatchError,
   SlowBlobError,
@@ -9,63 +7,25 @@ import {
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { discard, type Body } from './body.ts';
-import { decoderOf, isCoded } from './content-encoding.ts';
-import { connectionFailure, registryWords, single } from './failure.ts';
+import { OP, openBlobBody, wrongSize, type BlobBody } from './blob-body.ts';
+import { connectionFailure } from './failure.ts';
 import { askInOrder } from './mirrors.ts';
 import { paceOf, type BlobReading, type Pace } from './pace.ts';
 import { backoffMs } from './retry.ts';
-import type { ApiRequest, Session, Sources } from './session.ts';
-import type { Answer, Caller } from './transport.ts';
-
-const OP = 'read blob';
-const OP_FIND = 'find blob';
-
-/**
- * Whether the host confirms, by 200 and a length that may be the blob's, that it holds the blob for this repository. Whatever else a HEAD says, or a connection that
- * breaks, confirms nothing (I9), a redirect neither: the bytes, by GET, tell what it means.
- *
- * @throws RateLimitedError; what asking for a token means.
- */
-export async function hasBlob(session: Session, path: string, blob: Descriptor, caller: Caller): Promise<boolean> {
-  const request: ApiRequest = {
-    op: OP_FIND,
-    kind: 'blob',
-    method: 'HEAD',
-    path,
-    reference: blob.digest,
-    headers: {},
-    accepts: 'hint',
-    // Registries redirect for what they do not hold, too, and only the bytes would show it.
-    follow: false,
-  };
-  try {
-    return await session.ask(request, caller, async ({ status, headers, body }) => {
-      await discard(body);
-      if (status !== 200) return false;
-      const length = single(headers['content-length']) ?? '0';
-      // Some registries answer a HEAD with a length of 0, which says nothing; nor does that of a coded body.
-      return length === '0' || Number(length) === blob.size || isCoded(single(headers['content-encoding']));
-    });
-  } catch (error) {
-    caller.signal.throwIfAborted();
-    if (error instanceof UpstreamUnavailableError) return false;
-    throw error;
-  }
-}
+import type { Session, Sources } from './session.ts';
+import type { Caller } from './transport.ts';
 
 /** A connection that brought so much made progress, however short it lived. */
 const PROGRESS_BYTES = 64 * 1024;
 /** Reconnects after little progress wait, but not ever longer: 1.6 s at most. */
 const MAX_HICCUPS = 4;
 
-/** A body that starts at `offset` once `skipBytes` of it are thrown away. */
 interface OpenedBody {
-  readonly body: Body;
-  readonly decoder: Transform | undefined;
+  readonly blobBody: BlobBody;
   readonly chunks: AsyncIterator<Uint8Array>;
   readonly session: Session;
   readonly from: string;
+  /** Still to be thrown away. */
   skipBytes: number;
   /** Given out so far. */
   givenBytes: number;
@@ -80,7 +40,7 @@ export async function openBlob(
   caller: Caller,
   reading: BlobReading = {},
 ): Promise<AsyncIterable<Uint8Array>> {
-  if (offset < 0 || offset > blob.size) throw wrongSize(OP, blob, `byte ${offset} was asked for`);
+  if (offset < 0 || offset > blob.size) throw wrongSize(blob, `byte ${offset} was asked for`);
   const reader = new BlobReader(sources, path, blob, offset, caller, reading);
   await reader.open();
   return reader;
@@ -216,7 +176,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
       opened.skipBytes -= result.value.byteLength - chunk.byteLength;
       if (chunk.byteLength === 0) continue;
       if (this.#offset + chunk.byteLength > this.#blob.size) {
-        throw wrongSize(OP, this.#blob, `${opened.from} sends more`);
+        throw wrongSize(this.#blob, `${opened.from} sends more`);
       }
       this.#offset += chunk.byteLength;
       opened.givenBytes += chunk.byteLength;
@@ -276,82 +236,27 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
 
   /** By a range, or where that is not answered as it was asked the whole blob once more, of which the beginning is thrown away. */
   async #openAt(session: Session): Promise<OpenedBody> {
-    if (this.#offset === 0 || this.#isWhole) return await this.#ask(session, 0);
+    const ask = async (from: number): Promise<OpenedBody> => {
+      const asked = { path: this.#path, blob: this.#blob, from, offset: this.#offset, isAgain: this.#isAgain };
+      const blobBody = await openBlobBody(session, asked, this.#caller);
+      // A range of what is coded would be one of other bytes.
+      this.#isWhole ||= blobBody.decoder !== undefined;
+      const { stream, skipBytes } = blobBody;
+      const chunks = stream[Symbol.asyncIterator]();
+      return { blobBody, chunks, session, from: blobBody.from, skipBytes, givenBytes: 0 };
+    };
+    if (this.#offset === 0 || this.#isWhole) return await ask(0);
     try {
-      return await this.#ask(session, this.#offset);
+      return await ask(this.#offset);
     } catch (error) {
       if (!(error instanceof UpstreamRefusedError) && !(error instanceof ContentMismatchError)) throw error;
       this.#isWhole = true;
-      return await this.#ask(session, 0);
+      return await ask(0);
     }
-  }
-
-  /** Always from the registry's own address: the one that it redirected to may have expired. */
-  async #ask(session: Session, from: number): Promise<OpenedBody> {
-    const request: ApiRequest = {
-      op: OP,
-      kind: 'blob',
-      method: 'GET',
-      path: this.#path,
-      reference: this.#blob.digest,
-      headers: from === 0 ? {} : { range: `bytes=${from}-` },
-      accepts: [200, 206, 404, 416],
-      follow: true,
-    };
-    return await session.ask(request, this.#caller, async (answer) => {
-      try {
-        const { skipBytes, decoder } = await this.#checkStart(answer, from);
-        const { body } = answer;
-        // What breaks in the body breaks the reading of the decoder.
-        const stream = decoder === undefined ? body : pipeline(body, decoder, () => undefined);
-        const chunks = (stream as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
-        return { body, decoder, chunks, session, from: answer.from, skipBytes, givenBytes: 0 };
-      } catch (error) {
-        answer.body.destroy();
-        throw error;
-      }
-    });
-  }
-
-  /** How many bytes lie before the next one to give out, and what takes off a coding that nobody asked for. */
-  async #checkStart(
-    answer: Answer,
-    from: number,
-  ): Promise<{ readonly skipBytes: number; readonly decoder: Transform | undefined }> {
-    const { headers, status, url } = answer;
-    const { size, digest } = this.#blob;
-    if (status === 404) {
-      const words = await registryWords(answer);
-      throw new BlobUnknownError(`${answer.server} has no blob ${digest} in ${this.#path}${words}`);
-    }
-    if (status === 416) throw wrongSize(OP, this.#blob, `${url.host} has no byte ${from}`);
-    if (status === 200) {
-      const length = single(headers['content-length']);
-      const isOfSize = length === undefined || Number(length) === size;
-      const encoding = single(headers['content-encoding']);
-      const isCodedNow = isCoded(encoding) && (!isOfSize || (length === undefined && this.#isAgain));
-      if (!isOfSize && !isCodedNow) throw wrongSize(OP, this.#blob, `${url.host} has ${length}`);
-      // A range of what is coded would be one of other bytes.
-      this.#isWhole ||= isCodedNow;
-      // Where Range was ignored the bytes up to ours come once more.
-      return { skipBytes: this.#offset, decoder: isCodedNow ? decoderOf(encoding) : undefined };
-    }
-    const range = single(headers['content-range']) ?? '';
-    const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(range) ?? [];
-    if (Number(start) !== from || (total !== '*' && Number(total) !== size)) {
-      throw wrongSize(OP, this.#blob, `${url.host} answers for byte ${from} with range ${JSON.stringify(range)}`);
-    }
-    return { skipBytes: this.#offset - from, decoder: undefined };
   }
 }
 
 function close(opened: OpenedBody | undefined): void {
-  opened?.body.destroy();
-  opened?.decoder?.destroy();
+  opened?.blobBody.body.destroy();
+  opened?.blobBody.decoder?.destroy();
 }
-
-const wrongSize = (op: string, blob: Descriptor, found: string): ContentMismatchError =>
-  new ContentMismatchError(
-    op,
-    `blob ${blob.digest} should have ${blob.size} bytes, but ${found}; nothing of it was kept`,
-  );

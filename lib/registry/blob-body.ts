@@ -1,0 +1,98 @@
+import { pipeline, type Transform } from 'node:stream';
+import { BlobUnknownError, ContentMismatchError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Body } from './body.ts';
+import { decoderOf, isCoded } from './content-encoding.ts';
+import { registryWords, single } from './failure.ts';
+import type { ApiRequest, Session } from './session.ts';
+import type { Answer, Caller } from './transport.ts';
+
+export const OP = 'read blob';
+
+/** What is wanted of one host. */
+interface AskedBlob {
+  readonly path: string;
+  readonly blob: Descriptor;
+  /** The first byte that is asked for: `offset`, or 0 where the whole blob is. */
+  readonly from: number;
+  /** The first byte that is wanted. */
+  readonly offset: number;
+  readonly isAgain: boolean;
+}
+
+/** Bytes of the blob, of which the first `skipBytes` were not wanted. */
+export interface BlobBody {
+  readonly body: Body;
+  /** Takes off a coding that nobody asked for. */
+  readonly decoder: Transform | undefined;
+  readonly stream: AsyncIterable<Uint8Array>;
+  /** Who gives them, for messages. */
+  readonly from: string;
+  readonly skipBytes: number;
+}
+
+/**
+ * Asks one host for the blob: always at its own address, because the one that it redirected to may have expired.
+ *
+ * @throws BlobUnknownError if it answers 404, and only then; ContentMismatchError where it has another size, or answers for another range.
+ */
+export async function openBlobBody(session: Session, asked: AskedBlob, caller: Caller): Promise<BlobBody> {
+  const { path, blob, from } = asked;
+  const request: ApiRequest = {
+    op: OP,
+    kind: 'blob',
+    method: 'GET',
+    path,
+    reference: blob.digest,
+    headers: from === 0 ? {} : { range: `bytes=${from}-` },
+    accepts: [200, 206, 404, 416],
+    follow: true,
+  };
+  return await session.ask(request, caller, async (answer) => {
+    try {
+      const { skipBytes, decoder } = await startOf(answer, asked);
+      const { body, from: who } = answer;
+      // What breaks in the body breaks the reading of the decoder.
+      const stream = decoder === undefined ? body : pipeline(body, decoder, () => undefined);
+      return { body, decoder, stream: stream as AsyncIterable<Uint8Array>, from: who, skipBytes };
+    } catch (error) {
+      answer.body.destroy();
+      throw error;
+    }
+  });
+}
+
+/** How many bytes lie before the first that is wanted, and what takes off a coding that nobody asked for. */
+async function startOf(
+  answer: Answer,
+  { path, blob, from, offset, isAgain }: AskedBlob,
+): Promise<Pick<BlobBody, 'skipBytes' | 'decoder'>> {
+  const { headers, status, url } = answer;
+  const { size, digest } = blob;
+  if (status === 404) {
+    const words = await registryWords(answer);
+    throw new BlobUnknownError(`${answer.server} has no blob ${digest} in ${path}${words}`);
+  }
+  if (status === 416) throw wrongSize(blob, `${url.host} has no byte ${from}`);
+  if (status === 200) {
+    const length = single(headers['content-length']);
+    const isOfSize = length === undefined || Number(length) === size;
+    const encoding = single(headers['content-encoding']);
+    const isCodedNow = isCoded(encoding) && (!isOfSize || (length === undefined && isAgain));
+    if (!isOfSize && !isCodedNow) throw wrongSize(blob, `${url.host} has ${length}`);
+    // Where Range was ignored the bytes up to ours come once more.
+    return { skipBytes: offset, decoder: isCodedNow ? decoderOf(encoding) : undefined };
+  }
+  const range = single(headers['content-range']) ?? '';
+  const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(range) ?? [];
+  if (Number(start) !== from || (total !== '*' && Number(total) !== size)) {
+    throw wrongSize(blob, `${url.host} answers for byte ${from} with range ${JSON.stringify(range)}`);
+  }
+  return { skipBytes: offset - from, decoder: undefined };
+}
+
+export const wrongSize = (blob: Descriptor, found: string): ContentMismatchError =>
+  new ContentMismatchError(
+    OP,
+    `blob ${blob.digest} should have ${blob.size} bytes, but ${found}; nothing of it was kept`,
+  );
