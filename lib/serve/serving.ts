@@ -163,10 +163,15 @@ function restAfter(failure: unknown, wasSlow: boolean): Rest | undefined {
     return { of: 'registry', forMs: DOWN_REST_MS, failure: late };
   }
   if (!(failure instanceof UpstreamUnavailableError)) return undefined;
-  // An answer of 5xx may be about one repository; without an answer it is the registry.
-  const isDown = failure.timedOut || failure.cause !== undefined;
+  // An answer of 5xx, and a connection that breaks, may be about one repository; that there is no connection, or no answer in time, is about the registry.
+  const isDown = failure.timedOut || isUnreachable(failure.cause);
   return { of: isDown ? 'registry' : 'repository', forMs: failure.retryAfterMs ?? DOWN_REST_MS, failure };
 }
+
+const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'EAI_AGAIN', 'EAI_FAIL']);
+
+const isUnreachable = (cause: unknown): boolean =>
+  cause instanceof Error && 'code' in cause && UNREACHABLE.has(String(cause.code));
 
 export const contentKey = (repository: Repository, digest: Digest): string =>
   `${formatRepository(repository)}@${digest}`;

@@ -1,8 +1,8 @@
 import type { Doorkeeper, Puller } from '../../access/puller.ts';
-import { ManifestUnknownError, UnknownNameError } from '../../errors/cache-error.ts';
+import { UnknownNameError } from '../../errors/cache-error.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OCTET_STREAM } from '../../oci/media-type.ts';
-import { formatRepository, type Reference, type Repository } from '../../reference/reference.ts';
+import { formatRepository, type Repository } from '../../reference/reference.ts';
 import { bringBlob, describeBlob, findBlob, type ServedBlob } from '../../serve/blob.ts';
 import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
 import type { ServeCall } from '../../serve/serve-deps.ts';
@@ -109,12 +109,7 @@ async function answerRoute(
 ): Promise<RegistryAnswer> {
   switch (route.kind) {
     case 'manifest':
-      return await manifestAnswer(
-        api,
-        { request, limits },
-        await openManifest(api.serving, call, route.reference),
-        route.reference,
-      );
+      return await manifestAnswer(api, { request, limits }, await openManifest(api.serving, call, route.reference));
     case 'blob':
       return request.method === 'HEAD'
         ? blobHead(await describeBlob(api.serving, call, route.repository, route.digest))
@@ -133,12 +128,13 @@ async function manifestAnswer(
   { serving }: RegistryApi,
   { request, limits }: RegistryDoor,
   { descriptor, bytes, warning }: ServedManifest,
-  reference: Reference,
 ): Promise<RegistryAnswer> {
   const { mediaType, digest, size } = descriptor;
   if (!accepts(request.header('accept'), mediaType)) {
-    throw new ManifestUnknownError(
-      `${formatRepository(reference.repository)} has ${mediaType} there, and the client accepts ${String(request.header('accept')).slice(0, 300)}`,
+    return errorAnswer(
+      404,
+      'MANIFEST_UNKNOWN',
+      `it is ${mediaType}, which the Accept header of the request does not name: ${String(request.header('accept')).slice(0, 300)}`,
     );
   }
   const etag = `"${digest}"`;

@@ -65,3 +65,18 @@ test('of those who ask one process, too, one waits for the registry and the othe
   assert.equal(told.filter(({ ms }) => ms > 1_000).length, 1, 'one asks');
   assert.equal(bench.upstream.count({ method: 'HEAD' }), 1);
 });
+
+test('a repository that breaks off, or answers 500, takes no neighbour of its registry with it', async () => {
+  for (const [name, fault] of [
+    ['resets', { reset: true }],
+    ['fails', { status: 500 }],
+  ] as const) {
+    const process = await bench.another();
+    const bad = bench.offer(noiseImage({ name: `bad ${name}` }), `bad/${name}`);
+    const good = bench.offer(noiseImage({ name: `good ${name}` }), `good/${name}`);
+    bench.upstream.fault(({ repository }) => (repository === `bad/${name}` ? fault : undefined));
+    assert.ok((await process.get(`${bad}/manifests/v1`)).status >= 500);
+    assert.equal((await process.get(`${good}/manifests/v1`)).status, 200);
+    bench.upstream.clearFaults();
+  }
+});

@@ -98,7 +98,9 @@ test('Accept: what the client does not take is not there; none, or everything, t
   }
   assert.equal((await bench.get(index)).status, 200);
   for (const accept of [OCI_MANIFEST, 'text/*', 'application/json']) {
-    assert.equal(refusalOf(await bench.get(index, { accept })), '404 MANIFEST_UNKNOWN', accept);
+    const told = await bench.get(index, { accept });
+    assert.equal(refusalOf(told), '404 MANIFEST_UNKNOWN', accept);
+    assert.match(told.body.toString(), /which the Accept header of the request does not name/);
     const head = await bench.head(index, { accept });
     assert.deepEqual([head.status, head.body.byteLength], [404, 0]);
   }
