@@ -82,6 +82,10 @@ export function parseManifest(
     return { kind: 'index', mediaType, entries, ...inlineOf(items, entries) };
   }
   if (isManifestType(mediaType)) {
+    // Whatever its content type says: other JSON is not an image without layers.
+    if (mediaTypeIn(document) === undefined && !['config', 'layers', 'blobs'].some((field) => field in document)) {
+      throw new InvalidManifestError('the manifest has no "mediaType", and neither "config" nor "layers"');
+    }
     if (has(document, 'manifests')) {
       throw new InvalidManifestError(`a manifest (${mediaType}) must not have "manifests" beside its layers`);
     }

@@ -3,6 +3,7 @@ import { isTyped } from '../catalog/needs.ts';
 import { CacheError, InvalidManifestError, ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { InlineContent } from '../oci/manifest.ts';
 import { isManifestOrIndexType, OCTET_STREAM } from '../oci/media-type.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
@@ -31,6 +32,7 @@ export async function readOthers(
   entries: readonly IndexEntry[],
   mostBytes: number,
   signal: AbortSignal,
+  inline: InlineContent = new Map(),
 ): Promise<ReadonlyMap<Digest, Other>> {
   const distinct = [...new Map(entries.map((entry) => [entry.digest, entry])).values()];
   if (distinct.length === 0) return new Map();
@@ -41,7 +43,8 @@ export async function readOthers(
   const found = await allOrFirstFailure(distinct, signal, (entry, stop) =>
     permits.run(async () => {
       stop.throwIfAborted();
-      const other = await readOther(deps, upstream, entry, links.get(entry.digest), stop);
+      const other = await readOther(deps, upstream, entry, links.get(entry.digest), inline.get(entry.digest), stop);
+      if (other === undefined) return undefined;
       heldBytes += other === 'blob' ? 0 : entry.size;
       if (heldBytes <= mostBytes) return [entry.digest, other] as const;
       throw new InvalidManifestError(
@@ -49,7 +52,7 @@ export async function readOthers(
       );
     }),
   );
-  return new Map(found);
+  return new Map(found.filter((one) => one !== undefined));
 }
 
 async function readOther(
@@ -57,17 +60,26 @@ async function readOther(
   upstream: Upstream,
   entry: IndexEntry,
   linked: Link | undefined,
+  inline: Uint8Array | undefined,
   signal: AbortSignal,
-): Promise<Other> {
+): Promise<Other | undefined> {
   const { digest, mediaType, size } = entry;
   // What this repository serves was asked for before.
   if (linked !== undefined && !isManifestLink(linked)) return 'blob';
   if (size > deps.limits.manifestBytes) return 'blob';
-  if (linked === undefined && mediaType !== OCTET_STREAM && (await isBlob(upstream, entry, signal))) return 'blob';
+  if (
+    linked === undefined &&
+    inline === undefined &&
+    mediaType !== OCTET_STREAM &&
+    (await isBlob(upstream, entry, signal))
+  )
+    return 'blob';
   try {
-    return await readManifest(deps, upstream, { digest, parent: entry, linked, anyType: true }, signal);
+    return await readManifest(deps, upstream, { digest, parent: entry, linked, inline, anyType: true }, signal);
   } catch (error) {
     signal.throwIfAborted();
+    // An attestation is a manifest, whatever its entry leaves out: it is gone.
+    if (error instanceof ManifestUnknownError && entry.attests !== undefined) return undefined;
     // One that does not want to be asked for such a manifest (400, 406, …) tells more where it is asked for the blob.
     if (error instanceof ManifestUnknownError || error instanceof UpstreamRefusedError) return 'blob';
     throw error;

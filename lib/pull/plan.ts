@@ -122,7 +122,7 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
   for (const { descriptor, content } of typed) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
   const isKnown = new Set([...known.keys(), ...typed.map(({ descriptor }) => descriptor.digest)]);
   const open = othersAmong(selected).filter(({ digest }) => !isKnown.has(digest));
-  const others = new Map([...known, ...(await readOthersOf(context, open))]);
+  const others = new Map([...known, ...(await readOthersOf(context, open, inline))]);
   const wantedOthers = new Map(othersAmong(selected).map((entry) => [entry.digest, entry]));
   const leaves = [...typed];
   const listed: IndexEntry[] = [];
@@ -206,7 +206,7 @@ async function walk(
     }
     const along = othersAmong([...entries.values()]).filter(goesAlong);
     const open = along.filter(({ digest }) => !kinds.has(digest) && !others.has(digest));
-    const found = await readOthersOf(context, open);
+    const found = await readOthersOf(context, open, inlineOf([root, ...indexes].map(({ content }) => content)));
     for (const [digest, other] of found) others.set(digest, other);
     const more = [...found.values()]
       .filter((other) => other !== 'blob')
@@ -226,8 +226,8 @@ async function walk(
 /** With every request, as far as its platforms decide. */
 const goesAlong = ({ platform, attests }: IndexEntry): boolean => platform === undefined && attests === undefined;
 
-const readOthersOf = ({ deps, upstream, signal }: PlanContext, entries: readonly IndexEntry[]) =>
-  readOthers(deps, upstream, entries, deps.limits.manifestBytes * MANIFESTS_IN_MEMORY, signal);
+const readOthersOf = ({ deps, upstream, signal }: PlanContext, entries: readonly IndexEntry[], inline: InlineContent) =>
+  readOthers(deps, upstream, entries, deps.limits.manifestBytes * MANIFESTS_IN_MEMORY, signal, inline);
 
 /** @throws InvalidManifestError if what an index called an index is none: its entries would be taken for complete without their blobs (I2). */
 function entriesOf({ descriptor, content }: HeldManifest): readonly IndexEntry[] {

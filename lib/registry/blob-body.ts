@@ -25,6 +25,8 @@ export interface BlobBody {
   readonly body: Body;
   /** Takes off a coding that nobody asked for. */
   readonly decoder: Transform | undefined;
+  /** A coding that it may have, and that was not undone: no length says. */
+  readonly label: string | undefined;
   readonly stream: AsyncIterable<Uint8Array>;
   /** Who gives them, for messages. */
   readonly from: string;
@@ -50,11 +52,11 @@ export async function openBlobBody(session: Session, asked: AskedBlob, caller: C
   };
   return await session.ask(request, caller, async (answer) => {
     try {
-      const { skipBytes, decoder } = await startOf(answer, asked);
+      const { skipBytes, decoder, label } = await startOf(answer, asked);
       const { body, from: who } = answer;
       // What breaks in the body breaks the reading of the decoder.
       const stream = decoder === undefined ? body : pipeline(body, decoder, () => undefined);
-      return { body, decoder, stream: stream as AsyncIterable<Uint8Array>, from: who, skipBytes };
+      return { body, decoder, label, stream: stream as AsyncIterable<Uint8Array>, from: who, skipBytes };
     } catch (error) {
       answer.body.destroy();
       throw error;
@@ -66,7 +68,7 @@ export async function openBlobBody(session: Session, asked: AskedBlob, caller: C
 async function startOf(
   answer: Answer,
   { path, blob, from, offset, isAgain }: AskedBlob,
-): Promise<Pick<BlobBody, 'skipBytes' | 'decoder'>> {
+): Promise<Pick<BlobBody, 'skipBytes' | 'decoder' | 'label'>> {
   const { headers, status, url } = answer;
   const { size, digest } = blob;
   if (status === 404) {
@@ -79,16 +81,21 @@ async function startOf(
     const isOfSize = length === undefined || Number(length) === size;
     const encoding = single(headers['content-encoding']);
     const isCodedNow = isCoded(encoding) && (!isOfSize || (length === undefined && isAgain));
-    if (!isOfSize && !isCodedNow) throw wrongSize(blob, `${url.host} has ${length}`);
+    if (!isOfSize && !isCodedNow) {
+      // Of bytes that may be anybody's blob nothing is shown.
+      const isText = /^(?:text\/|application\/(?:json|xml|problem))/i.test(single(headers['content-type']) ?? '');
+      throw wrongSize(blob, `${answer.server} has ${length}${isText ? await registryWords(answer) : ''}`);
+    }
     // Where Range was ignored the bytes up to ours come once more.
-    return { skipBytes: offset, decoder: isCodedNow ? decoderOf(encoding) : undefined };
+    const label = !isCodedNow && length === undefined && isCoded(encoding) ? encoding : undefined;
+    return { skipBytes: offset, decoder: isCodedNow ? decoderOf(encoding) : undefined, label };
   }
   const range = single(headers['content-range']) ?? '';
   const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(range) ?? [];
   if (Number(start) !== from || (total !== '*' && Number(total) !== size)) {
     throw wrongSize(blob, `${url.host} answers for byte ${from} with range ${JSON.stringify(range)}`);
   }
-  return { skipBytes: offset - from, decoder: undefined };
+  return { skipBytes: offset - from, decoder: undefined, label: undefined };
 }
 
 export const wrongSize = (blob: Descriptor, found: string): ContentMismatchError =>

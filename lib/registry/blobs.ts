@@ -164,10 +164,18 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
         result = await opened.chunks.next();
       } catch (error) {
         this.#caller.signal.throwIfAborted();
+        if (opened.blobBody.decoder !== undefined && isOfDecoder(error)) {
+          throw wrongSize(this.#blob, `${opened.from} sent it compressed, and it cannot be undone`);
+        }
         this.#lastBreak = connectionFailure(OP, opened.from, error);
         return undefined;
       }
       if (result.done === true) {
+        const { label } = opened.blobBody;
+        // It is whole, and not the blob: what is coded was read as it came.
+        if (label !== undefined && this.#offset < this.#blob.size) {
+          throw wrongSize(this.#blob, `${opened.from} sent ${this.#offset} (content-encoding ${label})`);
+        }
         this.#lastBreak = undefined;
         return undefined;
       }
@@ -255,6 +263,10 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
     }
   }
 }
+
+/** Of zlib and its like, and not of the connection. */
+const isOfDecoder = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && /^(?:Z_|ERR_+(?:BROTLI|ZSTD)|ZSTD_)/.test(String(error.code));
 
 function close(opened: OpenedBody | undefined): void {
   opened?.blobBody.body.destroy();

@@ -143,7 +143,10 @@ function wordsOf(text: string, { headers }: Answer): string {
 }
 
 /** Whether it is a page for people: no JSON begins so. */
-export const isHtml = (text: string): boolean => /^\s*<(?:!doctype html|html|head|body|h\d|title|center)\b/i.test(text);
+export const isHtml = (text: string): boolean =>
+  /^\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head|body|h\d|title|center|meta|script|div|p)\b/is.test(
+    text.slice(0, HTML_CHARACTERS),
+  );
 
 /** Its title, else the first words of what it shows. */
 export function htmlWords(text: string): string {
@@ -161,12 +164,23 @@ function errorWords(text: string): string | undefined {
   } catch {
     return undefined;
   }
-  const { errors, message: single, error } = (parsed ?? {}) as { errors?: unknown; message?: unknown; error?: unknown };
-  const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
-  const { code, message } = (first ?? {}) as { code?: unknown; message?: unknown };
-  const words = [code, message].filter((part) => typeof part === 'string').join(': ');
-  if (words !== '') return words;
-  return [error, single].find((part) => typeof part === 'string') ?? '';
+  const { errors, error, ...own } = (typeof parsed === 'object' ? (parsed ?? {}) : { error: parsed }) as Record<
+    string,
+    unknown
+  >;
+  const first: unknown = Array.isArray(errors) ? errors[0] : errors;
+  return wordsIn(first) || wordsIn(error) || wordsIn(own);
+}
+
+/** The texts of an error that some server calls so; of other fields nothing is shown: they may hold anything. */
+function wordsIn(one: unknown): string {
+  if (typeof one === 'string') return one;
+  const fields = (one ?? {}) as Record<string, unknown>;
+  const said = (...names: readonly string[]): string | undefined =>
+    names.map((name) => fields[name]).find((value): value is string => typeof value === 'string' && value !== '');
+  return [said('code', 'status'), said('message', 'detail', 'details', 'error_description', 'title')]
+    .filter((part) => part !== undefined)
+    .join(': ');
 }
 
 /** Fit for a message: short, printable, and without what may be a secret: queries and user parts of URLs, tokens. */

@@ -7,11 +7,12 @@ import {
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
 import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.ts';
-import { parseManifest } from '../oci/manifest.ts';
+import { namedBlobs, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
 import { isSchema1Type, MANIFEST_ACCEPT } from '../oci/media-type.ts';
+import { parseJson } from '../oci/read-json.ts';
 import { discard, readBounded } from './body.ts';
 import { decoded, isCoded } from './content-encoding.ts';
-import { answerFailure, connectionFailure, htmlWords, isHtml, registryWords, single } from './failure.ts';
+import { answerFailure, clean, connectionFailure, htmlWords, isHtml, registryWords, single } from './failure.ts';
 import { NotFollowedError } from './redirect.ts';
 import { backoffMs, isTransient } from './retry.ts';
 import type { Session } from './session.ts';
@@ -36,12 +37,19 @@ export async function resolveTag(session: Session, path: string, tag: string, ca
     return { digest: named.descriptor.digest, checkedMs, manifest: named };
   }
   const { limits, isMirror } = session;
-  if (hint !== undefined && (isMirror || (hint.retryAfterMs ?? 0) > limits.retryAfterMaxMs)) throw hint;
-  if (hint !== undefined) await sleep(backoffMs(1) + (hint.retryAfterMs ?? 0), caller.signal);
+  if (hint !== undefined && isMirror) throw hint;
+  // Whoever wants to be left alone for long says so to GET, too.
+  if (hint !== undefined) {
+    const { retryAfterMs = 0 } = hint;
+    await sleep(backoffMs(1) + (retryAfterMs > limits.retryAfterMaxMs ? 0 : retryAfterMs), caller.signal);
+  }
   // The request that failed was one of the tries.
   const attempts = hint === undefined ? limits.attempts : Math.max(1, limits.attempts - 1);
   return { checkedMs, ...(await getTag(session, path, tag, caller, attempts)) };
 }
+
+const isEmpty = (content: Index | Manifest): boolean =>
+  content.kind === 'index' ? content.entries.length === 0 : namedBlobs(content).length === 0;
 
 const withDigest = (manifest: FetchedManifest, digest: Digest): FetchedManifest => ({
   ...manifest,
@@ -66,8 +74,9 @@ async function getTag(
   attempts: number,
 ): Promise<Pick<Resolution, 'digest'> & { manifest: FetchedManifest }> {
   const manifest = await getManifest(session, OP_RESOLVE, path, tag, caller, attempts);
-  // Nobody named the digest, so a mirror's answer has nothing but itself to prove that it is a manifest.
-  if (session.isMirror) parseManifest(manifest.bytes, manifest.descriptor.mediaType, { fanOut: Infinity });
+  // Nobody named the digest, so a mirror's answer has nothing but itself to prove that it is a manifest: one with nothing in it proves nothing.
+  if (session.isMirror && isEmpty(parseManifest(manifest.bytes, manifest.descriptor.mediaType, { fanOut: Infinity })))
+    throw new InvalidManifestError(`a mirror gave a manifest with nothing in it for ${path} ${tag}`);
   return { digest: manifest.descriptor.digest, manifest };
 }
 
@@ -178,11 +187,10 @@ async function readAnswer(
 ): Promise<FetchedManifest> {
   const { headers, from } = answer;
   const mediaType = mediaTypeOf(single(headers['content-type']));
-  if (isSchema1Type(mediaType)) {
-    throw new InvalidManifestError(
+  const schema1 = (): InvalidManifestError =>
+    new InvalidManifestError(
       `manifest ${name} is of Docker schema 1, which has no descriptors to verify blobs by; push the image again with a current client (schema 2 or OCI)`,
     );
-  }
   const length = Number(single(headers['content-length']) ?? '0');
   if (length > maxBytes) throw tooLarge(name, `${length} bytes`, maxBytes);
   const { bytes, truncated } = await readBounded(answer.body, maxBytes, answer.bodyTimeoutMs).catch(
@@ -193,15 +201,43 @@ async function readAnswer(
   );
   if (truncated) throw tooLarge(name, `more than ${maxBytes} bytes`, maxBytes);
   const content = await uncoded(answer, bytes, wanted, name, maxBytes);
-  const text = content.subarray(0, PAGE_BYTES).toString('utf8');
-  if (isHtml(text)) {
-    throw new UpstreamRefusedError(
-      op,
-      `${from} answered 200 with ${htmlWords(text)} where a manifest should be: something else than a registry answers there; check "endpoint" and "proxy" of the registry`,
-    );
-  }
   const digest = digestOf(content, wanted === undefined ? 'sha256' : algorithmOf(wanted));
+  if (digest !== wanted) {
+    const document = jsonOf(content);
+    const says = (document as { mediaType?: unknown } | undefined)?.mediaType;
+    if (isSchema1Type(mediaType) && (typeof says !== 'string' || says === '' || isSchema1Type(says))) throw schema1();
+    const text = answer.secrets.removedFrom(content.subarray(0, PAGE_BYTES).toString('utf8'));
+    const isPage = isHtml(text) || (document === undefined && mediaType === 'text/html');
+    // Wrong bytes for a digest are asked for once more; a page is not.
+    if (isPage || (wanted === undefined && (typeof document !== 'object' || document === null))) {
+      const type = mediaType || 'no content type';
+      const words = isPage ? htmlWords(text) : `${type}: ${clean(text) || 'nothing'}`;
+      throw new UpstreamRefusedError(
+        op,
+        `${from} answered 200 with ${words} where a manifest should be: something else than a registry answers there; check "endpoint" and "proxy" of the registry`,
+      );
+    }
+  }
+  if (wanted === undefined) requireManifest(content, mediaType, from);
   return { descriptor: { mediaType, digest, size: content.byteLength }, bytes: content };
+}
+
+/** Nobody named its digest: who gave it is told with what is wrong with it. */
+function requireManifest(bytes: Uint8Array, mediaType: string, from: string): void {
+  try {
+    parseManifest(bytes, mediaType, { fanOut: Infinity });
+  } catch (error) {
+    if (!(error instanceof InvalidManifestError)) throw error;
+    throw new InvalidManifestError(`${from} answered 200 (${clean(mediaType) || 'no content type'}): ${error.message}`);
+  }
+}
+
+function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return parseJson(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 const PAGE_BYTES = 4096;

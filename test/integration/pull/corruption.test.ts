@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { noise, noiseImage, type Image } from '../../support/images.ts';
+import { buildImage, noise, noiseImage, type Image } from '../../support/images.ts';
 import { times, when, type Action, type Answer } from '../../support/upstream/upstream.ts';
 import { REGISTRY, startPullBench, type PullBench } from './pull-bench.ts';
 
@@ -149,3 +150,41 @@ for (const [what, byDigest] of [
     assert.equal(pointer?.resolved, image.root.digest, 'what HEAD said is recorded nowhere');
   });
 }
+
+test('a layer that comes compressed without a length, and is shorter so, is undone', async () => {
+  const image = noiseImage({ name: 'coded', layerBytes: [1_000] });
+  const plain = Buffer.concat([noise(3_000, 'coded'), Buffer.alloc(200_000, 'ab')]);
+  const long = buildImage({
+    platform: 'linux/amd64',
+    layers: [{ bytes: plain, mediaType: 'application/vnd.oci.image.layer.v1.tar' }],
+  });
+  for (const [name, one] of [
+    ['short', image],
+    ['long', long],
+  ] as const) {
+    const reference = bench.offer(one, `team/coded-${name}`);
+    bench.upstream.fault(
+      when({ kind: 'blob' }, ({ body }) => ({
+        status: 200,
+        body: gzipSync(body),
+        chunked: true,
+        headers: { 'content-encoding': 'gzip' },
+      })),
+    );
+    await bench.succeeds(reference);
+    bench.upstream.clearFaults();
+  }
+});
+
+test('JSON that is no manifest is not an image with nothing in it', async () => {
+  const image = noiseImage({ name: 'other json' });
+  const reference = bench.offer(image, 'team/other-json');
+  for (const body of ['{"status":"ok"}', '{}', '{"schemaVersion":2}', '[]', '""', '', 'welcome']) {
+    bench.upstream.fault(
+      when({ kind: 'manifest' }, { headers: { 'docker-content-digest': undefined }, body: Buffer.from(body) }),
+    );
+    await assert.rejects(bench.cache.pull(reference), /answered 200/, body);
+    bench.upstream.clearFaults();
+  }
+  await bench.succeeds(reference);
+});

@@ -91,6 +91,15 @@ const lies: Record<string, Action | Fault> = {
   'a page with 200': { status: 200, body: page, headers: { 'content-type': 'text/html' } },
   'a page with 200 that calls itself a manifest': { status: 200, body: page },
   'other JSON': { status: 200, body: Buffer.from('{"status":"ok"}'), headers: { 'content-type': 'application/json' } },
+  'other JSON that calls itself a manifest, and no HEAD': ({ method, kind }) => {
+    if (kind !== 'manifest') return undefined;
+    return method === 'HEAD' ? { status: 405 } : { status: 200, body: Buffer.from('{"status":"ok"}') };
+  },
+  'an index with nothing in it, and no digest': ({ method, kind }) => {
+    if (kind !== 'manifest') return undefined;
+    const nothing = { headers: { 'docker-content-digest': undefined } };
+    return method === 'HEAD' ? nothing : { ...nothing, body: Buffer.from('{"schemaVersion":2,"manifests":[]}') };
+  },
   'half a manifest': { status: 200, body: otherManifest },
   'wrong bytes of the right length': ({ kind, method }, { body }) =>
     kind === 'blob' || method === 'GET' ? { status: 200, body: Buffer.alloc(body.byteLength, 'x') } : undefined,

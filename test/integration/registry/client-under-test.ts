@@ -103,7 +103,7 @@ export function addBlob(upstream: TestUpstream, bytesCount = 1000): SampleBlob {
 export function addManifest(
   upstream: TestUpstream,
   tag = 'v1',
-  text = `{"schemaVersion":2,"tag":"${tag}"}`,
+  text = JSON.stringify({ schemaVersion: 2, mediaType: OCI_MANIFEST, annotations: { tag } }),
 ): SampleBlob {
   const bytes = Buffer.from(text);
   upstream.putManifest(PATH, tag, bytes, OCI_MANIFEST);
