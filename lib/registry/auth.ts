@@ -76,7 +76,6 @@ export class Auth {
     const said = status === 401 ? this.#schemeOf(headers, path) : (this.#scheme ?? { kind: 'open' });
     // Some registries send their challenge with /v2/ alone.
     const scheme = said.kind === 'open' && this.#options.mayPing ? await this.#ping(caller) : said;
-    this.#scheme = scheme;
     if (scheme.kind === 'bearer' && refused !== undefined) {
       this.#options.tokens.forget(purposeOf(scheme, path), caller.domain, refused.replace(/^Bearer /, ''));
     }
@@ -88,6 +87,8 @@ export class Auth {
       await credentials?.renew(used, caller.domain, caller.signal);
     }
     const authorization = await this.#authorizationBy(scheme, path, caller);
+    // Only once it worked: a realm that gives no token must not stop requests that need none.
+    this.#scheme = scheme;
     return authorization === refused ? undefined : authorization;
   }
 

@@ -1,4 +1,4 @@
-import { DeniedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { CacheError, DeniedError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { isAnonymous } from '../reference/trust-domain.ts';
 import { HostRules } from './address.ts';
 import { apiUrl, Auth, otherRepositoryIn } from './auth.ts';
@@ -110,7 +110,7 @@ export class Session {
     if (this.#isRefusedToken(request, answer, authorization)) {
       // Reads the body first: it must not hold the connection that asking for a token may need.
       const refusal = await this.#failureOf(request, answer, authorization, caller);
-      const renewed = await this.#auth.renewed(answer, authorization, request.path, caller);
+      const renewed = await this.#renewed(request, answer, authorization, caller);
       if (renewed === undefined && request.accepts !== 'hint') throw refusal;
       if (renewed !== undefined) {
         answer = await this.#send(request, renewed, caller);
@@ -121,6 +121,27 @@ export class Session {
     const isWanted = request.accepts === 'hint' ? answer.status !== 429 : request.accepts.includes(answer.status);
     if (isWanted) return answer;
     throw await this.#failureOf(request, answer, sent, caller);
+  }
+
+  /**
+   * What to send after a 401. A HEAD of a manifest that wants a token which cannot be had says no more than any other refused HEAD: GET decides. Not so with credentials:
+   * there it is a refused login, and a second try could lock the account.
+   */
+  async #renewed(
+    request: ApiRequest,
+    answer: Answer,
+    refused: string | undefined,
+    caller: Caller,
+  ): Promise<string | undefined> {
+    try {
+      return await this.#auth.renewed(answer, refused, request.path, caller);
+    } catch (error) {
+      caller.signal.throwIfAborted();
+      const { accepts, kind } = request;
+      const isHint = accepts === 'hint' && kind === 'manifest' && isAnonymous(caller.domain);
+      if (!isHint || !(error instanceof CacheError) || isRateLimited(error)) throw error;
+      return undefined;
+    }
   }
 
   /** 401; or the 400 that ECR Public answers an expired token with: https://github.com/aws/containers-roadmap/issues/2835 */

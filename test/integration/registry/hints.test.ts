@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
 import {
   DeniedError,
   ManifestUnknownError,
@@ -8,7 +11,7 @@ import {
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
 import { times, when, type Action } from '../../support/upstream/upstream.ts';
-import { addManifest, openRepository, soon, tagged, upstreamForTest } from './client-under-test.ts';
+import { addManifest, openRepository, REGISTRY, soon, tagged, upstreamForTest } from './client-under-test.ts';
 
 const HEAD = { kind: 'manifest', method: 'HEAD' } as const;
 const GET = { kind: 'manifest', method: 'GET' } as const;
@@ -58,6 +61,47 @@ describe('what a tag means', { concurrency: 4 }, () => {
       assert.equal(upstream.count(GET), 1);
     });
   }
+
+  const challenge = (realm: string): Action => ({
+    status: 401,
+    headers: { 'www-authenticate': `Bearer realm="${realm}",service="x"` },
+  });
+  for (const [what, token] of [
+    ['refuses (401)', { status: 401 }],
+    ['refuses (403)', { status: 403 }],
+    ['is not there', { status: 404 }],
+    ['answers with a page', { status: 200, body: Buffer.from('<html><title>Sign in</title></html>') }],
+    ['answers with no token', { status: 200, body: Buffer.from('{}') }],
+    ['redirects to nowhere', { status: 302 }],
+    ['is down', { status: 503 }],
+    ['is of another host', undefined],
+  ] as const) {
+    test(`HEAD wants a token of a realm that ${what}: GET decides`, async () => {
+      const upstream = await upstreamForTest();
+      const { descriptor } = addManifest(upstream);
+      const realm = token === undefined ? 'https://tokens.example.test/token' : `${upstream.origin}/token`;
+      upstream.fault(when(HEAD, challenge(realm)));
+      if (token !== undefined) upstream.fault(when({ kind: 'token' }, token));
+      const repository = await openRepository(upstream.origin);
+      assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+      assert.equal(upstream.count(GET), 1);
+    });
+  }
+
+  test('a login that HEAD refuses is not tried once more by GET', async () => {
+    const upstream = await upstreamForTest({ auth: { kind: 'bearer', users: { bob: 'right' } } });
+    addManifest(upstream);
+    const directory = await mkdtemp(join(tmpdir(), 'entrepot-hints-'));
+    after(() => rm(directory, { recursive: true }));
+    const path = join(directory, 'config.json');
+    await writeFile(path, JSON.stringify({ auths: { [REGISTRY]: { username: 'bob', password: 'wrong' } } }));
+    const repository = await openRepository(upstream.origin, {
+      settings: { credentials: { kind: 'docker' } },
+      dockerConfigPath: path,
+    });
+    await assert.rejects(repository.resolve(tagged(), soon()), DeniedError);
+    assert.deepEqual([upstream.count({ kind: 'token' }), upstream.count(GET)], [1, 0]);
+  });
 
   test('HEAD that limits us is asked again after its time, and never answered by a GET that costs a pull', async () => {
     const upstream = await upstreamForTest();
