@@ -19,6 +19,7 @@ import { formatRepository, type Repository } from '../reference/reference.ts';
 import { reconcile } from '../pull/reconcile.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { startJobOf } from './start-job.ts';
+import { isGone } from './gone.ts';
 import { locationOf, sendsOn } from './location.ts';
 import { linksThatNeed } from './needed-by.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -41,17 +42,18 @@ const MOST_PULLS = 3;
 /** Pulls that succeed without it. */
 const MOST_VAIN = 1;
 
-/** The blob, if it is there and this repository may serve it: one read of the catalogue. */
+/** The blob, if it is there and this repository may serve it: one read of the catalogue, and a look at the store where a client may have missed it there. */
 export async function findBlob(
-  { deps, share }: Serving,
-  { signal }: ServeCall,
+  state: Serving,
+  call: ServeCall,
   repository: Repository,
   digest: Digest,
 ): Promise<ServedBlob | undefined> {
-  const { link, blob } = await share(`blob ${contentKey(repository, digest)}`, signal, (shared) =>
-    deps.catalog.findContent(repository, digest, { consistent: false, signal: shared }),
+  const { link, blob } = await state.share(`blob ${contentKey(repository, digest)}`, call.signal, (signal) =>
+    state.deps.catalog.findContent(repository, digest, { consistent: false, signal }),
   );
-  return link !== undefined && isPresent(blob) ? { digest, size: blob.size } : undefined;
+  if (link === undefined || !isPresent(blob) || (await isGone(state, call, digest))) return undefined;
+  return { digest, size: blob.size };
 }
 
 const isPresent = (blob: BlobRow | undefined): blob is BlobRow & { readonly size: number } =>

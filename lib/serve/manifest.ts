@@ -14,6 +14,7 @@ import type { Digest } from '../oci/digest.ts';
 import { isManifestLink } from '../pull/other-entries.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf, type Stale } from './freshness.ts';
+import { isGone } from './gone.ts';
 import { startJobOfManifest, startJobOfTag } from './start-job.ts';
 import { landByDigest } from './land-manifest.ts';
 import type { Meaning } from './landing.ts';
@@ -146,13 +147,16 @@ const served = ({ link, bytes }: Found): ServedManifest => ({
 /** What the cache has of it for this repository (I9). */
 async function findManifest(
   state: Serving,
-  { signal }: ServeCall,
+  call: ServeCall,
   repository: Repository,
   digest: Digest,
 ): Promise<Found | undefined> {
+  const { signal } = call;
   const key = contentKey(repository, digest);
   const link = state.links.get(key) ?? (await findLink(state, key, repository, digest, signal));
   if (link === undefined || !isManifestLink(link)) return undefined;
+  // One that is larger than the door carries: what is in memory is no help to a client that is sent to the store.
+  if (await isGone(state, call, digest)) state.manifests.delete(digest);
   const bytes = await readBytes(state, link, signal);
   return bytes && { link, bytes };
 }

@@ -5,6 +5,7 @@ import { formatRepository, type Reference, type Repository } from '../reference/
 import { SharedWork } from '../registry/shared-work.ts';
 import { boundedMap, type BoundedMap } from './bounded-map.ts';
 import { freshnessOf } from './freshness.ts';
+import type { Sent } from './gone.ts';
 import type { Landed, Landing } from './landing.ts';
 import { USUAL_PATIENCE, type ServePatience } from './patience.ts';
 import { processSeats, type Seats } from './seats.ts';
@@ -17,6 +18,7 @@ const MANIFEST_BYTES = 64 * 1024 * 1024;
 const MOST_LINKS = 50_000;
 const MOST_RESTS = 1_000;
 const MOST_UNREFERRED = 10_000;
+const MOST_SENT = 20_000;
 /** Of all lists of tags in memory. */
 const MOST_LISTED_TAGS = 500_000;
 /** Anybody can make digests up, and each of them is a question to a registry. */
@@ -43,6 +45,8 @@ export interface Serving {
    * because there is no end to the digests that can be made up.
    */
   readonly unreferred: BoundedMap<number>;
+  /** Content that clients were sent to the store for, by digest. */
+  readonly sent: BoundedMap<Sent>;
   /** Lists of tags, by repository. */
   readonly tagLists: BoundedMap<TagList>;
   /** For whoever asks a registry about a manifest that nobody pulled here. */
@@ -85,6 +89,7 @@ export function serving(deps: ServeDeps): Serving {
     manifests,
     links: boundedMap(MOST_LINKS),
     unreferred: boundedMap(MOST_UNREFERRED),
+    sent: boundedMap(MOST_SENT),
     tagLists: boundedMap<TagList>(MOST_LISTED_TAGS, ({ tags }) => tags.length + 1),
     strangeQuestions: processSeats(MOST_STRANGE_QUESTIONS),
 

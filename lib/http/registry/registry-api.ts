@@ -6,6 +6,7 @@ import { formatRepository, type Repository } from '../../reference/reference.ts'
 import { bringBlob, describeBlob, findBlob, type ServedBlob } from '../../serve/blob.ts';
 import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
 import type { ServeCall } from '../../serve/serve-deps.ts';
+import { recordSent } from '../../serve/gone.ts';
 import type { Serving } from '../../serve/serving.ts';
 import type { LogFields } from '../../telemetry/logger.ts';
 import { listTags } from '../../serve/tags.ts';
@@ -147,10 +148,7 @@ async function manifestAnswer(
   if (matches(request.header('if-none-match'), etag)) return { status: 304, headers };
   if (size <= limits.bodyBytes) return { status: 200, headers, body: bytes };
   if (request.method === 'HEAD') return { status: 200, headers: { ...headers, 'content-length': String(size) } };
-  const url = await serving.deps.presigner.presign(digest, {
-    lifetimeSeconds: BLOB_URL_SECONDS,
-    contentType: mediaType,
-  });
+  const url = await urlInStore(serving, digest, mediaType);
   return { status: 307, headers: { ...headers, location: url.href, 'cache-control': 'no-store' } };
 }
 
@@ -213,7 +211,15 @@ async function blobAnswer(
 }
 
 const blobInStore = async ({ serving }: RegistryApi, digest: Digest): Promise<RegistryAnswer> =>
-  blobElsewhere(digest, await serving.deps.presigner.presign(digest, { lifetimeSeconds: BLOB_URL_SECONDS }));
+  blobElsewhere(digest, await urlInStore(serving, digest));
+
+async function urlInStore(serving: Serving, digest: Digest, contentType?: string): Promise<URL> {
+  recordSent(serving, digest);
+  return await serving.deps.presigner.presign(digest, {
+    lifetimeSeconds: BLOB_URL_SECONDS,
+    ...(contentType === undefined ? {} : { contentType }),
+  });
+}
 
 const blobElsewhere = (digest: Digest, { href }: URL): RegistryAnswer => ({
   status: 307,

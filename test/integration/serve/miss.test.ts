@@ -360,6 +360,45 @@ describe('what the store lost', { concurrency: false }, () => {
     assert.equal((await bench.cache.validate('registry.example.test/lost/app:v1', { deep: true })).state, 'complete');
   });
 
+  test('a blob that nobody said is gone: the next try of a client brings it again', async () => {
+    const image = noiseImage({ name: 'vanished', layerBytes: [7_100, 8_100] });
+    const base = await bench.warm(image, 'lost/vanished');
+    const layer = layerOf(image, 7_100);
+    await bench.deleteObject(layer);
+    assert.equal((await bench.follow(`${base}/blobs/${layer}`)).at(-1)!.status, 404, 'the first try');
+    const others = layerOf(image, 8_100);
+    assert.equal((await bench.follow(`${base}/blobs/${others}`)).at(-1)!.status, 200, 'a neighbour is there');
+    for (const again of ['HEAD', 'GET'])
+      assert.ok((await bench.ask(`${base}/blobs/${layer}`, { method: again })).status < 400);
+    const told = (await bench.follow(`${base}/blobs/${layer}`)).at(-1)!;
+    assert.ok(told.body.equals(Buffer.from(image.blobs.get(layer)!)));
+    await bench.settled();
+    assert.deepEqual([countOf('blob', 'GET'), countOf('blob', 'GET', layer)], [1, 1]);
+    assert.equal(
+      (await bench.cache.validate('registry.example.test/lost/vanished:v1', { deep: true })).state,
+      'complete',
+    );
+  });
+
+  test('a blob that is there: however often clients come back, the store is asked once in a while', async () => {
+    const image = noiseImage({ name: 'often', layerBytes: [7_200] });
+    const base = await bench.warm(image, 'lost/often');
+    const layer = layerOf(image, 7_200);
+    const looks: string[] = [];
+    const { pull } = bench.services;
+    const find: typeof pull.store.find = (...of) => {
+      looks.push(of[0]);
+      return pull.store.find(...of);
+    };
+    const process = await bench.another({ ...bench.services, pull: { ...pull, store: { ...pull.store, find } } });
+    assert.equal((await process.get(`${base}/blobs/${layer}`)).status, 307);
+    assert.deepEqual(looks, [], 'the first time the row is believed');
+    const told = await Promise.all(Array.from({ length: 30 }, () => process.get(`${base}/blobs/${layer}`)));
+    assert.deepEqual([...new Set(told.map(({ status }) => status))], [307]);
+    assert.ok(looks.length >= 1 && looks.length <= 3, `${looks.length} looks`);
+    assert.equal(bench.upstream.requests.length, 0);
+  });
+
   test('a blob that a late event calls lost, and that is there, stays', async () => {
     const image = noiseImage({ name: 'not lost' });
     await bench.warm(image, 'lost/not');

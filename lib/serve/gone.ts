@@ -1,0 +1,47 @@
+import { CacheError } from '../errors/cache-error.ts';
+import type { Digest } from '../oci/digest.ts';
+import { reconcile } from '../pull/reconcile.ts';
+import type { ServeCall } from './serve-deps.ts';
+import type { Serving } from './serving.ts';
+
+/** A client that comes back within this may come because the store did not have what it was sent for. */
+const COMES_BACK_WITHIN_MS = 60_000;
+/** The store is asked about one digest no more often: a fleet that starts asks for the same blob all the time. */
+const ASKED_APART_MS = 2_000;
+
+/** When clients were last sent to the store for some content, and when the store was last asked about it; epoch milliseconds. */
+export interface Sent {
+  readonly atMs: number;
+  readonly askedMs: number;
+}
+
+/** To be called for each URL of the store that a client gets. */
+export function recordSent({ sent }: Serving, digest: Digest): void {
+  sent.set(digest, { atMs: Date.now(), askedMs: sent.get(digest)?.askedMs ?? 0 });
+}
+
+/**
+ * Whether the store lost content that its row calls present. The store is asked only where a client of this process was sent there for it a moment ago: so
+ * what vanished without any event is brought again by the client's next try, and a first request costs nothing. A loss is recorded. Where the store cannot
+ * say, the content counts as there.
+ */
+export async function isGone(state: Serving, call: ServeCall, digest: Digest): Promise<boolean> {
+  const { atMs, askedMs } = state.sent.get(digest) ?? { atMs: 0, askedMs: 0 };
+  const nowMs = Date.now();
+  if (nowMs - atMs > COMES_BACK_WITHIN_MS || nowMs - askedMs < ASKED_APART_MS) return false;
+  return await state.share(`gone ${digest}`, call.signal, async (signal) => {
+    state.sent.set(digest, { atMs, askedMs: nowMs });
+    try {
+      const missing = await reconcile(state.deps, [{ digest }], { adopt: false, signal });
+      if (missing.size === 0) return false;
+      call.logger.warn('content is gone from the store; it is brought again', { digest, reason: missing.get(digest) });
+      state.sent.delete(digest);
+      return true;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof CacheError)) throw error;
+      call.logger.warn('the store could not say whether content is there', { digest, reason: error.message });
+      return false;
+    }
+  });
+}
