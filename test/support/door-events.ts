@@ -2,8 +2,8 @@ import { BASIC_CHALLENGE } from '../../lib/access/basic.ts';
 import type { CacheError } from '../../lib/errors/cache-error.ts';
 import type { RegistryAnswer } from '../../lib/http/registry/registry-door.ts';
 import { errorAnswer } from '../../lib/http/registry/registry-errors.ts';
-import { eventDoor } from '../../lib/http/registry/registry-event.ts';
-import { registryRoute } from '../../lib/http/registry/registry-route.ts';
+import { eventDoor, type EventDoor } from '../../lib/http/registry/registry-event.ts';
+import { isRegistryPath, registryRoute } from '../../lib/http/registry/registry-route.ts';
 import { formatRepository } from '../../lib/reference/reference.ts';
 
 /*
@@ -41,9 +41,17 @@ export const alb = (more: object = {}) => ({
 const BYTES = Uint8Array.from([0, 255, 128, 10]);
 const REGISTRIES = new Map(['docker.io', 'ghcr.io'].map((name) => [name, { name }]));
 
-/** What a request comes to: the repository that is asked for, or the code by which it is refused. */
-export function cameTo(event: object): string {
-  const { request } = eventDoor(event);
+/** The door of an event that has one. */
+export function doorOf(event: unknown): EventDoor {
+  const door = eventDoor(event);
+  if (door === undefined) throw new Error(`no door takes ${JSON.stringify(event)}`);
+  return door;
+}
+
+/** What a request comes to: the repository that is asked for, the code by which it is refused, or `outside` of the API. */
+export function cameTo(event: unknown): string {
+  const { request } = doorOf(event);
+  if (!isRegistryPath(request.path)) return 'outside';
   try {
     const route = registryRoute(request.method, request.path, new URLSearchParams(request.query), REGISTRIES);
     if (route.kind === 'ping') return 'ping';

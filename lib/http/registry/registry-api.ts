@@ -16,8 +16,14 @@ import { statusOf } from '../problem.ts';
 import { MAX_HOPS, type Hops } from './hops.ts';
 import { referrersAnswer } from './referrers-answer.ts';
 import type { RegistryAnswer, RegistryDoor, RegistryRequest } from './registry-door.ts';
-import { errorAnswer, registryError } from './registry-errors.ts';
-import { registryRoute, unknownName, type KnownRegistries, type RegistryRoute } from './registry-route.ts';
+import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
+import {
+  isRegistryPath,
+  registryRoute,
+  unknownName,
+  type KnownRegistries,
+  type RegistryRoute,
+} from './registry-route.ts';
 
 /** From the arrival of a request to its answer, whatever is slow: containerd drops a registry that sends no headers for 30 s. */
 const MOST_SECONDS = 20;
@@ -36,7 +42,7 @@ export interface RegistryApi {
 /**
  * Answers one request of the distribution API: always an answer, within {@link MOST_SECONDS}, never an error. Writes one line of log.
  *
- * In this order: who asks (401), what for (400, 404, 405), whether that may be seen at all (404), then the content itself.
+ * In this order: whether it is for this API (404), who asks (401), what for (400, 404, 405), whether that may be seen at all (404), then the content itself.
  */
 export async function answerRegistry(api: RegistryApi, door: RegistryDoor, call: ServeCall): Promise<RegistryAnswer> {
   const startedMs = performance.now();
@@ -77,6 +83,7 @@ async function admitAndAnswer(
   call: ServeCall,
   told: { puller?: string; route?: string; repository?: string },
 ): Promise<RegistryAnswer> {
+  if (!isRegistryPath(request.path)) return notFoundAnswer(request.path);
   const puller = await api.doorkeeper.admit(request.header('authorization'), call.signal);
   told.puller = puller.name;
   const query = new URLSearchParams(request.query.slice(0, MAX_QUERY_CHARACTERS));

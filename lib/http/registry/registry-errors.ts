@@ -5,6 +5,7 @@ import type { RegistryAnswer } from './registry-door.ts';
 
 /** Clients show the message to people: it is short, and holds nothing of ours. */
 const MAX_MESSAGE_CHARACTERS = 1_000;
+const MAX_PATH_CHARACTERS = 100;
 
 /**
  * Whatever was thrown, as the distribution specification writes errors:
@@ -49,6 +50,23 @@ function wordsOf(error: CacheError): string {
     default:
       return 'its registry cannot be asked now, or sent what the cache does not take';
   }
+}
+
+/** The answer to a path outside the distribution API, which nobody need log in for: in the form of the control API's problems (docs/api.md). */
+export function notFoundAnswer(path: string): RegistryAnswer {
+  const shown = JSON.stringify(path.slice(0, MAX_PATH_CHARACTERS));
+  const problem = {
+    type: 'about:blank',
+    title: 'Not Found',
+    status: 404,
+    detail: `there is no ${shown} here; this is the registry endpoint, whose paths begin with /v2/`,
+    retryable: false,
+  };
+  return {
+    status: 404,
+    headers: { 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
+    body: Buffer.from(JSON.stringify(problem)),
+  };
 }
 
 export function errorAnswer(

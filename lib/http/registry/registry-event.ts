@@ -1,8 +1,8 @@
-import type { ALBEvent, ALBResult, APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
+import type { ALBResult, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import { STATUS_CODES } from 'node:http';
-import { InvalidRequestError } from '../../errors/cache-error.ts';
 import { isHttpEvent } from '../http-event.ts';
 import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
+import { errorAnswer } from './registry-errors.ts';
 
 /** A door of AWS: how it hands a request on, and what it carries back. */
 export interface EventDoor extends RegistryDoor {
@@ -16,37 +16,47 @@ const HTTP_API_BODY_BYTES = 4_352 * KIB;
 const ALB_BODY_BYTES = 704 * KIB;
 
 /**
- * The door of an event: an API Gateway HTTP API (payload 2.0) or an Application Load Balancer.
- *
- * @throws InvalidRequestError for anything else.
+ * The door of an event: an API Gateway HTTP API (payload 2.0), a function URL, which sends the same, or an Application Load Balancer. Undefined for anything
+ * else. Of what such an event has, any field may be missing or of another type: anyone who may invoke the function can write any event.
  */
-export function eventDoor(event: unknown): EventDoor {
-  if (isHttpEvent(event)) return httpApiDoor(event);
-  if (isAlbEvent(event)) return albDoor(event);
-  throw new InvalidRequestError(
-    'event',
-    'expected a request of an HTTP API (payload 2.0) or of an Application Load Balancer',
-  );
+export function eventDoor(event: unknown): EventDoor | undefined {
+  if (isHttpEvent(event)) return httpApiDoor(fieldsOf(event));
+  const fields = fieldsOf(event);
+  return 'elb' in fieldsOf(fields.requestContext) ? albDoor(fields) : undefined;
 }
 
-const isAlbEvent = (event: unknown): event is ALBEvent =>
-  typeof event === 'object' &&
-  event !== null &&
-  typeof (event as Partial<ALBEvent>).requestContext === 'object' &&
-  'elb' in ((event as ALBEvent).requestContext as object);
+/** The answer to an event that {@link eventDoor} does not know, in the form that API Gateway takes, a REST API's (payload 1.0) too. */
+export function unknownEvent(): APIGatewayProxyStructuredResultV2 {
+  const {
+    status,
+    headers,
+    body = '',
+  } = errorAnswer(
+    400,
+    'UNSUPPORTED',
+    'this is no request of an HTTP API with payload format 2.0, of a function URL, or of an Application Load Balancer',
+  );
+  return { statusCode: status, headers: { ...headers }, body: Buffer.from(body).toString(), isBase64Encoded: false };
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const fieldsOf = (value: unknown): Fields => (typeof value === 'object' && value !== null ? (value as Fields) : {});
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+/** One value, or a list of them. */
+const textsOf = (value: unknown): readonly string[] => [value].flat().filter((one) => typeof one === 'string');
 
 /** API Gateway decodes `rawPath` once, and joins headers that come twice by a comma. */
-function httpApiDoor(event: APIGatewayProxyEventV2): EventDoor {
-  const { rawPath, rawQueryString, headers, requestContext } = event as Partial<APIGatewayProxyEventV2>;
-  const stage = requestContext?.stage;
-  const path = rawPath ?? '';
-  const prefix = stage === undefined || stage === '$default' ? '' : `/${stage}`;
+function httpApiDoor({ rawPath, rawQueryString, headers, requestContext }: Fields): EventDoor {
+  const { stage, http } = fieldsOf(requestContext);
+  const path = textOf(rawPath);
+  const prefix = stage === '$default' ? '' : `/${textOf(stage)}`;
   return {
     request: {
-      method: requestContext?.http.method ?? '',
-      path: prefix !== '' && path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : path,
-      query: rawQueryString ?? '',
-      header: (name) => singleOf(headers ?? {}, name),
+      method: textOf(fieldsOf(http).method),
+      path: prefix.length > 1 && path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : path,
+      query: textOf(rawQueryString),
+      header: (name) => singleOf(fieldsOf(headers), name),
     },
     limits: { bodyBytes: HTTP_API_BODY_BYTES },
     answer: ({ status, headers: answered, body }) => ({
@@ -61,15 +71,15 @@ function httpApiDoor(event: APIGatewayProxyEventV2): EventDoor {
  * A load balancer hands path and query on as they came. With multi-value headers switched on for its target group it sends lists, and wants lists back:
  * https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html#multi-value-headers
  */
-function albDoor(event: ALBEvent): EventDoor {
+function albDoor(event: Fields): EventDoor {
   const { httpMethod, path, headers, multiValueHeaders } = event;
-  const isMulti = multiValueHeaders !== undefined;
+  const isMulti = typeof multiValueHeaders === 'object' && multiValueHeaders !== null;
   return {
     request: {
-      method: httpMethod,
-      path,
+      method: textOf(httpMethod),
+      path: textOf(path),
       query: queryOf(event),
-      header: (name) => (isMulti ? singleOf(multiValueHeaders, name) : singleOf(headers ?? {}, name)),
+      header: (name) => singleOf(fieldsOf(isMulti ? multiValueHeaders : headers), name),
     },
     limits: { bodyBytes: ALB_BODY_BYTES },
     answer: ({ status, headers: answered, body }) => ({
@@ -88,21 +98,18 @@ function albDoor(event: ALBEvent): EventDoor {
 const LISTS: ReadonlySet<string> = new Set(['accept', 'if-none-match']);
 
 /** Undefined where it is missing, or was given twice and is no list. */
-function singleOf(headers: Readonly<Record<string, string | string[] | undefined>>, name: string): string | undefined {
+function singleOf(headers: Fields, name: string): string | undefined {
   const wanted = name.toLowerCase();
-  const found = Object.entries(headers).flatMap(([key, value]) =>
-    key.toLowerCase() === wanted ? [value ?? []].flat() : [],
-  );
+  const found = Object.entries(headers).flatMap(([key, value]) => (key.toLowerCase() === wanted ? textsOf(value) : []));
   return found.length === 1 || (found.length > 1 && LISTS.has(wanted)) ? found.join(', ') : undefined;
 }
 
 /** Parameters are not decoded: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html#receive-event-from-load-balancer */
-function queryOf({ queryStringParameters, multiValueQueryStringParameters }: ALBEvent): string {
-  const lists = Object.entries(multiValueQueryStringParameters ?? {}).flatMap(([name, values]) =>
-    (values ?? []).map((value) => `${name}=${value}`),
-  );
-  const single = Object.entries(queryStringParameters ?? {}).map(([name, value]) => `${name}=${value ?? ''}`);
-  return (lists.length > 0 ? lists : single).join('&');
+function queryOf({ queryStringParameters, multiValueQueryStringParameters }: Fields): string {
+  const pairsOf = (parameters: unknown): readonly string[] =>
+    Object.entries(fieldsOf(parameters)).flatMap(([name, value]) => textsOf(value).map((text) => `${name}=${text}`));
+  const lists = pairsOf(multiValueQueryStringParameters);
+  return (lists.length > 0 ? lists : pairsOf(queryStringParameters)).join('&');
 }
 
 const encoded = (body: Uint8Array | undefined): { readonly body?: string; readonly isBase64Encoded?: boolean } =>

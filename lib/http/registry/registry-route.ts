@@ -27,11 +27,14 @@ const COLON = /%3a/gi;
 const CONTENT = /^\/v2\/(.+)\/(manifests|blobs|referrers)\/([^/]+)$/;
 const TAGS = /^\/v2\/(.+)\/tags\/list$/;
 
+/** Whether the path is of the distribution API at all. */
+export const isRegistryPath = (path: string): boolean => path === '/v2' || path.startsWith('/v2/');
+
 /**
- * What is asked for. The registry is a key of the configuration, never an address: that of `?ns=` (containerd) if there is one; else of the first part of
+ * What is asked for, of a path for which {@link isRegistryPath} holds. The registry is a key of the configuration, never an address: that of `?ns=` (containerd) if there is one; else of the first part of
  * the name, where that is a configured registry or an alias; else Docker Hub.
  *
- * @throws InvalidNameError, InvalidDigestError; ManifestUnknownError for what can be no tag; UnknownNameError for a registry that is not configured; HttpError 404, 405.
+ * @throws InvalidNameError, InvalidDigestError; ManifestUnknownError for what can be no tag; UnknownNameError for a registry that is not configured; HttpError 405.
  */
 export function registryRoute(
   method: string,
@@ -41,9 +44,6 @@ export function registryRoute(
 ): RegistryRoute {
   const isLong = rawPath.length > MAX_PATH_CHARACTERS;
   const path = rawPath.slice(0, MAX_PATH_CHARACTERS).replace(COLON, ':');
-  if (path !== '/v2' && !path.startsWith('/v2/')) {
-    throw new HttpError(404, 'there is only the distribution API here, below /v2/', { code: 'UNSUPPORTED' });
-  }
   if (method !== 'GET' && method !== 'HEAD') {
     throw new HttpError(405, `this cache is read only: ${JSON.stringify(method.slice(0, 20))} is not answered`, {
       code: 'UNSUPPORTED',

@@ -143,7 +143,7 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
     assert.deepEqual([validated.status, (validated.document as Validation).state], [200, 'complete']);
   });
 
-  test('what is wrong is told as problem details, and unknown routes as the registry endpoint tells it', async () => {
+  test('what is wrong is told as problem details, and so are paths and methods that are none', async () => {
     for (const [body, field] of [
       [{ reference: 'Upper/Case:v1' }, 'reference'],
       [{ reference: SAMPLE, platforms: ['linux'] }, 'platforms'],
@@ -155,10 +155,15 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
       if (field !== undefined) assert.match((answer.document as Problem).field ?? '', new RegExp(field));
     }
     assert.equal((await application.curl('/v1/pulls/00000000-0000-4000-8000-000000000000')).status, 404);
-    const unknown = await application.curl('/v1/nothing');
-    assert.deepEqual([unknown.status, unknown.headers['content-type']], [404, 'application/json']);
+    for (const path of ['/v1/nothing', '/v1/imges', '/v1', '/v1/', '/healthz', '/', '/v2x']) {
+      const { status, headers, document } = await application.curl(path);
+      assert.deepEqual([status, headers['content-type']], [404, 'application/problem+json'], path);
+      assert.deepEqual([headers['www-authenticate'], (document as Problem).status], [undefined, 404], path);
+    }
+    const wrong = await application.curl('/v1/images', '-X', 'PUT');
+    assert.deepEqual([wrong.status, wrong.headers.allow], [405, 'GET, DELETE']);
     const head = await application.curl('/v1/images', '--head');
-    assert.deepEqual([head.status, head.body], [404, '']);
+    assert.deepEqual([head.status, head.body], [405, '']);
     assert.equal((await application.curl('/v1/images', '-H', 'host: evil.example.test')).status, 403);
     assert.equal((await application.curl('/v1/images', '-H', 'origin: https://evil.example.test')).status, 403);
   });

@@ -103,6 +103,19 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     assert.equal((await ask('/v2/')).statusCode, 200);
   });
 
+  test('an event that is no request is answered, and needs no password', async () => {
+    for (const event of [
+      null,
+      'text',
+      {},
+      { Records: [] },
+      { version: '1.0', httpMethod: 'GET', path: '/v2/', requestContext: {} },
+    ]) {
+      const { statusCode, body } = (await application.functions.invoke('registry', event)) as Answer;
+      assert.equal(statusCode, 400, body);
+    }
+  });
+
   test('HTTP API, cold: a miss, whose registry another function asks, and whose layers the workflow brings', async () => {
     const image = images.get('app')!;
     const index = await ask(`${base('app')}/manifests/v1`);

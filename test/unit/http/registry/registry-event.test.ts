@@ -1,22 +1,23 @@
+import fc from 'fast-check';
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { BASIC_CHALLENGE, parseBasic } from '../../../../lib/access/basic.ts';
 import { UnauthenticatedError } from '../../../../lib/errors/cache-error.ts';
-import { eventDoor } from '../../../../lib/http/registry/registry-event.ts';
-import { alb, ANSWERS, cameTo, httpApi, PATH } from '../../../support/door-events.ts';
+import { eventDoor, unknownEvent } from '../../../../lib/http/registry/registry-event.ts';
+import { alb, ANSWERS, cameTo, doorOf, httpApi, PATH } from '../../../support/door-events.ts';
 
 describe('an HTTP API', () => {
   test('gives method, path, query and headers', () => {
-    const { request } = eventDoor(httpApi());
+    const { request } = doorOf(httpApi());
     assert.deepEqual(
       [request.method, request.path, request.query, request.header('Authorization'), request.header('range')],
       ['GET', PATH, 'ns=docker.io', 'Basic eDp5', undefined],
     );
-    assert.equal(eventDoor(httpApi({}, '$default', 'HEAD')).request.method, 'HEAD');
+    assert.equal(doorOf(httpApi({}, '$default', 'HEAD')).request.method, 'HEAD');
   });
 
   test('sends cookies apart, and what came twice with commas: a list for a list, and no login', () => {
-    const { request } = eventDoor({
+    const { request } = doorOf({
       version: '2.0',
       routeKey: '$default',
       rawPath: '/my/path',
@@ -54,7 +55,7 @@ describe('an HTTP API', () => {
   });
 
   test('has the name of a stage before its paths, which is no part of them', () => {
-    const path = (rawPath: string, stage: string): string => eventDoor(httpApi({ rawPath }, stage)).request.path;
+    const path = (rawPath: string, stage: string): string => doorOf(httpApi({ rawPath }, stage)).request.path;
     assert.equal(path('/prod/v2/prod/app/tags/list', 'prod'), '/v2/prod/app/tags/list');
     assert.equal(path('/prod/prod/v2/', 'prod'), '/prod/v2/');
     assert.equal(path('/production/v2/', 'prod'), '/production/v2/');
@@ -70,7 +71,7 @@ describe('an HTTP API', () => {
       // sha256%3A…
       [`/v2/ghcr.io/org/app/manifests/sha256:${'a'.repeat(64)}`, 'ghcr.io/org/app'],
       ['/v2/ghcr.io//org/app/manifests/v1', 'NAME_INVALID'],
-      ['//v2/ghcr.io/org/app/manifests/v1', 'UNSUPPORTED'],
+      ['//v2/ghcr.io/org/app/manifests/v1', 'outside'],
       ['/v2/ghcr.io/org/../app/manifests/v1', 'NAME_INVALID'],
       ['/v2/../v1/images', 'UNSUPPORTED'],
       // %3F, %23, %00 and a space
@@ -92,7 +93,7 @@ describe('an HTTP API', () => {
   });
 
   test('carries bytes in base64, headers once each, and no body where there is none', () => {
-    const door = eventDoor(httpApi());
+    const door = doorOf(httpApi());
     const of = (name: string) => door.answer(ANSWERS[name] ?? assert.fail());
     assert.deepEqual(of('manifest'), {
       statusCode: 200,
@@ -112,7 +113,7 @@ describe('an HTTP API', () => {
   });
 
   test('carries six megabytes, base64 and the rest of the answer included', () => {
-    const { limits } = eventDoor(httpApi());
+    const { limits } = doorOf(httpApi());
     assert.ok((limits.bodyBytes * 4) / 3 < 6_000_000);
     assert.ok(limits.bodyBytes >= 4 * 1024 * 1024, 'the least that the specification asks for');
   });
@@ -134,20 +135,20 @@ describe('a load balancer', () => {
     Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]]));
 
   test('gives single values', () => {
-    const { request } = eventDoor(
+    const { request } = doorOf(
       alb({ httpMethod: 'HEAD', headers: HEADERS, queryStringParameters: { ns: 'ghcr.io', last: 'a%2Fb', n: '' } }),
     );
     assert.deepEqual(
       [request.method, request.path, request.query, request.header('Accept'), request.header('authorization')],
       ['HEAD', PATH, 'ns=ghcr.io&last=a%2Fb&n=', HEADERS.accept, undefined],
     );
-    assert.equal(eventDoor(alb({ headers: HEADERS, queryStringParameters: {} })).request.query, '');
-    assert.equal(eventDoor(alb()).request.header('accept'), undefined);
+    assert.equal(doorOf(alb({ headers: HEADERS, queryStringParameters: {} })).request.query, '');
+    assert.equal(doorOf(alb()).request.header('accept'), undefined);
   });
 
   test('gives lists where they are switched on; a header that comes twice is none, unless it is a list', () => {
     // GET …?&myKey=val1&myKey=val2
-    const { request } = eventDoor(
+    const { request } = doorOf(
       alb({
         multiValueHeaders: {
           ...listed(HEADERS),
@@ -166,7 +167,7 @@ describe('a load balancer', () => {
       ['a/b, c/d, e/f', '"a", "b"', HEADERS.host],
     );
     assert.deepEqual([request.header('authorization'), request.header('cookie')], [undefined, undefined]);
-    const none = eventDoor(alb({ multiValueHeaders: {}, multiValueQueryStringParameters: {} })).request;
+    const none = doorOf(alb({ multiValueHeaders: {}, multiValueQueryStringParameters: {} })).request;
     assert.deepEqual([none.query, none.header('accept')], ['', undefined]);
   });
 
@@ -177,7 +178,7 @@ describe('a load balancer', () => {
       ['/v2/ghcr.io%2Forg/app/manifests/v1', 'NAME_INVALID'],
       ['/v2/ghcr.io%252Forg/app/manifests/v1', 'NAME_INVALID'],
       ['/v2/ghcr.io//org/app/manifests/v1', 'NAME_INVALID'],
-      ['//v2/', 'UNSUPPORTED'],
+      ['//v2/', 'outside'],
       ['/v2/ghcr.io/org/../app/manifests/v1', 'NAME_INVALID'],
       ['/v2/ghcr.io/org/%2e%2e/app/manifests/v1', 'NAME_INVALID'],
       ['/v2/ghcr.io/org/app%3F/manifests/v1', 'NAME_INVALID'],
@@ -198,13 +199,13 @@ describe('a load balancer', () => {
 
   test('asks for its health where it is told to; the answer has the form of the question', () => {
     const check = { path: '/', queryStringParameters: {}, headers: { 'user-agent': 'ELB-HealthChecker/2.0' } };
-    assert.equal(cameTo(alb(check)), 'UNSUPPORTED');
+    assert.equal(cameTo(alb(check)), 'outside');
     assert.equal(cameTo(alb({ ...check, path: '/v2/' })), 'ping');
     const { headers, ...rest } = check;
     const answer = { status: 404, headers: { 'content-type': 'application/json' } };
-    const single = eventDoor(alb(check)).answer(answer);
+    const single = doorOf(alb(check)).answer(answer);
     assert.deepEqual([single.headers, 'multiValueHeaders' in single], [answer.headers, false]);
-    const lists = eventDoor(alb({ ...rest, multiValueHeaders: listed(headers) })).answer(answer);
+    const lists = doorOf(alb({ ...rest, multiValueHeaders: listed(headers) })).answer(answer);
     assert.deepEqual(
       [lists, 'headers' in lists],
       [
@@ -220,7 +221,7 @@ describe('a load balancer', () => {
   });
 
   test('takes single values back, with a description of the status', () => {
-    const door = eventDoor(alb({ headers: {} }));
+    const door = doorOf(alb({ headers: {} }));
     const of = (name: string) => door.answer(ANSWERS[name] ?? assert.fail());
     const empty = (statusCode: number, phrase: string, headers: object) => ({
       statusCode,
@@ -241,7 +242,7 @@ describe('a load balancer', () => {
   });
 
   test('takes lists back where it gave them', () => {
-    const door = eventDoor(alb({ multiValueHeaders: {} }));
+    const door = doorOf(alb({ multiValueHeaders: {} }));
     for (const [name, answered] of Object.entries(ANSWERS)) {
       const { multiValueHeaders, statusCode, ...rest } = door.answer(answered) as Record<string, unknown>;
       assert.deepEqual([multiValueHeaders, statusCode], [listed(answered.headers), answered.status], name);
@@ -251,19 +252,103 @@ describe('a load balancer', () => {
   });
 
   test('carries one megabyte, base64 and the rest of the answer included', () => {
-    assert.ok((eventDoor(alb({ headers: {} })).limits.bodyBytes * 4) / 3 < 1_000_000);
+    assert.ok((doorOf(alb({ headers: {} })).limits.bodyBytes * 4) / 3 < 1_000_000);
   });
 });
 
-test('anything else is no door', () => {
-  for (const event of [
-    null,
-    {},
-    { version: '2.0' },
-    { requestContext: {} },
-    'x',
-    { version: '1.0', httpMethod: 'GET' },
-  ]) {
-    assert.throws(() => eventDoor(event), /expected a request of an HTTP API/);
-  }
+describe('whatever the function is invoked with', () => {
+  /** A request of a REST API, or of an HTTP API with payload 1.0. */
+  const REST = {
+    version: '1.0',
+    resource: '/{proxy+}',
+    path: PATH,
+    httpMethod: 'GET',
+    headers: { authorization: 'Basic eDp5' },
+    multiValueHeaders: { authorization: ['Basic eDp5'] },
+    requestContext: { stage: 'prod', httpMethod: 'GET', path: `/prod${PATH}`, identity: {} },
+    body: null,
+    isBase64Encoded: false,
+  };
+  const QUEUE = { Records: [{ eventSource: 'aws:sqs', messageId: '1', body: '{}' }] };
+  const BUS = { version: '0', 'detail-type': 'x', source: 'y', detail: {} };
+
+  test('a function URL sends what an HTTP API does', () => {
+    const host = 'abc.lambda-url.eu-central-1.on.aws';
+    assert.equal(
+      cameTo({ ...httpApi(), headers: { host }, requestContext: { ...httpApi().requestContext, domainName: host } }),
+      'docker.io/library/alpine',
+    );
+  });
+
+  test('what is no request has no door, and an answer of its own that every form of API Gateway takes', () => {
+    const shapes: readonly unknown[] = [
+      undefined,
+      null,
+      0,
+      true,
+      '',
+      'x',
+      [],
+      [REST],
+      {},
+      { version: '2.0' },
+      { requestContext: {} },
+      { requestContext: null },
+    ];
+    for (const event of [...shapes, { version: '2.0', requestContext: { http: 'GET' } }, REST, QUEUE, BUS]) {
+      assert.equal(eventDoor(event), undefined, JSON.stringify(event));
+    }
+    const { statusCode, headers, body, isBase64Encoded } = unknownEvent();
+    assert.deepEqual([statusCode, headers?.['content-type'], isBase64Encoded], [400, 'application/json', false]);
+    assert.match(body ?? '', /"code":"UNSUPPORTED".*payload format 2\.0/);
+  });
+
+  /** An event as AWS sends it, with any of its fields, and of the fields in those, left out or of any type. */
+  const damaged = (event: Readonly<Record<string, unknown>>, depth: number): fc.Arbitrary<unknown> =>
+    fc
+      .record(
+        Object.fromEntries(
+          Object.entries(event).map(([name, value]) => {
+            const isMap = typeof value === 'object' && value !== null && !Array.isArray(value);
+            const whole =
+              isMap && depth > 0 ? damaged(value as Readonly<Record<string, unknown>>, depth - 1) : fc.constant(value);
+            return [name, fc.oneof({ arbitrary: whole, weight: 4 }, { arbitrary: fc.jsonValue(), weight: 1 })];
+          }),
+        ),
+        { requiredKeys: [] },
+      )
+      .map((fields): unknown => fields);
+  const events = fc.oneof(
+    fc.jsonValue(),
+    ...[
+      httpApi({}, 'prod'),
+      alb({ headers: { accept: 'a/b' }, queryStringParameters: { ns: 'ghcr.io' } }),
+      REST,
+      QUEUE,
+    ].map((event) => damaged(event, 3)),
+    damaged(alb({ multiValueHeaders: { accept: ['a/b'] }, multiValueQueryStringParameters: { ns: ['ghcr.io'] } }), 3),
+  );
+
+  test('it has a door or none, and of that door everything is text: what is asked for is refused with a word of the specification, or known', () => {
+    let doors = 0;
+    fc.assert(
+      fc.property(events, (event) => {
+        const door = eventDoor(event);
+        if (door === undefined) return;
+        doors += 1;
+        const { request } = door;
+        for (const text of [request.method, request.path, request.query]) assert.equal(typeof text, 'string');
+        for (const name of ['authorization', 'Accept', 'if-none-match', '__proto__', 'constructor', 'toString']) {
+          assert.match(typeof request.header(name), /^(?:string|undefined)$/, name);
+        }
+        assert.notEqual(cameTo(event), 'no code');
+        for (const answered of Object.values(ANSWERS)) {
+          const { statusCode, body = '' } = door.answer(answered);
+          assert.deepEqual([statusCode, typeof body], [answered.status, 'string']);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+    assert.ok(doors > 200, `only ${doors} of the events had a door`);
+  });
 });

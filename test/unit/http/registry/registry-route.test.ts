@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CacheError } from '../../../../lib/errors/cache-error.ts';
 import { statusOf } from '../../../../lib/http/problem.ts';
-import { registryRoute } from '../../../../lib/http/registry/registry-route.ts';
+import { isRegistryPath, registryRoute } from '../../../../lib/http/registry/registry-route.ts';
 import { formatReference, formatRepository } from '../../../../lib/reference/reference.ts';
 
 const REGISTRIES = new Map(
@@ -76,8 +76,6 @@ describe('what is refused', () => {
     [`/v2/library/alpine/blobs/sha384:${'a'.repeat(96)}`, '', 400, 'DIGEST_INVALID'],
     ['/v2/_catalog', '', 405, 'UNSUPPORTED'],
     ['/v2/library/alpine/manifests/', '', 405, 'UNSUPPORTED'],
-    ['/', '', 404, 'UNSUPPORTED'],
-    ['/v1/pull', '', 404, 'UNSUPPORTED'],
   ];
   for (const [path, query, status, code] of cases) {
     test(`${JSON.stringify(path.slice(0, 60))} ${query}`, () => {
@@ -90,6 +88,12 @@ describe('what is refused', () => {
       );
     });
   }
+
+  test('paths outside /v2/ are none of this API', () => {
+    for (const path of ['', '/', '/v1/pull', '/healthz', '/v2x', '//v2/', '/V2/', 'v2/'])
+      assert.ok(!isRegistryPath(path), path);
+    for (const path of ['/v2', '/v2/', '/v2//', '/v2/library/alpine/tags/list']) assert.ok(isRegistryPath(path), path);
+  });
 
   test('every method that writes, whatever the path', () => {
     for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'get']) {
