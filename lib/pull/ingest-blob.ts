@@ -4,6 +4,7 @@ import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { drainVerified } from '../oci/verify.ts';
 import { paceOf, type BlobReading } from '../registry/pace.ts';
+import type { BlobBytes } from '../registry/upstream.ts';
 import type { Checkpoint, Ingest, StoredContent } from '../store/content-store.ts';
 import type { BlobSource } from './carried.ts';
 import type { PullDeps } from './pull-request.ts';
@@ -41,11 +42,12 @@ export async function ingestBlob(
   for (let attempt = 1; ; attempt++) {
     let isOpen = false;
     let committing = false;
+    let bytes: BlobBytes | undefined;
     const from = attempt === 1 ? resume : undefined;
     await using into = await deps.store.begin(blob, upstream.domain, signal, from);
     const checkpoints = checkpointsOf(deps, claimed, into);
     try {
-      const bytes = await upstream.openBlob(blob, into.offset, signal, reading);
+      bytes = await upstream.openBlob(blob, into.offset, signal, reading);
       isOpen = true;
       for await (const chunk of counted(deps, blob, bytes)) {
         await into.write(chunk);
@@ -64,7 +66,7 @@ export async function ingestBlob(
       if (signal.aborted || (!committing && error instanceof CacheError && error.retryable)) {
         await checkpoints.keep(signal);
       }
-      throw error;
+      throw withSender(error, bytes);
     }
   }
 }
@@ -72,6 +74,13 @@ export async function ingestBlob(
 /** A mirror, or something on the way, may have spoiled the bytes: once more from the first one, before their registry is blamed. */
 const areWrong = (error: unknown, { again = false }: BlobReading): boolean =>
   error instanceof ContentMismatchError && !again;
+
+/** Of wrong bytes that nobody's answer showed to be wrong the error says who sent them. */
+function withSender(error: unknown, bytes: BlobBytes | undefined): unknown {
+  const sender = error instanceof ContentMismatchError ? bytes?.sender?.() : undefined;
+  if (!(error instanceof ContentMismatchError) || sender === undefined) return error;
+  return new ContentMismatchError(error.op, `${error.message}; they came from ${sender}`);
+}
 
 /** Reads the blob to its end and verifies it, without keeping it: the proof that its repository has it (I9). */
 export async function drainBlob(
@@ -86,7 +95,7 @@ export async function drainBlob(
       await drainVerified(counted(deps, blob, bytes), blob);
       return;
     } catch (error) {
-      if (!areWrong(error, reading)) throw error;
+      if (!areWrong(error, reading)) throw withSender(error, bytes);
       reading = { ...reading, again: true };
     }
   }

@@ -30,6 +30,8 @@ export interface BlobBody {
   readonly stream: AsyncIterable<Uint8Array>;
   /** Who gives them, for messages. */
   readonly from: string;
+  /** What may not be said of its words. */
+  readonly secrets: Answer['secrets'];
   readonly skipBytes: number;
 }
 
@@ -53,10 +55,10 @@ export async function openBlobBody(session: Session, asked: AskedBlob, caller: C
   return await session.ask(request, caller, async (answer) => {
     try {
       const { skipBytes, decoder, label } = await startOf(answer, asked);
-      const { body, from: who } = answer;
+      const { body, secrets, from: who } = answer;
       // What breaks in the body breaks the reading of the decoder.
       const stream = decoder === undefined ? body : pipeline(body, decoder, () => undefined);
-      return { body, decoder, label, stream: stream as AsyncIterable<Uint8Array>, from: who, skipBytes };
+      return { body, decoder, label, stream: stream as AsyncIterable<Uint8Array>, from: who, secrets, skipBytes };
     } catch (error) {
       answer.body.destroy();
       throw error;

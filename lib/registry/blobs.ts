@@ -8,15 +8,18 @@ import {
 } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { OP, openBlobBody, wrongSize, type BlobBody } from './blob-body.ts';
-import { connectionFailure } from './failure.ts';
+import { connectionFailure, htmlWords, isHtml } from './failure.ts';
 import { askInOrder } from './mirrors.ts';
 import { paceOf, type BlobReading, type Pace } from './pace.ts';
 import { backoffMs } from './retry.ts';
 import type { Session, Sources } from './session.ts';
 import type { Caller } from './transport.ts';
+import type { BlobBytes } from './upstream.ts';
 
 /** A connection that brought so much made progress, however short it lived. */
 const PROGRESS_BYTES = 64 * 1024;
+/** Of the beginning, where a page shows itself as one. */
+const PAGE_BYTES = 4096;
 /** Reconnects after little progress wait, but not ever longer: 1.6 s at most. */
 const MAX_HICCUPS = 4;
 
@@ -39,7 +42,7 @@ export async function openBlob(
   offset: number,
   caller: Caller,
   reading: BlobReading = {},
-): Promise<AsyncIterable<Uint8Array>> {
+): Promise<BlobBytes> {
   if (offset < 0 || offset > blob.size) throw wrongSize(blob, `byte ${offset} was asked for`);
   const reader = new BlobReader(sources, path, blob, offset, caller, reading);
   await reader.open();
@@ -47,7 +50,7 @@ export async function openBlob(
 }
 
 /** Reads on through broken connections. One consumer; `return` gives the connection back. */
-class BlobReader implements AsyncIterableIterator<Uint8Array> {
+class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   readonly #path: string;
   readonly #blob: Descriptor;
   readonly #caller: Caller;
@@ -58,6 +61,9 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
   /** The next byte to give out. */
   #offset: number;
   #opened: OpenedBody | undefined;
+  /** That gave something last, and how the blob begins. */
+  #sender: BlobBody | undefined;
+  #start: Buffer | undefined;
   /** Reconnects in a row that brought nothing. */
   #stalls = 0;
   /** Reconnects in a row that brought little. */
@@ -110,8 +116,16 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
       return { done: true, value: undefined };
     } catch (error) {
       this.#end();
+      this.#sender = undefined;
       throw error;
     }
+  }
+
+  sender(): string | undefined {
+    if (this.#sender === undefined) return undefined;
+    const { from, secrets } = this.#sender;
+    const text = secrets.removedFrom(this.#start?.toString('utf8') ?? '');
+    return isHtml(text) ? `${from} as ${htmlWords(text)}` : from;
   }
 
   return(): Promise<IteratorResult<Uint8Array>> {
@@ -186,6 +200,9 @@ class BlobReader implements AsyncIterableIterator<Uint8Array> {
       if (this.#offset + chunk.byteLength > this.#blob.size) {
         throw wrongSize(this.#blob, `${opened.from} sends more`);
       }
+      // A copy: the chunk is the consumer's.
+      if (this.#offset === 0) this.#start = Buffer.from(chunk.subarray(0, PAGE_BYTES));
+      this.#sender = opened.blobBody;
       this.#offset += chunk.byteLength;
       opened.givenBytes += chunk.byteLength;
       return chunk;

@@ -19,7 +19,7 @@ import { listReferrers } from './referrers.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { listTags } from './tags.ts';
 import { noRefusals, noRequests, Transport, type Caller } from './transport.ts';
-import type { FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
+import type { BlobBytes, FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
 import { withoutSecrets } from './without-secrets.ts';
 
 /** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
@@ -152,12 +152,7 @@ class HttpUpstream implements Upstream {
     return await hasBlob(this.#sources.endpoint, this.repository.path, blob, this.#caller(signal));
   }
 
-  async openBlob(
-    blob: Descriptor,
-    offset: number,
-    signal: AbortSignal,
-    reading?: BlobReading,
-  ): Promise<AsyncIterable<Uint8Array>> {
+  async openBlob(blob: Descriptor, offset: number, signal: AbortSignal, reading?: BlobReading): Promise<BlobBytes> {
     return await openBlob(this.#sources, this.repository.path, blob, offset, this.#caller(signal), reading);
   }
 

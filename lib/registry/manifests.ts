@@ -77,7 +77,8 @@ async function getTag(
   // Nobody named the digest, so a mirror's answer has nothing but itself to prove that it is a manifest: one with nothing in it proves nothing.
   if (session.isMirror && isEmpty(parseManifest(manifest.bytes, manifest.descriptor.mediaType, { fanOut: Infinity })))
     throw new InvalidManifestError(`a mirror gave a manifest with nothing in it for ${path} ${tag}`);
-  return { digest: manifest.descriptor.digest, manifest };
+  const { descriptor, bytes } = manifest;
+  return { digest: descriptor.digest, manifest: { descriptor, bytes } };
 }
 
 /** The digest; an error where the host, or the connection, may be at fault for a while; undefined where HEAD is of no use. */
@@ -130,16 +131,19 @@ export async function readManifest(
   digest: Digest,
   caller: Caller,
 ): Promise<FetchedManifest> {
-  const get = (): Promise<FetchedManifest> =>
+  const get = (): Promise<AnsweredManifest> =>
     getManifest(session, OP_READ, path, digest, caller, session.limits.attempts, digest);
   let found = await get();
   if (found.descriptor.digest !== digest) found = await get();
-  if (found.descriptor.digest === digest) return found;
+  if (found.descriptor.digest === digest) return { descriptor: found.descriptor, bytes: found.bytes };
   throw new ContentMismatchError(
     OP_READ,
-    `manifest ${digest} of ${path} was asked for, but the ${found.descriptor.size} bytes that came have digest ${found.descriptor.digest}, twice; nothing of it was kept`,
+    `manifest ${digest} of ${path} was asked for, but the ${found.descriptor.size} bytes that came from ${found.from} have digest ${found.descriptor.digest}, twice; nothing of it was kept`,
   );
 }
+
+/** With who answered, for messages. */
+type AnsweredManifest = FetchedManifest & { readonly from: string };
 
 async function getManifest(
   session: Session,
@@ -149,7 +153,7 @@ async function getManifest(
   caller: Caller,
   attempts: number,
   wanted?: Digest,
-): Promise<FetchedManifest> {
+): Promise<AnsweredManifest> {
   const request = {
     op,
     kind: 'manifest',
@@ -165,7 +169,8 @@ async function getManifest(
     if (answer.status === 404) throw await unknownManifest(path, reference, answer);
     try {
       const what = { op, name: `${path} ${reference}`, wanted };
-      return await readAnswer(answer, what, session.limits.manifestBytes, caller.signal);
+      const manifest = await readAnswer(answer, what, session.limits.manifestBytes, caller.signal);
+      return { ...manifest, from: answer.from };
     } finally {
       answer.body.destroy();
     }

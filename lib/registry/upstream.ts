@@ -42,6 +42,12 @@ export interface FetchedManifest {
   readonly bytes: Uint8Array;
 }
 
+/** The bytes of a blob as they come. To be consumed, or its iterator returned. */
+export interface BlobBytes extends AsyncIterable<Uint8Array> {
+  /** For messages: who sent what was read, and that it looks like a page. Undefined where nobody did, or the reading failed and its own error says so. */
+  readonly sender?: () => string | undefined;
+}
+
 /** One repository of one registry, as one pull sees it. */
 export interface Upstream {
   readonly repository: Repository;
@@ -94,12 +100,7 @@ export interface Upstream {
    *
    * @throws BlobUnknownError if the upstream answers 404, and only then; SlowBlobError.
    */
-  openBlob(
-    blob: Descriptor,
-    offset: number,
-    signal: AbortSignal,
-    reading?: BlobReading,
-  ): Promise<AsyncIterable<Uint8Array>>;
+  openBlob(blob: Descriptor, offset: number, signal: AbortSignal, reading?: BlobReading): Promise<BlobBytes>;
 
   /**
    * Where the registry itself redirects for the blob, if clients may be sent there (`passRedirects`): https, a public host that is named, nothing of our

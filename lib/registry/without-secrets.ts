@@ -31,6 +31,7 @@ export function withoutSecrets(upstream: Upstream, secrets: KnownSecrets): Upstr
     openBlob: async (...asked) => {
       const chunks = await guarded(upstream.openBlob(...asked));
       return {
+        sender: () => secrets.removedFrom(chunks.sender?.() ?? '') || undefined,
         [Symbol.asyncIterator]: () => {
           const iterator = chunks[Symbol.asyncIterator]();
           return {

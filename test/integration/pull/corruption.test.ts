@@ -81,6 +81,34 @@ for (const [what, layerBytes] of [
   });
 }
 
+for (const [what, type, body, message] of [
+  ['a page', 'text/html', '<!DOCTYPE html><html><head><title>Sign in</title></head>', / as an HTML page: "Sign in"/],
+  [
+    'a page that says it is bytes',
+    'application/octet-stream',
+    '<html><body>Wartung</body>',
+    / as an HTML page: "Wartung/,
+  ],
+  ['other bytes', 'application/octet-stream', 'something else', /$/],
+] as const) {
+  for (const layerBytes of [2_000, 11 * MIB]) {
+    test(`who sent ${what} of the right length (${layerBytes}) is named`, async () => {
+      const image = noiseImage({ name: what, layerBytes: [layerBytes] });
+      const reference = bench.offer(image, `team/${what.replaceAll(' ', '-')}-${layerBytes}`);
+      const layer = layerOf(image, layerBytes);
+      const bytes = Buffer.alloc(layerBytes, ' ');
+      bytes.write(body);
+      bench.upstream.fault(
+        when({ kind: 'blob', reference: layer }, { headers: { 'content-type': type }, body: bytes }),
+      );
+      const from = new RegExp(
+        `they came from ${bench.upstream.host}/v2/team/\\S+/blobs/${layer} \\(of registry ${REGISTRY}\\)${message.source}`,
+      );
+      await bench.fails(reference, { name: 'ContentMismatchError', message: from });
+    });
+  }
+}
+
 for (const [what, bytes, chunked, message] of [
   ['short', 900, false, /has 900/],
   ['long', 1_100, false, /has 1100/],
@@ -107,7 +135,9 @@ test('a manifest whose bytes are not its digest is asked for twice and refused',
       body: Buffer.concat([answer.body, Buffer.from(' ')]),
     })),
   );
-  await bench.fails(reference, { name: 'ContentMismatchError', message: /twice/ });
+  const from = `${bench.upstream.host}/v2/team/wrong-manifest/manifests/${image.root.digest} \\(of registry ${REGISTRY}\\)`;
+  const message = new RegExp(`came from ${from} have digest .*twice`);
+  await bench.fails(reference, { name: 'ContentMismatchError', message });
   assert.equal(bench.upstream.count({ kind: 'manifest', method: 'GET' }), 2);
   assert.equal(bench.upstream.count({ kind: 'blob' }), 0);
   bench.upstream.clearFaults();
