@@ -17,7 +17,7 @@ import { othersAmong, readOthers, type Other } from './other-entries.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
 import type { SkippedContent } from './receipt.ts';
 import { distinctSkipped, MOST_LAYERS_REMEMBERED, skippedAttestation } from './skipped.ts';
-import { statedPlatform } from './stated-platform.ts';
+import { statedPlatform, withoutPlatform } from './stated-platform.ts';
 
 const PARALLEL_MANIFESTS = 6;
 /** Manifests of the largest size that one level of a tree may hold in memory. Real ones have a hundredth of it. */
@@ -156,7 +156,7 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
   const [only] = platforms;
   if (only !== undefined && platform === undefined) {
     throw new PlatformMissingError(
-      `${name} is an artifact without a platform (no config states one), but ${asked} was asked for; ask without a platform`,
+      `${name} ${withoutPlatform(manifest, context.deps.limits)}, but ${asked} was asked for; ask without a platform`,
     );
   }
   if (only !== undefined && platform !== undefined && !matchesPlatform(only, platform)) {

@@ -16,3 +16,11 @@ export async function statedPlatform(
   if (config === undefined || !isImageConfigType(config.mediaType) || config.size > manifestBytes) return undefined;
   return platformOfConfig(await read(config));
 }
+
+/** Why {@link statedPlatform} found none, for messages: `is an artifact without a platform (no config states one)`. */
+export function withoutPlatform({ config }: Manifest, { manifestBytes }: Pick<PullLimits, 'manifestBytes'>): string {
+  if (config !== undefined && isImageConfigType(config.mediaType) && config.size > manifestBytes) {
+    return `states its platform in a config of ${config.size} bytes, which is not read for it: the limit is ${manifestBytes} (limits.manifestBytes in the configuration)`;
+  }
+  return 'is an artifact without a platform (no config states one)';
+}
