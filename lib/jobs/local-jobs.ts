@@ -6,6 +6,7 @@ import type { Jobs } from './jobs.ts';
 import { amountOf } from './amount.ts';
 import { isEnded, type PullRecord } from './pull-record.ts';
 import { fenceOf } from '../lock/fence.ts';
+import { formatRepository } from '../reference/reference.ts';
 import { limiter, type Limiter } from '../pull/limiter.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
 import { pull, type PullKeeper } from '../pull/pull.ts';
@@ -14,8 +15,8 @@ import { startBatchProgress } from './batch-progress.ts';
 import { announceEnd, succeed } from './ending.ts';
 import type { JobDeps } from './job-deps.ts';
 
-/** Pulls of one registry at the same time, so that a slow one keeps no other waiting. As many as its connections are enough for, as configured by default. */
-const PARALLEL_PULLS = 4;
+/** Pulls at the same time, so that a slow repository keeps no other waiting, and a slow registry no other: of one repository, and of all of one registry. */
+const PARALLEL_PULLS = { repository: 3, registry: 12 };
 const TRIES = 3;
 const USUAL_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
@@ -37,19 +38,31 @@ export interface LocalJobs extends Jobs, AsyncDisposable {
  */
 export function localJobs(deps: LocalJobsDeps, failed: (id: string, error: unknown) => void): LocalJobs {
   const closing = new AbortController();
-  const places = new Map<string, Limiter>();
+  const places = new Map<string, { readonly limiter: Limiter; users: number }>();
   const running = new Map<string, Promise<void>>();
 
-  function placesOf(registry: string): Limiter {
-    const known = places.get(registry) ?? limiter(PARALLEL_PULLS);
-    places.set(registry, known);
-    return known;
+  async function inPlaceOf(name: string, most: number, work: () => Promise<void>): Promise<void> {
+    const place = places.get(name) ?? { limiter: limiter(most), users: 0 };
+    places.set(name, place);
+    place.users += 1;
+    try {
+      await place.limiter.run(work);
+    } finally {
+      place.users -= 1;
+      if (place.users === 0) places.delete(name);
+    }
+  }
+
+  function inTurn({ request: { reference } }: PullRecord, work: () => Promise<void>): Promise<void> {
+    const { repository } = reference;
+    return inPlaceOf(formatRepository(repository), PARALLEL_PULLS.repository, () =>
+      inPlaceOf(repository.registry, PARALLEL_PULLS.registry, work),
+    );
   }
 
   function run(record: PullRecord): void {
-    const { id, request } = record;
-    const work = placesOf(request.reference.repository.registry)
-      .run(() => carryOut(deps, record, closing.signal))
+    const { id } = record;
+    const work = inTurn(record, () => carryOut(deps, record, closing.signal))
       .catch((error: unknown) => {
         // Its record stays as it is, and who asks next finds it silent.
         if (!closing.signal.aborted) failed(id, error);

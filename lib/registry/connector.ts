@@ -10,10 +10,13 @@ import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 const KEEP_ALIVE_MS = 10_000;
 const OP = 'connect';
 
-/** The connections of one registry: one set for configured hosts, one whose sockets are checked. */
+/** `bulk`: blobs that are read. They have connections of their own, so that slow ones never hold up a short question. */
+export type Traffic = 'bulk' | 'short';
+
+/** The connections of one registry, for each kind of traffic: one set for configured hosts, one whose sockets are checked. */
 export interface Connections {
   /** @throws UpstreamRefusedError for a private host behind a proxy, where the socket cannot be checked. */
-  to(url: URL, reach: Reach): Dispatcher;
+  to(url: URL, reach: Reach, traffic: Traffic): Dispatcher;
   /** Breaks all connections. */
   destroy(): Promise<void>;
 }
@@ -35,14 +38,17 @@ export function createConnections(
     keepAliveTimeout: KEEP_ALIVE_MS,
   };
   if (settings.proxy !== undefined) {
-    const proxy = new ProxyAgent({ ...options, uri: settings.proxy.href, requestTls: tls, proxyTls: tls });
-    const bounded = proxy.compose(boundedHeaders(limits.headersTimeoutMs));
+    const { href: uri } = settings.proxy;
+    const proxies = ofEach(() => new ProxyAgent({ ...options, uri, requestTls: tls, proxyTls: tls }));
+    const bounded = ofEach((traffic) => proxies[traffic].compose(boundedHeaders(limits.headersTimeoutMs)));
     return {
-      to: (url, reach) => {
+      to: (url, reach, traffic) => {
         if (reach === 'public') refusePrivateName(url, hosts);
-        return bounded;
+        return bounded[traffic];
       },
-      destroy: () => proxy.destroy(),
+      destroy: async () => {
+        await Promise.all([proxies.bulk.destroy(), proxies.short.destroy()]);
+      },
     };
   }
   const connecting = new Set<Socket>();
@@ -51,17 +57,25 @@ export function createConnections(
       ...options,
       connect: checkedConnector({ tls, lookup, connectTimeoutMs: limits.connectTimeoutMs, connecting, checkedBy }),
     });
-  const agents = { configured: agentFor(undefined), public: agentFor(hosts) };
+  const agents = ofEach(() => ({ configured: agentFor(undefined), public: agentFor(hosts) }));
   const inTime = boundedHeaders(limits.headersTimeoutMs);
-  const bounded = { configured: agents.configured.compose(inTime), public: agents.public.compose(inTime) };
+  const bounded = ofEach((traffic) => ({
+    configured: agents[traffic].configured.compose(inTime),
+    public: agents[traffic].public.compose(inTime),
+  }));
   return {
-    to: (_url, reach) => bounded[reach],
+    to: (_url, reach, traffic) => bounded[traffic][reach],
     destroy: async () => {
       for (const socket of connecting) socket.destroy();
-      await Promise.all([agents.configured.destroy(), agents.public.destroy()]);
+      await Promise.all([agents.bulk, agents.short].flatMap((of) => [of.configured.destroy(), of.public.destroy()]));
     },
   };
 }
+
+const ofEach = <T>(make: (traffic: Traffic) => T): Readonly<Record<Traffic, T>> => ({
+  bulk: make('bulk'),
+  short: make('short'),
+});
 
 /** Names that mean something on one network only: RFC 6761, 6762 and 8375, and ICANN's reservation of `.internal`. */
 const PRIVATE_NAME = /(?:^|\.)(?:internal|local|localhost|localdomain|home\.arpa)$/;

@@ -43,7 +43,7 @@ export interface RegistrySettings {
   /** PEM, beside the system's roots. */
   readonly ca?: string;
   readonly proxy?: URL;
-  /** Connections to one origin. */
+  /** Connections to one origin, for blobs that are read, and as many for everything else. */
   readonly maxConnections: number;
 }
 

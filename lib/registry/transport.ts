@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { ConfiguredHosts, type Reach } from './address.ts';
 import type { Body } from './body.ts';
-import { createConnections, type Connections } from './connector.ts';
+import { createConnections, type Connections, type Traffic } from './connector.ts';
 import { connectionFailure } from './failure.ts';
 import { KnownSecrets } from './known-secrets.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
@@ -71,6 +71,9 @@ function secretsOf({ headers, body }: Question): (string | null)[] {
   return [sent, decoded, decoded.replace(/^[^:]*:/, ''), form.get('password'), form.get('refresh_token')];
 }
 
+const trafficOf = ({ kind, method }: Question): Traffic =>
+  method === 'GET' && (kind === 'blob' || kind === 'redirected') ? 'bulk' : 'short';
+
 /** Sends single requests for one registry, counted, over connections of its own. */
 export class Transport {
   readonly hosts: ConfiguredHosts;
@@ -101,7 +104,7 @@ export class Transport {
     const { op, method, url } = question;
     signal.throwIfAborted();
     this.secrets.add(...secretsOf(question));
-    const dispatcher = this.#connections.to(url, reach);
+    const dispatcher = this.#connections.to(url, reach, trafficOf(question));
     counts.total++;
     if (question.kind !== 'tags' && question.kind !== 'referrers') counts[question.kind]++;
     try {

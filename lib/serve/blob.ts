@@ -244,7 +244,9 @@ async function admit(
 /** A registry that cannot say it now does not end the wait: the fill may be about to link the blob. */
 async function isConfirmed(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<boolean> {
   try {
-    return await state.ask(repository, (landing) => landing.confirm(call, repository, digest));
+    return await state.ask({ repository, kind: 'blobs', name: digest }, (landing) =>
+      landing.confirm(call, repository, digest),
+    );
   } catch (error) {
     call.signal.throwIfAborted();
     if (!(error instanceof CacheError)) throw error;

@@ -19,7 +19,7 @@ export function landByDigest(state: Serving, call: ServeCall, repository: Reposi
   return state.share(`land ${contentKey(repository, digest)}`, call.signal, async (signal) => {
     const watch = leaseWatch();
     for (;;) {
-      state.requireAwake(repository);
+      state.requireAwake({ repository, kind: 'manifests', name: digest });
       // A lease of its own: whoever pulls the digest holds its lock for as long as all of its content takes.
       const outcome = await state.deps.leases.tryAcquire(landLeaseName(repository, digest), watch, signal);
       await using lock = isLease(outcome) ? outcome : undefined;
@@ -39,7 +39,9 @@ async function landUnder(
   held: AbortSignal,
 ): Promise<Landed> {
   const signal = AbortSignal.any([call.signal, held]);
-  const landed = await state.ask(repository, (landing) => landing.land({ ...call, signal }, repository, digest));
+  const landed = await state.ask({ repository, kind: 'manifests', name: digest }, (landing) =>
+    landing.land({ ...call, signal }, repository, digest),
+  );
   state.remember(landed);
   return landed;
 }

@@ -27,7 +27,9 @@ export async function locationOf(
     call.logger.info('a client waits for a blob', { repository: formatRepository(repository), digest, reason });
   try {
     const location = await state.share(`locate ${contentKey(repository, digest)}`, signal, (shared) =>
-      state.ask(repository, (landing) => landing.locate({ ...call, signal: shared }, repository, digest), 'locate'),
+      state.ask({ repository, kind: 'locate', name: digest }, (landing) =>
+        landing.locate({ ...call, signal: shared }, repository, digest),
+      ),
     );
     if (location === undefined) return undefined;
     // The address is what the side that asked can tell; what the URL says is read again where it is handed out.

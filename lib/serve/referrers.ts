@@ -146,7 +146,9 @@ const underLock = (call: ServeCall, lock: Lease): ServeCall => ({
 });
 
 const askRegistry = (state: Serving, call: ServeCall, { repository, digest }: Subject): Promise<LandedReferrers> =>
-  state.ask(repository, (landing) => landing.landReferrers(call, repository, digest));
+  state.ask({ repository, kind: 'referrers', name: digest }, (landing) =>
+    landing.landReferrers(call, repository, digest),
+  );
 
 async function record(
   state: Serving,

@@ -6,6 +6,7 @@ import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
+import type { Subject } from './breakers.ts';
 import { verdictOf } from './freshness.ts';
 import type { Meaning } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -64,6 +65,8 @@ export const findPointer = (
     deps.catalog.findPointer(reference, { consistent, signal: shared }),
   );
 
+const subjectOf = ({ repository, tag = '' }: Reference): Subject => ({ repository, kind: 'manifests', name: tag });
+
 /**
  * Asks the registry under the lock of the reference, unless somebody else just did. Who finds the lock held, for a question or for a pull of any length, takes what is
  * published under the tag at once.
@@ -75,7 +78,7 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference,
   const watch = leaseWatch();
   const startedMs = performance.now();
   for (;;) {
-    state.requireAwake(reference.repository);
+    state.requireAwake(subjectOf(reference));
     const outcome = await deps.leases.tryAcquire(pullLeaseName(reference), watch, signal);
     await using lock = isLease(outcome) ? outcome : undefined;
     const pointer = await findPointer(state, reference, true, signal);
@@ -119,7 +122,7 @@ async function resolveUnder(
 ): Promise<Meaning> {
   const signal = AbortSignal.any([call.signal, lock.signal]);
   try {
-    const { landed, ...meaning } = await state.ask(reference.repository, (landing) =>
+    const { landed, ...meaning } = await state.ask(subjectOf(reference), (landing) =>
       landing.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),
     );
     if (landed !== undefined) state.remember(landed);

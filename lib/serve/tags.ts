@@ -63,7 +63,9 @@ async function tagsOf(state: Serving, call: ServeCall, repository: Repository): 
 async function askForTags(state: Serving, call: ServeCall, repository: Repository): Promise<TagList> {
   const untilMs = Date.now() + BELIEVED_MS;
   try {
-    const tags = await state.ask(repository, (landing) => landing.listTags(call, repository), 'tags');
+    const tags = await state.ask({ repository, kind: 'tags', name: '' }, (landing) =>
+      landing.listTags(call, repository),
+    );
     return { tags: [...tags].sort(), untilMs };
   } catch (error) {
     call.signal.throwIfAborted();

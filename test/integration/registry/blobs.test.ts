@@ -294,6 +294,17 @@ describe('blobs over HTTP', { concurrency: 4 }, () => {
     assert.deepEqual(await readBlob(repository, blob), blob.bytes);
   });
 
+  test('a blob that stands still holds up no short question', async () => {
+    const upstream = await upstreamForTest();
+    const blob = addBlob(upstream, 8 * MIB);
+    const repository = await openRepository(upstream.origin, { settings: { maxConnections: 1 } });
+    const chunks = (await repository.openBlob(blob.descriptor, 0, soon()))[Symbol.asyncIterator]();
+    await chunks.next();
+    assert.equal(await repository.hasBlob(blob.descriptor, soon()), true);
+    assert.deepEqual(await repository.listTags(soon()), []);
+    await chunks.return?.();
+  });
+
   test('connections to one origin are bounded', async () => {
     const upstream = await upstreamForTest();
     const blobs = Array.from({ length: 6 }, () => addBlob(upstream, 1000));

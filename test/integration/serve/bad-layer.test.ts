@@ -39,3 +39,44 @@ for (const { name, action, refusal } of cases) {
     }
   });
 }
+
+test('a repository whose blobs stand still keeps no neighbour waiting, whatever is asked for', async () => {
+  const { promise: restAfter, resolve: come } = Promise.withResolvers<undefined>();
+  bench.upstream.fault(when({ kind: 'blob', method: 'GET', repository: 'still/app' }, { restAfter }));
+  const still = Array.from({ length: 8 }, (_, i) => noiseImage({ name: `still ${i}`, layerBytes: [4_000, 4_001] }));
+  for (const [i, image] of still.entries()) {
+    const base = bench.offer(image, 'still/app', `v${i}`);
+    assert.equal((await bench.get(`${base}/manifests/v${i}`)).status, 200);
+  }
+  const image = noiseImage({ name: 'neighbour of still ones', layerBytes: [5_000] });
+  const base = bench.offer(image, 'still/neighbour');
+  assert.equal((await bench.get(`${base}/manifests/v1`)).status, 200);
+  for (const [digest, bytes] of image.blobs) {
+    assert.ok((await bench.follow(`${base}/blobs/${digest}`)).at(-1)!.body.equals(Buffer.from(bytes)));
+  }
+  assert.equal((await bench.get(`${base}/tags/list`)).status, 200);
+  come(undefined);
+  await bench.settled();
+});
+
+test('what fails at one kind of question, or for one repository or tag, fails for nothing else', async () => {
+  const bad = bench.offer(noiseImage({ name: 'bad neighbour' }), 'stays/bad');
+  const image = noiseImage({ name: 'good neighbour' });
+  const good = bench.offer(image, 'stays/good');
+  const digest = image.root.digest;
+  const faults: [string, Parameters<typeof when>[0], string][] = [
+    ['referrers', { kind: 'referrers', repository: 'stays/good' }, `${good}/referrers/${digest}`],
+    ['tags', { kind: 'tags', repository: 'stays/bad' }, `${bad}/tags/list`],
+    ['manifests of another repository', { kind: 'manifest', repository: 'stays/bad' }, `${bad}/manifests/v1`],
+    ['another tag', { kind: 'manifest', reference: 'v2' }, `${good}/manifests/v2`],
+  ];
+  for (const [name, asked, path] of faults) {
+    for (const action of [{ status: 500 }, { status: 503 }, { reset: true }] satisfies Action[]) {
+      bench.upstream.fault(when(asked, action));
+      const process = await bench.another();
+      assert.ok((await process.get(path)).status >= 500, name);
+      assert.equal((await process.get(`${good}/manifests/v1`)).status, 200, `${name}, ${JSON.stringify(action)}`);
+      bench.upstream.clearFaults();
+    }
+  }
+});

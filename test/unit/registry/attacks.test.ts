@@ -158,10 +158,10 @@ describe('hostile helpers and registries', () => {
     const hosts =
       'vault vault.internal. a.local localhost x.localhost x.localdomain nas.home.arpa 10.0.0.1 [::1] 127.1';
     for (const host of hosts.split(' ')) {
-      assert.throws(() => connections.to(new URL(`https://${host}/x`), 'public'), UpstreamRefusedError, host);
+      assert.throws(() => connections.to(new URL(`https://${host}/x`), 'public', 'short'), UpstreamRefusedError, host);
     }
     for (const host of ['cdn.example.test', 'internal.example.test', '8.8.8.8']) {
-      assert.doesNotThrow(() => connections.to(new URL(`https://${host}/x`), 'public'));
+      assert.doesNotThrow(() => connections.to(new URL(`https://${host}/x`), 'public', 'short'));
     }
     await connections.destroy();
   });
