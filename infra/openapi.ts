@@ -61,6 +61,7 @@ const PROBLEMS = {
   401: 'Nobody that is known signed the request.',
   403: 'The caller may not use the repository, or the registry refused us. Says nothing of what there is.',
   404: 'There is no such thing.',
+  422: 'The registry has a manifest that the cache does not take, or says that the request is wrong: no retry mends it.',
   429: 'The registry asks for patience.',
   500: 'A fault of ours: it is in the log, by `requestId`.',
   502: 'The registry answered with something that cannot be used.',
@@ -116,7 +117,7 @@ const OPERATIONS: Readonly<Record<Operation, OperationText>> = {
         'retry-after': ref('headers', 'RetryAfter'),
       }),
     },
-    problems: [400, 404, 429, 502, 504],
+    problems: [400, 404, 422, 429, 502, 504],
   },
   findPull: {
     summary: 'How far a pull is, and how it ended',

@@ -155,10 +155,17 @@ export class SlowBlobError extends UpstreamUnavailableError {
   }
 }
 
-/** Something upstream answered in a way we refuse to follow: a private address, a foreign realm, too many redirects. */
+/**
+ * Something upstream answered in a way we refuse to follow (a private address, a foreign realm, too many redirects, a page for people), or refused the request
+ * as it is.
+ */
 export class UpstreamRefusedError extends CacheError {
-  constructor(op: string, message: string, cause?: unknown) {
+  /** The registry itself said that the request is wrong (4xx). Else what answered may be another one, and the answer may be gone with it. */
+  readonly saidByRegistry: boolean;
+
+  constructor(op: string, message: string, cause?: unknown, { saidByRegistry = false } = {}) {
     super(message, { op, origin: 'upstream', retryable: false, cause });
+    this.saidByRegistry = saidByRegistry;
   }
 }
 
@@ -183,9 +190,10 @@ export interface BlobFailure {
  */
 export class BlobsFailedError extends CacheError {
   readonly failures: readonly BlobFailure[];
+  /** Whose code and status are those of all: one that no later try can mend says more than one that may pass. */
+  readonly lead: CacheError;
 
   constructor(failures: readonly [BlobFailure, ...BlobFailure[]]) {
-    // What no later try can mend says more than what may pass.
     const { error: lead } = failures.find(({ error }) => !error.retryable) ?? failures[0];
     const rests = failures.flatMap(({ error: { retryAfterMs } }) => (retryAfterMs === undefined ? [] : [retryAfterMs]));
     const reasons = failures.map(({ digest, error: { message } }) => `${digest}: ${message}`);
@@ -198,6 +206,7 @@ export class BlobsFailedError extends CacheError {
       cause: failures.length === 1 ? lead.cause : new AggregateError(failures.map(({ error }) => error)),
     });
     this.failures = failures;
+    this.lead = lead;
     if (failures.length === 1) this.name = lead.name;
   }
 }

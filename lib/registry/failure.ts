@@ -110,7 +110,8 @@ export async function answerFailure(op: string, answer: Answer, refusal = 'it re
   if (status === 401 || status === 403) {
     return new DeniedError(op, `${found}: ${refusal}`);
   }
-  return new UpstreamRefusedError(op, `${found}, which is no answer to this request`);
+  const saidByRegistry = status >= 400 && status < 500;
+  return new UpstreamRefusedError(op, `${found}, which is no answer to this request`, undefined, { saidByRegistry });
 }
 
 /**

@@ -1,4 +1,4 @@
-import { BlobUnknownError, CacheError, type ErrorCode } from '../../errors/cache-error.ts';
+import { BlobUnknownError, CacheError, ContentMismatchError, type ErrorCode } from '../../errors/cache-error.ts';
 import { retryAfterSecondsOf, statusOf } from '../problem.ts';
 import { HttpError } from '../http-error.ts';
 import type { RegistryAnswer } from './registry-door.ts';
@@ -12,13 +12,13 @@ const MAX_PATH_CHARACTERS = 100;
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
 export function registryError(error: unknown, challenge: string | undefined): RegistryAnswer {
-  const status = statusIn(error);
+  const status = statusOf(error);
   const told = status !== 500 && error instanceof CacheError ? error : undefined;
   const retryAfter = retryAfterSecondsOf(status, told?.retryAfterMs);
   return errorAnswer(
     status,
     told?.code,
-    told === undefined ? 'an internal error, see the log of the cache' : wordsOf(told),
+    told === undefined ? 'an internal error, see the log of the cache' : wordsOf(told, status),
     {
       ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
       ...(status === 401 && challenge !== undefined ? { 'www-authenticate': challenge } : {}),
@@ -27,14 +27,8 @@ export function registryError(error: unknown, challenge: string | undefined): Re
   );
 }
 
-/** A manifest that makes no sense is no fault of the client here: it only asked for it. */
-function statusIn(error: unknown): number {
-  const isBroken = error instanceof CacheError && error.origin === 'upstream' && error.code === 'MANIFEST_INVALID';
-  return isBroken ? 502 : statusOf(error);
-}
-
 /** What an upstream said names hosts and paths of the configuration: that is for the log. */
-function wordsOf(error: CacheError): string {
+function wordsOf(error: CacheError, status: number): string {
   const { origin, code, message } = error;
   // What no manifest of ours names is for us to say.
   if (origin !== 'upstream' || error instanceof BlobUnknownError) return message;
@@ -47,9 +41,13 @@ function wordsOf(error: CacheError): string {
       return 'its registry limits the requests of the cache';
     case 'BLOB_UNKNOWN':
       return 'its registry has no such blob';
+    case 'MANIFEST_INVALID':
+      return 'the cache cannot take the manifest of its registry: of schema 1, broken, too large, or of a type it does not know; the log of the cache says which';
     default:
-      return 'its registry cannot be asked now, or sent what the cache does not take';
   }
+  if (status === 422) return 'its registry says that the request is wrong; the log of the cache says why';
+  if (error instanceof ContentMismatchError) return 'its registry sent other bytes than the digest or size says';
+  return 'its registry cannot be asked now, or something else answers in its place';
 }
 
 /** The answer to a path outside the distribution API, which nobody need log in for: in the form of the control API's problems (docs/api.md). */

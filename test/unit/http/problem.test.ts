@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
+  BlobsFailedError,
   BlobUnknownError,
   CacheError,
   CatalogError,
@@ -25,11 +26,17 @@ import {
 import { redacted } from '../../../lib/telemetry/redacted.ts';
 import { problemOf, retryAfterSecondsOf, statusOf } from '../../../lib/http/problem.ts';
 
+/** Of a pull: one blob for each reason. */
+const blobsFailed = (...reasons: readonly [CacheError, ...CacheError[]]): BlobsFailedError => {
+  const [first, ...others] = reasons.map((error, at) => ({ digest: `sha256:${at}`, error }));
+  return new BlobsFailedError([first!, ...others]);
+};
+
 describe('the status of each error', () => {
   const table: [Error, number][] = [
     [new InvalidNameError('x'), 400],
     [new InvalidDigestError('x'), 400],
-    [new InvalidManifestError('x'), 400],
+    [new InvalidManifestError('x'), 422],
     [new InvalidRequestError('reference', 'x'), 400],
     [new CacheError('x', { code: 'UNAUTHORIZED', op: 'x', origin: 'client', retryable: false }), 401],
     [new DeniedError('x', 'x'), 403],
@@ -41,6 +48,17 @@ describe('the status of each error', () => {
     [new UpstreamUnavailableError('x', 'x'), 502],
     [new UpstreamUnavailableError('x', 'x', { timedOut: true }), 504],
     [new UpstreamRefusedError('x', 'x'), 502],
+    [new UpstreamRefusedError('x', 'x', undefined, { saidByRegistry: true }), 422],
+    [blobsFailed(new StoreError('x', 'x')), 503],
+    [blobsFailed(new ContentMismatchError('x', 'x'), new DeniedError('x', 'x')), 403],
+    [blobsFailed(new UpstreamUnavailableError('x', 'x'), new UpstreamUnavailableError('x', 'x')), 502],
+    [
+      blobsFailed(
+        new UpstreamUnavailableError('x', 'x'),
+        new UpstreamRefusedError('x', 'x', undefined, { saidByRegistry: true }),
+      ),
+      422,
+    ],
     [new ContentMismatchError('x', 'x'), 502],
     [new StoreError('x', 'x'), 503],
     [new ContentLostError('x', 'x'), 503],
