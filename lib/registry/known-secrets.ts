@@ -9,12 +9,15 @@ const MOST_CHARACTERS = 8192;
 const MOST_DEPTH = 5;
 /** Readings of one text: escapes may stand within escapes, of other kinds, and a secret may look like one itself. */
 const MOST_READINGS = 24;
-/** `%41`; `\u0041`, `\x41`, `\"`; `&#65;`, `&#x41;`, `&amp;` */
+/** `%41`; `\u0041`, `\x41`, `\"`, `\n`; `&#65;`, `&#x41;`, `&amp;`; `<br>` */
 const ESCAPES: readonly RegExp[] = [
   /(?:%[0-9a-f]{2})+/gi,
-  /\\+u(?<unicode>[0-9a-f]{4})|\\+u\{(?<braced>[0-9a-f]{1,6})\}|\\+x(?<byte>[0-9a-f]{2})|\\(?<plain>["'/\\])/gi,
-  /&#(?<decimal>\d{1,7});|&#x(?<hex>[0-9a-f]{1,6});|&(?<entity>amp|lt|gt|quot|apos);/gi,
+  /\\+u(?<unicode>[0-9a-f]{4})|\\+u\{(?<braced>[0-9a-f]{1,6})\}|\\+x(?<byte>[0-9a-f]{2})|\\(?<plain>["'/\\])|\\+(?<blank>[nrt])/gi,
+  /&#(?<decimal>\d{1,7});?|&#x(?<hex>[0-9a-f]{1,6});?|&(?<entity>amp|lt|gt|quot|apos);/gi,
+  /(?<tag><\/?[a-z][^<>]{0,200}>)/gi,
 ];
+/** What may stand between the parts of a secret that is split: line breaks, blanks and what no one sees; or anything but letters and digits. */
+const BETWEEN: readonly RegExp[] = [/[\s\p{Cc}\p{Cf}]+/gu, /[^\p{L}\p{N}]+/gu];
 const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 const BASE64_RUN = /[\w+/=-]/;
 
@@ -27,7 +30,7 @@ interface Reading {
 
 /**
  * What one registry must not say back: the passwords and tokens of this process for it, those of before included. Each is found as it is, in hex, in base64 (alone, or
- * within what was encoded, as Basic does), and escaped as URLs, JSON and HTML do, several times over.
+ * within what was encoded, as Basic does), and escaped as URLs, JSON and HTML do, several times over; each of it also where it is split by line breaks and the like.
  */
 export class KnownSecrets {
   readonly #secrets = new Set<string>();
@@ -80,9 +83,15 @@ export class KnownSecrets {
     const found: [number, number][] = [];
     if (this.#secrets.size === 0) return found;
     for (const reading of readingsOf(text)) {
+      const joinings = BETWEEN.map((between) => ({ between, joined: unescaped(reading, between, () => '') }));
       for (const secret of this.#secrets) {
         for (const [from, to] of placesOf(secret, reading.text)) {
           found.push([reading.starts[from] ?? 0, reading.ends[to - 1] ?? text.length]);
+        }
+        for (const { between, joined } of joinings) {
+          for (const [from, to] of joinedPlacesOf(secret, joined.text, between)) {
+            found.push([joined.starts[from] ?? 0, joined.ends[to - 1] ?? text.length]);
+          }
         }
       }
     }
@@ -103,7 +112,7 @@ function readingsOf(text: string): readonly Reading[] {
   return readings;
 }
 
-function unescaped({ text, starts, ends }: Reading, escapes: RegExp): Reading {
+function unescaped({ text, starts, ends }: Reading, escapes: RegExp, read = characterOf): Reading {
   const parts: string[] = [];
   const nextStarts: number[] = [];
   const nextEnds: number[] = [];
@@ -118,16 +127,18 @@ function unescaped({ text, starts, ends }: Reading, escapes: RegExp): Reading {
   for (const match of text.matchAll(escapes)) {
     take(text.slice(end, match.index), end, undefined);
     end = match.index + match[0].length;
-    take(characterOf(match), match.index, end);
+    take(read(match), match.index, end);
   }
   take(text.slice(end), end, undefined);
   return { text: parts.join(''), starts: nextStarts, ends: nextEnds };
 }
 
 function characterOf({ 0: all, groups = {} }: RegExpExecArray): string {
+  const { plain, blank, tag, entity, decimal, unicode, braced, byte, hex } = groups;
   if (all.startsWith('%')) return Buffer.from(all.replaceAll('%', ''), 'hex').toString('utf8');
-  const { plain, entity, decimal, unicode, braced, byte, hex } = groups;
   if (plain !== undefined) return plain;
+  if (blank !== undefined) return ' ';
+  if (tag !== undefined) return '';
   if (entity !== undefined) return ENTITIES[entity.toLowerCase()] ?? '';
   const code = decimal === undefined ? parseInt(unicode ?? braced ?? byte ?? hex ?? '0', 16) : Number(decimal);
   return code <= 0x10ffff ? String.fromCodePoint(code) : '';
@@ -146,10 +157,7 @@ function* placesOf(secret: string, text: string): Generator<readonly [number, nu
     }
   }
   const standard = text.replaceAll('-', '+').replaceAll('_', '/');
-  for (const shift of [0, 1, 2]) {
-    const encoded = Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64');
-    // Without what its neighbours decide, too.
-    const core = encoded.slice(Math.ceil((8 * shift) / 6), Math.floor((8 * (shift + bytes.length)) / 6));
+  for (const core of base64Cores(bytes)) {
     for (const index of indexesOf(standard, core)) {
       let [from, to] = [index, index + core.length];
       while (from > 0 && BASE64_RUN.test(text.charAt(from - 1))) from--;
@@ -158,6 +166,30 @@ function* placesOf(secret: string, text: string): Generator<readonly [number, nu
     }
   }
 }
+
+/** In a text without what may stand between the parts of a secret, which is compared without it, too. */
+function* joinedPlacesOf(secret: string, text: string, between: RegExp): Generator<readonly [number, number]> {
+  const bytes = Buffer.from(secret);
+  const folded = fold(text);
+  const forms = [
+    [folded, fold(secret)],
+    [folded, bytes.toString('hex')],
+    ...base64Cores(bytes).map((core) => [text, core] as const),
+  ] as const;
+  for (const [where, form] of forms) {
+    const what = form.replace(between, '');
+    if (what.length < LEAST_FOLDED) continue;
+    for (const from of indexesOf(where, what)) yield [from, from + what.length];
+  }
+}
+
+/** The bytes in base64 wherever they begin in what is encoded, without the characters that their neighbours decide, too. */
+const base64Cores = (bytes: Buffer): readonly string[] =>
+  [0, 1, 2].map((shift) =>
+    Buffer.concat([Buffer.alloc(shift), bytes])
+      .toString('base64')
+      .slice(Math.ceil((8 * shift) / 6), Math.floor((8 * (shift + bytes.length)) / 6)),
+  );
 
 /** Keeps the length, as `toLowerCase` does not. */
 const fold = (text: string): string => text.replace(/[A-Z]+/g, (upper) => upper.toLowerCase());

@@ -12,6 +12,8 @@ const known = (...secrets: string[]): KnownSecrets => {
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 const everyCharacter = (text: string, escape: (code: number) => string): string =>
   [...Buffer.from(text)].map(escape).join('');
+const split = (text: string, every: number, by: string): string =>
+  text.replace(new RegExp(`.{${every}}`, 'g'), (part) => part + by);
 const hex2 = (code: number): string => code.toString(16).padStart(2, '0');
 
 /** What a registry may make of a secret. */
@@ -33,6 +35,21 @@ const FORMS: Readonly<Record<string, (secret: string) => string>> = {
   'in base64url': (secret) => Buffer.from(secret).toString('base64url'),
   'as Basic': (secret) => base64(`user:${secret}`),
   'as Basic of a longer name': (secret) => base64(`user-x:${secret}`),
+  'split by line breaks': (secret) => split(secret, 5, '\r\n '),
+  'split by blanks': (secret) => split(secret, 3, ' '),
+  'split by what no one sees': (secret) => split(secret, 2, '\u200b\u00ad'),
+  'split by NUL': (secret) => split(secret, 1, '\0'),
+  'split by line breaks in JSON': (secret) => JSON.stringify(split(secret, 6, '\n')),
+  'split by encoded line breaks': (secret) => split(encodeURIComponent(secret), 60, '%0D%0A'),
+  'in hex of any case': (secret) =>
+    Buffer.from(secret)
+      .toString('hex')
+      .replace(/[a-f]/g, (one, i: number) => (i % 3 === 0 ? one.toUpperCase() : one)),
+  'in hex with colons': (secret) => split(Buffer.from(secret).toString('hex'), 2, ':'),
+  'in hex on several lines': (secret) => split(Buffer.from(secret).toString('hex'), 8, '\n'),
+  'in base64 on several lines': (secret) => split(base64(secret), 8, '\n'),
+  'as Basic on several lines': (secret) => split(base64(`user:${secret}`), 9, '\r\n'),
+  'as Basic on several lines in JSON': (secret) => JSON.stringify(split(base64(`a:${secret}`), 9, '\n')),
   'as Basic, percent-encoded': (secret) => encodeURIComponent(base64(`ab:${secret}`)),
 };
 
@@ -65,6 +82,18 @@ describe('the known secrets of a registry', () => {
       );
     });
   }
+
+  test('are found in parts, whatever stands between them, where they are letters and digits', () => {
+    const letters = fc.string({ minLength: 12, maxLength: 60, unit: fc.constantFrom('a', 'b', 'X', 'Z', '0', '9') });
+    const between = fc.constantFrom('<br/>', '<wbr>', '" + "', '\\\n', '=\r\n', '&#10;', '&', ' | ', '\u2060');
+    fc.assert(
+      fc.property(letters, between, fc.integer({ min: 2, max: 6 }), (secret, by, every) => {
+        const all = known(secret);
+        assert.equal(all.isIn(all.removedFrom(`wrong: ${split(secret, every, by)}, is it?`)), false);
+        assert.ok(all.isIn(split(secret, every, by)), split(secret, every, by));
+      }),
+    );
+  });
 
   test('what is said beside them stays', () => {
     const all = known('hunter2-hunter2', 'second/secret');
