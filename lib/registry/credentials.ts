@@ -11,7 +11,13 @@ import { SharedWork } from './shared-work.ts';
 
 /** What proves to a registry who we are. Never logged, shown or stored. */
 export type Credentials =
-  | { readonly kind: 'basic'; readonly username: string; readonly password: string }
+  | {
+      readonly kind: 'basic';
+      readonly username: string;
+      readonly password: string;
+      /** They are no UTF-8: each character is the byte of that number, as in Latin-1. */
+      readonly asBytes?: true;
+    }
   /** A refresh token of OAuth2, which Docker calls identity token. */
   | { readonly kind: 'identity'; readonly username?: string; readonly identityToken: string }
   /** A token of the registry itself, sent as it is: Docker's `registrytoken`. */

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { ConfigError } from '../errors/cache-error.ts';
@@ -18,6 +19,7 @@ const HELPER_TIMEOUT_MS = 15_000;
 const OUTPUT_GRACE_MS = 200;
 const HELPER_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 const HUB_KEY = 'https://index.docker.io/v1/';
+const BYTE_ORDER_MARK = '\ufeff';
 /** What helpers say where a user name belongs, if the secret is an identity token. */
 const TOKEN_USER = '<token>';
 
@@ -129,9 +131,11 @@ function readAuth(entry: DockerAuth): Credentials | undefined {
     if (/^[\x21-\x7e]+$/.test(entry.registrytoken)) return { kind: 'bearer', token: entry.registrytoken };
     throw new ConfigError(`Docker's configuration holds a "registrytoken" that no header can carry; log in again`);
   }
-  // Old versions of Docker padded with zero bytes.
-  const decoded =
-    typeof entry.auth === 'string' ? Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '') : '';
+  const bytes = Buffer.from(typeof entry.auth === 'string' ? entry.auth : '', 'base64');
+  // Docker keeps bytes, and sends what it was given.
+  const asBytes = !isUtf8(bytes);
+  // Old versions of it padded with zero bytes.
+  const decoded = bytes.toString(asBytes ? 'latin1' : 'utf8').replace(/\0+$/, '');
   const colon = decoded.indexOf(':');
   const username = colon > 0 ? decoded.slice(0, colon) : entry.username;
   const password = colon > 0 ? decoded.slice(colon + 1) : entry.password;
@@ -140,7 +144,7 @@ function readAuth(entry: DockerAuth): Credentials | undefined {
     return { kind: 'identity', ...known, identityToken: entry.identitytoken };
   }
   if (typeof username !== 'string' || typeof password !== 'string' || username === '') return undefined;
-  return { kind: 'basic', username, password };
+  return { kind: 'basic', username, password, ...(asBytes && colon > 0 ? { asBytes } : {}) };
 }
 
 /**
@@ -170,6 +174,9 @@ async function readDockerConfig(path: string, signal: AbortSignal): Promise<Dock
   try {
     const text = await readConfigText(path);
     signal.throwIfAborted();
+    if (text?.startsWith(BYTE_ORDER_MARK) === true) {
+      throw new Error('it begins with a byte order mark, which Docker refuses, too; save it without one');
+    }
     // Docker takes an empty file for one that says nothing.
     parsed = text === undefined || text.trim() === '' ? {} : JSON.parse(text);
     if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new SyntaxError('no object');

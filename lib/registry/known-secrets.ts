@@ -39,8 +39,12 @@ export class KnownSecrets {
   add(...secrets: readonly unknown[]): void {
     for (const secret of secrets) {
       if (typeof secret !== 'string' || secret.length < LEAST_CHARACTERS) continue;
-      this.#secrets.delete(secret);
-      this.#secrets.add(secret);
+      // As a text in UTF-8 shows bytes of Latin-1.
+      const shown = Buffer.from(secret, 'latin1').toString('utf8');
+      for (const one of isLatin1(secret) ? [secret, shown] : [secret]) {
+        this.#secrets.delete(one);
+        this.#secrets.add(one);
+      }
     }
     for (const oldest of this.#secrets) {
       if (this.#secrets.size <= MOST_SECRETS) break;
@@ -144,12 +148,21 @@ function characterOf({ 0: all, groups = {} }: RegExpExecArray): string {
   return code <= 0x10ffff ? String.fromCodePoint(code) : '';
 }
 
+/** Whether it may stand for other bytes than those of its UTF-8. */
+const isLatin1 = (text: string): boolean => /^[\0-\xff]*[\x80-\xff][\0-\xff]*$/.test(text);
+
+const bytesOf = (secret: string): readonly Buffer[] => [
+  Buffer.from(secret),
+  ...(isLatin1(secret) ? [Buffer.from(secret, 'latin1')] : []),
+];
+
 function* placesOf(secret: string, text: string): Generator<readonly [number, number]> {
-  const bytes = Buffer.from(secret);
+  const encoded = bytesOf(secret);
   const folded = fold(text);
   const isLong = secret.length >= LEAST_FOLDED;
   const plain = isLong ? [folded, fold(secret)] : [text, secret];
-  for (const [where, what] of [plain, [folded, bytes.toString('hex')]] as const) {
+  const hex = encoded.map((bytes) => [folded, bytes.toString('hex')] as const);
+  for (const [where, what] of [plain, ...hex] as const) {
     for (const from of indexesOf(where, what)) yield [from, from + what.length];
     // As forms send it.
     if (what.includes(' ')) {
@@ -157,7 +170,7 @@ function* placesOf(secret: string, text: string): Generator<readonly [number, nu
     }
   }
   const standard = text.replaceAll('-', '+').replaceAll('_', '/');
-  for (const core of base64Cores(bytes)) {
+  for (const core of encoded.flatMap(base64Cores)) {
     for (const index of indexesOf(standard, core)) {
       let [from, to] = [index, index + core.length];
       while (from > 0 && BASE64_RUN.test(text.charAt(from - 1))) from--;
@@ -169,13 +182,13 @@ function* placesOf(secret: string, text: string): Generator<readonly [number, nu
 
 /** In a text without what may stand between the parts of a secret, which is compared without it, too. */
 function* joinedPlacesOf(secret: string, text: string, between: RegExp): Generator<readonly [number, number]> {
-  const bytes = Buffer.from(secret);
   const folded = fold(text);
+  const encoded = bytesOf(secret);
   const forms = [
-    [folded, fold(secret)],
-    [folded, bytes.toString('hex')],
-    ...base64Cores(bytes).map((core) => [text, core] as const),
-  ] as const;
+    [folded, fold(secret)] as const,
+    ...encoded.map((bytes) => [folded, bytes.toString('hex')] as const),
+    ...encoded.flatMap(base64Cores).map((core) => [text, core] as const),
+  ];
   for (const [where, form] of forms) {
     const what = form.replace(between, '');
     if (what.length < LEAST_FOLDED) continue;

@@ -169,8 +169,13 @@ export class Tokens {
   }
 }
 
-export const basicAuthorization = (credentials: Extract<Credentials, { kind: 'basic' }>): string =>
-  `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`;
+type BasicCredentials = Extract<Credentials, { kind: 'basic' }>;
+
+const bytesOf = (text: string, { asBytes }: BasicCredentials): Buffer =>
+  Buffer.from(text, asBytes === true ? 'latin1' : 'utf8');
+
+export const basicAuthorization = (credentials: BasicCredentials): string =>
+  `Basic ${bytesOf(`${credentials.username}:${credentials.password}`, credentials).toString('base64')}`;
 
 function tokenQuestion(credentials: Credentials | undefined, { realm, service, scope }: TokenPurpose): Question {
   if (credentials?.kind === 'identity') {
@@ -184,19 +189,26 @@ function tokenQuestion(credentials: Credentials | undefined, { realm, service, s
   return { op: OP, kind: 'token', method: 'GET', url, headers };
 }
 
-function passwordQuestion(
-  { username, password }: Extract<Credentials, { kind: 'basic' }>,
-  { realm, service, scope }: TokenPurpose,
-): Question {
-  return postQuestion(realm, { grant_type: 'password', username, password, service, scope });
+function passwordQuestion(credentials: BasicCredentials, { realm, service, scope }: TokenPurpose): Question {
+  const { username, password } = credentials;
+  const login = { username: bytesOf(username, credentials), password: bytesOf(password, credentials) };
+  return postQuestion(realm, { grant_type: 'password', ...login, service, scope });
 }
 
-function postQuestion(realm: Realm, fields: Readonly<Record<string, string | undefined>>): Question {
-  const form = new URLSearchParams({ client_id: 'entrepot' });
-  for (const [name, value] of Object.entries(fields)) if (value !== undefined) form.set(name, value);
+function postQuestion(realm: Realm, fields: Readonly<Record<string, string | Buffer | undefined>>): Question {
+  const form = ['client_id=entrepot'];
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== undefined) form.push(`${name}=${formEncoded(value)}`);
+  }
   const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-  return { op: OP, kind: 'token', method: 'POST', url: realm.url, headers, body: form.toString() };
+  return { op: OP, kind: 'token', method: 'POST', url: realm.url, headers, body: form.join('&') };
 }
+
+/** Bytes that are no UTF-8, too, which URLSearchParams cannot send. */
+const formEncoded = (value: string | Buffer): string =>
+  Buffer.from(value)
+    .toString('latin1')
+    .replace(/[^\w.*-]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
 
 async function readToken(answer: Answer, askedMs: number, refusal: string, signal: AbortSignal): Promise<Token> {
   if (answer.status !== 200) throw await answerFailure(OP, answer, refusal);

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DeniedError, UpstreamRefusedError, UpstreamUnavailableError } from '../../../lib/errors/cache-error.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
-import { times, when } from '../../support/upstream/upstream.ts';
+import { times, when, type UpstreamRequest } from '../../support/upstream/upstream.ts';
 import {
   addBlob,
   addManifest,
@@ -53,6 +53,71 @@ test('anonymous token: the first 401 tells how, one token serves the whole pull'
   assert.equal(token.headers.authorization, undefined);
   assert.deepEqual(Object.fromEntries(token.query), { service: 'the, service', scope: `repository:${PATH}:pull` });
 });
+
+/** Docker and podman keep what they decoded as bytes, and send these. */
+for (const [what, login] of [
+  ['a password in Latin-1', Buffer.from('bob:p\u00e4ss-\u00ff-word', 'latin1')],
+  ['a user and a password in Latin-1', Buffer.from('j\u00f6rg:p\u00e4ssword', 'latin1')],
+  ['bytes of no text', Buffer.from([0x62, 0x3a, 0xc3, 0x28, 0xff, 0x80, 0x41, 0x42])],
+  ['a password in UTF-8', Buffer.from('bob:p\u00e4ssword \u{1f511}')],
+] as const) {
+  test(`${what} goes byte for byte as it stands in "auth"`, async () => {
+    const options = await loggedIn({ auth: login.toString('base64') });
+    for (const kind of ['basic', 'bearer'] as const) {
+      const upstream = await upstreamForTest({ auth: { kind, users } });
+      const { descriptor } = addManifest(upstream);
+      const isRight = ({ headers }: UpstreamRequest): boolean =>
+        headers.authorization === `Basic ${login.toString('base64')}`;
+      upstream.fault((asked, answer) =>
+        kind === 'basic' && asked.kind === 'manifest' && isRight(asked)
+          ? { status: 200, headers: { 'docker-content-digest': descriptor.digest }, body: answer.body }
+          : undefined,
+      );
+      const repository = await openRepository(upstream.origin, options);
+      if (kind === 'basic') assert.equal((await repository.resolve(tagged(), soon())).digest, descriptor.digest);
+      else await assert.rejects(repository.resolve(tagged(), soon()), DeniedError);
+      const sent = upstream.requests.filter(({ headers }) => headers.authorization !== undefined);
+      assert.ok(sent.length > 0 && sent.every(isRight), kind);
+    }
+  });
+
+  test(`${what} goes byte for byte in the form of OAuth2, and comes back in no error`, async () => {
+    const options = await loggedIn({ auth: login.toString('base64') });
+    const upstream = await upstreamForTest({ auth: { kind: 'bearer', users } });
+    addManifest(upstream);
+    const [user, password] = [login.subarray(0, login.indexOf(':')), login.subarray(login.indexOf(':') + 1)];
+    const encoded = (bytes: Uint8Array): string =>
+      [...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+    const forms = [
+      password,
+      password.toString('hex'),
+      password.toString('base64'),
+      login.toString('base64'),
+      encoded(password),
+    ];
+    for (const said of forms) {
+      upstream.clearFaults();
+      upstream.requests.length = 0;
+      upstream.fault(when({ kind: 'token', method: 'GET' }, { status: 405 }));
+      const body = Buffer.concat([Buffer.from('wrong: '), Buffer.from(said), Buffer.from(' it is')]);
+      upstream.fault(when({ kind: 'token' }, { status: 401, headers: { 'content-type': 'text/plain' }, body }));
+      const repository = await openRepository(upstream.origin, options);
+      await assert.rejects(repository.resolve(tagged(), soon()), (error: Error) => {
+        assert.match(error.message, /wrong: … it is/);
+        return error instanceof DeniedError;
+      });
+      const form = upstream.requests.find(({ method }) => method === 'POST')?.body ?? '';
+      const bytesOf = (name: string): Buffer => {
+        const value = new RegExp(`(?:^|&)${name}=([^&]*)`).exec(form)?.[1] ?? '';
+        return Buffer.from(
+          value.replaceAll('+', ' ').replace(/%(..)/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))),
+          'latin1',
+        );
+      };
+      assert.deepEqual([bytesOf('username'), bytesOf('password')], [user, password]);
+    }
+  });
+}
 
 test('one token for concurrent requests, one per repository, kept for the next pull', async () => {
   const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });

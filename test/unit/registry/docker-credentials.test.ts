@@ -221,6 +221,12 @@ describe('the credentials of Docker', () => {
     for (const text of ['[]', '"a"', '7', 'true']) await assert.rejects(issuedOf(text, 'a.test'), /no JSON object/);
   });
 
+  test('docker config: a byte order mark is refused, as Docker does, and named', async () => {
+    for (const text of ['\ufeff{"auths":{}}', '\ufeff', '\ufeff\n']) {
+      await assert.rejects(issuedOf(text, 'a.test'), /config\.json cannot be read: .*byte order mark.*save it without/);
+    }
+  });
+
   test('docker config: helpers that fail say so', async () => {
     const store = { credsStore: 'fake' };
     await assert.rejects(credentialsOf(store, 'broken.example.test'), /docker-credential-fake failed.*vault is sealed/);
