@@ -30,7 +30,7 @@ const BELOW = {
   jobs: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry', 'pull', 'telemetry'],
   warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'jobs', 'telemetry'],
   access: ['errors', 'reference'],
-  'mirror-config': ['errors', 'registry'],
+  'mirror-config': ['errors', 'reference', 'registry'],
   telemetry: ['errors', 'pull', 'reference', 'registry'],
   serve: [
     'errors',

@@ -1,5 +1,7 @@
 import { loadConfig, type Config } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
+import { formatReference } from '../reference/reference.ts';
+import { exampleReference, pullHints } from './hints.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
 
 export interface LocalOptions {
@@ -56,15 +58,16 @@ const exportLines = (variables: Readonly<Record<string, string>>): readonly stri
   ...Object.entries(variables).map(([name, value]) => `  export ${name}=${value}`),
 ];
 
-function examples(origin: string, { registries, warmups }: Config): readonly string[] {
-  const [registry = 'docker.io'] = registries.keys();
-  const image = registry === 'docker.io' ? 'alpine:3.20' : `${registry}/team/app:v1`;
-  const [warmup] = warmups;
+function examples(origin: string, config: Config): readonly string[] {
+  const [registry] = config.registries.values();
+  const example = exampleReference(config);
+  const image = example === undefined ? `${registry?.name ?? 'REGISTRY'}/REPOSITORY:TAG` : formatReference(example);
+  const [warmup] = config.warmups;
   return [
     '',
     'Try:',
     `  curl -i ${origin}/v1/pull -H 'content-type: application/json' -d '{"reference":"${image}","platforms":["linux/amd64"]}'`,
-    `  docker pull ${new URL(origin).host}/${registry}/${registry === 'docker.io' ? 'library/alpine:3.20' : 'team/app:v1'}`,
+    ...pullHints(new URL(origin).host, config, example),
     `  curl -s ${origin}/v1/images`,
     `  curl -s ${origin}/_local/functions`,
     ...(warmup === undefined ? [] : [`  curl -s -X POST ${origin}/_local/schedules/${warmup.name}`]),

@@ -1,5 +1,5 @@
 import manifest from '../../package.json' with { type: 'json' };
-import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
 import { CLIENTS, type Client } from '../mirror-config/clients.ts';
 import { parsePlatform, type Platform } from '../oci/platform.ts';
@@ -10,6 +10,7 @@ import { listImages } from './images.ts';
 import { listenForInterruption } from './interruption.ts';
 import type { MirrorConfigOptions } from './mirror-config.ts';
 import { EXIT, outputOn, tolerateClosedPipes, type ExitCode, type Output, type Streams } from './output.ts';
+import { LOG_FORMATS, LOG_LEVELS, type LogOptions } from './output-logger.ts';
 import { pullImages, type NamedRequest } from './pull.ts';
 import { rebuildTable } from './rebuild.ts';
 import { validateImage } from './validate.ts';
@@ -36,6 +37,16 @@ interface LocalCommand extends JsonOption {
   readonly all?: true;
   readonly port: number;
   readonly caller: string;
+}
+
+interface LogCommand {
+  readonly logFormat: LogOptions['logFormat'];
+  readonly logLevel: LogOptions['logLevel'];
+  readonly quiet?: true;
+}
+
+interface ServeCommand extends LogCommand, JsonOption {
+  readonly port: number;
 }
 
 type MirrorConfigCommand = Omit<MirrorConfigOptions, 'force'> & JsonOption & { readonly force?: true };
@@ -68,7 +79,13 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
       writeErr: (text) => void streams.stderr.write(text),
     })
     .exitOverride();
-  const outputOf = (json: true | undefined): Output => outputOn(streams, json === true);
+  const outputOf = (json: true | undefined, quiet?: true): Output =>
+    outputOn(streams, json === true, { isQuiet: quiet === true });
+  const run = async (
+    output: Output,
+    work: (output: Output, signal: AbortSignal) => Promise<ExitCode>,
+    references: readonly string[] = [],
+  ): Promise<void> => finish(await attempt(output, references, (signal) => work(output, signal)));
 
   const json = ['--json', 'one JSON document per result, one a line'] as const;
   const platform = ['--platform <os/arch[/variant]>', 'a platform of the image; may be repeated', repeated] as const;
@@ -113,35 +130,37 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--registry-url <https://…>', 'of the registry endpoint, if it is not where the API is')
     .option('--token-file <file>', 'a bearer token, where the API takes JWTs')
     .option(...json)
-    .action(async ({ json, ...options }: DoctorOptions & JsonOption) => {
-      const output = outputOf(json);
-      const run = async (signal: AbortSignal): Promise<ExitCode> =>
-        (await import('./doctor.ts')).runDoctor(options, output, signal);
-      finish(await attempt(output, [], run));
-    });
+    .action(({ json, ...options }: DoctorOptions & JsonOption) =>
+      run(outputOf(json), async (output, signal) => (await import('./doctor.ts')).runDoctor(options, output, signal)),
+    );
   program
     .command('serve')
     .description('answer docker, podman and containerd on loopback, from the cache and through it')
     .option('--port <number>', 'on 127.0.0.1; 0 is any free one', parsePort, 5000)
+    .addOption(logFormat())
+    .addOption(logLevel())
+    .option('--quiet', 'errors alone: as --log-level error, and no hints')
     .option(...json)
-    .action(async ({ port, json }: { port: number; json?: true }) => {
-      const output = outputOf(json);
-      const run = async (signal: AbortSignal): Promise<ExitCode> =>
-        (await import('./serve.ts')).runServe({ port }, output, signal);
-      finish(await attempt(output, [], run));
-    });
+    .action(({ port, json, quiet, ...log }: ServeCommand) =>
+      run(outputOf(json, quiet), async (output, signal) =>
+        (await import('./serve.ts')).runServe(
+          { port, isQuiet: quiet === true, ...logOptions(log, quiet) },
+          output,
+          signal,
+        ),
+      ),
+    );
   program
     .command('hash-password')
     .description('print the entry of a user for serve.auth.users; the password is read from standard input')
     .argument('<name>')
     .option('--group <group>', 'a group of the user; may be repeated', repeated)
     .option(...json)
-    .action(async (name: string, { group = [], json }: { group?: readonly string[] } & JsonOption) => {
-      const output = outputOf(json);
-      const run = async (signal: AbortSignal): Promise<ExitCode> =>
-        (await import('./hash-password.ts')).runHashPassword(name, group, output, signal);
-      finish(await attempt(output, [], run));
-    });
+    .action((name: string, { group = [], json }: { group?: readonly string[] } & JsonOption) =>
+      run(outputOf(json), async (output, signal) =>
+        (await import('./hash-password.ts')).runHashPassword(name, group, output, signal),
+      ),
+    );
   program
     .command('local')
     .description('run the embedded S3 and DynamoDB until Ctrl-C, with --all the whole application')
@@ -149,12 +168,11 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--port <number>', 'of the HTTP API on 127.0.0.1; 0 is any free one', parsePort, 8400)
     .option('--caller <arn>', 'whom the HTTP API takes every caller for', 'arn:aws:iam::000000000000:user/local')
     .option(...json)
-    .action(async ({ all, port, caller, json }: LocalCommand) => {
-      const output = outputOf(json);
-      const run = async (signal: AbortSignal): Promise<ExitCode> =>
-        (await import('./local.ts')).runLocal({ all: all === true, port, caller }, output, signal);
-      finish(await attempt(output, [], run));
-    });
+    .action(({ all, port, caller, json }: LocalCommand) =>
+      run(outputOf(json), async (output, signal) =>
+        (await import('./local.ts')).runLocal({ all: all === true, port, caller }, output, signal),
+      ),
+    );
   program
     .command('mirror-config')
     .description('print what makes containerd, Docker or Podman pull from the cache: docs/clients.md')
@@ -163,12 +181,11 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--output <folder>', 'write the files into it')
     .option('--force', 'with --output: replace files that differ')
     .option(...json)
-    .action(async (client: Client, { json, force, ...options }: MirrorConfigCommand) => {
-      const output = outputOf(json);
-      const run = async (): Promise<ExitCode> =>
-        (await import('./mirror-config.ts')).runMirrorConfig(client, { ...options, force: force === true }, output);
-      finish(await attempt(output, [], run));
-    });
+    .action((client: Client, { json, force, ...options }: MirrorConfigCommand) =>
+      run(outputOf(json), async (output) =>
+        (await import('./mirror-config.ts')).runMirrorConfig(client, { ...options, force: force === true }, output),
+      ),
+    );
   return program;
 }
 
@@ -176,6 +193,16 @@ const repeated = (value: string, earlier: readonly string[] | undefined): readon
   ...(earlier ?? []),
   value,
 ];
+
+const logFormat = (): Option =>
+  new Option('--log-format <format>', 'of the lines on stderr, one a request').choices(LOG_FORMATS).default('text');
+const logLevel = (): Option =>
+  new Option('--log-level <level>', 'lines below it are left out').choices(LOG_LEVELS).default('info');
+
+const logOptions = ({ logFormat, logLevel }: LogOptions, quiet: true | undefined): LogOptions => ({
+  logFormat,
+  logLevel: quiet === true ? 'error' : logLevel,
+});
 
 function parsePort(text: string): number {
   const port = Number(text);

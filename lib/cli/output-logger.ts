@@ -1,21 +1,53 @@
 import type { LogFields, Logger } from '../telemetry/logger.ts';
-import { describedError } from '../telemetry/redacted.ts';
-import { printable, type Output } from './output.ts';
+import { asciiOf, describedError, redacted } from '../telemetry/redacted.ts';
+import type { Output } from './output.ts';
 
-/** A log for people: one line on stderr for each call, what it is about first. */
-export function outputLogger(output: Output): Logger {
+export const LOG_FORMATS = ['text', 'json'] as const;
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+
+export interface LogOptions {
+  readonly logFormat: (typeof LOG_FORMATS)[number];
+  /** Lines below it are not written. */
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+}
+
+type Level = LogOptions['logLevel'];
+type Form = (level: Level, message: string, fields: LogFields) => string;
+
+/**
+ * A log on stderr, a line for each call, in printable ASCII: as `name=value` for people, or as JSON with the names of the functions' log. What looks like a secret is
+ * taken out of every text, and no value can begin a line or pass for another field.
+ */
+export function outputLogger(output: Output, { logFormat, logLevel }: LogOptions): Logger {
   const kept: Record<string, unknown> = {};
-  const line = (level: string, message: string, fields: LogFields = {}): void => {
-    const texts = Object.entries({ ...kept, ...fields }).map(
-      ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
-    );
-    output.note(printable([new Date().toISOString(), level, message, ...texts].join(' ')));
+  const form = logFormat === 'json' ? jsonLine : textLine;
+  const write = (level: Level, message: string, fields: LogFields = {}): void => {
+    if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(logLevel)) return;
+    output.log(form(level, message, { ...kept, ...fields }));
   };
   return {
-    debug: () => undefined,
-    info: (message, fields) => line('info ', message, fields),
-    warn: (message, fields) => line('warn ', message, fields),
-    error: (message, error, fields) => line('error', message, { ...fields, error: describedError(error) }),
+    debug: (message, fields) => write('debug', message, fields),
+    info: (message, fields) => write('info', message, fields),
+    warn: (message, fields) => write('warn', message, fields),
+    error: (message, error, fields) => write('error', message, { ...fields, error: describedError(error) }),
     keep: (fields) => void Object.assign(kept, fields),
   };
 }
+
+const withoutSecrets = (_name: string, value: unknown): unknown =>
+  typeof value === 'string' ? redacted(value) : value;
+
+const json = (value: unknown): string => asciiOf(JSON.stringify(value, withoutSecrets));
+
+const jsonLine: Form = (level, message, fields) =>
+  json({ timestamp: new Date().toISOString(), level: level.toUpperCase(), message, ...fields });
+
+const textLine: Form = (level, message, fields) => {
+  const said = Object.entries(fields).filter(([, value]) => value !== undefined);
+  const texts = said.map(([name, value]) => `${name}=${textOf(value)}`);
+  return [new Date().toISOString(), level.padEnd(5), asciiOf(redacted(message)), ...texts].join(' ');
+};
+
+/** Quoted unless nothing in it could end the value. */
+const textOf = (value: unknown): string =>
+  typeof value === 'string' && /^[\w.:/@+,*[\]-]+$/.test(value) ? value : json(value);

@@ -30,6 +30,8 @@ export interface Output {
   failure(error: unknown, references: readonly string[]): void;
   /** For a human alone, on stderr. */
   note(line: string): void;
+  /** A line of a log, on stderr, also beside JSON. */
+  log(line: string): void;
 }
 
 /** What a command writes to; those of the process are such. */
@@ -38,8 +40,12 @@ export interface Streams {
   readonly stderr: Writable & { readonly isTTY?: boolean };
 }
 
-/** Output on these streams. A reader that went away (`| head -1`) is no error: what follows is dropped. */
-export function outputOn({ stdout, stderr }: Streams, isJson: boolean): Output {
+/** Output on these streams; `isQuiet` leaves notes out. A reader that went away (`| head -1`) is no error: what follows is dropped. */
+export function outputOn(
+  { stdout, stderr }: Streams,
+  isJson: boolean,
+  { isQuiet = false }: { readonly isQuiet?: boolean } = {},
+): Output {
   const write = (stream: Writable, line: string): void => {
     if (stream.writable) stream.write(`${line}\n`);
   };
@@ -54,8 +60,9 @@ export function outputOn({ stdout, stderr }: Streams, isJson: boolean): Output {
       else for (const document of failureDocuments(error, references)) write(stdout, JSON.stringify(document));
     },
     note: (line) => {
-      if (!isJson) write(stderr, line);
+      if (!isJson && !isQuiet) write(stderr, line);
     },
+    log: (line) => write(stderr, line),
   };
 }
 

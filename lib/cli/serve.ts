@@ -1,30 +1,42 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import type { Catalog } from '../catalog/catalog.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
+import type { Reference } from '../reference/reference.ts';
 import type { Services } from '../services.ts';
 import { localJobs, type LocalJobsDeps } from '../jobs/local-jobs.ts';
 import { openCache } from './cache.ts';
 import { localRegistry } from './local-registry.ts';
+import { exampleReference, ownCommand, pullHints } from './hints.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
-import { outputLogger } from './output-logger.ts';
+import { outputLogger, type LogOptions } from './output-logger.ts';
 
-export interface ServeOptions {
+export interface ServeOptions extends LogOptions {
   /** On 127.0.0.1; 0: any free one. */
   readonly port: number;
+  /** No hints. */
+  readonly isQuiet: boolean;
 }
 
+/** For the example of the hints. */
+const LOOK_MS = 1_000;
+const MOST_EXAMPLES = 20;
 const UNUSED_METRICS = { add: () => undefined };
 
 /**
  * Answers container runtimes on loopback until the signal, from the cache that the configuration names; pulls run in this process, or in the workflow where
  * one is configured.
  */
-export async function runServe({ port }: ServeOptions, output: Output, signal: AbortSignal): Promise<ExitCode> {
+export async function runServe(
+  { port, isQuiet, ...log }: ServeOptions,
+  output: Output,
+  signal: AbortSignal,
+): Promise<ExitCode> {
   await using cache = await openCache(signal);
   const { services } = cache;
-  const logger = outputLogger(output);
+  const logger = outputLogger(output, log);
   await using own = localJobs(jobsDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
   const jobs: Jobs = services.deployment.stateMachine === undefined ? own : services.jobs;
   const registry = localRegistry(services, jobs);
@@ -33,7 +45,8 @@ export async function runServe({ port }: ServeOptions, output: Output, signal: A
   );
   await listening(server.listen(port, '127.0.0.1'), port);
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  output.result({ origin }, [`registry   ${origin}/v2/`, ...hints(origin, services)]);
+  const next = isQuiet ? [] : await hints(origin, services, signal);
+  output.result({ origin }, [`registry   ${origin}/v2/`, ...next]);
   output.note('\nRunning until Ctrl-C.');
   if (!signal.aborted) await once(signal, 'abort');
   server.closeAllConnections();
@@ -57,14 +70,31 @@ function jobsDepsOf({ pull, records }: Services): LocalJobsDeps {
   return { pull, records, announcer: { announce: () => Promise.resolve() }, metrics: UNUSED_METRICS };
 }
 
-function hints(origin: string, { config }: Services): readonly string[] {
-  const host = origin.replace('http://', '');
-  const [registry = 'docker.io'] = config.registries.keys();
-  const image = registry === 'docker.io' ? 'library/alpine:3.20' : 'team/app:v1';
+/** What can be typed next, as it stands: with an image that is there, where there is one. */
+async function hints(origin: string, { config, catalog }: Services, signal: AbortSignal): Promise<readonly string[]> {
+  const example = exampleReference(config, await someCached(catalog, signal));
   return [
     '',
     'Try:',
-    `  docker pull ${host}/${registry}/${image}        # any registry of the configuration, by its name`,
-    `  entrepot mirror-config docker --url ${origin}       # or containerd, podman: the same names as ever, through the cache`,
+    ...pullHints(new URL(origin).host, config, example),
+    `  ${ownCommand()} mirror-config docker --url ${origin}`,
+    '  # or containerd, podman: the same names as ever, through the cache',
   ];
+}
+
+/** Some images of the cache: for an example, so without a long look, and without a failure. */
+async function someCached(catalog: Pick<Catalog, 'images'>, signal: AbortSignal): Promise<readonly Reference[]> {
+  const found: Reference[] = [];
+  try {
+    for await (const { reference, pointer } of catalog.images(
+      AbortSignal.any([signal, AbortSignal.timeout(LOOK_MS)]),
+    )) {
+      if (pointer.published !== undefined) found.push(reference);
+      if (found.length === MOST_EXAMPLES) break;
+    }
+  } catch (error) {
+    // A cache that cannot be read says so to the first request.
+    if (!(error instanceof Error)) throw error;
+  }
+  return found;
 }

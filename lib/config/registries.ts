@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { resolve } from 'node:path';
 import { CacheError } from '../errors/cache-error.ts';
-import { parseRegistry } from '../reference/reference.ts';
+import { parseRegistry, pathPartOf } from '../reference/reference.ts';
 import { parseEcrHost } from '../registry/ecr-host.ts';
 import type { RegistrySettings } from '../registry/settings.ts';
 import { checkForAws, isHub } from './aws-rules.ts';
@@ -66,8 +66,9 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
     }
     registries.set(name, settings);
   }
+  const taken = new Set([...names.keys()].flatMap((name) => [name, pathPartOf(name)]));
   for (const [alias, key] of aliases) {
-    if (names.has(alias)) found.add(['registries', key, 'alias'], 'is the name of a registry here; choose another');
+    if (taken.has(alias)) found.add(['registries', key, 'alias'], 'is the name of a registry here; choose another');
   }
   const origins = new Set(PUBLIC_ORIGINS);
   for (const { endpoint, isPublic } of registries.values()) if (isPublic) origins.add(endpoint.origin);

@@ -69,8 +69,9 @@ export class InvalidRequestError extends CacheError {
 
 /** The registry is not configured, or the repository is not allowed by its rules. */
 export class UnknownNameError extends CacheError {
-  constructor(message: string) {
-    super(message, { code: 'NAME_UNKNOWN', op: 'find registry', origin: 'client', retryable: false });
+  /** @param cause why, where the message must not say it */
+  constructor(message: string, cause?: unknown) {
+    super(message, { code: 'NAME_UNKNOWN', op: 'find registry', origin: 'client', retryable: false, cause });
   }
 }
 

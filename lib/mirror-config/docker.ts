@@ -59,7 +59,9 @@ function nameNote(registry: ServedRegistry, origin: URL): string[] {
   const prefix = prefixOf(registry);
   const image = exampleImage(registry);
   if (prefix === undefined) {
-    return [`${registry.name}: has no name with Docker, because of its port; give it an alias in the configuration.`];
+    return [
+      `${registry.name}: has no name with Docker, because it is an IPv6 address; give it an alias in the configuration.`,
+    ];
   }
   return [`${registry.name}: docker pull ${origin.host}/${prefix}/${image}`];
 }

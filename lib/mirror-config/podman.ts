@@ -28,7 +28,8 @@ export function podmanConfig({ origin, registries, needsLogin }: ServedCache): C
           ],
     notes: [
       ...nameless.map(
-        ({ name }) => `${name}: cannot be mirrored, because of its port; give it an alias in the configuration.`,
+        ({ name }) =>
+          `${name}: cannot be mirrored, because it is an IPv6 address; give it an alias in the configuration.`,
       ),
       ...(needsLogin
         ? [

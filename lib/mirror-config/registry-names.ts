@@ -1,14 +1,13 @@
+import { pathPartOf } from '../reference/reference.ts';
 import type { ServedRegistry } from './mirror-config.ts';
 
-/** One part of a repository's path: https://github.com/distribution/reference/blob/main/regexp.go */
-const PATH_PART = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
-
 /**
- * The part of the path that names the registry: `CACHE/ghcr.io/org/app`. Undefined where there is none: a name with a port is no part of a path,
- * and only an alias helps.
+ * The part of the path that names the registry: `CACHE/ghcr.io/org/app`; where the name has a port the alias, or `CACHE/localhost_5001/org/app`. Undefined for an IPv6
+ * address without an alias.
  */
 export function prefixOf({ name, alias }: ServedRegistry): string | undefined {
-  return PATH_PART.test(name) ? name : alias;
+  const part = pathPartOf(name);
+  return part === name ? name : (alias ?? part);
 }
 
 /** An image of the registry, for examples. */

@@ -117,6 +117,15 @@ export function parseRegistry(text: string): string {
   return registry === 'index.docker.io' || registry === 'registry-1.docker.io' ? 'docker.io' : registry;
 }
 
+/**
+ * The registry as one part of a repository's path: its name, with `_` before a port, because a path has no `:`. No registry has such a name, so that each part means
+ * one registry. Undefined for an IPv6 address.
+ */
+export function pathPartOf(registry: string): string | undefined {
+  const part = registry.replace(/:(\d+)$/, '_$1');
+  return COMPONENT.test(part) ? part : undefined;
+}
+
 function checkPath(path: string, whole: string): void {
   for (const component of path.split('/')) {
     if (COMPONENT.test(component)) continue;

@@ -30,6 +30,8 @@ import { readBytes } from './stored-manifest.ts';
 export interface ServedBlob {
   readonly digest: Digest;
   readonly size: number;
+  /** Its size is known from a manifest alone. */
+  readonly isMissing?: true;
 }
 
 const FIRST_LOOK_MS = 200;
@@ -72,7 +74,7 @@ export async function describeBlob(
   if (await isLacking(state, call, repository, digest, children)) throw notHeld(repository, digest);
   for (const child of children) {
     const blob = await blobIn(state, child, digest, call.signal);
-    if (blob !== undefined) return { digest, size: blob.size };
+    if (blob !== undefined) return { digest, size: blob.size, isMissing: true };
   }
   throw unknownBlob(repository, digest);
 }

@@ -27,6 +27,8 @@ import { findPointer, meaningOf, newMeaningOf } from './tag.ts';
 export interface ServedManifest {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
+  /** Whether it was here, or came from its registry for this request. */
+  readonly cache: 'hit' | 'miss';
   /** Of the header `Warning`, where it may not be the newest. */
   readonly warning?: string;
 }
@@ -35,6 +37,7 @@ export interface ServedManifest {
 interface Found {
   readonly link: Link;
   readonly bytes: Uint8Array;
+  readonly cache: 'hit' | 'miss';
 }
 
 const TOO_LATE = new DeadlineError('the registry did not answer in time');
@@ -77,7 +80,9 @@ async function openByTag(
   // What landed under another name of the same digest is not published under this one yet.
   const isPublished = found.link.landed === true && pointer?.published === meaning.digest;
   if (!isPublished) await startJobOfTag(state, call, reference, { ...found, checkedMs: meaning.checkedMs });
-  return served(found);
+  // What its tag was not known to mean before came for this request, whoever read it in.
+  const isKnown = pointer?.published === meaning.digest || pointer?.resolved === meaning.digest;
+  return served(isKnown ? found : { ...found, cache: 'miss' });
 }
 
 async function findByTag(
@@ -139,9 +144,10 @@ async function openStale(
   throw failure;
 }
 
-const served = ({ link, bytes }: Found): ServedManifest => ({
+const served = ({ link, bytes, cache }: Found): ServedManifest => ({
   descriptor: { mediaType: link.mediaType, digest: link.digest, size: bytes.byteLength },
   bytes,
+  cache,
 });
 
 /** What the cache has of it for this repository (I9). */
@@ -158,7 +164,7 @@ async function findManifest(
   // One that is larger than the door carries: what is in memory is no help to a client that is sent to the store.
   if (await isGone(state, call, digest)) state.manifests.delete(digest);
   const bytes = await readBytes(state, link, signal);
-  return bytes && { link, bytes };
+  return bytes && { link, bytes, cache: 'hit' };
 }
 
 const findLink = (
@@ -179,6 +185,6 @@ async function land(state: Serving, call: ServeCall, repository: Repository, dig
   const stored = bytes ?? (await readBytes(state, descriptor, call.signal));
   // Of a type that nobody knows it is all that there is: no pull brings more.
   const landed = isTyped(descriptor) ? {} : { landed: true };
-  if (stored !== undefined) return { link: { ...descriptor, ...landed }, bytes: stored };
+  if (stored !== undefined) return { link: { ...descriptor, ...landed }, bytes: stored, cache: 'miss' };
   throw new ContentLostError('read manifest', `manifest ${digest} landed and is gone again; ask again in a moment`);
 }

@@ -25,6 +25,15 @@ export function describedError(error: unknown, depth = 0): Record<string, unknow
   };
 }
 
+const MOST_CLIENT_CHARACTERS = 200;
+
+/** A text that a client chose, for a log: bounded, without secrets, and in printable ASCII, so that it can begin no line and hide nothing on a terminal. */
+export const clientText = (text: string): string => asciiOf(redacted(text)).slice(0, MOST_CLIENT_CHARACTERS);
+
+/** Everything but printable ASCII is escaped as in JSON. */
+export const asciiOf = (text: string): string =>
+  text.replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
 /**
  * Our own errors hold no secret (I7), but causes come from other people's code: user names in URLs, signatures of presigned URLs and
  * tokens in headers are taken out of them.

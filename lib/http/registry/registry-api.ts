@@ -8,15 +8,14 @@ import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
 import type { ServeCall } from '../../serve/serve-deps.ts';
 import { recordSent } from '../../serve/gone.ts';
 import type { Serving } from '../../serve/serving.ts';
-import type { LogFields } from '../../telemetry/logger.ts';
 import { listTags } from '../../serve/tags.ts';
 import { openReferrers } from '../../serve/referrers.ts';
 import { startDeadline } from '../../clock/deadline.ts';
-import { statusOf } from '../problem.ts';
 import { MAX_HOPS, type Hops } from './hops.ts';
 import { referrersAnswer } from './referrers-answer.ts';
-import type { RegistryAnswer, RegistryDoor, RegistryRequest } from './registry-door.ts';
+import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './registry-door.ts';
 import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
+import { logAnswered, type ToldOfRequest } from './request-log.ts';
 import {
   isRegistryPath,
   registryRoute,
@@ -48,7 +47,7 @@ export async function answerRegistry(api: RegistryApi, door: RegistryDoor, call:
   const startedMs = performance.now();
   using deadline = startDeadline(MOST_SECONDS * 1_000);
   const timed = { ...call, signal: AbortSignal.any([call.signal, deadline.signal]) };
-  const told: { puller?: string; route?: string; repository?: string } = {};
+  const told: ToldOfRequest = {};
   let answer: RegistryAnswer;
   let failure: unknown;
   try {
@@ -57,53 +56,41 @@ export async function answerRegistry(api: RegistryApi, door: RegistryDoor, call:
     failure = error;
     answer = registryError(error, api.doorkeeper.challenge);
   }
-  const durationMs = Math.round(performance.now() - startedMs);
-  logAnswered(call, failure, { ...told, status: answer.status, durationMs });
+  logAnswered(call, door.request, told, { answer, failure, durationMs: Math.round(performance.now() - startedMs) });
   return {
     ...answer,
     headers: { 'docker-distribution-api-version': 'registry/2.0', ...answer.headers },
   };
 }
 
-function logAnswered({ signal, logger }: ServeCall, failure: unknown, fields: LogFields): void {
-  const line = 'pull request';
-  const reason = failure instanceof Error ? failure.message : undefined;
-  const status = statusOf(failure);
-  if (failure === undefined) logger.info(line, fields);
-  // Whoever has left is told nothing; that is no fault of ours.
-  else if (signal.aborted && failure === signal.reason) logger.info(line, { ...fields, left: true });
-  else if (status < 500) logger.info(line, { ...fields, reason });
-  else if (status === 500) logger.error(line, failure, fields);
-  else logger.warn(line, { ...fields, reason });
-}
-
 async function admitAndAnswer(
   api: RegistryApi,
   { request, limits }: RegistryDoor,
   call: ServeCall,
-  told: { puller?: string; route?: string; repository?: string },
+  told: ToldOfRequest,
 ): Promise<RegistryAnswer> {
   if (!isRegistryPath(request.path)) return notFoundAnswer(request.path);
   const puller = await api.doorkeeper.admit(request.header('authorization'), call.signal);
   told.puller = puller.name;
   const query = new URLSearchParams(request.query.slice(0, MAX_QUERY_CHARACTERS));
   const route = registryRoute(request.method, request.path, query, api.registries);
-  told.route = route.kind;
+  told.route = route;
   if (route.kind === 'ping')
     return { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from('{}') };
   const repository = route.kind === 'manifest' ? route.reference.repository : route.repository;
-  told.repository = formatRepository(repository);
   requireVisible(api, puller, repository);
   return await answerRoute(api, { request, limits }, query, route, call);
 }
 
 /** What the caller may not see looks like what is not there, whether or not it is. */
 function requireVisible({ serving }: RegistryApi, puller: Puller, repository: Repository): void {
-  if (!puller.mayUse(repository)) throw unknownName();
+  if (!puller.mayUse(repository)) {
+    throw unknownName(`access.rules do not let ${puller.name} use ${formatRepository(repository)}`);
+  }
   try {
     serving.deps.requireAllowed(repository);
   } catch (error) {
-    if (error instanceof UnknownNameError) throw unknownName();
+    if (error instanceof UnknownNameError) throw unknownName(error.message);
     throw error;
   }
 }
@@ -135,7 +122,7 @@ async function answerRoute(
 async function manifestAnswer(
   { serving }: RegistryApi,
   { request, limits }: RegistryDoor,
-  { descriptor, bytes, warning }: ServedManifest,
+  { descriptor, bytes, warning, cache }: ServedManifest,
 ): Promise<RegistryAnswer> {
   const { mediaType, digest, size } = descriptor;
   if (!accepts(request.header('accept'), mediaType)) {
@@ -152,11 +139,14 @@ async function manifestAnswer(
     etag,
     ...(warning === undefined ? {} : { warning }),
   };
-  if (matches(request.header('if-none-match'), etag)) return { status: 304, headers };
-  if (size <= limits.bodyBytes) return { status: 200, headers, body: bytes };
-  if (request.method === 'HEAD') return { status: 200, headers: { ...headers, 'content-length': String(size) } };
+  const servedAs = { cache, bytes: size };
+  if (matches(request.header('if-none-match'), etag)) return { status: 304, headers, servedAs };
+  if (size <= limits.bodyBytes) return { status: 200, headers, body: bytes, servedAs };
+  if (request.method === 'HEAD') {
+    return { status: 200, headers: { ...headers, 'content-length': String(size) }, servedAs };
+  }
   const url = await urlInStore(serving, digest, mediaType);
-  return { status: 307, headers: { ...headers, location: url.href, 'cache-control': 'no-store' } };
+  return { status: 307, headers: { ...headers, location: url.href, 'cache-control': 'no-store' }, servedAs };
 }
 
 /** No header, and whoever takes everything, take every type. */
@@ -183,6 +173,7 @@ const blobHead = (blob: ServedBlob): RegistryAnswer => ({
     'content-length': String(blob.size),
     'accept-ranges': 'bytes',
   },
+  servedAs: { cache: blob.isMissing === true ? 'miss' : 'hit', bytes: blob.size },
 });
 
 async function blobAnswer(
@@ -197,15 +188,15 @@ async function blobAnswer(
   const found = await findBlob(serving, call, repository, digest);
   if (found !== undefined) {
     call.metrics.add('Hits', 1);
-    return await blobInStore(api, digest);
+    return await blobInStore(api, found, 'hit');
   }
   // Its signature is checked before anything waits: who brings none is at the first hop.
   const path = request.path;
   const hop = await hops.count(query.get('hop') ?? undefined, path, call.signal);
   // Who came back has waited already: the registry is not asked again.
   const brought = await bringBlob(serving, call, repository, digest, { mayGo: hop === 0 });
-  if (brought instanceof URL) return blobElsewhere(digest, brought);
-  if (brought !== undefined) return await blobInStore(api, digest);
+  if (brought instanceof URL) return blobElsewhere(digest, brought, { cache: 'redirected' });
+  if (brought !== undefined) return await blobInStore(api, brought, 'waited');
   if (hop >= MAX_HOPS) {
     // 503 ends a pull of skopeo, podman and containerd at once; for 429 every client comes back, docker only where the code is not TOOMANYREQUESTS.
     return errorAnswer(429, 'BLOB_UNKNOWN', `blob ${digest} is still on its way; ask again in a moment`, {
@@ -214,11 +205,15 @@ async function blobAnswer(
   }
   const again = new URLSearchParams(query);
   again.set('hop', await hops.next(hop, path, AbortSignal.timeout(2_000)));
-  return { status: 307, headers: { location: `${path}?${again.toString()}`, 'cache-control': 'no-store' } };
+  const location = `${path}?${again.toString()}`;
+  return { status: 307, headers: { location, 'cache-control': 'no-store' }, servedAs: { cache: 'waited' } };
 }
 
-const blobInStore = async ({ serving }: RegistryApi, digest: Digest): Promise<RegistryAnswer> =>
-  blobElsewhere(digest, await urlInStore(serving, digest));
+const blobInStore = async (
+  { serving }: RegistryApi,
+  { digest, size: bytes }: ServedBlob,
+  cache: 'hit' | 'waited',
+): Promise<RegistryAnswer> => blobElsewhere(digest, await urlInStore(serving, digest), { cache, bytes });
 
 async function urlInStore(serving: Serving, digest: Digest, contentType?: string): Promise<URL> {
   recordSent(serving, digest);
@@ -228,9 +223,10 @@ async function urlInStore(serving: Serving, digest: Digest, contentType?: string
   });
 }
 
-const blobElsewhere = (digest: Digest, { href }: URL): RegistryAnswer => ({
+const blobElsewhere = (digest: Digest, { href }: URL, servedAs: ServedAs): RegistryAnswer => ({
   status: 307,
   headers: { ...blobHeaders({ digest }), location: href, 'cache-control': 'no-store' },
+  servedAs,
 });
 
 async function tagsAnswer(

@@ -1,5 +1,6 @@
 import type { ALBResult, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import { STATUS_CODES } from 'node:http';
+import { isIP } from 'node:net';
 import { isHttpEvent } from '../http-event.ts';
 import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
 import { errorAnswer } from './registry-errors.ts';
@@ -54,6 +55,7 @@ function httpApiDoor({ rawPath, rawQueryString, headers, requestContext }: Field
   return {
     request: {
       method: textOf(fieldsOf(http).method),
+      address: addressOf(textOf(fieldsOf(http).sourceIp)),
       path: prefix.length > 1 && path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : path,
       query: textOf(rawQueryString),
       header: (name) => singleOf(fieldsOf(headers), name),
@@ -77,6 +79,7 @@ function albDoor(event: Fields): EventDoor {
   return {
     request: {
       method: textOf(httpMethod),
+      address: addressOf(addedLast(fieldsOf(isMulti ? multiValueHeaders : headers)['x-forwarded-for'])),
       path: textOf(path),
       query: queryOf(event),
       header: (name) => singleOf(fieldsOf(isMulti ? multiValueHeaders : headers), name),
@@ -92,6 +95,18 @@ function albDoor(event: Fields): EventDoor {
       ...encoded(body),
     }),
   };
+}
+
+/**
+ * A load balancer appends the address of the connection, with its port where that is switched on, to whatever the client sent:
+ * https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html
+ */
+const addedLast = (values: unknown): string => textsOf(values).join(',').split(',').at(-1)?.trim() ?? '';
+
+/** Undefined for what is no IP address: anyone who may invoke the function can write any event. */
+function addressOf(text: string): string | undefined {
+  const [, address = text] = /^\[?([^\]]+?)\]?:\d+$/.exec(text) ?? [];
+  return [text, address].find((one) => isIP(one) > 0);
 }
 
 /** Headers that are lists: given twice, they are one list. */

@@ -1,6 +1,14 @@
 import { InvalidNameError, ManifestUnknownError, UnknownNameError } from '../../errors/cache-error.ts';
 import { parseDigest, type Digest } from '../../oci/digest.ts';
-import { isTag, parseReference, parseRegistry, type Reference, type Repository } from '../../reference/reference.ts';
+import {
+  isTag,
+  parseReference,
+  pathPartOf,
+  parseRegistry,
+  type Reference,
+  type Repository,
+} from '../../reference/reference.ts';
+import { clientText } from '../../telemetry/redacted.ts';
 import { HttpError } from '../http-error.ts';
 
 /** One request of the pull API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints */
@@ -84,13 +92,14 @@ function repositoryOf(name: string, query: URLSearchParams, registries: KnownReg
   const prefixed = first === '' ? undefined : find(first, registries);
   if (prefixed !== undefined) return inRegistry(prefixed, name.slice(slash + 1));
   // What looks like a registry is none of ours: it must not become a repository of Docker Hub.
-  if (/[.:[\]]/.test(first) || first === 'localhost') throw unknownName();
+  if (/[.:[\]]/.test(first) || first === 'localhost') throw unknownName(notConfigured(first));
   return inRegistry(known('docker.io', registries), name);
 }
 
-/** By its name as references write it, or its alias. */
+/** By its alias, its name as references write it, or that with "_" before the port. */
 function find(first: string, registries: KnownRegistries): string | undefined {
   for (const { name, alias } of registries.values()) if (alias === first) return name;
+  for (const { name } of registries.values()) if (pathPartOf(name) === first) return name;
   if (!/[.:[\]]/.test(first) && first !== 'localhost') return undefined;
   const name = parseRegistry(first);
   return registries.has(name) ? name : undefined;
@@ -98,11 +107,18 @@ function find(first: string, registries: KnownRegistries): string | undefined {
 
 function known(name: string, registries: KnownRegistries): string {
   if (registries.has(name)) return name;
-  throw unknownName();
+  throw unknownName(notConfigured(name));
 }
 
-/** The same words whether there is no such registry here, or the caller may not see it. */
-export const unknownName = (): UnknownNameError => new UnknownNameError('this repository is not known to the cache');
+const notConfigured = (registry: string): string => `the registry ${registry} is not in the configuration`;
+
+/**
+ * The same words whether there is no such registry here, or the caller may not see it.
+ *
+ * @param why for the log alone
+ */
+export const unknownName = (why: string): UnknownNameError =>
+  new UnknownNameError('this repository is not known to the cache', new Error(clientText(why)));
 
 /** Normalised as every other reference: `alpine` of Docker Hub is `library/alpine`. */
 const inRegistry = (registry: string, path: string): Repository => parseReference(`${registry}/${path}:any`).repository;

@@ -29,10 +29,11 @@ export function registryServer(
   );
 }
 
-function requestOf({ method = '', url = '', headers }: IncomingMessage): RegistryRequest {
+function requestOf({ method = '', url = '', headers, socket }: IncomingMessage): RegistryRequest {
   const mark = url.indexOf('?');
   return {
     method,
+    address: socket.remoteAddress,
     path: mark < 0 ? url : url.slice(0, mark),
     query: mark < 0 ? '' : url.slice(mark + 1),
     header(name) {

@@ -14,6 +14,7 @@ const PORT: ServedRegistry = {
   endpoint: new URL('http://10.0.0.7:5000'),
   alias: 'example',
 };
+const V6: ServedRegistry = { name: '[::1]:5000', endpoint: new URL('http://[::1]:5000') };
 
 const cache = (url: string, registries = [HUB, GHCR, PORT], needsLogin = false): ServedCache => ({
   origin: parseCacheOrigin(url),
@@ -138,10 +139,12 @@ describe('Docker', () => {
     assert.deepEqual(daemon(cache('http://10.0.0.1:5000', [HUB], true)), { 'insecure-registries': ['10.0.0.1:5000'] });
   });
 
-  test('a registry with a port and no alias has no name, and the note says so', () => {
-    const { alias: _, ...nameless } = PORT;
-    const { notes } = mirrorConfig('docker', cache('https://cache.example.test', [nameless]));
-    assert.ok(notes.some((note) => note.startsWith('registry.example.test:5000: has no name with Docker')));
+  test('a registry with a port has its name with "_", and an IPv6 address without an alias has none, and the note says so', () => {
+    const { alias: _, ...withPort } = PORT;
+    const { notes } = mirrorConfig('docker', cache('https://cache.example.test', [withPort, V6]));
+    const pull = 'docker pull cache.example.test/registry.example.test_5000/team/app:v1';
+    assert.ok(notes.includes(`registry.example.test:5000: ${pull}`));
+    assert.ok(notes.some((note) => note.startsWith('[::1]:5000: has no name with Docker')));
   });
 });
 
@@ -184,16 +187,16 @@ pull-from-mirror = "all"
     );
   });
 
-  test('a registry with a port and no alias is left out, and the note says so', () => {
-    const { alias: _, ...nameless } = PORT;
+  test('an IPv6 address without an alias is left out, and the note says so', () => {
+    const nameless = V6;
     const made = mirrorConfig('podman', cache('https://cache.example.test', [nameless]));
     assert.deepEqual(made.files, []);
-    assert.match(made.notes[0] ?? '', /^registry\.example\.test:5000: cannot be mirrored/);
+    assert.match(made.notes[0] ?? '', /^\[::1\]:5000: cannot be mirrored/);
   });
 });
 
 test('no client is given a path that leaves the folder, or a name that is none', () => {
-  const odd: ServedRegistry = { name: '[::1]:5000', endpoint: new URL('http://[::1]:5000') };
+  const odd = V6;
   for (const client of CLIENTS) {
     for (const { path, place, content } of mirrorConfig(client, cache('https://[::1]', [HUB, odd])).files) {
       assert.match(path, /^[\w.[\]:-]+(?:\/[\w.[\]:-]+)*$/);
@@ -203,10 +206,11 @@ test('no client is given a path that leaves the folder, or a name that is none',
   }
 });
 
-test('prefixes: the name, the alias where the name has a port, else nothing', () => {
+test('prefixes: the name, the alias where the name has a port, else the name with "_", and nothing for IPv6', () => {
   assert.equal(prefixOf(GHCR), 'ghcr.io');
   assert.equal(prefixOf({ ...GHCR, alias: 'gh' }), 'ghcr.io');
   assert.equal(prefixOf(PORT), 'example');
+  assert.equal(prefixOf({ name: PORT.name, endpoint: PORT.endpoint }), 'registry.example.test_5000');
   assert.equal(prefixOf({ name: '[::1]', endpoint: new URL('http://[::1]') }), undefined);
 });
 

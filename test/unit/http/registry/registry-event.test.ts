@@ -352,3 +352,32 @@ describe('whatever the function is invoked with', () => {
     assert.ok(doors > 200, `only ${doors} of the events had a door`);
   });
 });
+
+describe('the address of a client', () => {
+  test('is what API Gateway saw', () => {
+    const event = httpApi({
+      requestContext: { stage: '$default', http: { method: 'GET', path: PATH, sourceIp: '192.0.2.7' } },
+    });
+    assert.equal(eventDoor(event)?.request.address, '192.0.2.7');
+    assert.equal(eventDoor(httpApi())?.request.address, undefined);
+  });
+
+  test('is what the load balancer added last, whatever the client sent before it', () => {
+    const cases: readonly (readonly [string | undefined, string | undefined])[] = [
+      ['192.0.2.7', '192.0.2.7'],
+      ['6.6.6.6, 192.0.2.7', '192.0.2.7'],
+      ['6.6.6.6,192.0.2.7:51234', '192.0.2.7'],
+      ['2001:db8::7', '2001:db8::7'],
+      ['[2001:db8::7]:51234', '2001:db8::7'],
+      ['192.0.2.7, made up', undefined],
+      ['', undefined],
+      [undefined, undefined],
+    ];
+    for (const [value, address] of cases) {
+      const headers = value === undefined ? {} : { 'x-forwarded-for': value };
+      assert.equal(eventDoor(alb({ headers }))?.request.address, address, value);
+      const multiValueHeaders = value === undefined ? {} : { 'x-forwarded-for': ['6.6.6.6', value] };
+      if (value !== undefined) assert.equal(eventDoor(alb({ multiValueHeaders }))?.request.address, address, value);
+    }
+  });
+});

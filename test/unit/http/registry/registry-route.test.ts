@@ -38,6 +38,10 @@ describe('what is asked for', () => {
     ['/v2/docker.io/alpine/manifests/v1', '', 'manifest docker.io/library/alpine:v1'],
     ['/v2/registry.example.test:5000/a/b/c/tags/list', '', 'tags registry.example.test:5000/a/b/c'],
     ['/v2/localhost:5001/app/tags/list', '', 'tags localhost:5001/app'],
+    // A path of Docker's has no ":".
+    ['/v2/localhost_5001/app/tags/list', '', 'tags localhost:5001/app'],
+    ['/v2/registry.example.test_5000/a/b/manifests/v1', '', 'manifest registry.example.test:5000/a/b:v1'],
+    ['/v2/localhost_5002/app/tags/list', '', 'tags docker.io/localhost_5002/app'],
     // "ns" wins: then the first part is a part of the name.
     ['/v2/gh/app/tags/list', 'ns=docker.io', 'tags docker.io/gh/app'],
     [`/v2/library/alpine/manifests/${DIGEST}`, '', `manifest docker.io/library/alpine@${DIGEST}`],

@@ -1,0 +1,80 @@
+import { UnknownNameError } from '../../errors/cache-error.ts';
+import { formatRepository } from '../../reference/reference.ts';
+import type { ServeCall } from '../../serve/serve-deps.ts';
+import type { LogFields } from '../../telemetry/logger.ts';
+import { clientText } from '../../telemetry/redacted.ts';
+import { statusOf } from '../problem.ts';
+import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
+import type { RegistryRoute } from './registry-route.ts';
+
+/** What became known of a request before it was answered. */
+export interface ToldOfRequest {
+  puller?: string;
+  route?: RegistryRoute;
+}
+
+interface Answered {
+  readonly answer: RegistryAnswer;
+  /** What was thrown, where that is the answer. */
+  readonly failure: unknown;
+  readonly durationMs: number;
+}
+
+/**
+ * Writes the line of one request: docs/serving.md lists its fields. What the client chose is cut and escaped; of the path only what names content is written, and of
+ * the query nothing.
+ */
+export function logAnswered(
+  { signal, logger }: ServeCall,
+  request: RegistryRequest,
+  told: ToldOfRequest,
+  answered: Answered,
+): void {
+  const { failure } = answered;
+  const line = 'pull request';
+  const fields = fieldsOf(request, told, answered);
+  const status = statusOf(failure);
+  if (failure === undefined) logger.info(line, fields);
+  // Whoever has left is told nothing; that is no fault of ours.
+  else if (signal.aborted && failure === signal.reason) logger.info(line, { ...fields, left: true });
+  else if (status === 500) logger.error(line, failure, fields);
+  else if (status < 500) logger.info(line, { ...fields, reason: reasonOf(failure) });
+  else logger.warn(line, { ...fields, reason: reasonOf(failure) });
+}
+
+function fieldsOf(request: RegistryRequest, { puller, route }: ToldOfRequest, { answer, durationMs }: Answered) {
+  const userAgent = request.header('user-agent');
+  return {
+    method: clientText(request.method),
+    ...(route === undefined ? { path: clientText(request.path) } : contentOf(route)),
+    ...answer.servedAs,
+    status: answer.status,
+    durationMs,
+    ...(puller === undefined ? {} : { puller }),
+    ...(request.address === undefined ? {} : { address: request.address }),
+    ...(userAgent === undefined ? {} : { userAgent: clientText(userAgent) }),
+  } satisfies LogFields;
+}
+
+/** What is asked for. Parsed names have no character that could forge anything. */
+function contentOf(route: RegistryRoute): LogFields {
+  if (route.kind === 'ping') return { route: 'ping' };
+  if (route.kind !== 'manifest') {
+    const { kind, repository } = route;
+    const digest = 'digest' in route ? { digest: route.digest } : {};
+    return { route: kind, repository: formatRepository(repository), ...digest };
+  }
+  const { repository, tag, digest } = route.reference;
+  return {
+    route: 'manifest',
+    repository: formatRepository(repository),
+    ...(tag === undefined ? {} : { tag }),
+    ...(digest === undefined ? {} : { digest }),
+  };
+}
+
+/** Why a name is unknown is for the log alone: it is the cause of what the client gets to read. */
+function reasonOf(failure: unknown): string {
+  const said = failure instanceof UnknownNameError && failure.cause instanceof Error ? failure.cause : failure;
+  return said instanceof Error ? said.message : 'unknown';
+}
