@@ -54,7 +54,7 @@ export function cameTo(event: unknown): string {
   if (!isRegistryPath(request.path)) return 'outside';
   try {
     const route = registryRoute(request.method, request.path, new URLSearchParams(request.query), REGISTRIES);
-    if (route.kind === 'ping') return 'ping';
+    if (route.kind === 'ping' || route.kind === 'catalog') return route.kind;
     return formatRepository(route.kind === 'manifest' ? route.reference.repository : route.repository);
   } catch (error) {
     return (error as CacheError).code ?? 'no code';

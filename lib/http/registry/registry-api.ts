@@ -8,10 +8,10 @@ import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
 import type { ServeCall } from '../../serve/serve-deps.ts';
 import { recordSent } from '../../serve/gone.ts';
 import type { Serving } from '../../serve/serving.ts';
-import { listTags } from '../../serve/tags.ts';
 import { openReferrers } from '../../serve/referrers.ts';
 import { startDeadline } from '../../clock/deadline.ts';
 import { MAX_HOPS, type Hops } from './hops.ts';
+import { catalogAnswer, tagsAnswer } from './list-answers.ts';
 import { referrersAnswer } from './referrers-answer.ts';
 import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './registry-door.ts';
 import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
@@ -77,20 +77,29 @@ async function admitAndAnswer(
   told.route = route;
   if (route.kind === 'ping')
     return { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from('{}') };
+  if (route.kind === 'catalog') {
+    const mayList = (repository: Repository): boolean => hiddenBecause(api, puller, repository) === undefined;
+    return await catalogAnswer(api.serving, call, request, query, { registry: route.registry, mayList });
+  }
   const repository = route.kind === 'manifest' ? route.reference.repository : route.repository;
   requireVisible(api, puller, repository);
   return await answerRoute(api, { request, limits }, query, route, call);
 }
 
 /** What the caller may not see looks like what is not there, whether or not it is. */
-function requireVisible({ serving }: RegistryApi, puller: Puller, repository: Repository): void {
-  if (!puller.mayUse(repository)) {
-    throw unknownName(`access.rules do not let ${puller.name} use ${formatRepository(repository)}`);
-  }
+function requireVisible(api: RegistryApi, puller: Puller, repository: Repository): void {
+  const reason = hiddenBecause(api, puller, repository);
+  if (reason !== undefined) throw unknownName(reason);
+}
+
+/** The reason for which this caller does not see a repository, for the log; undefined where it does. */
+function hiddenBecause({ serving }: RegistryApi, puller: Puller, repository: Repository): string | undefined {
+  if (!puller.mayUse(repository)) return `access.rules do not let ${puller.name} use ${formatRepository(repository)}`;
   try {
     serving.deps.requireAllowed(repository);
+    return undefined;
   } catch (error) {
-    if (error instanceof UnknownNameError) throw unknownName(error.message);
+    if (error instanceof UnknownNameError) return error.message;
     throw error;
   }
 }
@@ -99,7 +108,7 @@ async function answerRoute(
   api: RegistryApi,
   { request, limits }: RegistryDoor,
   query: URLSearchParams,
-  route: Exclude<RegistryRoute, { kind: 'ping' }>,
+  route: Exclude<RegistryRoute, { kind: 'ping' | 'catalog' }>,
   call: ServeCall,
 ): Promise<RegistryAnswer> {
   switch (route.kind) {
@@ -110,7 +119,7 @@ async function answerRoute(
         ? blobHead(await describeBlob(api.serving, call, route.repository, route.digest))
         : await blobAnswer(api, request, query, route.repository, route.digest, call);
     case 'tags':
-      return await tagsAnswer(api, request, query, route.repository, call);
+      return await tagsAnswer(api.serving, call, request, query, route.repository);
     case 'referrers': {
       const artifactType = query.get('artifactType') ?? undefined;
       const served = await openReferrers(api.serving, call, route.repository, route.digest, artifactType);
@@ -228,31 +237,3 @@ const blobElsewhere = (digest: Digest, { href }: URL, servedAs: ServedAs): Regis
   headers: { ...blobHeaders({ digest }), location: href, 'cache-control': 'no-store' },
   servedAs,
 });
-
-async function tagsAnswer(
-  { serving }: RegistryApi,
-  request: RegistryRequest,
-  query: URLSearchParams,
-  repository: Repository,
-  call: ServeCall,
-): Promise<RegistryAnswer> {
-  const n = query.get('n');
-  if (n !== null && !/^\d+$/.test(n)) {
-    return errorAnswer(400, 'UNSUPPORTED', '"n" is the number of tags that are wanted, in digits');
-  }
-  const last = query.get('last') ?? undefined;
-  const limit = n === null ? undefined : Number(n);
-  const page = await listTags(serving, call, repository, { limit, after: last });
-  const name = request.path.replace(/^\/v2\//, '').replace(/\/tags\/list$/, '');
-  const following = new URLSearchParams(query);
-  if (page.next !== undefined) following.set('last', page.next);
-  return {
-    status: 200,
-    headers: {
-      'content-type': 'application/json',
-      ...(page.warning === undefined ? {} : { warning: page.warning }),
-      ...(page.next === undefined ? {} : { link: `<${request.path}?${following.toString()}>; rel="next"` }),
-    },
-    body: Buffer.from(JSON.stringify({ name, tags: page.tags })),
-  };
-}

@@ -14,6 +14,8 @@ import { HttpError } from '../http-error.ts';
 /** One request of the pull API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints */
 export type RegistryRoute =
   | { readonly kind: 'ping' }
+  /** The repositories of one registry, or of all. */
+  | { readonly kind: 'catalog'; readonly registry?: string }
   | { readonly kind: 'manifest'; readonly reference: Reference }
   | { readonly kind: 'blob'; readonly repository: Repository; readonly digest: Digest }
   | { readonly kind: 'tags'; readonly repository: Repository }
@@ -62,6 +64,7 @@ export function registryRoute(
   if (isLong || !PATH.test(path)) {
     throw new InvalidNameError('the path is too long, or has characters that no name, tag or digest has');
   }
+  if (path === '/v2/_catalog') return { kind: 'catalog', ...namespaceOf(query, registries) };
   const [, listed] = TAGS.exec(path) ?? [];
   if (listed !== undefined) return { kind: 'tags', repository: repositoryOf(listed, query, registries) };
   const [, name, kind, last] = CONTENT.exec(path) ?? [];
@@ -83,10 +86,8 @@ function tagOf(text: string): string {
 }
 
 function repositoryOf(name: string, query: URLSearchParams, registries: KnownRegistries): Repository {
-  const namespaces = query.getAll('ns');
-  if (namespaces.length > 1) throw new InvalidNameError('"ns" is given twice; give it once');
-  const [namespace] = namespaces;
-  if (namespace !== undefined) return inRegistry(known(parseRegistry(namespace), registries), name);
+  const { registry } = namespaceOf(query, registries);
+  if (registry !== undefined) return inRegistry(registry, name);
   const slash = name.indexOf('/');
   const first = slash < 0 ? '' : name.slice(0, slash);
   const prefixed = first === '' ? undefined : find(first, registries);
@@ -94,6 +95,14 @@ function repositoryOf(name: string, query: URLSearchParams, registries: KnownReg
   // What looks like a registry is none of ours: it must not become a repository of Docker Hub.
   if (/[.:[\]]/.test(first) || first === 'localhost') throw unknownName(notConfigured(first));
   return inRegistry(known('docker.io', registries), name);
+}
+
+/** The registry that containerd names beside a path. */
+function namespaceOf(query: URLSearchParams, registries: KnownRegistries): { readonly registry?: string } {
+  const namespaces = query.getAll('ns');
+  if (namespaces.length > 1) throw new InvalidNameError('"ns" is given twice; give it once');
+  const [namespace] = namespaces;
+  return namespace === undefined ? {} : { registry: known(parseRegistry(namespace), registries) };
 }
 
 /** By its alias, its name as references write it, or that with "_" before the port. */

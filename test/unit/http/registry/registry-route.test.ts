@@ -20,6 +20,7 @@ const route = (path: string, query = '', method = 'GET') =>
 function shown(path: string, query?: string): string {
   const found = route(path, query);
   if (found.kind === 'ping') return 'ping';
+  if (found.kind === 'catalog') return `catalog ${found.registry ?? 'of all'}`;
   if (found.kind === 'manifest') return `manifest ${formatReference(found.reference)}`;
   return `${found.kind} ${formatRepository(found.repository)}${'digest' in found ? ` ${found.digest.slice(0, 10)}` : ''}`;
 }
@@ -28,6 +29,8 @@ describe('what is asked for', () => {
   const cases: [string, string, string][] = [
     ['/v2/', '', 'ping'],
     ['/v2', '', 'ping'],
+    ['/v2/_catalog', '', 'catalog of all'],
+    ['/v2/_catalog', 'ns=docker.io&n=2', 'catalog docker.io'],
     ['/v2/library/alpine/manifests/3.20', '', 'manifest docker.io/library/alpine:3.20'],
     ['/v2/alpine/manifests/latest', '', 'manifest docker.io/library/alpine:latest'],
     ['/v2/org/app/manifests/v1', 'ns=ghcr.io', 'manifest ghcr.io/org/app:v1'],
@@ -78,7 +81,8 @@ describe('what is refused', () => {
     ['/v2/library/alpine/blobs/sha256:abc', '', 400, 'DIGEST_INVALID'],
     [`/v2/library/alpine/blobs/sha512:${'a'.repeat(64)}`, '', 400, 'DIGEST_INVALID'],
     [`/v2/library/alpine/blobs/sha384:${'a'.repeat(96)}`, '', 400, 'DIGEST_INVALID'],
-    ['/v2/_catalog', '', 405, 'UNSUPPORTED'],
+    ['/v2/_catalog', 'ns=nobody.example.test', 404, 'NAME_UNKNOWN'],
+    ['/v2/_catalog/', '', 405, 'UNSUPPORTED'],
     ['/v2/library/alpine/manifests/', '', 405, 'UNSUPPORTED'],
   ];
   for (const [path, query, status, code] of cases) {

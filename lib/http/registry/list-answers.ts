@@ -1,0 +1,63 @@
+import type { Repository } from '../../reference/reference.ts';
+import { listRepositories, type RepositoryQuery } from '../../serve/repositories.ts';
+import type { ServeCall } from '../../serve/serve-deps.ts';
+import type { Serving } from '../../serve/serving.ts';
+import { listTags } from '../../serve/tags.ts';
+import { HttpError } from '../http-error.ts';
+import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
+
+/** What the cache holds, and the caller may see: https://distribution.github.io/distribution/spec/api/#listing-repositories */
+export async function catalogAnswer(
+  serving: Serving,
+  call: ServeCall,
+  request: RegistryRequest,
+  query: URLSearchParams,
+  seen: Pick<RepositoryQuery, 'registry' | 'mayList'>,
+): Promise<RegistryAnswer> {
+  const { names: repositories, next } = await listRepositories(serving, call, { ...seen, ...pageOf(query) });
+  return pageAnswer(request, query, { repositories }, next);
+}
+
+/** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags */
+export async function tagsAnswer(
+  serving: Serving,
+  call: ServeCall,
+  request: RegistryRequest,
+  query: URLSearchParams,
+  repository: Repository,
+): Promise<RegistryAnswer> {
+  const { tags, next, warning } = await listTags(serving, call, repository, pageOf(query));
+  const name = request.path.replace(/^\/v2\//, '').replace(/\/tags\/list$/, '');
+  return pageAnswer(request, query, { name, tags }, next, warning);
+}
+
+/** How much of a list is wanted, and from where. @throws HttpError 400 */
+function pageOf(query: URLSearchParams): { readonly limit?: number; readonly after?: string } {
+  const n = query.get('n');
+  const last = query.get('last');
+  if (n !== null && !/^\d+$/.test(n)) {
+    throw new HttpError(400, '"n" is the number of names that are wanted, in digits', { code: 'UNSUPPORTED' });
+  }
+  return { ...(n === null ? {} : { limit: Number(n) }), ...(last === null ? {} : { after: last }) };
+}
+
+/** One page, and a `Link` to the next, which keeps the rest of the query. */
+function pageAnswer(
+  request: RegistryRequest,
+  query: URLSearchParams,
+  page: unknown,
+  next: string | undefined,
+  warning?: string,
+): RegistryAnswer {
+  const following = new URLSearchParams(query);
+  if (next !== undefined) following.set('last', next);
+  return {
+    status: 200,
+    headers: {
+      'content-type': 'application/json',
+      ...(warning === undefined ? {} : { warning }),
+      ...(next === undefined ? {} : { link: `<${request.path}?${following.toString()}>; rel="next"` }),
+    },
+    body: Buffer.from(JSON.stringify(page)),
+  };
+}
