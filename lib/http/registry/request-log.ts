@@ -59,7 +59,8 @@ function fieldsOf(request: RegistryRequest, { puller, route }: ToldOfRequest, { 
 /** What is asked for. Parsed names have no character that could forge anything. */
 function contentOf(route: RegistryRoute): LogFields {
   if (route.kind === 'ping') return { route: 'ping' };
-  if (route.kind === 'catalog') return { route: 'catalog', ...(route.registry === undefined ? {} : { registry: route.registry }) };
+  if (route.kind === 'catalog')
+    return { route: 'catalog', ...(route.registry === undefined ? {} : { registry: route.registry }) };
   if (route.kind !== 'manifest') {
     const { kind, repository } = route;
     const digest = 'digest' in route ? { digest: route.digest } : {};
