@@ -1,5 +1,5 @@
 import { dynamoClient } from '../catalog/dynamo-client.ts';
-import { loadConfig } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { openServices, type Services } from '../services.ts';
 
@@ -9,12 +9,11 @@ export interface OpenCache extends AsyncDisposable {
 }
 
 /**
- * Opens the cache that environment and configuration file name; without a bucket and a table, the embedded stack.
+ * Opens the cache that the configuration names; without a bucket and a table, the embedded stack.
  *
  * @throws ConfigError; Error if the embedded stack cannot run here.
  */
-export async function openCache(signal: AbortSignal): Promise<OpenCache> {
-  const config = loadConfig();
+export async function openCache(config: Config, signal: AbortSignal): Promise<OpenCache> {
   if (config.store.kind === 'aws') {
     await requireRegion();
     const services = openServices(config, config.store);

@@ -3,7 +3,8 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
 import { CLIENTS, type Client } from '../mirror-config/clients.ts';
 import { parsePlatform, type Platform } from '../oci/platform.ts';
-import { parseReference } from '../reference/reference.ts';
+import { parseKnownReference } from '../reference/reference.ts';
+import type { Config } from '../config/config.ts';
 import type { OpenCache } from './cache.ts';
 import type { DoctorOptions } from './doctor.ts';
 import { listImages } from './images.ts';
@@ -213,13 +214,14 @@ function parsePort(text: string): number {
 function runPull(references: readonly string[], options: PullOptions, output: Output): Promise<ExitCode> {
   return attempt(output, references, async (signal) => {
     const platforms = parsePlatforms(options);
+    const config = await readConfig();
     const requests: NamedRequest[] = [];
     for (const asked of references) {
       try {
         requests.push({
           asked,
           request: {
-            reference: parseReference(asked),
+            reference: parseKnownReference(asked, config.registries),
             platforms,
             alwaysPull: options.alwaysPull === true,
             attestations: options.attestations,
@@ -231,45 +233,50 @@ function runPull(references: readonly string[], options: PullOptions, output: Ou
     }
     // One slip of the pen in a list: nothing is pulled, and the answer names the slip alone.
     if (requests.length < references.length) return EXIT.usage;
-    await using cache = await openCache(signal);
+    await using cache = await openCache(config, signal);
     return await pullImages(cache.services.pull, requests, output, signal);
   });
 }
 
 function runValidate(asked: string, options: ValidateOptions, output: Output): Promise<ExitCode> {
   return attempt(output, [asked], async (signal) => {
+    const platforms = parsePlatforms(options);
+    const config = await readConfig();
     const request = {
-      reference: parseReference(asked),
-      platforms: parsePlatforms(options),
+      reference: parseKnownReference(asked, config.registries),
+      platforms,
       attestations: options.attestations,
       deep: options.deep === true,
     };
-    await using cache = await openCache(signal);
+    await using cache = await openCache(config, signal);
     return await validateImage(cache.services.pull, request, output, signal);
   });
 }
 
 function runImages(output: Output): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
-    await using cache = await openCache(signal);
+    await using cache = await openCache(await readConfig(), signal);
     return await listImages(cache.services.catalog, output, signal);
   });
 }
 
 function runRebuild(output: Output): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
-    await using cache = await openCache(signal);
+    await using cache = await openCache(await readConfig(), signal);
     return await rebuildTable(cache.services.pull, output, signal);
   });
 }
 
 /** Loaded when it is needed: the SDK takes a quarter of a second, which help and usage errors need not wait for. */
-const openCache = async (signal: AbortSignal): Promise<OpenCache> => (await import('./cache.ts')).openCache(signal);
+const openCache = async (config: Config, signal: AbortSignal): Promise<OpenCache> =>
+  (await import('./cache.ts')).openCache(config, signal);
+
+const readConfig = async (): Promise<Config> => (await import('../config/config.ts')).loadConfig();
 
 const parsePlatforms = (options: PlatformOption): readonly Platform[] =>
   (options.platform ?? []).map((text) => parsePlatform(text, '--platform'));
 
-/** Runs `work` so that the first Ctrl-C ends it cleanly, and tells what it throws as the failure of all `references`. */
+/** Runs `work` so that the first Ctrl-C ends it cleanly, and tells what it throws as the failure of all `references`; after Ctrl-C of none: they had not begun. */
 async function attempt(
   output: Output,
   references: readonly string[],
@@ -279,7 +286,8 @@ async function attempt(
   try {
     return await work(interruption.signal);
   } catch (error) {
-    output.failure(error, references);
+    // After Ctrl-C: what had begun was named by itself.
+    output.failure(error, interruption.signal.aborted ? [] : references);
     return isUsage(error) ? EXIT.usage : EXIT.failed;
   }
 }

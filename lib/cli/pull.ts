@@ -11,7 +11,7 @@ export interface NamedRequest {
 }
 
 /**
- * Pulls one image after the other, each with a result of its own; a failure does not stop the rest.
+ * Pulls one image after the other, each with a result of its own; a failure does not stop the rest. After Ctrl-C no further one begins.
  *
  * One at a time: each pull has its own parallelism, and memory is bounded for one.
  */
@@ -23,6 +23,7 @@ export async function pullImages(
 ): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.done;
   for (const { asked, request } of requests) {
+    if (signal.aborted) return EXIT.failed; // What had not begun is not named.
     const progress = progressView(output.terminal);
     try {
       const receipt = await pull({ ...deps, progress }, request, signal);

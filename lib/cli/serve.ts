@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import type { Catalog } from '../catalog/catalog.ts';
+import { loadConfig } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
@@ -34,7 +35,7 @@ export async function runServe(
   output: Output,
   signal: AbortSignal,
 ): Promise<ExitCode> {
-  await using cache = await openCache(signal);
+  await using cache = await openCache(loadConfig(), signal);
   const { services } = cache;
   const logger = outputLogger(output, log);
   await using own = localJobs(jobsDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));

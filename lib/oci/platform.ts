@@ -53,12 +53,22 @@ export function parsePlatform(text: string, field = 'platforms'): Platform {
   const [os, architecture, variant] = parts;
   const whole = os !== undefined && architecture !== undefined && parts.length <= 3;
   if (!whole || !parts.every((part) => PART.test(part))) {
-    throw new InvalidRequestError(
-      field,
-      `platform ${JSON.stringify(text.slice(0, 200))}: write it as os/architecture[/variant], for example linux/amd64 or linux/arm/v7`,
-    );
+    throw new InvalidRequestError(field, `platform ${JSON.stringify(text.slice(0, 200))}: ${whatToWrite(text, field)}`);
   }
   return normalisePlatform(variant === undefined ? { os, architecture } : { os, architecture, variant });
+}
+
+/** Several in one text, as other tools take them, are written one by one here: as an option that comes again, or as the items of a list. */
+function whatToWrite(text: string, field: string): string {
+  const several = text.split(/[\s,;|+]+/).filter((part) => part !== '');
+  if (several.length < 2 || several.length > 20 || !several.every((part) => part.includes('/'))) {
+    return 'write it as os/architecture[/variant], for example linux/amd64 or linux/arm/v7';
+  }
+  if (!field.startsWith('--')) return `write a list: ${JSON.stringify(several).slice(0, 400)}`;
+  return `write the option once for each: ${several
+    .map((part) => `${field} ${part}`)
+    .join(' ')
+    .slice(0, 400)}`;
 }
 
 /** `os/arch[/variant]`, normalised, without the variant that the architecture means anyway: equal platforms give equal strings. */

@@ -126,6 +126,33 @@ export function pathPartOf(registry: string): string | undefined {
   return COMPONENT.test(part) ? part : undefined;
 }
 
+/** A registry of the configuration, as references may name it. */
+export interface KnownRegistry {
+  readonly name: string;
+  readonly alias?: string;
+}
+
+/** The configured registries by canonical name. */
+export type KnownRegistries = ReadonlyMap<string, KnownRegistry>;
+
+/** The configured registry that a first path part names by its alias, or by {@link pathPartOf} of its name. */
+export function registryOfPart(part: string, registries: KnownRegistries): string | undefined {
+  for (const { name, alias } of registries.values()) if (alias === part) return name;
+  for (const { name } of registries.values()) if (pathPartOf(name) === part) return name;
+  return undefined;
+}
+
+/**
+ * The reference in `text`, whose registry may be named as in the paths of the registry endpoint: by an alias, or with `_` before the port.
+ *
+ * @throws InvalidNameError, InvalidDigestError
+ */
+export function parseKnownReference(text: string, registries: KnownRegistries): Reference {
+  const slash = text.indexOf('/');
+  const registry = slash < 1 ? undefined : registryOfPart(text.slice(0, slash), registries);
+  return parseReference(registry === undefined ? text : `${registry}${text.slice(slash)}`);
+}
+
 function checkPath(path: string, whole: string): void {
   for (const component of path.split('/')) {
     if (COMPONENT.test(component)) continue;

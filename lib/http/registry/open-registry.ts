@@ -8,7 +8,7 @@ import type { ServeSettings } from '../../serve/settings.ts';
 import { hops } from './hops.ts';
 import { answerRegistry } from './registry-api.ts';
 import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
-import type { KnownRegistry } from './registry-route.ts';
+import type { KnownRegistry } from '../../reference/reference.ts';
 
 /** What the distribution API is made of, whatever door is before it. */
 export interface RegistryServices extends Omit<ServeDeps, 'settings' | 'passRedirects'> {

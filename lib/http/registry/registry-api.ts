@@ -2,7 +2,7 @@ import type { Doorkeeper, Puller } from '../../access/puller.ts';
 import { UnknownNameError } from '../../errors/cache-error.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OCTET_STREAM } from '../../oci/media-type.ts';
-import { formatRepository, type Repository } from '../../reference/reference.ts';
+import { formatRepository, type KnownRegistries, type Repository } from '../../reference/reference.ts';
 import { bringBlob, describeBlob, findBlob, type ServedBlob } from '../../serve/blob.ts';
 import { openManifest, type ServedManifest } from '../../serve/manifest.ts';
 import type { ServeCall } from '../../serve/serve-deps.ts';
@@ -16,13 +16,7 @@ import { referrersAnswer } from './referrers-answer.ts';
 import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './registry-door.ts';
 import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
 import { logAnswered, type ToldOfRequest } from './request-log.ts';
-import {
-  isRegistryPath,
-  registryRoute,
-  unknownName,
-  type KnownRegistries,
-  type RegistryRoute,
-} from './registry-route.ts';
+import { isRegistryPath, registryRoute, unknownName, type RegistryRoute } from './registry-route.ts';
 
 /** From the arrival of a request to its answer, whatever is slow: containerd drops a registry that sends no headers for 30 s. */
 const MOST_SECONDS = 20;

@@ -3,8 +3,9 @@ import { parseDigest, type Digest } from '../../oci/digest.ts';
 import {
   isTag,
   parseReference,
-  pathPartOf,
   parseRegistry,
+  registryOfPart,
+  type KnownRegistries,
   type Reference,
   type Repository,
 } from '../../reference/reference.ts';
@@ -20,14 +21,6 @@ export type RegistryRoute =
   | { readonly kind: 'blob'; readonly repository: Repository; readonly digest: Digest }
   | { readonly kind: 'tags'; readonly repository: Repository }
   | { readonly kind: 'referrers'; readonly repository: Repository; readonly digest: Digest };
-
-export interface KnownRegistry {
-  readonly name: string;
-  readonly alias?: string;
-}
-
-/** The configured registries by canonical name. */
-export type KnownRegistries = ReadonlyMap<string, KnownRegistry>;
 
 const MAX_PATH_CHARACTERS = 1_024;
 /** All that names, tags and digests have. Doors decode paths differently, so nothing that could be decoded passes. */
@@ -107,8 +100,8 @@ function namespaceOf(query: URLSearchParams, registries: KnownRegistries): { rea
 
 /** By its alias, its name as references write it, or that with "_" before the port. */
 function find(first: string, registries: KnownRegistries): string | undefined {
-  for (const { name, alias } of registries.values()) if (alias === first) return name;
-  for (const { name } of registries.values()) if (pathPartOf(name) === first) return name;
+  const named = registryOfPart(first, registries);
+  if (named !== undefined) return named;
   if (!/[.:[\]]/.test(first) && first !== 'localhost') return undefined;
   const name = parseRegistry(first);
   return registries.has(name) ? name : undefined;

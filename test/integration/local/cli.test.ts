@@ -31,7 +31,10 @@ describe('the command line', { timeout: 300_000 }, () => {
     [stack, upstream] = await Promise.all([startStack(), startUpstream()]);
     upstream.addImage('team/app', upstreamImage(multiArchImage({ name: 'app', layerBytes: [LAYER_BYTES] }), 'v1'));
     const config = join(folder, 'config.yaml');
-    await writeFile(config, `registries:\n  ${REGISTRY}:\n    endpoint: ${upstream.origin}\n    credentials: none\n`);
+    await writeFile(
+      config,
+      `registries:\n  ${REGISTRY}:\n    endpoint: ${upstream.origin}\n    credentials: none\n    alias: own\n`,
+    );
     environment = { ...stack.environment, ENTREPOT_CONFIG: config };
   });
 
@@ -122,6 +125,13 @@ describe('the command line', { timeout: 300_000 }, () => {
     assert.equal(upstream.requests.length, 0);
   });
 
+  test('a registry is named by its alias, too', async () => {
+    const pulled = await entrepot('pull', 'own/team/app:v1', '--json');
+    assert.equal((pulled.documents[0] as Receipt).reference, APP);
+    const validated = await entrepot('validate', 'own/team/app:v1', '--json');
+    assert.equal((validated.documents[0] as Validation).reference, APP);
+  });
+
   test('usage: unknown commands and options, and missing references, end with 2', async () => {
     for (const args of [['fetch'], ['pull'], ['pull', APP, '--fast'], ['validate'], ['validate', APP, APP], []]) {
       const { code, stdout, stderr } = await entrepot(...args);
@@ -193,7 +203,7 @@ describe('the command line', { timeout: 300_000 }, () => {
     const undo = upstream.fault(
       when({ kind: 'blob', method: 'GET', repository: 'team/slow' }, { stallAfterBytes: 10 }),
     );
-    const child = start(['pull', `${REGISTRY}/team/slow:v1`, '--json']);
+    const child = start(['pull', `${REGISTRY}/team/slow:v1`, APP, `${REGISTRY}/team/nothing:v1`, '--json']);
     const run = finish(child);
     await until(() => upstream.count({ kind: 'blob', repository: 'team/slow' }) > 0);
     child.kill('SIGINT');
@@ -201,9 +211,10 @@ describe('the command line', { timeout: 300_000 }, () => {
     const { code, documents } = await run;
     undo();
     assert.equal(code, 1);
+    // Those after it had not begun, and are not named.
     assert.deepEqual(
-      (documents as Receipt[]).map(({ outcome }) => outcome),
-      ['partial'],
+      (documents as Receipt[]).map(({ reference, outcome }) => [reference, outcome]),
+      [[`${REGISTRY}/team/slow:v1`, 'partial']],
     );
     // What it held is free: the next pull does not wait for a lease to lapse.
     const next = await entrepot('pull', `${REGISTRY}/team/slow:v1`, '--json');

@@ -129,3 +129,29 @@ for (const text of [
     });
   });
 }
+
+test('several platforms in one text: the error says what to write instead, as the option or as the list', () => {
+  for (const text of [
+    'linux/amd64,linux/arm64',
+    'linux/amd64, linux/arm64',
+    'linux/amd64;linux/arm64',
+    'linux/amd64 linux/arm64',
+  ]) {
+    assert.throws(() => parsePlatform(text, '--platform'), {
+      name: 'InvalidRequestError',
+      message: /write the option once for each: --platform linux\/amd64 --platform linux\/arm64$/,
+    });
+    assert.throws(() => parsePlatform(text, 'platforms'), {
+      message: /write a list: \["linux\/amd64","linux\/arm64"\]$/,
+    });
+  }
+  for (const text of ['linux', 'linux,', ',', 'a,b', 'linux/amd64/v1/x', ` ${'x/y,'.repeat(500)}`]) {
+    assert.throws(
+      () => parsePlatform(text, '--platform'),
+      ({ message }: Error) => {
+        assert.match(message, /write it as os\/architecture\[\/variant\]/);
+        return message.length < 1_000;
+      },
+    );
+  }
+});

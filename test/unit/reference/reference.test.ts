@@ -6,6 +6,7 @@ import { digestOf } from '../../../lib/oci/digest.ts';
 import {
   formatReference,
   formatRepository,
+  parseKnownReference,
   parseReference,
   parseRegistry,
   parseTag,
@@ -232,4 +233,36 @@ test('a registry by itself', () => {
     name: 'InvalidNameError',
     message: /host name, IPv4 address or \[IPv6 address\]/,
   });
+});
+
+test('the registry of a reference may be named by its alias, or with "_" before its port', () => {
+  const registries = new Map(
+    [
+      { name: 'docker.io' },
+      { name: '127.0.0.1:5001', alias: 'mine' },
+      { name: '[::1]:5000', alias: 'six' },
+      { name: 'localhost:5001' },
+    ].map((one) => [one.name, one]),
+  );
+  const cases: [string, string][] = [
+    ['mine/team/app:v1', '127.0.0.1:5001/team/app:v1'],
+    ['mine/app', '127.0.0.1:5001/app:latest'],
+    [`mine/app@${SHA256}`, `127.0.0.1:5001/app@${SHA256}`],
+    ['six/app:v1', '[::1]:5000/app:v1'],
+    ['localhost_5001/team/app:v1', 'localhost:5001/team/app:v1'],
+    ['127.0.0.1_5001/team/app:v1', '127.0.0.1:5001/team/app:v1'],
+    ['127.0.0.1:5001/team/app:v1', '127.0.0.1:5001/team/app:v1'],
+    // No first part, another one, or one that is written out.
+    ['mine', 'docker.io/library/mine:latest'],
+    ['mine:v1', 'docker.io/library/mine:v1'],
+    ['mines/app', 'docker.io/mines/app:latest'],
+    ['docker.io/mine/app', 'docker.io/mine/app:latest'],
+    ['alpine', 'docker.io/library/alpine:latest'],
+  ];
+  for (const [text, expected] of cases) {
+    assert.equal(formatReference(parseKnownReference(text, registries)), expected, text);
+  }
+  for (const text of ['mine/', 'mine//app', 'mine/Upper', '/mine/app', '']) {
+    assert.throws(() => parseKnownReference(text, registries), { name: 'InvalidNameError' }, text);
+  }
 });
