@@ -1,6 +1,13 @@
 import type { Link } from '../catalog/catalog.ts';
 import { isTyped } from '../catalog/needs.ts';
-import { CacheError, InvalidManifestError, ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import {
+  CacheError,
+  DeniedError,
+  InvalidManifestError,
+  ManifestUnknownError,
+  UpstreamRefusedError,
+  UpstreamUnavailableError,
+} from '../errors/cache-error.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { InlineContent } from '../oci/manifest.ts';
@@ -82,6 +89,9 @@ async function readOther(
     if (error instanceof ManifestUnknownError && entry.attests !== undefined) return undefined;
     // One that does not want to be asked for such a manifest (400, 406, …) tells more where it is asked for the blob.
     if (error instanceof ManifestUnknownError || error instanceof UpstreamRefusedError) return 'blob';
+    // Some break where they are asked for a layer as a manifest. What has a type of its own, and is there as a blob, is one.
+    const mayBeBlob = isOfUpstream(error) && mediaType !== OCTET_STREAM;
+    if (mayBeBlob && (await opensAsBlob(upstream, entry, signal))) return 'blob';
     throw error;
   }
 }
@@ -90,6 +100,23 @@ async function readOther(
 async function isBlob(upstream: Upstream, entry: IndexEntry, signal: AbortSignal): Promise<boolean> {
   try {
     return await upstream.hasBlob(entry, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof CacheError)) throw error;
+    return false;
+  }
+}
+
+/** Of what the registry answered; one that limits us is not asked for more. */
+const isOfUpstream = (error: unknown): boolean =>
+  error instanceof UpstreamUnavailableError || error instanceof DeniedError;
+
+/** By GET, of which no byte is read here. */
+async function opensAsBlob(upstream: Upstream, entry: IndexEntry, signal: AbortSignal): Promise<boolean> {
+  try {
+    const bytes = await upstream.openBlob(entry, 0, signal);
+    await bytes[Symbol.asyncIterator]().return?.();
+    return true;
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof CacheError)) throw error;

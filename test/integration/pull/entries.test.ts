@@ -7,7 +7,7 @@ import { parseReference } from '../../../lib/reference/reference.ts';
 import { blobKey } from '../../../lib/store/keys.ts';
 import { checkContent, checkPublished } from '../../support/invariants.ts';
 import { listing, multiArchImage, noise, noiseImage, type Image, type ListedEntry } from '../../support/images.ts';
-import { when } from '../../support/upstream/upstream.ts';
+import { when, type UpstreamRequest } from '../../support/upstream/upstream.ts';
 import { REGISTRY, startPullBench, type PullBench } from './pull-bench.ts';
 
 const CACHE_CONFIG = 'application/vnd.buildkit.cacheconfig.v0';
@@ -213,6 +213,34 @@ test('a registry that refuses to be asked for such a manifest is asked for the b
   bench.upstream.fault(when({ kind: 'manifest', reference: [...image.blobs.keys()][0]! }, { status: 400 }));
   assert.equal((await bench.succeeds(bench.offer(image, 'team/refused'))).blobs.copied, 1);
 });
+
+for (const status of [500, 503, 403]) {
+  test(`a registry that answers ${status} where a layer is asked for as a manifest is asked for the blob`, async () => {
+    const [image, entries] = buildkit(`broken ${status}`);
+    const isEntry = ({ reference = '' }: UpstreamRequest): boolean =>
+      digestsOf(entries).some((one) => one === reference);
+    const repository = `team/as-manifest-${status}`;
+    const reference = bench.offer(image, repository);
+    bench.upstream.fault(when({ kind: 'blob', method: 'HEAD' }, { status: 405 }));
+    bench.upstream.fault((asked) => (asked.kind === 'manifest' && isEntry(asked) ? { status } : undefined));
+    assert.equal((await bench.succeeds(reference)).blobs.copied, 3);
+    // Where it is no blob either, nobody said that it is not there (I6).
+    const name = status === 403 ? 'DeniedError' : 'UpstreamUnavailableError';
+    const other = bench.offer(buildkit(`broken, and no blob ${status}`)[0], `${repository}-gone`);
+    const gone = digestOf(buildkit(`broken, and no blob ${status}`)[1][1]!.bytes);
+    bench.upstream.deleteBlob(`${repository}-gone`, gone);
+    bench.upstream.fault(when({ kind: 'manifest', reference: gone }, { status }));
+    await bench.fails(other, { name, message: new RegExp(`answered ${status}`) });
+  });
+
+  test(`an entry without a type whose manifest answers ${status} is not taken for a blob`, async () => {
+    const image = listing([blob(`typeless ${status}`)]);
+    const reference = bench.offer(image, `team/typeless-${status}`);
+    bench.upstream.fault(when({ kind: 'manifest', reference: [...image.blobs.keys()][0]! }, { status }));
+    const name = status === 403 ? 'DeniedError' : 'UpstreamUnavailableError';
+    await bench.fails(reference, { name, message: new RegExp(`answered ${status}`) });
+  });
+}
 
 test('an entry above the limit of a manifest is a blob, whatever its type', async () => {
   const image = listing([blob('large typeless', undefined, 5_000_000), blob('large layer', LAYER, 5_000_000)]);
