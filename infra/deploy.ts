@@ -1,7 +1,11 @@
+import { LambdaClient } from '@aws-sdk/client-lambda';
 import { ConfigError } from '../lib/errors/cache-error.ts';
+import { chosenSettings } from './packaging/chosen-settings.ts';
 import { packageCommand } from './packaging/command.ts';
 import { osls } from './packaging/osls.ts';
 import type { PackageOptions } from './packaging/package-application.ts';
+import { packageConfig } from './packaging/package-config.ts';
+import { waitingAdvice } from './packaging/waiting.ts';
 
 /*
  * npm run deploy [-- --stage NAME --region REGION --param name=value …]: packages, and deploys with the AWS credentials of the environment. See docs/deploy.md.
@@ -18,6 +22,10 @@ function regionOf({ region, environment }: PackageOptions): string {
 async function deploy(options: PackageOptions): Promise<void> {
   const { folder, stage, environment, signal } = options;
   const region = regionOf(options);
+  const config = packageConfig(folder, environment.ENTREPOT_CONFIG);
+  const lambda = new LambdaClient({ region });
+  console.log(`\n${await waitingAdvice(lambda, config, await chosenSettings(options), signal)}`);
+  lambda.destroy();
   const parameters = options.parameters.flatMap((parameter) => ['--param', parameter]);
   const args = ['deploy', '--package', '.serverless', '--stage', stage, '--region', region, ...parameters];
   console.log(`\n${(await osls(args, { folder, environment, signal })).trim()}`);

@@ -28,7 +28,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *   ACTIVE ACTIVE#<hash of the request> ACTIVE                 pullId: the pull under way for that reference, platforms, attestations and alwaysPull;
  *                                                              failedId: the last one, if it failed; expiresSeconds
  *   WARMUP WARMUP#<name>                <scheduled time>       summary (deflated) of a run that ended, announced, expiresSeconds, + lease
- *   WAITING WAITING                     <period of 30 s>       callers of the registry endpoint that came in it and wait for a blob, expiresSeconds
+ *   WAITING WAITING#<shard>             <period of 30 s>       callers of the registry endpoint that came in it and wait for a blob, expiresSeconds
  *
  *   + lease: holder, generation, version, durationMs, leaseUntilMs. A claim on a blob is a lease on its BLOB row.
  *
@@ -74,7 +74,7 @@ export const pullKey = (id: string): Key => ({ pk: `PULL#${id}`, sk: 'PULL' });
 /** `request` is a hash of all that makes two requests the same. */
 export const activeKey = (request: string): Key => ({ pk: `ACTIVE#${request}`, sk: 'ACTIVE' });
 export const warmupKey = (name: string, scheduledTime: string): Key => ({ pk: `WARMUP#${name}`, sk: scheduledTime });
-export const waitingKey = (period: number): Key => ({ pk: 'WAITING', sk: String(period) });
+export const waitingKey = (shard: number, period: number): Key => ({ pk: `WAITING#${shard}`, sk: String(period) });
 export const INCARNATION_KEY: Key = { pk: 'INCARNATION', sk: 'INCARNATION' };
 
 /** Every loss moves all of them in one transaction; a publish reads and checks the one of its root. */

@@ -1,7 +1,10 @@
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { BusyError, CatalogError } from '../../../lib/errors/cache-error.ts';
 import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
+import { dynamoTable } from '../../../lib/catalog/dynamo-table.ts';
+import { waitingKey } from '../../../lib/catalog/keys.ts';
 import { dynamoWaitingRoom } from '../../../lib/serve/dynamo-waiting-room.ts';
 import { processWaitingRoom, type WaitingRoom } from '../../../lib/serve/waiting-room.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
@@ -24,11 +27,12 @@ describe('the waiting room', { timeout: 300_000 }, () => {
   after(() => resources.disposeAsync());
 
   /** As another process has it. */
-  function room(): WaitingRoom {
-    const { region, credentials, table } = stack;
+  const room = (seats = SEATS): WaitingRoom => dynamoWaitingRoom({ client: clientOf(), table: stack.table, seats });
+  function clientOf(): DynamoDBClient {
+    const { region, credentials } = stack;
     const client = dynamoClient({ endpoint: proxy.endpoint, region, credentials });
     resources.defer(() => client.destroy());
-    return dynamoWaitingRoom({ client, table, seats: SEATS });
+    return client;
   }
 
   for (const [name, roomsOf] of [
@@ -53,6 +57,46 @@ describe('the waiting room', { timeout: 300_000 }, () => {
       for (const seat of [...seats.slice(1), ...others]) await seat[Symbol.asyncDispose]();
     });
   }
+
+  test('many seats are spread over rows of eight at least, and all of them can be taken', async (context) => {
+    context.mock.timers.enable({ apis: ['Date'], now: Date.now() + 7_200_000 });
+    for (const [seats, rows] of [
+      [12, 1],
+      [16, 2],
+      [29, 3],
+    ] as const) {
+      context.mock.timers.tick(120_000);
+      const one = room(seats);
+      const taken: AsyncDisposable[] = [];
+      for (let attempt = 0; attempt < 100 * seats && taken.length < seats; attempt++) {
+        // As every caller does who was turned away: it comes back after the count of before has aged.
+        const seat = await one.enter(call).catch((error: unknown) => {
+          assert.ok(error instanceof BusyError);
+          context.mock.timers.tick(10);
+        });
+        if (seat !== undefined) taken.push(seat);
+      }
+      assert.equal(taken.length, seats);
+      await assert.rejects(room(seats).enter(call), BusyError);
+      const period = Math.floor(Date.now() / 30_000);
+      const keys = Array.from({ length: seats }, (_, shard) => waitingKey(shard, period));
+      const found = await dynamoTable(clientOf(), stack.table).getAll(keys, true, 'count rows', call.signal);
+      assert.equal(found.length, rows);
+      for (const seat of taken) await seat[Symbol.asyncDispose]();
+    }
+  });
+
+  test('whom a full room turns away writes nothing; within a second he does not read either', async () => {
+    const other = room();
+    const taken = await Promise.all(Array.from({ length: SEATS }, () => room().enter(call)));
+    proxy.log.length = 0;
+    for (let i = 0; i < 5; i++) await assert.rejects(other.enter(call), BusyError);
+    assert.deepEqual(
+      proxy.log.map(({ headers }) => headers['x-amz-target']),
+      ['DynamoDB_20120810.Query'],
+    );
+    for (const seat of taken) await seat[Symbol.asyncDispose]();
+  });
 
   test('callers who died are forgotten with the period in which they came', async (context) => {
     const now = Date.now() + 3_600_000;

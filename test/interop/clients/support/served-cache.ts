@@ -13,6 +13,8 @@ const COMMAND = fileURLToPath(new URL('../../../../lib/cli/entrepot.js', import.
 export interface ServedConfiguration {
   readonly registries: Readonly<Record<string, object>>;
   readonly freshness?: readonly object[];
+  /** Seats of the waiting room. */
+  readonly waiting?: number;
   /** Docker's `config.json`, for registries with `credentials: docker`. */
   readonly docker?: object;
 }
@@ -41,6 +43,7 @@ export interface ServedCache extends AsyncDisposable {
 export async function startServedCache({
   registries,
   freshness = [],
+  waiting,
   docker = {},
 }: ServedConfiguration): Promise<ServedCache> {
   await using starting = new AsyncDisposableStack();
@@ -50,7 +53,8 @@ export async function startServedCache({
   const s3 = starting.use(await startFaultProxy(stack.s3Endpoint));
 
   const configFile = join(folder, 'entrepot.yaml');
-  writeFileSync(configFile, JSON.stringify({ registries, serve: { blobEndpoint: s3.endpoint, freshness } }));
+  const serve = { blobEndpoint: s3.endpoint, freshness, waiting };
+  writeFileSync(configFile, JSON.stringify({ registries, serve }));
   const dockerFolder = join(folder, 'docker');
   mkdirSync(dockerFolder);
   writeFileSync(join(dockerFolder, 'config.json'), JSON.stringify(docker));
