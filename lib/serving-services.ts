@@ -60,6 +60,7 @@ export function openLanding({ landFunction }: StoreConnection, opened: AsyncDisp
     listTags: true,
     confirm: true,
     locate: true,
+    markLost: true,
   });
 }
 

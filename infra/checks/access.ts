@@ -1,5 +1,6 @@
 import type { Template, Value } from '../cloudformation.ts';
-import { SERVICE } from '../names.ts';
+import { DOOR_PARTITIONS } from '../../lib/catalog/keys.ts';
+import { roleId, SERVICE } from '../names.ts';
 import {
   at,
   listOf,
@@ -111,6 +112,40 @@ export const readersCanTellAbsence = (template: Template): readonly string[] =>
       );
     return !allows('s3:GetObject', '/blobs/*') || allows('s3:ListBucket');
   });
+
+const WRITES_ROWS = /^dynamodb:(?:BatchWriteItem|DeleteItem|PartiQL\w+|PutItem|UpdateItem)$/;
+
+/** What the internet reaches changes locks, pulls and who waits: no row and no object that says what a repository serves. */
+export const doorChangesNothingServed = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, ROLE).filter(({ id }) => id === roleId('registry')),
+    'may change what repositories serve',
+    (role) =>
+      statementsOfRole(role)
+        .filter(({ Effect }) => Effect === 'Allow')
+        .every(({ Action, Condition }) => {
+          const actions = textsOf(Action);
+          if (actions.some((action) => /^s3:(?!Get|List)/.test(action))) return false;
+          if (!actions.some((action) => WRITES_ROWS.test(action))) return true;
+          const partitions = textsOf(at(Condition, 'ForAllValues:StringLike', 'dynamodb:LeadingKeys'));
+          return (
+            partitions.length > 0 &&
+            partitions.every((one) => DOOR_PARTITIONS.includes(one)) &&
+            at(Condition, 'Null', 'dynamodb:LeadingKeys') === 'false'
+          );
+        }),
+  );
+
+/** A wrong object is taken away only where the right one is put in its place. */
+export const objectsAreReplacedAlone = (template: Template): readonly string[] =>
+  unless(ofType(template, ROLE), 'may delete objects that it does not put', (role) =>
+    statementsOfRole(role)
+      .filter(({ Effect, Action }) => Effect === 'Allow' && textsOf(Action).includes('s3:DeleteObject'))
+      .every(
+        ({ Action, Resource }) =>
+          textsOf(Action).includes('s3:PutObject') && listOf(Resource).every((one) => shown(one).includes('/blobs/*')),
+      ),
+  );
 
 export const invokersAreNamed = (template: Template): readonly string[] =>
   unless(ofType(template, 'AWS::Lambda::Permission'), 'lets a service invoke for anybody', ({ properties }) => {

@@ -1,4 +1,5 @@
 import { arn, attribute, sub, type Value } from '../cloudformation.ts';
+import { DOOR_PARTITIONS } from '../../lib/catalog/keys.ts';
 import type { CompiledConfig } from '../../lib/config/compiled.ts';
 import type { RegistrySettings } from '../../lib/registry/settings.ts';
 import { parseEcrHost } from '../../lib/registry/ecr-host.ts';
@@ -15,6 +16,8 @@ export type Statement = Readonly<Record<string, Value>>;
 export type Capability =
   /** Rows of the catalogue, of locks and of pulls. */
   | 'table'
+  /** To read all of them, and to write those of locks, of pulls and of who waits: what the function needs that the internet reaches. */
+  | 'doorTable'
   /** Whether content is there, and to read manifests. */
   | 'readBlobs'
   /** To put content, in parts too, and to take away what proved wrong. */
@@ -90,6 +93,14 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
       ],
       [storage.tableArn],
     ),
+  ],
+  doorTable: ({ storage }) => [
+    allow(['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Query'], [storage.tableArn]),
+    // A request without leading keys has none that are wrong: it is not allowed either.
+    allow(['dynamodb:UpdateItem'], [storage.tableArn], {
+      'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': DOOR_PARTITIONS },
+      Null: { 'dynamodb:LeadingKeys': 'false' },
+    }),
   ],
   readBlobs: ({ storage }) => [
     allow(['s3:GetObject'], [storage.objectsArn('blobs/')]),

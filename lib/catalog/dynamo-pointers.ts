@@ -2,14 +2,14 @@ import { CatalogError, ContentSweptError, LeaseLostError } from '../errors/cache
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
-import { formatReference } from '../reference/reference.ts';
+import { formatReference, type Reference } from '../reference/reference.ts';
 import { TOMBSTONE_MS } from '../store/ref-record.ts';
 import type { Catalog, Pointer, Publication } from './catalog.ts';
 import { completeUpdate, epochUnchanged, seeWhole, seenBy, type Seen } from './dynamo-completeness.ts';
 import type { Check, Table, Update } from './dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
 import { bareEntries, isTyped, talliesOf } from './needs.ts';
-import { leaseKey, rootKey, rootLinkKey, tagKey } from './keys.ts';
+import { leaseKey, pullLeaseName, rootKey, rootLinkKey, tagKey } from './keys.ts';
 import { skippedAfter } from './skipped.ts';
 
 /** No other resolution was recorded since the row was read: an older answer never replaces a newer one, whoever's clock says what. */
@@ -47,7 +47,7 @@ export function pointerWrites(table: Table) {
           ':resolutions': pointer?.resolutions,
         },
       };
-      const failed = await table.transact([stillHeld(lock), moved], 'record a resolution', signal);
+      const failed = await table.transact([stillHeld(reference, lock), moved], 'record a resolution', signal);
       if (failed?.[0] === true) throw lost(lock, 'record a resolution');
       if (failed !== undefined) return undefined;
       const { missingMs: _, removedMs: __, ...rest } = pointer ?? { generation: 0 };
@@ -64,10 +64,11 @@ export function pointerWrites(table: Table) {
         condition: MEANT_NOTHING,
         values: { ...missing.values, ':expiresSeconds': Math.ceil(missingMs / 1000) + MISSING_ROW_SECONDS },
       };
-      const [lockFailed, meansSomething] = (await table.transact([stillHeld(lock), passing], op, signal)) ?? [];
+      const [lockFailed, meansSomething] =
+        (await table.transact([stillHeld(reference, lock), passing], op, signal)) ?? [];
       if (lockFailed === true) throw lost(lock, op);
       if (meansSomething !== true) return;
-      if ((await table.transact([stillHeld(lock), missing], op, signal)) !== undefined) throw lost(lock, op);
+      if ((await table.transact([stillHeld(reference, lock), missing], op, signal)) !== undefined) throw lost(lock, op);
     },
 
     async removeTag(reference, lock, signal) {
@@ -79,7 +80,7 @@ export function pointerWrites(table: Table) {
         condition: 'attribute_exists(pk)',
         values: { ':nowMs': nowMs, ':expiresSeconds': Math.ceil(nowMs / 1000) + REMOVED_ROW_SECONDS },
       };
-      const failed = await table.transact([stillHeld(lock), removal], 'remove a tag', signal);
+      const failed = await table.transact([stillHeld(reference, lock), removal], 'remove a tag', signal);
       if (failed?.[0] === true) throw lost(lock, 'remove a tag');
     },
 
@@ -104,7 +105,7 @@ export function pointerWrites(table: Table) {
       const { digest } = publication.root;
       for (let seen = seenBy(publication); ;) {
         const writes = [
-          stillHeld(lock),
+          stillHeld(publication.reference, lock),
           pointerUpdate(publication, pointer),
           epochUnchanged(digest, seen.epoch),
           ...(isRemembered(publication, seen) ? [] : [completeUpdate(seen)]),
@@ -123,8 +124,9 @@ export function pointerWrites(table: Table) {
   } satisfies Partial<Catalog>;
 }
 
-const stillHeld = (lock: Fence): Check => ({
-  key: leaseKey(lock.name),
+/** Held on the row of the reference's own lock, whatever lock `lock` says it is. */
+const stillHeld = (reference: Reference, lock: Fence): Check => ({
+  key: leaseKey(pullLeaseName(reference)),
   condition: STILL_HELD,
   values: fenceValues(lock),
 });

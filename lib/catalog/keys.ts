@@ -42,6 +42,12 @@ export interface Key {
 
 export const NOBODY = '-';
 
+/**
+ * Partitions that the function at the door may write, as IAM matches `dynamodb:LeadingKeys`: locks, pulls and who waits. Whatever says what a repository serves is
+ * in none of them.
+ */
+export const DOOR_PARTITIONS: readonly string[] = ['LOCK#*', 'PULL#*', 'ACTIVE#*', 'WAITING#*'];
+
 export const tagKey = (reference: Reference): Key => ({
   pk: `TAG#${formatRepository(reference.repository)}`,
   sk: pointerOf(reference),

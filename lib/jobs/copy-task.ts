@@ -47,7 +47,7 @@ export const copyTask = (outer: JobDeps, event: unknown, deadline: AbortSignal):
     const record = await recordOf(deps, task.id, deadline);
     // Ended from outside: nobody waits for these blobs. The publish task sees it, too.
     if (isEnded(record)) return answerOf(task, 'done');
-    const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, deadline), task.plan, task.id);
+    const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, deadline), task.plan, record);
     return await underLock(deps, plan.lock, deadline, (_, signal) =>
       copyBatch({ deps, task, record, plan, signal, deadline }),
     );

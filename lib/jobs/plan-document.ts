@@ -1,5 +1,6 @@
 import * as z from 'zod/mini';
 import type { Pointer } from '../catalog/catalog.ts';
+import { pullLeaseName } from '../catalog/keys.ts';
 import { InvalidManifestError, StoreError } from '../errors/cache-error.ts';
 import { fence, type Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -20,6 +21,7 @@ import type { PlannedContent } from '../pull/plan.ts';
 import type { KeptGround } from '../pull/publish.ts';
 import { receipt, type Receipt } from '../pull/receipt.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
+import type { PullRecord } from './pull-record.ts';
 
 /** A thousand manifests and ten thousand blobs take 3 MB. */
 export const MAX_PLAN_BYTES = 32 * 1024 * 1024;
@@ -68,12 +70,19 @@ export function formatPlan({ content, batches, ...plan }: PlanDocument): Uint8Ar
 /**
  * The document in `bytes`, which came from `key`.
  *
- * @throws StoreError if it is not what {@link formatPlan} writes, or another pull's.
+ * @throws StoreError if it is not what {@link formatPlan} writes, another pull's, or about another reference: the row of a pull may be written by more
+ * functions than the plan is.
  */
-export function parsePlan(bytes: Uint8Array, key: string, id: string): PlanDocument {
+export function parsePlan(
+  bytes: Uint8Array,
+  key: string,
+  { id, request: { reference } }: Pick<PullRecord, 'id' | 'request'>,
+): PlanDocument {
   try {
     const plan = decode(keptPlan, JSON.parse(Buffer.from(bytes).toString('utf8')), 'plan');
     if (plan.id !== id) throw new ShapeError('plan.id', `that of pull ${id}`);
+    const lock = pullLeaseName(reference);
+    if (plan.lock.name !== lock) throw new ShapeError('plan.lock.name', lock);
     return planOf(plan);
   } catch (error) {
     if (!(error instanceof ShapeError || error instanceof SyntaxError)) throw error;

@@ -31,7 +31,7 @@ export const publishTask = (outer: JobDeps, event: unknown, signal: AbortSignal)
       await freeLock(deps, record.lock, signal);
       return { id };
     }
-    const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, signal), task.plan, id);
+    const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, signal), task.plan, record);
     requireAll(task, plan);
     const absent = absentOf(task, plan);
     await underLock(deps, plan.lock, signal, async (lock, work) => {

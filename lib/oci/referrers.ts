@@ -1,6 +1,6 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor } from './descriptor.ts';
-import { isDigest, type Digest } from './digest.ts';
+import { digestOf, isDigest, type Digest } from './digest.ts';
 import { OCI_INDEX } from './media-type.ts';
 import { parseJson } from './read-json.ts';
 
@@ -22,6 +22,8 @@ export interface ReferrersIndex {
 export const MOST_REFERRERS = 10_000;
 
 export const NO_REFERRERS: ReferrersIndex = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [] };
+/** Stands for {@link NO_REFERRERS}: no content is stored for it. */
+export const NO_REFERRERS_DIGEST = digestOf(Buffer.from(JSON.stringify(NO_REFERRERS)));
 
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

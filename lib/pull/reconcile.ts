@@ -111,6 +111,19 @@ function isRecorded(digest: Digest, row: BlobRow, stored: StoredContent): boolea
   );
 }
 
+/** Whether the store holds what the row of the digest says, if it says that something is there. Writes nothing. @throws CatalogError, StoreError */
+export async function isAsRecorded(
+  { catalog, store }: { readonly catalog: Pick<Catalog, 'findBlobs'>; readonly store: Pick<ContentStore, 'find'> },
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const row = (await catalog.findBlobs([digest], signal)).get(digest);
+  if (row?.state !== 'present') return true;
+  const stored = await store.find(digest, signal);
+  if (stored === undefined) return false;
+  return stored.size === (row.size ?? stored.size) && isRecorded(digest, row, stored);
+}
+
 const absentRow = (digest: Digest): BlobRow => ({ digest, state: 'absent', domains: new Set() });
 
 const tooBusy = (open: readonly Content[]): CatalogError =>

@@ -14,9 +14,8 @@ import { isEnded, type PullRecord } from '../jobs/pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { namedBlobs, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
-import { isIndexType, OCTET_STREAM } from '../oci/media-type.ts';
+import { isIndexType } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
-import { reconcile } from '../pull/reconcile.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import { startJobOf } from './start-job.ts';
 import { isGone } from './gone.ts';
@@ -51,15 +50,26 @@ export async function findBlob(
   repository: Repository,
   digest: Digest,
 ): Promise<ServedBlob | undefined> {
-  const { link, blob } = await state.share(`blob ${contentKey(repository, digest)}`, call.signal, (signal) =>
-    state.deps.catalog.findContent(repository, digest, { consistent: false, signal }),
-  );
+  const { link, blob } = await findContent(state, call, repository, digest);
   if (link === undefined || !isPresent(blob) || (await isGone(state, call, digest))) return undefined;
   return { digest, size: blob.size };
 }
 
+const findContent = (
+  { deps, share }: Serving,
+  { signal }: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<{ readonly link?: Link; readonly blob?: BlobRow }> =>
+  share(`blob ${contentKey(repository, digest)}`, signal, (shared) =>
+    deps.catalog.findContent(repository, digest, { consistent: false, signal: shared }),
+  );
+
 const isPresent = (blob: BlobRow | undefined): blob is BlobRow & { readonly size: number } =>
   blob?.state === 'present' && blob.size !== undefined;
+
+/** Anyone on the internet can have it: a repository whose manifest names it may serve it before its pull links it (I9). */
+const isAnyones = ({ domains }: BlobRow): boolean => domains.has(PUBLIC);
 
 /** The size of a blob that a manifest of this repository names, whether or not it is there yet. @throws BlobUnknownError if none does */
 export async function describeBlob(
@@ -131,6 +141,9 @@ export async function bringBlob(
   const [first, ...others] = children;
   if (first === undefined) throw unknownBlob(repository, digest);
   if (await isLacking(state, call, repository, digest, children)) throw notHeld(repository, digest);
+  // Brought by a pull that goes on, or that failed by other content: without a permit of the waiting room.
+  const { blob } = await findContent(state, call, repository, digest);
+  if (isPresent(blob) && isAnyones(blob) && !(await isGone(state, call, digest))) return { digest, size: blob.size };
   const look = looksFor(state, call, repository, digest, [first, ...others.slice(0, MOST_PULLS - 1)]);
   try {
     if (mayGo && sendsOn(state, repository)) {
@@ -191,7 +204,7 @@ function looksFor(
     } else if (seen?.state === 'succeeded') {
       if (++vain > MOST_VAIN) throw notBrought(digest, undefined);
       // By the catalogue it was there; it was lost since.
-      await reconcile(state.deps, [{ digest }], { adopt: false, signal });
+      await state.deps.landing.markLost({ signal }, digest);
       fill = undefined;
     }
     fill ??= await startedJob(state, call, repository, child);
@@ -221,7 +234,7 @@ const findRecord = ({ deps, share }: Serving, id: string, signal: AbortSignal): 
 const nextDelayMs = (delayMs: number): number =>
   delayMs === 0 ? FIRST_LOOK_MS : Math.min(delayMs * LOOKS_GROW_BY, MOST_BETWEEN_LOOKS_MS);
 
-/** The blob, if it has landed: linked to this repository as soon as it may be, before the whole image has (I9). */
+/** The blob, if it has landed and a repository whose manifest names it may serve it, before the whole image has landed (I9). */
 async function admit(
   state: Serving,
   call: ServeCall,
@@ -232,15 +245,12 @@ async function admit(
   const { catalog } = state.deps;
   const { signal } = call;
   const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
-  if (!isPresent(blob) || (link === undefined && !mayConfirm)) return undefined;
+  if (!isPresent(blob)) return undefined;
   const { size } = blob;
-  if (link === undefined && blob.domains.has(PUBLIC)) {
-    await catalog.linkEarly(repository, { mediaType: OCTET_STREAM, digest, size }, signal);
-  } else if (link === undefined) {
-    // Else the fill fetches it as proof, and its publish links it: the registry is not asked again and again.
-    if (!(await isConfirmed(state, call, repository, digest))) return 'unconfirmed';
-  }
-  return { digest, size };
+  if (link !== undefined || isAnyones(blob)) return { digest, size };
+  if (!mayConfirm) return undefined;
+  // Else the fill fetches it as proof, and its publish links it: the registry is not asked again and again.
+  return (await isConfirmed(state, call, repository, digest)) ? { digest, size } : 'unconfirmed';
 }
 
 /** A registry that cannot say it now does not end the wait: the fill may be about to link the blob. */

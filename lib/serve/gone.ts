@@ -1,6 +1,6 @@
 import { CacheError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
-import { reconcile } from '../pull/reconcile.ts';
+import { isAsRecorded } from '../pull/reconcile.ts';
 import type { ServeCall } from './serve-deps.ts';
 import type { Serving } from './serving.ts';
 
@@ -32,9 +32,10 @@ export async function isGone(state: Serving, call: ServeCall, digest: Digest): P
   return await state.share(`gone ${digest}`, call.signal, async (signal) => {
     state.sent.set(digest, { atMs, askedMs: nowMs });
     try {
-      const missing = await reconcile(state.deps, [{ digest }], { adopt: false, signal });
-      if (missing.size === 0) return false;
-      call.logger.warn('content is gone from the store; it is brought again', { digest, reason: missing.get(digest) });
+      if (await isAsRecorded(state.deps, digest, signal)) return false;
+      const reason = await state.deps.landing.markLost({ signal }, digest);
+      if (reason === undefined) return false;
+      call.logger.warn('content is gone from the store; it is brought again', { digest, reason });
       state.sent.delete(digest);
       return true;
     } catch (error) {

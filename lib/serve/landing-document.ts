@@ -33,15 +33,23 @@ const question = z.discriminatedUnion(
       resolutions: z.exactOptional(count),
     }),
     record({ ask: z.literal('listTags'), repository: text }),
-    record({ ask: z.enum(['land', 'landReferrers', 'confirm', 'locate']), repository: text, digest }),
+    record({
+      ask: z.literal('landReferrers'),
+      repository: text,
+      digest,
+      lock: z.exactOptional(fence),
+      resolutions: z.exactOptional(count),
+    }),
+    record({ ask: z.enum(['land', 'confirm', 'locate']), repository: text, digest }),
+    record({ ask: z.literal('markLost'), digest }),
   ],
   'a question',
 );
 type Question = z.output<typeof question>;
 export type LandingQuestion<R extends string | Repository = string> = Question extends infer One
-  ? One extends Question
+  ? One extends { readonly repository: string }
     ? Omit<One, 'repository'> & { readonly repository: R }
-    : never
+    : One
   : never;
 
 /** The answers; one that failed has `failure` alone. */
@@ -51,6 +59,7 @@ const landedOne = record({ landed: descriptor });
 const landedReferrers = record({ checkedMs: count, landed: z.exactOptional(descriptor) });
 const listed = record({ tags: list(text) });
 const confirmed = record({ confirmed: flag });
+const marked = record({ lost: z.exactOptional(text) });
 const located = record({ location: z.exactOptional(text.check(z.refine((url) => URL.canParse(url), 'a URL'))) });
 
 const OP = 'ask registry';
@@ -69,7 +78,7 @@ export async function answerLanding(
 ): Promise<unknown> {
   const question = questionFrom(document);
   try {
-    requireAllowed(question.repository);
+    if ('repository' in question) requireAllowed(question.repository);
     return await answerTo(landing, question, call);
   } catch (error) {
     const failure = failureOf(error);
@@ -81,8 +90,12 @@ export async function answerLanding(
 }
 
 async function answerTo(landing: Landing, question: LandingQuestion<Repository>, call: ServeCall): Promise<unknown> {
-  const { ask, repository } = question;
-  switch (ask) {
+  if (question.ask === 'markLost') {
+    const lost = await landing.markLost(call, question.digest);
+    return lost === undefined ? {} : { lost };
+  }
+  const { repository } = question;
+  switch (question.ask) {
     case 'resolve': {
       const { tag, lock, resolutions } = question;
       const { digest, checkedMs, landed } = await landing.resolve(call, { repository, tag }, lock, resolutions);
@@ -99,7 +112,8 @@ async function answerTo(landing: Landing, question: LandingQuestion<Repository>,
       return location === undefined ? {} : { location: location.href };
     }
     case 'landReferrers': {
-      const { checkedMs, list } = await landing.landReferrers(call, repository, question.digest);
+      const { digest: subject, lock, resolutions } = question;
+      const { checkedMs, list } = await landing.landReferrers(call, repository, subject, resolutions, lock);
       return { checkedMs, ...(list === undefined ? {} : { landed: list.descriptor }) };
     }
   }
@@ -108,6 +122,7 @@ async function answerTo(landing: Landing, question: LandingQuestion<Repository>,
 function questionFrom(document: unknown): LandingQuestion<Repository> {
   try {
     const asked = decode(question, document, 'event');
+    if (asked.ask === 'markLost') return asked;
     const { repository } = parseReference(`${asked.repository}:any`);
     return asked.ask === 'resolve' ? { ...asked, repository, tag: parseTag(asked.tag) } : { ...asked, repository };
   } catch (error) {
@@ -127,7 +142,7 @@ function questionFrom(document: unknown): LandingQuestion<Repository> {
  */
 export function remoteLanding(send: (question: LandingQuestion, signal: AbortSignal) => Promise<unknown>): Landing {
   const ask = async <S extends z.ZodMiniType>(
-    { signal }: ServeCall,
+    { signal }: Pick<ServeCall, 'signal'>,
     question: LandingQuestion,
     schema: S,
   ): Promise<z.output<S>> => {
@@ -154,9 +169,11 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
       const asked = { ask: 'land', repository: formatRepository(repository), digest } as const;
       return { descriptor: (await ask(call, asked, landedOne)).landed };
     },
-    async landReferrers(call, repository, digest) {
+    async landReferrers(call, repository, digest, resolutions, lock) {
       const asked = { ask: 'landReferrers', repository: formatRepository(repository), digest } as const;
-      const { checkedMs, landed } = await ask(call, asked, landedReferrers);
+      const since = resolutions === undefined ? {} : { resolutions };
+      const held = lock === undefined ? {} : { lock: fenceOf(lock) };
+      const { checkedMs, landed } = await ask(call, { ...asked, ...since, ...held }, landedReferrers);
       return { checkedMs, ...(landed === undefined ? {} : { list: { descriptor: landed } }) };
     },
     async listTags(call, repository) {
@@ -171,6 +188,9 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
       const asked = { ask: 'locate', repository: formatRepository(repository), digest } as const;
       const { location } = await ask(call, asked, located);
       return location === undefined ? undefined : new URL(location);
+    },
+    async markLost(call, digest) {
+      return (await ask(call, { ask: 'markLost', digest }, marked)).lost;
     },
   };
 }

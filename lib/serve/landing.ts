@@ -26,9 +26,16 @@ export interface LandedReferrers {
   readonly list?: Landed;
 }
 
+/** The name of the pointer to the list of what refers to a manifest: no tag is called so. */
+export const referrersReference = (repository: Repository, subject: Digest): Reference => ({
+  repository,
+  tag: `referrers:${subject}`,
+});
+
 /**
- * What serving asks of registries, and lands of their answers. In this process ({@link upstreamLanding}), or in a function that holds the credentials and may
- * write the bucket (`lambdaLanding`): the one that the internet reaches holds and may neither.
+ * What serving asks of registries, and stores of their answers; and every write to the catalogue that serving needs. In this process ({@link upstreamLanding}),
+ * or in a function that holds the credentials and may write bucket and catalogue (`lambdaLanding`): the one that the internet reaches may write only locks,
+ * pulls and who waits.
  *
  * Everything here is idempotent, and throws what the registry's answer means: ManifestUnknownError on 404 and only then, DeniedError, RateLimitedError,
  * UpstreamUnavailableError.
@@ -36,6 +43,7 @@ export interface LandedReferrers {
 export interface Landing {
   /**
    * What the tag means at its registry now, recorded under `lock`, which stays the caller's. `landed` is its manifest, unless the repository had it whole before.
+   * That the registry knows no such tag is recorded, too, before it is thrown.
    *
    * @param resolutions those of the tag's pointer, as the caller knows them under the lock: the question may arrive twice, and the older answer is not recorded.
    * @throws LeaseLostError
@@ -48,8 +56,20 @@ export interface Landing {
   ): Promise<Meaning & { readonly landed?: Landed }>;
   /** Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
   land(call: ServeCall, repository: Repository, digest: Digest): Promise<Landed>;
-  /** Asks what refers to the manifest, and lands the list: nothing leads to it yet. Where nothing refers to the manifest, nothing is written. */
-  landReferrers(call: ServeCall, repository: Repository, subject: Digest): Promise<LandedReferrers>;
+  /**
+   * Asks what refers to the manifest, stores the list, and records it under {@link referrersReference}. Without `lock` its lock is taken for the record alone, and
+   * where nothing refers to the manifest, nothing is written.
+   *
+   * @param resolutions those of that pointer, as the caller read them before this call: an older answer is not recorded.
+   * @throws LeaseLostError, also where another list was recorded meanwhile.
+   */
+  landReferrers(
+    call: ServeCall,
+    repository: Repository,
+    subject: Digest,
+    resolutions: number | undefined,
+    lock: Fence | undefined,
+  ): Promise<LandedReferrers>;
   /** Every tag of the repository by its registry's own word. Lands nothing. @throws CacheError (NAME_UNKNOWN) on 404 and only then. */
   listTags(call: ServeCall, repository: Repository): Promise<readonly string[]>;
   /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
@@ -59,4 +79,6 @@ export interface Landing {
    * where it answers with the bytes. Lands nothing. It is for whoever may read the blob, and is good for as long as the registry signed it.
    */
   locate(call: ServeCall, repository: Repository, digest: Digest): Promise<URL | undefined>;
+  /** Asks the store for content that seems to be gone. Where it is, the catalogue says so from now on, and the reason comes back. */
+  markLost(call: Pick<ServeCall, 'signal'>, digest: Digest): Promise<string | undefined>;
 }

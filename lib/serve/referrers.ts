@@ -2,13 +2,18 @@ import type { Pointer } from '../catalog/catalog.ts';
 import { BusyError, ContentLostError, LeaseLostError } from '../errors/cache-error.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
 import { acquire } from '../lock/acquire.ts';
-import type { Fence } from '../lock/fence.ts';
 import type { Lease } from '../lock/lease.ts';
-import { digestOf, type Digest } from '../oci/digest.ts';
-import { NO_REFERRERS, parseReferrers, referrersIndex, type ReferrersIndex } from '../oci/referrers.ts';
+import type { Digest } from '../oci/digest.ts';
+import {
+  NO_REFERRERS,
+  NO_REFERRERS_DIGEST,
+  parseReferrers,
+  referrersIndex,
+  type ReferrersIndex,
+} from '../oci/referrers.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf } from './freshness.ts';
-import type { LandedReferrers } from './landing.ts';
+import { referrersReference, type LandedReferrers } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
 import { readBytes } from './stored-manifest.ts';
@@ -17,9 +22,6 @@ export interface ServedReferrers {
   readonly index: ReferrersIndex;
   readonly warning?: string;
 }
-
-/** What a row means where nothing refers to a manifest: no content is stored for it. */
-const NONE = digestOf(Buffer.from(JSON.stringify(NO_REFERRERS)));
 
 /** A manifest, and where the list of what refers to it is known. */
 interface Subject {
@@ -43,7 +45,7 @@ export async function openReferrers(
   digest: Digest,
   artifactType: string | undefined,
 ): Promise<ServedReferrers> {
-  const subject = { repository, digest, reference: { repository, tag: `referrers:${digest}` } };
+  const subject = { repository, digest, reference: referrersReference(repository, digest) };
   const served = await openAll(state, call, subject);
   if (artifactType === undefined) return served;
   const manifests = served.index.manifests.filter((one) => one.artifactType === artifactType);
@@ -53,12 +55,12 @@ export async function openReferrers(
 async function openAll(state: Serving, call: ServeCall, subject: Subject): Promise<ServedReferrers> {
   const { reference } = subject;
   if (isUnreferred(state, subject)) return { index: NO_REFERRERS };
-  const { known } = await findKnown(state, call, reference);
+  const { pointer: before, known } = await findKnown(state, call, reference);
   if (known !== undefined && isFresh(state, known)) return { index: known.index };
   try {
     const index = await state.share(`referrers ${formatReference(reference)}`, call.signal, (signal) =>
       known === undefined
-        ? askFirst(state, { ...call, signal }, subject)
+        ? askFirst(state, { ...call, signal }, subject, before)
         : askAgain(state, { ...call, signal }, subject),
     );
     return { index };
@@ -92,7 +94,8 @@ async function findKnown(
   const { catalog } = state.deps;
   const pointer = await catalog.findPointer(reference, { consistent: true, signal });
   if (pointer?.resolved === undefined || pointer.checkedMs === undefined) return { pointer };
-  if (pointer.resolved === NONE) return { pointer, known: { index: NO_REFERRERS, checkedMs: pointer.checkedMs } };
+  if (pointer.resolved === NO_REFERRERS_DIGEST)
+    return { pointer, known: { index: NO_REFERRERS, checkedMs: pointer.checkedMs } };
   const { link } = await catalog.findContent(reference.repository, pointer.resolved, { consistent: true, signal });
   const bytes = link && (await readBytes(state, link, signal));
   if (bytes === undefined) return { pointer };
@@ -100,30 +103,42 @@ async function findKnown(
 }
 
 /** Of a manifest that nobody pulled here anybody can ask: without the lock, so that no row stays where there is nothing to record. */
-async function askFirst(state: Serving, call: ServeCall, subject: Subject): Promise<ReferrersIndex> {
-  const { catalog, settings, leases } = state.deps;
+async function askFirst(
+  state: Serving,
+  call: ServeCall,
+  subject: Subject,
+  before: Pointer | undefined,
+): Promise<ReferrersIndex> {
+  const { catalog, settings } = state.deps;
   const { repository, digest, reference } = subject;
   // Somebody may have asked between our look and our turn.
   if (isUnreferred(state, subject)) return NO_REFERRERS;
   const { link } = await catalog.findContent(repository, digest, { consistent: true, signal: call.signal });
   if (link !== undefined) return await askAgain(state, call, subject);
   const askedMs = Date.now();
-  const said = await askStrangely(state, call, subject);
-  if (said.list === undefined) {
-    state.unreferred.set(keyOf(subject), askedMs + settings.referrersTtlMs);
-    return NO_REFERRERS;
+  try {
+    const said = await askStrangely(state, call, subject, before);
+    if (said.list !== undefined) return await indexOf(state, call, subject, said);
+  } catch (error) {
+    if (!(error instanceof LeaseLostError)) throw error;
+    // What somebody else recorded since we looked is as good: ours may be the older answer.
+    const { known } = await findKnown(state, call, reference);
+    if (known === undefined) throw error;
+    return known.index;
   }
-  await using lock = await acquire(leases, pullLeaseName(reference), call.signal);
-  const locked = underLock(call, lock);
-  // What somebody else recorded since we looked is as good: ours may be the older answer.
-  const { pointer, known } = await findKnown(state, locked, reference);
-  return known?.index ?? (await record(state, locked, reference, said, pointer, lock));
+  state.unreferred.set(keyOf(subject), askedMs + settings.referrersTtlMs);
+  return NO_REFERRERS;
 }
 
-async function askStrangely(state: Serving, call: ServeCall, subject: Subject): Promise<LandedReferrers> {
+async function askStrangely(
+  state: Serving,
+  call: ServeCall,
+  subject: Subject,
+  before: Pointer | undefined,
+): Promise<LandedReferrers> {
   const { strangeQuestions: seats } = state;
   using seat = seats.take();
-  if (seat !== undefined) return await askRegistry(state, call, subject);
+  if (seat !== undefined) return await askRegistry(state, call, subject, before, undefined);
   throw new BusyError(
     'list referrers',
     `registries are asked about ${seats.most} manifests already that nobody pulled here; ask again in a moment`,
@@ -134,38 +149,29 @@ async function askStrangely(state: Serving, call: ServeCall, subject: Subject): 
 async function askAgain(state: Serving, call: ServeCall, subject: Subject): Promise<ReferrersIndex> {
   const { reference } = subject;
   await using lock = await acquire(state.deps.leases, pullLeaseName(reference), call.signal);
-  const locked = underLock(call, lock);
+  const locked = { ...call, signal: AbortSignal.any([call.signal, lock.signal]) };
   const { pointer, known } = await findKnown(state, locked, reference);
   if (known !== undefined && isFresh(state, known)) return known.index;
-  return await record(state, locked, reference, await askRegistry(state, locked, subject), pointer, lock);
+  return await indexOf(state, locked, subject, await askRegistry(state, locked, subject, pointer, lock));
 }
 
-const underLock = (call: ServeCall, lock: Lease): ServeCall => ({
-  ...call,
-  signal: AbortSignal.any([call.signal, lock.signal]),
-});
-
-const askRegistry = (state: Serving, call: ServeCall, { repository, digest }: Subject): Promise<LandedReferrers> =>
+const askRegistry = (
+  state: Serving,
+  call: ServeCall,
+  { repository, digest }: Subject,
+  before: Pointer | undefined,
+  lock: Lease | undefined,
+): Promise<LandedReferrers> =>
   state.ask({ repository, kind: 'referrers', name: digest }, (landing) =>
-    landing.landReferrers(call, repository, digest),
+    landing.landReferrers(call, repository, digest, before?.resolutions, lock),
   );
 
-async function record(
+async function indexOf(
   state: Serving,
   { signal }: ServeCall,
-  reference: Reference,
-  { list, checkedMs }: LandedReferrers,
-  pointer: Pointer | undefined,
-  lock: Fence,
+  { reference }: Subject,
+  { list }: LandedReferrers,
 ): Promise<ReferrersIndex> {
-  const resolved = list?.descriptor.digest ?? NONE;
-  const recorded = await state.deps.catalog.recordResolution(reference, { resolved, checkedMs, pointer }, lock, signal);
-  if (recorded === undefined) {
-    throw new LeaseLostError(
-      'list referrers',
-      `${formatReference(reference)}: another try under the same lock recorded a list meanwhile; ask again in a moment`,
-    );
-  }
   if (list === undefined) return NO_REFERRERS;
   state.remember(list);
   const bytes = list.bytes ?? (await readBytes(state, list.descriptor, signal));

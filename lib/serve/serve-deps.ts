@@ -1,3 +1,4 @@
+import type { Catalog } from '../catalog/catalog.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { PullRecords } from '../jobs/pull-record.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -10,11 +11,21 @@ import type { ServeSettings } from './settings.ts';
 import type { WaitingRoom } from './waiting-room.ts';
 
 /** What serving works with. What a hit does not need is loaded by its first use. */
-export interface ServeDeps extends Pick<
-  PullDeps,
-  'catalog' | 'leases' | 'limits' | 'defaultPlatforms' | 'requireAllowed'
-> {
-  readonly store: Pick<ContentStore, 'find' | 'isContent' | 'read'>;
+export interface ServeDeps extends Pick<PullDeps, 'leases' | 'limits' | 'defaultPlatforms' | 'requireAllowed'> {
+  /** Reads alone: what serving has to write there goes through `landing`. */
+  readonly catalog: Pick<
+    Catalog,
+    | 'findPointer'
+    | 'findContent'
+    | 'findBlobs'
+    | 'findLinks'
+    | 'findNeededBy'
+    | 'findRoot'
+    | 'tagsOf'
+    | 'repositories'
+    | 'imagesOf'
+  >;
+  readonly store: Pick<ContentStore, 'find' | 'read'>;
   readonly landing: Landing;
   readonly waitingRoom: WaitingRoom;
   readonly settings: Omit<ServeSettings, 'auth' | 'front'>;

@@ -1,6 +1,5 @@
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { reconcile } from '../pull/reconcile.ts';
 import type { Serving } from './serving.ts';
 
 /** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it: that is recorded. */
@@ -20,7 +19,7 @@ export async function readBytes(
     return bytes;
   } catch (error) {
     if (!(error instanceof ContentLostError)) throw error;
-    await reconcile(deps, [manifest], { adopt: false, signal });
+    await deps.landing.markLost({ signal }, manifest.digest);
     return undefined;
   }
 }

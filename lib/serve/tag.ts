@@ -121,18 +121,11 @@ async function resolveUnder(
   pointer: Pointer | undefined,
 ): Promise<Meaning> {
   const signal = AbortSignal.any([call.signal, lock.signal]);
-  try {
-    const { landed, ...meaning } = await state.ask(subjectOf(reference), (landing) =>
-      landing.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),
-    );
-    if (landed !== undefined) state.remember(landed);
-    return meaning;
-  } catch (error) {
-    if (error instanceof ManifestUnknownError) {
-      await state.deps.catalog.recordMissing(reference, Date.now(), lock, signal);
-    }
-    throw error;
-  }
+  const { landed, ...meaning } = await state.ask(subjectOf(reference), (landing) =>
+    landing.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),
+  );
+  if (landed !== undefined) state.remember(landed);
+  return meaning;
 }
 
 const missing = (reference: Reference): ManifestUnknownError =>

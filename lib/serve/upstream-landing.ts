@@ -1,16 +1,26 @@
-import { InvalidManifestError, ManifestUnknownError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import { pullLeaseName } from '../catalog/keys.ts';
+import {
+  InvalidManifestError,
+  LeaseLostError,
+  ManifestUnknownError,
+  UpstreamRefusedError,
+} from '../errors/cache-error.ts';
+import { acquire } from '../lock/acquire.ts';
+import type { Fence } from '../lock/fence.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { namedBlobs } from '../oci/manifest.ts';
 import { isIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
+import { NO_REFERRERS_DIGEST } from '../oci/referrers.ts';
 import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
 import { readManifest, type HeldManifest } from '../pull/read-manifest.ts';
+import { reconcile } from '../pull/reconcile.ts';
 import { resolveRoot } from '../pull/resolve.ts';
-import { formatRepository, type Repository } from '../reference/reference.ts';
+import { formatReference, formatRepository, type Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
-import type { Landed, LandedReferrers, Landing } from './landing.ts';
+import { referrersReference, type Landed, type LandedReferrers, type Landing } from './landing.ts';
 import { linksThatNeed } from './needed-by.ts';
 import type { ServeCall } from './serve-deps.ts';
 
@@ -36,14 +46,14 @@ export function upstreamLanding(deps: PullDeps): Landing {
         const { signal } = call;
         const request = { reference, platforms: [], alwaysPull: true, attestations: true };
         const pointer = resolutions === undefined ? undefined : { resolutions, generation: 0 };
-        const resolved = await resolveRoot(
-          deps,
-          upstream,
-          request,
-          pointer === undefined ? {} : { pointer },
-          EVERYTHING,
-          lock,
-          signal,
+        const before = pointer === undefined ? {} : { pointer };
+        const resolved = await resolveRoot(deps, upstream, request, before, EVERYTHING, lock, signal).catch(
+          async (error: unknown) => {
+            if (error instanceof ManifestUnknownError) {
+              await deps.catalog.recordMissing(reference, Date.now(), lock, signal);
+            }
+            throw error;
+          },
         );
         const { checkedMs, known, manifest } = resolved;
         if (known !== undefined) return { digest: known.root.digest, checkedMs };
@@ -57,8 +67,12 @@ export function upstreamLanding(deps: PullDeps): Landing {
         return await landManifest(deps, upstream, held, undefined, call.signal);
       }),
 
-    landReferrers: (call, repository, subject) =>
-      ask(call, repository, (upstream) => landReferrers(deps, upstream, subject, call.signal)),
+    landReferrers: (call, repository, subject, resolutions, lock) =>
+      ask(call, repository, async (upstream) => {
+        const landed = await landReferrers(deps, upstream, subject, call.signal);
+        await recordReferrers(deps, repository, subject, landed, { resolutions, lock, signal: call.signal });
+        return landed;
+      }),
 
     listTags: (call, repository) => ask(call, repository, (upstream) => upstream.listTags(call.signal)),
 
@@ -81,6 +95,10 @@ export function upstreamLanding(deps: PullDeps): Landing {
         call.logger.info('a client is not sent on for a blob', { ...where, reason: error.message });
         return undefined;
       }
+    },
+
+    async markLost({ signal }, digest) {
+      return (await reconcile(deps, [{ digest }], { adopt: false, signal })).get(digest);
     },
   };
 }
@@ -162,4 +180,36 @@ async function landReferrers(
   );
   await deps.catalog.linkEarly(repository, descriptor, signal);
   return { checkedMs, list: { descriptor, bytes } };
+}
+
+/** Of a manifest that nobody pulled here, and that nothing refers to, no row says so: there is no end to the digests that can be made up. */
+async function recordReferrers(
+  deps: PullDeps,
+  repository: Repository,
+  subject: Digest,
+  { checkedMs, list }: LandedReferrers,
+  { resolutions, lock, signal }: RecordOptions,
+): Promise<void> {
+  const reference = referrersReference(repository, subject);
+  if (lock === undefined) {
+    if (list === undefined) return;
+    await using own = await acquire(deps.leases, pullLeaseName(reference), signal);
+    const held = { resolutions, lock: own, signal: AbortSignal.any([signal, own.signal]) };
+    await recordReferrers(deps, repository, subject, { checkedMs, list }, held);
+    return;
+  }
+  const resolved = list?.descriptor.digest ?? NO_REFERRERS_DIGEST;
+  const pointer = { generation: 0, ...(resolutions === undefined ? {} : { resolutions }) };
+  const recorded = await deps.catalog.recordResolution(reference, { resolved, checkedMs, pointer }, lock, signal);
+  if (recorded !== undefined) return;
+  throw new LeaseLostError(
+    'list referrers',
+    `${formatReference(reference)}: another list was recorded meanwhile; ask again in a moment`,
+  );
+}
+
+interface RecordOptions {
+  readonly resolutions: number | undefined;
+  readonly lock: Fence | undefined;
+  readonly signal: AbortSignal;
 }

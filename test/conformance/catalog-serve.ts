@@ -71,6 +71,21 @@ export function catalogServe(table: () => TableUnderTest): void {
     assert.equal((await pointer())?.missingMs, undefined);
   });
 
+  test('a tag changes under its own lock alone, whatever the fence is called', async () => {
+    await using reach = await table().reach();
+    const { catalog } = reach;
+    const [mine, other] = ['v1', 'v2'].map((tag) => parseReference(`registry.example.test/${randomUUID()}:${tag}`));
+    assert.ok(mine !== undefined && other !== undefined);
+    await using lock = await acquire(reach.leases(15_000), pullLeaseName(mine), forever);
+    for (const fence of [lock, { ...lock, name: pullLeaseName(other) }]) {
+      const resolution = { resolved: digest(), checkedMs: 1_000, pointer: undefined };
+      await assert.rejects(catalog.recordResolution(other, resolution, fence, forever), LeaseLostError);
+      await assert.rejects(catalog.recordMissing(other, 1_000, fence, forever), LeaseLostError);
+      await assert.rejects(catalog.removeTag(other, fence, forever), LeaseLostError);
+    }
+    assert.equal(await catalog.findPointer(other, { consistent: true, signal: forever }), undefined);
+  });
+
   test('tagsOf: tags that mean something, in order, after one; no digests, and nothing else that has a row there', async () => {
     await using reach = await table().reach();
     const { catalog } = reach;

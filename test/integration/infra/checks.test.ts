@@ -167,6 +167,21 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     changed('ApiRole.Properties.PermissionsBoundary', 'arn:aws:iam::123456789012:policy/boundary'),
   ],
   readersCanTellAbsence: [without(`${statementsOf('PlanRole')}.${listing}`)],
+  doorChangesNothingServed: [
+    without(`${statementsOf('RegistryRole')}.2.Condition`),
+    without(`${statementsOf('RegistryRole')}.2.Condition.Null`),
+    changed(`${statementsOf('RegistryRole')}.2.Condition.ForAllValues:StringLike.dynamodb:LeadingKeys`, ['*']),
+    changed(`${statementsOf('RegistryRole')}.2.Condition.ForAllValues:StringLike.dynamodb:LeadingKeys.5`, 'TAG#*'),
+    changed(`${statementsOf('RegistryRole')}.2.Condition`, {
+      'ForAnyValue:StringLike': { 'dynamodb:LeadingKeys': ['LOCK#*'] },
+    }),
+    changed(`${statementsOf('RegistryRole')}.1.Action`, ['dynamodb:GetItem', 'dynamodb:PutItem']),
+    changed(`${statementsOf('RegistryRole')}.3.Action`, ['s3:GetObject', 's3:PutObject']),
+  ],
+  objectsAreReplacedAlone: [
+    changed(`${statementsOf('RegistryRole')}.3.Action`, ['s3:DeleteObject']),
+    changed(`${statementsOf('LandRole')}.4.Resource`, [{ 'Fn::Sub': '${Bucket.Arn}/refs/*' }]),
+  ],
   invokersAreNamed: [
     without('OverseeRulePermission.Properties.SourceArn'),
     changed('OverseeRulePermission.Properties.Principal', '*'),

@@ -314,6 +314,35 @@ events: { ecrPushes: ['${pattern}'] }`,
     await assert.rejects(made(LITTLE, ALB), /set serve\.front to alb/);
   });
 
+  test('lets the registry endpoint write rows of locks, of pulls and of who waits, and no other', async () => {
+    const writes = statements(await made(EVERYTHING), 'RegistryRole').filter(({ Action }) =>
+      Action.some((action) => /^dynamodb:(?!BatchGet|Get|Query)/.test(action)),
+    );
+    const partitions = ['LOCK#*', 'PULL#*', 'ACTIVE#*', 'WAITING#*'];
+    assert.deepEqual(
+      writes.map(({ Action, Condition }) => [Action, Condition]),
+      [
+        [
+          ['dynamodb:UpdateItem'],
+          {
+            'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': partitions },
+            Null: { 'dynamodb:LeadingKeys': 'false' },
+          },
+        ],
+      ],
+    );
+  });
+
+  test('lets only the functions that put content take away what is wrong in its place', async () => {
+    const of = await made(EVERYTHING);
+    const deleters = FUNCTIONS.filter((name) => resourcesFor(of, name, 's3:DeleteObject').length > 0);
+    assert.deepEqual(deleters, ['land', 'pull', 'plan', 'copy']);
+    const writers = FUNCTIONS.filter((name) =>
+      resourcesFor(of, name, 's3:PutObject').some((named) => JSON.stringify(named).includes('/blobs/')),
+    );
+    assert.deepEqual(writers, deleters);
+  });
+
   test('lets the registry endpoint read content, ask the function that asks registries, and nothing more of either', async () => {
     const of = await made(EVERYTHING);
     const actions = statements(of, 'RegistryRole').flatMap(({ Action }) => Action);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Descriptor } from '../../../lib/oci/descriptor.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
 import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
 import { formatPlan, parsePlan, type PlanDocument } from '../../../lib/jobs/plan-document.ts';
 import { NO_REQUESTS } from '../../../lib/pull/receipt.ts';
@@ -57,6 +58,17 @@ const PLAN: PlanDocument = {
   },
 };
 
+/** The row of its pull, as the tasks read it. */
+const RECORD = {
+  id: PLAN.id,
+  request: {
+    reference: parseReference('registry.example.test/team/app:v1'),
+    platforms: [],
+    alwaysPull: false,
+    attestations: true,
+  },
+};
+
 /** The document, changed as JSON. */
 function changed(change: (document: Record<string, Record<string, unknown>>) => void): Uint8Array {
   const document = JSON.parse(Buffer.from(formatPlan(PLAN)).toString()) as Record<string, Record<string, unknown>>;
@@ -66,9 +78,9 @@ function changed(change: (document: Record<string, Record<string, unknown>>) => 
 
 describe('a plan document', () => {
   test('comes back as it was written', () => {
-    assert.deepEqual(parsePlan(formatPlan(PLAN), 'key', PLAN.id), PLAN);
+    assert.deepEqual(parsePlan(formatPlan(PLAN), 'key', RECORD), PLAN);
     const first = { ...PLAN, ground: { ...PLAN.ground, pointer: undefined } };
-    assert.deepEqual(parsePlan(formatPlan(first), 'key', PLAN.id), first);
+    assert.deepEqual(parsePlan(formatPlan(first), 'key', RECORD), first);
   });
 
   test('of a thousand manifests and ten thousand blobs is well below its limit', () => {
@@ -104,9 +116,24 @@ describe('a plan document', () => {
   ];
   for (const [what, bytes, message] of broken) {
     test(`${what} is refused, and no retry mends it`, () => {
-      assert.throws(() => parsePlan(bytes, 'plans/x/1.json', PLAN.id), {
+      assert.throws(() => parsePlan(bytes, 'plans/x/1.json', RECORD), {
         name: 'StoreError',
         message,
+        retryable: false,
+      });
+    });
+  }
+
+  for (const other of [
+    'registry.example.test/team/app:v2',
+    'registry.example.test/team/other:v1',
+    `registry.example.test/team/app@${root.digest}`,
+  ]) {
+    test(`is not carried out for ${other}, which its row says since`, () => {
+      const record = { ...RECORD, request: { ...RECORD.request, reference: parseReference(other) } };
+      assert.throws(() => parsePlan(formatPlan(PLAN), 'plans/x/1.json', record), {
+        name: 'StoreError',
+        message: /plan\.lock\.name is not pull:registry\.example\.test/,
         retryable: false,
       });
     });

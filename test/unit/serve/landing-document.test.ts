@@ -38,6 +38,7 @@ const landingOf = (some: Partial<Landing>): Landing => ({
   listTags: unasked,
   confirm: unasked,
   locate: unasked,
+  markLost: unasked,
   ...some,
 });
 /** A landing behind two documents, as between two functions. */
@@ -101,10 +102,29 @@ describe('a question and its answer come through as they are', () => {
         return Promise.resolve({ checkedMs: 12, list });
       },
     });
-    assert.deepEqual(await landing.landReferrers(call, repository, digest), { checkedMs: 12, list: { descriptor } });
-    assert.deepEqual(asked, [[repository, digest]]);
+    const lease = { ...lock, signal: call.signal, secret: 'not told' };
+    const said = { checkedMs: 12, list: { descriptor } };
+    assert.deepEqual(await landing.landReferrers(call, repository, digest, 7, lease), said);
+    assert.deepEqual(await landing.landReferrers(call, repository, digest, undefined, undefined), said);
+    assert.deepEqual(asked, [
+      [repository, digest, 7, lock],
+      [repository, digest, undefined, undefined],
+    ]);
     const none = remote({ landReferrers: () => Promise.resolve({ checkedMs: 0 }) });
-    assert.deepEqual(await none.landReferrers(call, repository, digest), { checkedMs: 0 });
+    assert.deepEqual(await none.landReferrers(call, repository, digest, undefined, lock), { checkedMs: 0 });
+  });
+
+  test('content that seems to be gone, whichever repository has it', async () => {
+    const asked: unknown[] = [];
+    const refuse = (): never => assert.fail('of no repository');
+    const markLost: Landing['markLost'] = (_call, one) => {
+      asked.push(one);
+      return Promise.resolve(asked.length === 1 ? 'the object is gone' : undefined);
+    };
+    const landing = remote({ markLost }, refuse);
+    assert.equal(await landing.markLost(call, digest), 'the object is gone');
+    assert.equal(await landing.markLost(call, digest), undefined);
+    assert.deepEqual(asked, [digest, digest]);
   });
 
   test('where a registry redirects for a blob', async () => {
@@ -180,6 +200,13 @@ describe('documents that are none', () => {
     'no digest': { ask: 'land', repository: 'a.test/b', digest: 'sha256:1' },
     'a tag that is none': { ask: 'resolve', repository: 'a.test/b', tag: '-', lock },
     'no lock': { ask: 'resolve', repository: 'a.test/b', tag: 'v1' },
+    'lost content of no digest': { ask: 'markLost', digest: 'sha256:1' },
+    'referrers under a lock without holder': {
+      ask: 'landReferrers',
+      repository: 'a.test/b',
+      digest,
+      lock: { ...lock, holder: 1 },
+    },
     'referrers of no digest': { ask: 'landReferrers', repository: 'a.test/b', digest: 'sha256:1' },
     'a lock without holder': { ask: 'resolve', repository: 'a.test/b', tag: 'v1', lock: { ...lock, holder: 1 } },
   })) {
@@ -199,7 +226,8 @@ describe('documents that are none', () => {
     test(`an answer: ${what}`, async () => {
       const landing = remoteLanding(() => Promise.resolve(answer));
       await assert.rejects(landing.land(call, repository, digest), UpstreamUnavailableError);
-      await assert.rejects(landing.landReferrers(call, repository, digest), UpstreamUnavailableError);
+      const asking = landing.landReferrers(call, repository, digest, undefined, lock);
+      await assert.rejects(asking, UpstreamUnavailableError);
     });
   }
   for (const location of ['elsewhere', '', 5, {}]) {
