@@ -1,7 +1,7 @@
 import { loadConfig, type Config } from '../../lib/config/config.ts';
 
 /**
- * The configuration as it will run on AWS: from the file `named`, or `entrepot.yaml` in the folder. Nothing else of the environment counts.
+ * The configuration as it will run on AWS: from the file `named`, or `entrepot.yaml` (`entrepot.yml`) in the folder. Nothing else of the environment counts.
  *
  * @throws ConfigError that lists every problem.
  */

@@ -1,6 +1,8 @@
 import { dynamoClient } from '../catalog/dynamo-client.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
+import { cacheName } from './configured.ts';
+import type { Output } from './output.ts';
 import { openServices, type Services } from '../services.ts';
 
 /** The cache that the configuration names, for as long as it is held. */
@@ -13,7 +15,12 @@ export interface OpenCache extends AsyncDisposable {
  *
  * @throws ConfigError; Error if the embedded stack cannot run here.
  */
-export async function openCache(config: Config, signal: AbortSignal): Promise<OpenCache> {
+export async function openCache(
+  config: Config,
+  output: Pick<Output, 'status'>,
+  signal: AbortSignal,
+): Promise<OpenCache> {
+  output.status(`opening ${cacheName(config.store)}`);
   if (config.store.kind === 'aws') {
     await requireRegion();
     const services = openServices(config, config.store);

@@ -29,6 +29,8 @@ export async function runDoctor(
   groups?: readonly CheckGroup[],
 ): Promise<ExitCode> {
   const { url, image, registryUrl, tokenFile } = options;
+  output.detail('configuration  none is read: it is compiled into the deployment');
+  output.detail(`cache          that of the deployment at ${url}`);
   const token = tokenFile === undefined ? undefined : await readToken(tokenFile, signal);
   const asked = {
     url,
@@ -38,6 +40,7 @@ export async function runDoctor(
     ...(token === undefined ? {} : { token }),
   };
   const tally: Record<Verdict, number> = { holds: 0, fails: 0, skipped: 0 };
+  output.status(`looking at ${url}`);
   for await (const finding of examineDeployment(asked, signal, groups)) {
     tally[finding.verdict] += 1;
     output.result(finding, [findingLine(finding)]);

@@ -26,6 +26,8 @@ export async function runHashPassword(
   if (name === TOKEN_USER) {
     throw new InvalidRequestError('name', `${TOKEN_USER} is the name for minted passwords; take another`);
   }
+  output.detail('configuration  none is read');
+  output.detail('cache          none is used');
   const { stdin } = process;
   const typed = stdin.isTTY ? await promptFor(stdin, output, signal) : await readInput(stdin, MAX_INPUT_BYTES);
   const password = typed.replace(/\r?\n$/, '');

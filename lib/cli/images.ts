@@ -4,6 +4,7 @@ import { isImageEntry, platformName } from '../oci/select.ts';
 import { heldBytes, heldEntries } from '../pull/cached-image.ts';
 import { formatReference } from '../reference/reference.ts';
 import { EXIT, formatBytes, printable, tableLines, type ExitCode, type Output } from './output.ts';
+import { ownCommand } from './hints.ts';
 import { shortDigest } from './progress.ts';
 
 /** One image of the cache, as `entrepot images --json` shows it. */
@@ -19,8 +20,13 @@ export interface ImageRow {
   readonly checked: string | null;
 }
 
-/** Lists everything that was published. JSON comes row by row as it is found. */
-export async function listImages(catalog: Catalog, output: Output, signal: AbortSignal): Promise<ExitCode> {
+/** Lists everything that was published; of an empty cache says which it is: `cache`, in words. JSON comes row by row as it is found. */
+export async function listImages(
+  catalog: Catalog,
+  cache: string,
+  output: Output,
+  signal: AbortSignal,
+): Promise<ExitCode> {
   const rows: ImageRow[] = [];
   for await (const image of catalog.images(signal)) {
     const row = imageRow(image);
@@ -29,7 +35,7 @@ export async function listImages(catalog: Catalog, output: Output, signal: Abort
     else rows.push(row);
   }
   if (output.isJson) return EXIT.done;
-  if (rows.length === 0) output.note('The cache is empty. Fill it with: entrepot pull REFERENCE');
+  if (rows.length === 0) output.note(`The cache is empty: ${cache}. Fill it with: ${ownCommand()} pull REFERENCE`);
   else output.result(rows, imageLines(rows));
   return EXIT.done;
 }

@@ -1,6 +1,7 @@
-import { loadConfig, type Config } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { formatReference } from '../reference/reference.ts';
+import { cacheName, configured } from './configured.ts';
 import { exampleReference, pullHints } from './hints.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
 
@@ -15,7 +16,7 @@ export interface LocalOptions {
 
 /** Keeps the embedded stack, or the whole application on it, running until the signal, and prints what other programs need to use it. */
 export async function runLocal(options: LocalOptions, output: Output, signal: AbortSignal): Promise<ExitCode> {
-  const config = loadConfig();
+  const config = configured(output);
   const { store } = config;
   if (store.kind !== 'local') {
     throw new ConfigError(
@@ -24,6 +25,7 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
   }
   // Loaded only here and in cache.ts: the embedded stack is no part of what runs on AWS.
   const { openLocalStack, stackEnvironment } = await import('../../infra/local/connect.ts');
+  output.status(`starting ${cacheName(store)}`);
   await using stack = await openLocalStack(store.home, { signal });
   const places = [
     `S3         ${stack.s3Endpoint}  bucket ${stack.bucket}`,
@@ -31,6 +33,7 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
     `state      ${store.home}`,
   ];
   if (!options.all) {
+    output.status(undefined);
     const variables = stackEnvironment(stack);
     output.result(variables, [...places, ...exportLines(variables)]);
     await untilInterrupted(output, signal);
@@ -38,7 +41,15 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
   }
   const { startApplication } = await import('../../infra/local/app/application.ts');
   const { port, caller: callerArn } = options;
-  await using application = await startApplication({ home: store.home, stack, config, port, callerArn });
+  await using application = await startApplication({
+    home: store.home,
+    stack,
+    config,
+    port,
+    callerArn,
+    onStep: (step) => output.status(step),
+  });
+  output.status(undefined);
   const { origin, environment } = application;
   output.result({ origin, ...environment }, [
     `HTTP API   ${origin}/v1  for ${callerArn}`,
@@ -49,6 +60,7 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
   ]);
   await untilInterrupted(output, signal);
   output.note('\nStopping.');
+  output.status('waiting for the functions to end');
   return EXIT.done;
 }
 

@@ -18,6 +18,7 @@ import { validateImage } from './validate.ts';
 
 interface JsonOption {
   readonly json?: true;
+  readonly verbose?: true;
 }
 
 interface PlatformOption extends JsonOption {
@@ -80,8 +81,8 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
       writeErr: (text) => void streams.stderr.write(text),
     })
     .exitOverride();
-  const outputOf = (json: true | undefined, quiet?: true): Output =>
-    outputOn(streams, json === true, { isQuiet: quiet === true });
+  const outputOf = ({ json, verbose, quiet }: JsonOption & { readonly quiet?: true }): Output =>
+    outputOn(streams, json === true, { isQuiet: quiet === true, isVerbose: verbose === true });
   const run = async (
     output: Output,
     work: (output: Output, signal: AbortSignal) => Promise<ExitCode>,
@@ -100,7 +101,7 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--no-attestations', 'leave out the attestations of the platforms')
     .option(...json)
     .action(async (references: string[], options: PullOptions) =>
-      finish(await runPull(references, options, outputOf(options.json))),
+      finish(await runPull(references, options, outputOf(options))),
     );
   program
     .command('validate')
@@ -111,18 +112,18 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--deep', 'also look at every object in S3')
     .option(...json)
     .action(async (reference: string, options: ValidateOptions) =>
-      finish(await runValidate(reference, options, outputOf(options.json))),
+      finish(await runValidate(reference, options, outputOf(options))),
     );
   program
     .command('images')
     .description('list the images in the cache')
     .option(...json)
-    .action(async ({ json }: JsonOption) => finish(await runImages(outputOf(json))));
+    .action(async (options: JsonOption) => finish(await runImages(outputOf(options))));
   program
     .command('rebuild')
     .description('make the table again from the bucket, without asking a registry')
     .option(...json)
-    .action(async ({ json }: JsonOption) => finish(await runRebuild(outputOf(json))));
+    .action(async (options: JsonOption) => finish(await runRebuild(outputOf(options))));
   program
     .command('doctor')
     .description('prove on a deployed stack what the code relies on: docs/aws-assumptions.md')
@@ -131,8 +132,10 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--registry-url <https://…>', 'of the registry endpoint, if it is not where the API is')
     .option('--token-file <file>', 'a bearer token, where the API takes JWTs')
     .option(...json)
-    .action(({ json, ...options }: DoctorOptions & JsonOption) =>
-      run(outputOf(json), async (output, signal) => (await import('./doctor.ts')).runDoctor(options, output, signal)),
+    .action((options: DoctorOptions & JsonOption) =>
+      run(outputOf(options), async (output, signal) =>
+        (await import('./doctor.ts')).runDoctor(options, output, signal),
+      ),
     );
   program
     .command('serve')
@@ -142,10 +145,10 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .addOption(logLevel())
     .option('--quiet', 'errors alone: as --log-level error, and no hints')
     .option(...json)
-    .action(({ port, json, quiet, ...log }: ServeCommand) =>
-      run(outputOf(json, quiet), async (output, signal) =>
+    .action((options: ServeCommand) =>
+      run(outputOf(options), async (output, signal) =>
         (await import('./serve.ts')).runServe(
-          { port, isQuiet: quiet === true, ...logOptions(log, quiet) },
+          { port: options.port, isQuiet: options.quiet === true, ...logOptions(options) },
           output,
           signal,
         ),
@@ -157,8 +160,8 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .argument('<name>')
     .option('--group <group>', 'a group of the user; may be repeated', repeated)
     .option(...json)
-    .action((name: string, { group = [], json }: { group?: readonly string[] } & JsonOption) =>
-      run(outputOf(json), async (output, signal) =>
+    .action((name: string, { group = [], ...options }: { group?: readonly string[] } & JsonOption) =>
+      run(outputOf(options), async (output, signal) =>
         (await import('./hash-password.ts')).runHashPassword(name, group, output, signal),
       ),
     );
@@ -169,8 +172,8 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--port <number>', 'of the HTTP API on 127.0.0.1; 0 is any free one', parsePort, 8400)
     .option('--caller <arn>', 'whom the HTTP API takes every caller for', 'arn:aws:iam::000000000000:user/local')
     .option(...json)
-    .action(({ all, port, caller, json }: LocalCommand) =>
-      run(outputOf(json), async (output, signal) =>
+    .action(({ all, port, caller, ...options }: LocalCommand) =>
+      run(outputOf(options), async (output, signal) =>
         (await import('./local.ts')).runLocal({ all: all === true, port, caller }, output, signal),
       ),
     );
@@ -182,11 +185,14 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option('--output <folder>', 'write the files into it')
     .option('--force', 'with --output: replace files that differ')
     .option(...json)
-    .action((client: Client, { json, force, ...options }: MirrorConfigCommand) =>
-      run(outputOf(json), async (output) =>
+    .action((client: Client, { force, ...options }: MirrorConfigCommand) =>
+      run(outputOf(options), async (output) =>
         (await import('./mirror-config.ts')).runMirrorConfig(client, { ...options, force: force === true }, output),
       ),
     );
+  for (const command of program.commands) {
+    command.option('--verbose', 'say on stderr which configuration and which cache are used');
+  }
   return program;
 }
 
@@ -200,7 +206,7 @@ const logFormat = (): Option =>
 const logLevel = (): Option =>
   new Option('--log-level <level>', 'lines below it are left out').choices(LOG_LEVELS).default('info');
 
-const logOptions = ({ logFormat, logLevel }: LogOptions, quiet: true | undefined): LogOptions => ({
+const logOptions = ({ logFormat, logLevel, quiet }: LogCommand): LogOptions => ({
   logFormat,
   logLevel: quiet === true ? 'error' : logLevel,
 });
@@ -214,7 +220,7 @@ function parsePort(text: string): number {
 function runPull(references: readonly string[], options: PullOptions, output: Output): Promise<ExitCode> {
   return attempt(output, references, async (signal) => {
     const platforms = parsePlatforms(options);
-    const config = await readConfig();
+    const config = await readConfig(output);
     const requests: NamedRequest[] = [];
     for (const asked of references) {
       try {
@@ -233,7 +239,7 @@ function runPull(references: readonly string[], options: PullOptions, output: Ou
     }
     // One slip of the pen in a list: nothing is pulled, and the answer names the slip alone.
     if (requests.length < references.length) return EXIT.usage;
-    await using cache = await openCache(config, signal);
+    await using cache = await openCache(config, output, signal);
     return await pullImages(cache.services.pull, requests, output, signal);
   });
 }
@@ -241,37 +247,42 @@ function runPull(references: readonly string[], options: PullOptions, output: Ou
 function runValidate(asked: string, options: ValidateOptions, output: Output): Promise<ExitCode> {
   return attempt(output, [asked], async (signal) => {
     const platforms = parsePlatforms(options);
-    const config = await readConfig();
+    const config = await readConfig(output);
     const request = {
       reference: parseKnownReference(asked, config.registries),
       platforms,
       attestations: options.attestations,
       deep: options.deep === true,
     };
-    await using cache = await openCache(config, signal);
+    await using cache = await openCache(config, output, signal);
+    output.status(`looking at ${asked}`);
     return await validateImage(cache.services.pull, request, output, signal);
   });
 }
 
 function runImages(output: Output): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
-    await using cache = await openCache(await readConfig(), signal);
-    return await listImages(cache.services.catalog, output, signal);
+    const config = await readConfig(output);
+    await using cache = await openCache(config, output, signal);
+    output.status('listing the images');
+    const { cacheName } = await import('./configured.ts');
+    return await listImages(cache.services.catalog, cacheName(config.store), output, signal);
   });
 }
 
 function runRebuild(output: Output): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
-    await using cache = await openCache(await readConfig(), signal);
+    await using cache = await openCache(await readConfig(output), output, signal);
+    output.status('reading the records of the bucket');
     return await rebuildTable(cache.services.pull, output, signal);
   });
 }
 
 /** Loaded when it is needed: the SDK takes a quarter of a second, which help and usage errors need not wait for. */
-const openCache = async (config: Config, signal: AbortSignal): Promise<OpenCache> =>
-  (await import('./cache.ts')).openCache(config, signal);
+const openCache = async (config: Config, output: Output, signal: AbortSignal): Promise<OpenCache> =>
+  (await import('./cache.ts')).openCache(config, output, signal);
 
-const readConfig = async (): Promise<Config> => (await import('../config/config.ts')).loadConfig();
+const readConfig = async (output: Output): Promise<Config> => (await import('./configured.ts')).configured(output);
 
 const parsePlatforms = (options: PlatformOption): readonly Platform[] =>
   (options.platform ?? []).map((text) => parsePlatform(text, '--platform'));
@@ -289,6 +300,8 @@ async function attempt(
     // After Ctrl-C: what had begun was named by itself.
     output.failure(error, interruption.signal.aborted ? [] : references);
     return isUsage(error) ? EXIT.usage : EXIT.failed;
+  } finally {
+    output.status(undefined);
   }
 }
 

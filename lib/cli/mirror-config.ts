@@ -1,10 +1,11 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { loadConfig, type Config } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
 import { parseCacheOrigin } from '../mirror-config/cache-origin.ts';
 import type { Client } from '../mirror-config/clients.ts';
 import { mirrorConfig, type ClientConfig, type ConfigFile } from '../mirror-config/mirror-config.ts';
+import { configured } from './configured.ts';
 import { EXIT, printable, type ExitCode, type Output } from './output.ts';
 
 export interface MirrorConfigOptions {
@@ -21,7 +22,7 @@ export async function runMirrorConfig(client: Client, options: MirrorConfigOptio
   if (options.force && options.output === undefined) {
     throw new InvalidRequestError('--force', '--force needs --output: without a folder nothing is replaced');
   }
-  const config = loadConfig();
+  const config = configured(output);
   const made = mirrorConfig(client, {
     origin,
     registries: [...config.registries.values()],

@@ -2,6 +2,7 @@ import type { Writable } from 'node:stream';
 import { CacheError } from '../errors/cache-error.ts';
 import { formatReference, parseReference } from '../reference/reference.ts';
 import { redacted } from '../telemetry/redacted.ts';
+import { NO_STATUS, statusOn, type Status, type StatusStream } from './status.ts';
 
 /** Exit codes of every command. */
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
@@ -22,14 +23,16 @@ export interface FailureDocument {
 /** Where a command's results go. Results alone are on stdout; everything else is on stderr. */
 export interface Output {
   readonly isJson: boolean;
-  /** Where bars may be drawn for a human; undefined where nobody would see them. */
-  readonly terminal: Writable | undefined;
   /** One result: `document` as one line of JSON, or `lines` for a human. */
   result(document: unknown, lines: readonly string[]): void;
   /** A failure, of each of the references asked for: JSON documents on stdout, or one message on stderr. */
   failure(error: unknown, references: readonly string[]): void;
   /** For a human alone, on stderr. */
   note(line: string): void;
+  /** With `--verbose`, on stderr, also beside JSON. */
+  detail(line: string): void;
+  /** What is under way, for a human alone, on stderr: see {@link statusOn}. */
+  status(status: Status | string | undefined): void;
   /** A line of a log, on stderr, also beside JSON. */
   log(line: string): void;
 }
@@ -37,21 +40,30 @@ export interface Output {
 /** What a command writes to; those of the process are such. */
 export interface Streams {
   readonly stdout: Writable;
-  readonly stderr: Writable & { readonly isTTY?: boolean };
+  readonly stderr: StatusStream;
 }
 
-/** Output on these streams; `isQuiet` leaves notes out. A reader that went away (`| head -1`) is no error: what follows is dropped. */
+/** What of stderr is wanted. */
+export interface OutputOptions {
+  /** Without notes. */
+  readonly isQuiet?: boolean;
+  /** With details. */
+  readonly isVerbose?: boolean;
+}
+
+/** Output on these streams. A reader that went away (`| head -1`) is no error: what follows is dropped. */
 export function outputOn(
   { stdout, stderr }: Streams,
   isJson: boolean,
-  { isQuiet = false }: { readonly isQuiet?: boolean } = {},
+  { isQuiet = false, isVerbose = false }: OutputOptions = {},
 ): Output {
-  const write = (stream: Writable, line: string): void => {
-    if (stream.writable) stream.write(`${line}\n`);
-  };
+  const display = isJson || isQuiet ? NO_STATUS : statusOn(stderr);
+  const write = (stream: Writable, line: string): void =>
+    display.around(() => {
+      if (stream.writable) stream.write(`${line}\n`);
+    });
   return {
     isJson,
-    terminal: !isJson && stderr.isTTY === true ? stderr : undefined,
     result: (document, lines) => {
       for (const line of isJson ? [JSON.stringify(document)] : lines) write(stdout, line);
     },
@@ -62,6 +74,10 @@ export function outputOn(
     note: (line) => {
       if (!isJson && !isQuiet) write(stderr, line);
     },
+    detail: (line) => {
+      if (isVerbose) write(stderr, line);
+    },
+    status: (status) => display.show(status),
     log: (line) => write(stderr, line),
   };
 }

@@ -2,7 +2,8 @@ import { pull } from '../pull/pull.ts';
 import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
 import type { Receipt } from '../pull/receipt.ts';
 import { counted, EXIT, formatBytes, formatDuration, printable, type ExitCode, type Output } from './output.ts';
-import { progressView } from './progress.ts';
+import { formatReference } from '../reference/reference.ts';
+import { pullProgress } from './progress.ts';
 
 /** A request, and the words it was made with. */
 export interface NamedRequest {
@@ -24,14 +25,15 @@ export async function pullImages(
   let exitCode: ExitCode = EXIT.done;
   for (const { asked, request } of requests) {
     if (signal.aborted) return EXIT.failed; // What had not begun is not named.
-    const progress = progressView(output.terminal);
+    const progress = pullProgress(formatReference(request.reference), (line) => output.note(line));
+    output.status(progress.status);
     try {
       const receipt = await pull({ ...deps, progress }, request, signal);
-      progress.stop();
+      output.status(undefined);
       output.result(receipt, receiptLines(receipt));
       if (receipt.outcome === 'partial') exitCode = EXIT.failed;
     } catch (error) {
-      progress.stop();
+      output.status(undefined);
       output.failure(error, [asked]);
       exitCode = EXIT.failed;
     }

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import type { Catalog } from '../catalog/catalog.ts';
-import { loadConfig } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
@@ -9,6 +8,7 @@ import type { Reference } from '../reference/reference.ts';
 import type { Services } from '../services.ts';
 import { localJobs, type LocalJobsDeps } from '../jobs/local-jobs.ts';
 import { openCache } from './cache.ts';
+import { configured } from './configured.ts';
 import { localRegistry } from './local-registry.ts';
 import { exampleReference, ownCommand, pullHints } from './hints.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
@@ -35,7 +35,7 @@ export async function runServe(
   output: Output,
   signal: AbortSignal,
 ): Promise<ExitCode> {
-  await using cache = await openCache(loadConfig(), signal);
+  await using cache = await openCache(configured(output), output, signal);
   const { services } = cache;
   const logger = outputLogger(output, log);
   await using own = localJobs(jobsDepsOf(services), (id, error) => logger.error(`pull ${id} stopped`, error));
@@ -47,6 +47,7 @@ export async function runServe(
   await listening(server.listen(port, '127.0.0.1'), port);
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const next = isQuiet ? [] : await hints(origin, services, signal);
+  output.status(undefined);
   output.result({ origin }, [`registry   ${origin}/v2/`, ...next]);
   output.note('\nRunning until Ctrl-C.');
   if (!signal.aborted) await once(signal, 'abort');

@@ -5,8 +5,8 @@ import { storeOf } from './location.ts';
 import { problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
 
-/** What a configuration says wherever it runs. Where the store is, and Docker's own file, is the environment's to say. */
-export type CompiledConfig = Omit<Config, 'store' | 'dockerConfigPath'>;
+/** What a configuration says wherever it runs. Where it was read from, where the store is, and Docker's own file, is the environment's to say. */
+export type CompiledConfig = Omit<Config, 'file' | 'store' | 'dockerConfigPath'>;
 
 /** The first bytes of a compiled configuration tell it from YAML, of which JSON is a part. */
 const MARK = '{"entrepotCompiledConfig":';
@@ -26,7 +26,7 @@ const URL_KEY = '$url';
  * Total over everything that JSON, URLs, maps and sets can say: a field of any other kind is an error here, and never lost.
  */
 export function compileConfig(config: Config): string {
-  const { store: _store, dockerConfigPath: _dockerConfigPath, ...compiled } = config;
+  const { file: _file, store: _store, dockerConfigPath: _dockerConfigPath, ...compiled } = config;
   return `${MARK}${VERSION},"config":${JSON.stringify(encoded(compiled, 'config'))}}\n`;
 }
 
@@ -59,7 +59,8 @@ export async function loadRuntimeConfig(
 ): Promise<Config> {
   const variable = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
   const named = variable('ENTREPOT_CONFIG');
-  const text = named === undefined ? undefined : readIfCompiled(resolve(cwd, named));
+  const file = named === undefined ? undefined : resolve(cwd, named);
+  const text = file === undefined ? undefined : readIfCompiled(file);
   if (text === undefined) {
     const { loadConfig } = await import('./config.ts');
     return loadConfig(environment, cwd);
@@ -67,7 +68,7 @@ export async function loadRuntimeConfig(
   const found = problems();
   const store = storeOf(variable, cwd, variable('AWS_LAMBDA_FUNCTION_NAME') !== undefined, found);
   found.throwIfAny(undefined);
-  return Object.freeze({ ...readCompiledConfig(text), store: Object.freeze(store), dockerConfigPath: undefined });
+  return Object.freeze({ ...readCompiledConfig(text), file, store: Object.freeze(store), dockerConfigPath: undefined });
 }
 
 /** Undefined where the file is another one, or cannot be read: `loadConfig` says what is wrong with it. */

@@ -1,12 +1,13 @@
+import { lstatSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { AccessSettings } from '../access/access.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import type { RegistrySettings, UpstreamLimits } from '../registry/settings.ts';
 import { accessOf, namesOf } from './access.ts';
-import { DEFAULT_CONFIG_FILE, LIMITS, type LimitName } from './defaults.ts';
+import { DEFAULT_CONFIG_FILES, LIMITS, type LimitName } from './defaults.ts';
 import type { WarmupSettings } from '../warmup/warmup-settings.ts';
 import { eventsOf } from './events.ts';
-import { readConfigFile } from './file.ts';
+import { readConfigFile, type WantedFile } from './file.ts';
 import { storeOf, type StoreLocation } from './location.ts';
 import { problems, type Problems } from './problems.ts';
 import { registriesOf, sectionsOf } from './registries.ts';
@@ -35,6 +36,8 @@ export interface EventSettings {
 }
 
 export interface Config {
+  /** The YAML file that it is from; undefined where there is none. */
+  readonly file: string | undefined;
   /** By canonical name: the closed world of I8. */
   readonly registries: ReadonlyMap<string, RegistrySettings>;
   readonly limits: Limits;
@@ -52,8 +55,8 @@ export interface Config {
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * The configuration, complete, checked and frozen: the environment, and the YAML file that `ENTREPOT_CONFIG` names (`entrepot.yaml` in `cwd`
- * without it; then it may be missing).
+ * The configuration, complete, checked and frozen: the environment, and the YAML file that `ENTREPOT_CONFIG` names (`entrepot.yaml` or
+ * `entrepot.yml` in `cwd` without it; then it may be missing).
  *
  * Reads files once, at start, and nothing later.
  *
@@ -71,7 +74,7 @@ export function loadConfig(
   const onLambda = variable('AWS_LAMBDA_FUNCTION_NAME') !== undefined;
 
   const named = variable('ENTREPOT_CONFIG');
-  const file = readConfigFile(resolve(cwd, named ?? DEFAULT_CONFIG_FILE), named !== undefined, found);
+  const file = readConfigFile(fileIn(cwd, named, found), found);
   const registries = registriesOf(file, onLambda || target === 'aws', found);
   const names = namesOf(Object.keys(sectionsOf(file)));
   const limits = limitsOf(file.limits, found);
@@ -85,6 +88,7 @@ export function loadConfig(
   const dockerFolder = variable('DOCKER_CONFIG');
   const home = variable('HOME');
   return Object.freeze({
+    file: file.path,
     registries,
     limits,
     access: frozen(access),
@@ -97,6 +101,18 @@ export function loadConfig(
         ? home && resolve(cwd, home, '.docker', 'config.json')
         : resolve(cwd, dockerFolder, 'config.json'),
   });
+}
+
+/** The file that is meant. Two by the usual names are a problem: one of them would be read, and the other one changed. */
+function fileIn(cwd: string, named: string | undefined, found: Problems): WantedFile {
+  if (named !== undefined) return { path: resolve(cwd, named), problemsOf: 'ENTREPOT_CONFIG', isThere: true };
+  const paths = DEFAULT_CONFIG_FILES.map((name) => resolve(cwd, name));
+  // Of a link to nowhere, too: who made it wants it read.
+  const there = paths.filter((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
+  if (there.length > 1)
+    found.add('the folder', `has ${there.join(' and ')}; keep one of them, or name it with ENTREPOT_CONFIG`);
+  const path = there[0] ?? resolve(cwd, DEFAULT_CONFIG_FILES[0]);
+  return { path, problemsOf: path, isThere: there.length > 0 };
 }
 
 function limitsOf(section: unknown, found: Problems): Limits {

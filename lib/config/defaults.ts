@@ -46,7 +46,7 @@ export type LimitName = keyof typeof LIMITS;
 export const DEFAULT_MAX_CONNECTIONS = 16;
 /** Where the command line keeps the state of the embedded stack. */
 export const DEFAULT_HOME = '.entrepot';
-export const DEFAULT_CONFIG_FILE = 'entrepot.yaml';
+export const DEFAULT_CONFIG_FILES = ['entrepot.yaml', 'entrepot.yml'] as const;
 
 /** Where the well-known public registries are dialled: all of them are configured where no file says otherwise. Their token realms are known to lib/registry. */
 export const KNOWN_REGISTRIES: ReadonlyMap<string, string> = new Map([

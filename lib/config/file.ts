@@ -23,8 +23,17 @@ export interface ConfigFile {
   readonly serve: unknown;
 }
 
-/** Reads the file at `path`; what is wrong with it as a whole goes to `found`. */
-export function readConfigFile(path: string, mustExist: boolean, found: Problems): ConfigFile {
+/** A file to read. */
+export interface WantedFile {
+  readonly path: string;
+  /** The variable that names it, or the path itself. */
+  readonly problemsOf: string;
+  /** False where it may be missing. */
+  readonly isThere: boolean;
+}
+
+/** Reads the file; what is wrong with it as a whole goes to `found`. */
+export function readConfigFile({ path, problemsOf, isThere }: WantedFile, found: Problems): ConfigFile {
   const folder = dirname(path);
   const sections = {
     registries: undefined,
@@ -39,8 +48,8 @@ export function readConfigFile(path: string, mustExist: boolean, found: Problems
     source = readTextFile(path, MAX_FILE_BYTES);
   } catch (error) {
     if (!(error instanceof UnreadableFileError)) throw error;
-    if (error.absent && !mustExist) return nothing;
-    found.add(mustExist ? 'ENTREPOT_CONFIG' : path, mustExist ? `${path}: ${error.message}` : error.message);
+    if (error.absent && !isThere) return nothing;
+    found.add(problemsOf, problemsOf === path ? error.message : `${path}: ${error.message}`);
     return nothing;
   }
   const document = parseYaml(source, found) ?? {};

@@ -23,6 +23,8 @@ export interface LocalApplicationOptions {
   readonly port: number;
   /** Principal that every request comes from. */
   readonly callerArn: string;
+  /** Told what is under way while it starts. */
+  readonly onStep?: (step: string) => void;
 }
 
 /** The application of serverless.yml, running on this machine. */
@@ -40,7 +42,7 @@ export interface LocalApplication extends AsyncDisposable {
  * @throws ConfigError; Error saying why it cannot run here.
  */
 export async function startApplication(options: LocalApplicationOptions): Promise<LocalApplication> {
-  const { home, stack, config, port, callerArn } = options;
+  const { home, stack, config, port, callerArn, onStep = () => undefined } = options;
   if (config.access.jwt !== undefined) {
     throw new ConfigError(
       'the configuration has access.jwt, and nobody here can issue tokens: let ENTREPOT_CONFIG name one without it',
@@ -50,10 +52,13 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const folder = join(home, 'app');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   resources.use(onlyOneIn(folder));
+  onStep('reading serverless.yml');
   const deployment = await readDeployment(config, stack.region);
+  onStep('bundling the functions');
   const taskRoots = await buildInto(join(folder, 'functions'), compileConfig(config));
   const runtime = await buildRuntime(folder);
   const { logs } = homeAt(home);
+  onStep('starting the services');
   const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime, logs }));
   const { functions, deliveries, events, schedules, environment } = core;
   const scheduler = resources.use(startScheduler(schedules, deliveries));

@@ -82,7 +82,33 @@ describe('the command line', { timeout: 300_000 }, () => {
     assert.equal(code, 0);
     assert.match(stdout, /^registry\.example\.test\/team\/app:v1: (pulled|was in the cache)\n {2}digest {5}sha256:/);
     assert.match(stdout, /platform {3}linux\/arm64 +sha256:[0-9a-f]{64} complete/);
-    assert.equal(stderr, '');
+    // Notes of what is copied, if anything is; plain lines.
+    assert.match(stderr, /^(registry\.example\.test\/team\/app:v1.*\n| {2}[0-9a-f]{12} copied.*\n)*$/);
+  });
+
+  test('says with --verbose which configuration and which cache it uses, and of an empty one where it is', async () => {
+    const commands = [
+      ['pull', APP],
+      ['validate', APP],
+      ['images'],
+      ['rebuild'],
+      ['mirror-config', 'podman'],
+      ['doctor', '--url', 'http://127.0.0.1:1'],
+    ];
+    for (const command of commands) {
+      const { stderr } = await entrepot(...command, '--verbose');
+      assert.match(stderr, /^configuration {2}.+\ncache {10}.+\n/, command.join(' '));
+    }
+    const { stdout, stderr } = await entrepot('images', '--verbose', '--json');
+    assert.match(
+      stderr,
+      new RegExp(`^configuration  ${join(folder, 'config.yaml')}\\ncache          the bucket .* and the table .*\\n$`),
+    );
+    assert.doesNotMatch(stdout, /configuration/);
+    const home = join(folder, 'empty');
+    const local = { ...environment, ENTREPOT_BUCKET: '', ENTREPOT_TABLE: '', ENTREPOT_HOME: home };
+    const empty = await inProcess(['images'], local);
+    assert.ok(empty.stderr.includes(`The cache is empty: the embedded stack in ${home}.`), empty.stderr);
   });
 
   test('goes on after a failure, with a result for each reference', async () => {

@@ -54,7 +54,7 @@ serve: { onBlobMiss: redirect, waiting: 5 }
   return loadConfig({ ...AWS, ENTREPOT_CONFIG: writeFile(yaml) }, folder);
 }
 
-const portable = ({ store: _store, dockerConfigPath: _docker, ...config }: Config) => config;
+const portable = ({ file: _file, store: _store, dockerConfigPath: _docker, ...config }: Config) => config;
 
 describe('a compiled configuration', () => {
   test('is what was compiled: every field but those that the environment says', () => {
@@ -64,7 +64,7 @@ describe('a compiled configuration', () => {
     assert.deepEqual(
       Object.keys(revived).sort(),
       Object.keys(config)
-        .filter((key) => key !== 'store' && key !== 'dockerConfigPath')
+        .filter((key) => key !== 'file' && key !== 'store' && key !== 'dockerConfigPath')
         .sort(),
     );
     const registry = revived.registries.get('registry.example.test:5000');
@@ -150,7 +150,8 @@ describe('the configuration of a function', () => {
       ENTREPOT_BUS: 'bus',
       AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:9000',
     };
-    const { store, dockerConfigPath, ...rest } = await loadRuntimeConfig(environment, '/');
+    const { file, store, dockerConfigPath, ...rest } = await loadRuntimeConfig(environment, '/');
+    assert.equal(file, environment.ENTREPOT_CONFIG);
     assert.deepEqual(rest, portable(config));
     assert.equal(dockerConfigPath, undefined);
     assert.deepEqual(store, {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -83,6 +83,31 @@ describe('without a file', () => {
     const cwd = mkdtempSync(join(folder, 'cwd-'));
     writeFileSync(join(cwd, 'entrepot.yaml'), 'registries: {quay.io: {}}');
     assert.deepEqual([...loadConfig({}, cwd).registries.keys()], ['quay.io']);
+  });
+
+  test('entrepot.yml is found, too; two of them are a problem, and so is a link to nowhere', () => {
+    const cwd = mkdtempSync(join(folder, 'cwd-'));
+    assert.equal(loadConfig({}, cwd).file, undefined);
+    const [yaml, yml] = [join(cwd, 'entrepot.yaml'), join(cwd, 'entrepot.yml')];
+    writeFileSync(yml, 'registries: {quay.io: {}}');
+    assert.deepEqual([...loadConfig({}, cwd).registries.keys()], ['quay.io']);
+    assert.equal(loadConfig({}, cwd).file, yml);
+    writeFileSync(yml, 'registry: {}');
+    assert.match(problemsOf(() => loadConfig({}, cwd)).join('\n'), /registry/);
+    writeFileSync(yml, 'registries: {quay.io: {}}');
+    writeFileSync(yaml, 'registries: {quay.io: {}}');
+    const both = problemsOf(() => loadConfig({}, cwd));
+    assert.deepEqual(both, [`the folder: has ${yaml} and ${yml}; keep one of them, or name it with ENTREPOT_CONFIG`]);
+    assert.equal(loadConfig({ ENTREPOT_CONFIG: 'entrepot.yml' }, cwd).file, yml);
+    for (const path of [yaml, yml]) {
+      rmSync(yaml, { force: true });
+      rmSync(yml, { force: true });
+      symlinkSync(join(cwd, 'nowhere'), path);
+      assert.deepEqual(
+        problemsOf(() => loadConfig({}, cwd)),
+        [`${path}: there is no such file`],
+      );
+    }
   });
 
   test('everything is frozen', () => {

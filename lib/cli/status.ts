@@ -1,0 +1,107 @@
+import { clearScreenDown, cursorTo, moveCursor } from 'node:readline';
+import type { Writable } from 'node:stream';
+import { hasCursor } from '../config/terminal.ts';
+
+/** What is under way, in lines that fit into so many columns and rows. Where there is room for one alone, it is the first. */
+export type Status = (columns: number, rows: number) => readonly string[];
+
+/** A terminal has a size; a file or a pipe has none. */
+export type StatusStream = Writable & {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  readonly rows?: number;
+};
+
+/** Shows what is under way, for a human who waits. */
+export interface StatusDisplay {
+  /** What is under way from now on: a text gets the time for which it has been. Undefined: nothing. */
+  show(status: Status | string | undefined): void;
+  /** Calls `write`, which writes whole lines to the same terminal, so that they do not mix with what is displayed. */
+  around(write: () => void): void;
+}
+
+/** A display that shows nothing. */
+export const NO_STATUS: StatusDisplay = { show: () => undefined, around: (write) => write() };
+
+const FRAME_MS = 125;
+/** What is over sooner needs no words. */
+const FIRST_FRAME_MS = 250;
+const TICK_MS = 250;
+/** Nobody waits longer than two seconds for a line, with time for a busy machine. */
+const SILENT_TICKS = 6;
+/** Of a terminal that does not say its size. */
+const USUAL = { columns: 80, rows: 24 };
+
+/**
+ * On a terminal the lines are drawn again and again in the same place, and are gone in the end. Elsewhere, and on a terminal that cannot move its cursor, the first line
+ * is written each time that nothing else was for a second and a half.
+ */
+export function statusOn(stream: StatusStream, now: () => number = () => performance.now()): StatusDisplay {
+  const isLive = stream.isTTY === true && hasCursor();
+  let shown: Status | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let silentTicks = 0;
+  let drawn: readonly string[] = [];
+
+  const erase = (): void => {
+    if (drawn.length === 0) return;
+    const { columns } = sizeOf(stream);
+    // A terminal that became narrower has wrapped them.
+    const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
+    drawn = [];
+    moveCursor(stream, 0, 1 - rows);
+    cursorTo(stream, 0);
+    clearScreenDown(stream);
+  };
+  const draw = (): void => {
+    if (shown === undefined || !stream.writable) return;
+    const { columns, rows } = sizeOf(stream);
+    const lines = shown(columns - 1, rows - 1).slice(0, Math.max(1, rows - 1));
+    erase();
+    drawn = lines.map((line) => cut(line, columns - 1));
+    stream.write(drawn.join('\n'));
+  };
+  const tick = (): void => {
+    silentTicks += 1;
+    if (shown === undefined || silentTicks < SILENT_TICKS || !stream.writable) return;
+    silentTicks = 0;
+    const [line = ''] = shown(Infinity, 1);
+    stream.write(`${line}\n`);
+  };
+
+  return {
+    show: (status) => {
+      if (isLive) erase();
+      clearInterval(timer);
+      const sinceMs = now();
+      shown = typeof status === 'string' ? () => [`${status}, ${secondsOf(now() - sinceMs)}`] : status;
+      if (shown === undefined) return;
+      timer = isLive
+        ? setTimeout(() => {
+            draw();
+            timer = setInterval(draw, FRAME_MS).unref();
+          }, FIRST_FRAME_MS).unref()
+        : setInterval(tick, TICK_MS).unref();
+    },
+    around: (write) => {
+      silentTicks = 0;
+      erase();
+      write();
+    },
+  };
+}
+
+const sizeOf = ({ columns = 0, rows = 0 }: StatusStream): typeof USUAL => ({
+  columns: columns > 1 ? columns : USUAL.columns,
+  rows: rows > 1 ? rows : USUAL.rows,
+});
+
+/** `12 s`, `3 min 5 s`. */
+export function secondsOf(durationMs: number): string {
+  const seconds = Math.round(durationMs / 1000);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+/** Its beginning, in at most so many characters. */
+export const cut = (text: string, characters: number): string =>
+  text.length <= characters ? text : `${text.slice(0, Math.max(0, characters - 1))}…`.slice(0, characters);
