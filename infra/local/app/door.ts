@@ -15,6 +15,7 @@ import { gatewayEvent, splitUrl, type LocalCaller } from './gateway-event.ts';
 import { readBounded, TooLongError } from './read-bounded.ts';
 import { findRoute, type Route } from './routes.ts';
 import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
+import { sendAnswer } from '../../../lib/http/unread-body.ts';
 import { closeServer } from '../close-server.ts';
 
 /** What the door answers itself, beside the API: looking at, and poking, the application. */
@@ -52,12 +53,11 @@ const LOOPBACK = /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/i;
  * @throws Error when the port is taken.
  */
 export async function openDoor(options: DoorOptions): Promise<Door> {
-  const server = createServer((request, response) => {
-    answerTo(options, request).then(
-      (answer) => send(request, response, answer),
+  const server = createServer({ requestTimeout: INTEGRATION_MS }, (request, response) => {
+    answerTo(options, request)
+      .then((answer) => send(request, response, answer))
       // The client went away in the middle of its request: nobody to answer.
-      () => response.destroy(),
-    );
+      .catch(() => response.destroy());
   });
   server.listen(options.port, '127.0.0.1');
   try {
@@ -79,15 +79,9 @@ async function answerTo(options: DoorOptions, request: IncomingMessage): Promise
   if (!isLocal(request)) return gatewayMessage(403, 'Forbidden');
   const method = request.method ?? '';
   const [path] = splitUrl(request.url ?? '/');
-  if (path.startsWith(CONTROL)) {
-    request.resume();
-    return control(method, path) ?? NOT_FOUND;
-  }
+  if (path.startsWith(CONTROL)) return control(method, path) ?? NOT_FOUND;
   const match = findRoute(routes, method, path);
-  if (match === undefined) {
-    request.resume();
-    return NOT_FOUND;
-  }
+  if (match === undefined) return NOT_FOUND;
   let body: Buffer;
   try {
     body = await readBounded(request, MAX_BODY_BYTES);
@@ -123,7 +117,7 @@ function isLocal({ headers }: IncomingMessage): boolean {
   return origin === undefined || (URL.canParse(origin) && LOOPBACK.test(new URL(origin).host));
 }
 
-function send(request: IncomingMessage, response: ServerResponse, answer: GatewayAnswer): void {
+function send(request: IncomingMessage, response: ServerResponse, answer: GatewayAnswer): Promise<void> {
   const { status, headers, body, statedLength } = answer;
   const isHead = request.method === 'HEAD';
   const withoutBody = status === 204 || status === 304;
@@ -131,6 +125,5 @@ function send(request: IncomingMessage, response: ServerResponse, answer: Gatewa
   // Whether API Gateway keeps what a function states for HEAD is one of the things that `entrepot doctor` finds out: registry-blob-head.
   const length = isHead && body.byteLength === 0 && statedLength !== undefined ? statedLength : body.byteLength;
   if (!withoutBody) response.setHeader('content-length', length);
-  response.statusCode = status;
-  response.end(isHead || withoutBody ? undefined : body);
+  return sendAnswer(request, response, { status, headers: {}, ...(isHead || withoutBody ? {} : { body }) });
 }

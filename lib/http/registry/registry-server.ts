@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { sendAnswer } from '../unread-body.ts';
 import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
 
 /** Of one request: names and tokens are far shorter. */
@@ -6,27 +7,29 @@ const MAX_HEADER_BYTES = 32 * 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
 
 /**
- * An HTTP server on loopback for the distribution API. On HEAD the body is dropped here, with its length told.
+ * An HTTP server on loopback for the distribution API. On HEAD the body of the answer is dropped here, and its length stated. No body of a request is read: no
+ * request of the pull API has one. One that is still coming when the answer is ready ends the connection, and is not waited for.
  *
  * @param answer must not throw; its signal fires when the client has left.
  */
 export function registryServer(
   answer: (request: RegistryRequest, left: AbortSignal) => Promise<RegistryAnswer>,
 ): Server {
-  return createServer(
-    { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_TIMEOUT_MS, keepAliveTimeout: 30_000 },
-    (incoming, outgoing) => {
-      // No request of the pull API has a body worth reading.
-      incoming.resume();
-      const left = new AbortController();
-      // No DeadlineError: that the client did not wait does not say that a registry is slow, and it must not rest for it.
-      outgoing.on('close', () => left.abort(new Error('the client has left')));
-      answer(requestOf(incoming), left.signal).then(
-        (answered) => send(incoming, outgoing, answered),
-        () => outgoing.destroy(),
-      );
-    },
-  );
+  const server = createServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    keepAliveTimeout: 30_000,
+  });
+  const listener = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    const left = new AbortController();
+    // No DeadlineError: that the client did not wait does not say that a registry is slow, and it must not rest for it.
+    outgoing.on('close', () => left.abort(new Error('the client has left')));
+    answer(requestOf(incoming), left.signal)
+      .then((answered) => send(incoming, outgoing, answered))
+      .catch(() => outgoing.destroy());
+  };
+  // A client that asks before it sends its body (Expect: 100-continue) is not told to.
+  return server.on('request', listener).on('checkContinue', listener);
 }
 
 function requestOf({ method = '', url = '', headers, socket }: IncomingMessage): RegistryRequest {
@@ -43,10 +46,15 @@ function requestOf({ method = '', url = '', headers, socket }: IncomingMessage):
   };
 }
 
-function send({ method }: IncomingMessage, outgoing: ServerResponse, { status, headers, body }: RegistryAnswer): void {
-  if (outgoing.destroyed) return;
+function send(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  { status, headers, body }: RegistryAnswer,
+): Promise<void> {
   const length = headers['content-length'] ?? (status === 304 ? undefined : String(body?.byteLength ?? 0));
-  outgoing.writeHead(status, { ...headers, ...(length === undefined ? {} : { 'content-length': length }) });
-  if (method === 'HEAD' || body === undefined || status === 304) outgoing.end();
-  else outgoing.end(body);
+  return sendAnswer(incoming, outgoing, {
+    status,
+    headers: { ...headers, ...(length === undefined ? {} : { 'content-length': length }) },
+    ...(incoming.method === 'HEAD' || status === 304 || body === undefined ? {} : { body }),
+  });
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
+import { createServer, request, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
@@ -108,6 +108,27 @@ describe('the door', { timeout: 300_000 }, () => {
     for (const bytes of [10 * 1024 * 1024 + 1, 7_000_000]) {
       const response = await fetch(`${door.origin}/v1/things`, { method: 'POST', body: 'x'.repeat(bytes) });
       assert.deepEqual(await said(response), [413, '{"message":"Request Entity Too Large"}']);
+    }
+  });
+
+  test('a body without an end is answered, and the connection ends', async () => {
+    for (const [path, status] of [
+      ['/v1/things', 413],
+      ['/_local/here', 200],
+      ['/nowhere', 404],
+    ] as const) {
+      const asked = request(`${door.origin}${path}`, { method: 'POST', headers: { 'transfer-encoding': 'chunked' } });
+      asked.on('error', () => undefined);
+      const more = (): void => {
+        while (!asked.destroyed && asked.write(Buffer.alloc(64 * 1024)));
+      };
+      asked.on('drain', more);
+      more();
+      const closed = new Promise((resolve) => asked.once('close', resolve));
+      const response = await new Promise<IncomingMessage>((resolve) => asked.once('response', resolve));
+      assert.deepEqual([response.statusCode, response.headers.connection], [status, 'close'], path);
+      response.resume();
+      await closed;
     }
   });
 

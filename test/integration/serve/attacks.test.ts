@@ -254,6 +254,73 @@ describe('paths', { concurrency: false }, () => {
   });
 });
 
+describe('bodies that nobody reads', { concurrency: false }, () => {
+  /** Sends the head, and goes on sending until the connection ends: the answer, and the bytes that were taken. */
+  async function pour(head: string): Promise<{ answer: string; taken: number; ms: number }> {
+    const startedMs = performance.now();
+    const { hostname, port } = new URL(bench.origin);
+    const socket = connect(Number(port), hostname);
+    const chunk = Buffer.alloc(64 * 1024, 'x');
+    const part = Buffer.concat([Buffer.from(`${chunk.byteLength.toString(16)}\r\n`), chunk, Buffer.from('\r\n')]);
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (text: string) => (answer += text));
+    socket.on('error', () => undefined);
+    const more = (): void => {
+      while (!socket.destroyed && socket.writable && socket.write(part));
+    };
+    socket.on('drain', more);
+    socket.write(`${head}\r\nhost: x\r\n\r\n`);
+    more();
+    await new Promise((resolve) => socket.once('close', resolve));
+    return { answer, taken: socket.bytesWritten, ms: performance.now() - startedMs };
+  }
+  const ENDLESS = 'transfer-encoding: chunked';
+
+  test('an endless one, or one of a terabyte: answered as without it, then the connection ends', async () => {
+    for (const [line, fields, status] of [
+      ['GET /v2/', ENDLESS, 200],
+      ['GET /v2/', 'content-length: 1000000000000', 200],
+      ['HEAD /v2/', ENDLESS, 200],
+      [`GET /v2/${REGISTRY}/no/such/manifests/v1`, ENDLESS, 404],
+      [`POST /v2/${REGISTRY}/team/app/blobs/uploads/`, ENDLESS, 405],
+      [`PUT /v2/${REGISTRY}/team/app/manifests/v1`, 'content-length: 1000000000000', 405],
+      [`PATCH /v2/${REGISTRY}/team/app/blobs/uploads/x`, `${ENDLESS}\r\nexpect: 100-continue`, 405],
+      ['POST /elsewhere', ENDLESS, 404],
+    ] as const) {
+      const { answer, taken, ms } = await pour(`${line} HTTP/1.1\r\n${fields}`);
+      const what = `${line} ${fields}: ${answer.slice(0, 200)}`;
+      assert.equal(statusIn(answer), status, what);
+      assert.match(answer, /^connection: close\r$/im, what);
+      assert.ok(taken < 64 * 1024 * 1024, `${what}: ${taken} bytes`);
+      assert.ok(ms < 15_000, `${what}: ${ms} ms`);
+    }
+  });
+
+  test('one that never comes: answered, and not waited for', async () => {
+    const { hostname, port } = new URL(bench.origin);
+    const socket = connect(Number(port), hostname);
+    socket.setEncoding('latin1');
+    let answer = '';
+    socket.on('data', (text: string) => (answer += text));
+    socket.write(
+      'PUT /v2/library/x/manifests/v1 HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n',
+    );
+    await once(socket, 'close', { signal: AbortSignal.timeout(15_000) });
+    assert.equal(statusIn(answer), 405, answer);
+    assert.ok(!answer.includes('100 Continue'));
+  });
+
+  test('a short one that came whole: the connection goes on', async () => {
+    const one = (path: string, more = ''): string =>
+      `GET ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n${more}\r\nabc`;
+    const answers = await raw(`${one('/v2/')}${one('/v2/elsewhere', 'connection: close\r\n')}`);
+    assert.deepEqual(
+      [...answers.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status),
+      ['200', '405'],
+    );
+  });
+});
+
 describe('I9: knowing a digest is not owning it', { concurrency: false }, () => {
   test('what is private is where it belongs', async () => {
     const base = `/v2/${PRIVATE}/team/app`;
