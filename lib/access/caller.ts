@@ -32,6 +32,9 @@ export function parseCaller(settings: AccessSettings, authorizer: unknown): Call
   );
 }
 
+/** Whether this is an ARN that API Gateway's IAM authoriser gives of a caller. */
+export const isPrincipal = (userArn: string): boolean => ASSUMED_ROLE.test(userArn) || PRINCIPAL.test(userArn);
+
 function iamCaller(iam: unknown): Caller | undefined {
   const userArn = isMap(iam) ? iam.userArn : undefined;
   if (typeof userArn !== 'string') return undefined;

@@ -170,7 +170,11 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .description('run the embedded S3 and DynamoDB until Ctrl-C, with --all the whole application')
     .option('--all', 'also the HTTP API, functions, workflow, events and schedules')
     .option('--port <number>', 'of the HTTP API on 127.0.0.1; 0 is any free one', parsePort, 8400)
-    .option('--caller <arn>', 'whom the HTTP API takes every caller for', 'arn:aws:iam::000000000000:user/local')
+    .option(
+      '--caller <arn>',
+      'the IAM user, role, session, federated user or root that every caller of the HTTP API is',
+      'arn:aws:iam::000000000000:user/local',
+    )
     .option(...json)
     .action(({ all, port, caller, ...options }: LocalCommand) =>
       run(outputOf(options), async (output, signal) =>

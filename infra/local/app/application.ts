@@ -9,8 +9,9 @@ import { homeAt } from '../home.ts';
 import type { StackEndpoints } from '../local-stack.ts';
 import { controlOf } from './control.ts';
 import { startCore } from './core.ts';
-import { ACCOUNT_ID, readDeployment } from './deployment.ts';
+import { readDeployment } from './deployment.ts';
 import { openDoor } from './door.ts';
+import { parseLocalCaller } from './gateway-event.ts';
 import { buildRuntime } from './runtime.ts';
 import { startScheduler } from './scheduler.ts';
 
@@ -21,7 +22,7 @@ export interface LocalApplicationOptions {
   readonly config: Config;
   /** Of the HTTP API; 0: any free one. */
   readonly port: number;
-  /** Principal that every request comes from. */
+  /** Of the principal that every request comes from, in a form that parseLocalCaller takes. */
   readonly callerArn: string;
   /** Told what is under way while it starts. */
   readonly onStep?: (step: string) => void;
@@ -48,6 +49,7 @@ export async function startApplication(options: LocalApplicationOptions): Promis
       'the configuration has access.jwt, and nobody here can issue tokens: let ENTREPOT_CONFIG name one without it',
     );
   }
+  const caller = parseLocalCaller(callerArn);
   await using resources = new AsyncDisposableStack();
   const folder = join(home, 'app');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -63,7 +65,6 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const { functions, deliveries, events, schedules, environment } = core;
   const scheduler = resources.use(startScheduler(schedules, deliveries));
   const control = controlOf(functions, scheduler, events);
-  const caller = { arn: callerArn, accountId: ACCOUNT_ID };
   const { routes } = deployment.service;
   const door = resources.use(await openDoor({ port, routes, functions, caller, control }));
   const running = resources.move();

@@ -1,13 +1,33 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { APIGatewayProxyEventV2WithRequestContext, APIGatewayEventRequestContextV2 } from 'aws-lambda';
+import { isPrincipal } from '../../../lib/access/caller.ts';
+import { ConfigError } from '../../../lib/errors/cache-error.ts';
+import { ACCOUNT_ID } from './deployment.ts';
 import { decoded, DEFAULT_PATH, type RouteMatch } from './routes.ts';
 
-/** Who the door says that its callers are: the IAM part of an authorised request. */
+/** The principal that every request comes from, as API Gateway's IAM authoriser names it. */
 export interface LocalCaller {
-  /** ARN of the principal. */
-  readonly arn: string;
+  /** Of a user, the root of an account, a federated user, or the session of a role. */
+  readonly userArn: string;
   readonly accountId: string;
+}
+
+const ROLE = /^arn:(aws[a-z-]*):iam::(\d{12}):role\/(?:[\x21-\x7e]{1,510}\/)?([\w+=,.@-]{1,64})$/;
+
+/**
+ * The caller that an ARN names, in each form that IAM has for someone who may sign a request; a role is a session of it, as nobody signs as the role itself.
+ *
+ * @throws ConfigError that lists the forms.
+ */
+export function parseLocalCaller(arn: string): LocalCaller {
+  const userArn = arn.replace(ROLE, 'arn:$1:sts::$2:assumed-role/$3/local');
+  if (!isPrincipal(userArn)) {
+    throw new ConfigError(
+      `--caller ${JSON.stringify(arn.slice(0, 200))} is not the ARN of a caller; write arn:aws:iam::<account>:user/<name>, :role/<name> (both also with a path) or :root, or arn:aws:sts::<account>:assumed-role/<role>/<session> or :federated-user/<name>, in any partition (aws, aws-cn, aws-us-gov)`,
+    );
+  }
+  return { userArn, accountId: userArn.split(':')[4] ?? '' };
 }
 
 interface IamAuthorizer {
@@ -57,7 +77,7 @@ export function gatewayEvent(
     ...(rawQueryString === '' ? {} : { queryStringParameters: queryParameters(rawQueryString) }),
     ...(Object.keys(pathParameters).length === 0 ? {} : { pathParameters: { ...pathParameters } }),
     requestContext: {
-      accountId: caller.accountId,
+      accountId: ACCOUNT_ID,
       apiId: 'local',
       ...(isDefault ? {} : { authorizer: { iam: iamOf(caller) } }),
       domainName: headers.host ?? '',
@@ -104,14 +124,14 @@ function queryParameters(query: string): Record<string, string> {
   return Object.fromEntries(values);
 }
 
-function iamOf({ arn, accountId }: LocalCaller): IamAuthorizer['iam'] {
+function iamOf({ userArn, accountId }: LocalCaller): IamAuthorizer['iam'] {
   return {
     accessKey: 'AKIALOCALCALLER',
     accountId,
     callerId: 'AIDALOCALCALLER',
     cognitoIdentity: null,
     principalOrgId: 'o-local',
-    userArn: arn,
+    userArn,
     userId: 'AIDALOCALCALLER',
   };
 }

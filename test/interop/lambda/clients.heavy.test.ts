@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openDoor } from '../../../infra/local/app/door.ts';
+import { parseLocalCaller } from '../../../infra/local/app/gateway-event.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import { apiEvent } from '../../support/api-event.ts';
 import { startBench, type Bench } from '../../support/cache.ts';
@@ -46,7 +47,7 @@ describe(
       const { functions, routes } = await bench.use(
         startPackaged({ stack: bench.stack, configuration: { registries, limits: { leaseSeconds: 10 } } }),
       );
-      const caller = { arn: 'arn:aws:iam::000000000000:user/nobody', accountId: '000000000000' };
+      const caller = parseLocalCaller('arn:aws:iam::000000000000:user/nobody');
       const gateway = await bench.use(openDoor({ port: 0, routes, functions, caller, control: () => undefined }));
       door = doorOf(await bench.use(startFaultProxy(gateway.origin)));
       const minted = (await functions.invoke('api', apiEvent('POST', '/v1/token'))) as { readonly body: string };

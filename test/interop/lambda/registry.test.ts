@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
 import { openDoor, type Door } from '../../../infra/local/app/door.ts';
+import { parseLocalCaller } from '../../../infra/local/app/gateway-event.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { apiEvent } from '../../support/api-event.ts';
@@ -220,7 +221,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     const folder = await mkdtemp(join(tmpdir(), 'entrepot-skopeo-'));
     resources.defer(() => rm(folder, { recursive: true, force: true }));
     const { functions, routes } = application;
-    const caller = { arn: 'arn:aws:iam::000000000000:user/nobody', accountId: '000000000000' };
+    const caller = parseLocalCaller('arn:aws:iam::000000000000:user/nobody');
     const door: Door = resources.use(await openDoor({ port: 0, routes, functions, caller, control: () => undefined }));
     const [, encoded = ''] = authorization.split(' ');
     const credentials = Buffer.from(encoded, 'base64').toString();
