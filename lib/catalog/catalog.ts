@@ -287,6 +287,8 @@ export interface Catalog {
   repositories(after: Repository | undefined, signal: AbortSignal): AsyncIterable<Repository>;
   /** The tags that mean something in one repository, in order; those after `after`. */
   tagsOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<string>;
+  /** What the tags mean whose names begin with `prefix`: the first eight, in one read. */
+  findTagsWith(repository: Repository, prefix: string, signal: AbortSignal): Promise<readonly Pointer[]>;
   /** What is published in one repository, in the order of the pointers (digests, as `@…`, among the tags); those after `after`. */
   imagesOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<CachedReference>;
 

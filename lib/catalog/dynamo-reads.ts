@@ -20,6 +20,9 @@ import {
 } from './keys.ts';
 import { bareEntries } from './needs.ts';
 
+/** Of one read. Of the tags that belong to one manifest (list of referrers, signature, attestation, SBOM) there are fewer. */
+const MOST_WITH_PREFIX = 8;
+
 /** Everything that looks and changes nothing. */
 export function reads(table: Table) {
   const findRoot = async (
@@ -98,6 +101,13 @@ export function reads(table: Table) {
         const { resolved, published } = pointerFrom(row);
         if (isTag(name) && (published ?? resolved) !== undefined) yield name;
       }
+    },
+    async findTagsWith(repository, prefix, signal) {
+      const from = { after: prefix.slice(0, -1), pageSize: MOST_WITH_PREFIX };
+      for await (const page of table.pages(tagPartition(repository), 'find tags', signal, from)) {
+        return page.filter(({ sk }) => String(sk).startsWith(prefix)).map(pointerFrom);
+      }
+      return [];
     },
     findRoot: (repository, digest, signal) => findRoot(repository, digest, true, signal),
     async findLinks(repository, wanted, signal) {

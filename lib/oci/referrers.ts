@@ -1,6 +1,6 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor } from './descriptor.ts';
-import { digestOf, isDigest, type Digest } from './digest.ts';
+import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from './digest.ts';
 import { OCI_INDEX } from './media-type.ts';
 import { parseJson } from './read-json.ts';
 
@@ -24,6 +24,13 @@ export const MOST_REFERRERS = 10_000;
 export const NO_REFERRERS: ReferrersIndex = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [] };
 /** Stands for {@link NO_REFERRERS}: no content is stored for it. */
 export const NO_REFERRERS_DIGEST = digestOf(Buffer.from(JSON.stringify(NO_REFERRERS)));
+
+/** A tag has no room for the hex digits of SHA-512: as many of them as SHA-256 has are in it. */
+const HEX_OF_TAG = 64;
+
+/** The tag of the list in registries without the API: `sha256-<hex>`. The tags of cosign's signatures, attestations and SBOMs begin with it. */
+export const referrersTag = (subject: Digest): string =>
+  `${algorithmOf(subject)}-${hexOf(subject).slice(0, HEX_OF_TAG)}`;
 
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,5 +1,5 @@
 import { ManifestUnknownError } from '../errors/cache-error.ts';
-import { algorithmOf, hexOf, type Digest } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 import { OCI_INDEX } from '../oci/media-type.ts';
 import {
   MOST_REFERRERS,
@@ -7,6 +7,7 @@ import {
   referrersIndex,
   type Referrer,
   type ReferrersIndex,
+  referrersTag,
 } from '../oci/referrers.ts';
 import { discard } from './body.ts';
 import { single } from './failure.ts';
@@ -106,14 +107,10 @@ function isReferrersAnswer({ status, headers }: Answer): boolean {
   return status === 200 && type === OCI_INDEX;
 }
 
-/** A tag has no room for the hex digits of SHA-512: as many of them as SHA-256 has are in it. */
-const HEX_OF_TAG = 64;
-const tagOf = (subject: Digest): string => `${algorithmOf(subject)}-${hexOf(subject).slice(0, HEX_OF_TAG)}`;
-
 /** `sha256-<hex>`: an index that clients of registries without the API keep. Undefined where there is none. */
 async function readByTagSchema({ session, path, subject }: Asked, caller: Caller): Promise<Uint8Array | undefined> {
   try {
-    return (await fetchTag(session, path, tagOf(subject), caller)).manifest.bytes;
+    return (await fetchTag(session, path, referrersTag(subject), caller)).manifest.bytes;
   } catch (error) {
     if (error instanceof ManifestUnknownError) return undefined;
     throw error;

@@ -9,9 +9,10 @@ import {
   NO_REFERRERS_DIGEST,
   parseReferrers,
   referrersIndex,
+  referrersTag,
   type ReferrersIndex,
 } from '../oci/referrers.ts';
-import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
+import { formatReference, formatRepository, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf } from './freshness.ts';
 import { referrersReference, type LandedReferrers } from './landing.ts';
 import type { ServeCall } from './serve-deps.ts';
@@ -54,9 +55,9 @@ export async function openReferrers(
 
 async function openAll(state: Serving, call: ServeCall, subject: Subject): Promise<ServedReferrers> {
   const { reference } = subject;
-  if (isUnreferred(state, subject)) return { index: NO_REFERRERS };
+  if (await isUnreferred(state, call, subject)) return { index: NO_REFERRERS };
   const { pointer: before, known } = await findKnown(state, call, reference);
-  if (known !== undefined && isFresh(state, known)) return { index: known.index };
+  if (known !== undefined && (await isFresh(state, call, subject, known))) return { index: known.index };
   try {
     const index = await state.share(`referrers ${formatReference(reference)}`, call.signal, (signal) =>
       known === undefined
@@ -80,11 +81,31 @@ interface Known {
 
 const keyOf = ({ repository, digest }: Subject): string => contentKey(repository, digest);
 
-const isUnreferred = ({ unreferred }: Serving, subject: Subject): boolean =>
-  (unreferred.get(keyOf(subject)) ?? 0) > Date.now();
+/** This process learned a while ago that nothing refers to a manifest that nobody pulled here. */
+async function isUnreferred(state: Serving, call: ServeCall, subject: Subject): Promise<boolean> {
+  const checkedMs = state.unreferred.get(keyOf(subject));
+  return checkedMs !== undefined && (await isFresh(state, call, subject, { index: NO_REFERRERS, checkedMs }));
+}
 
-const isFresh = ({ deps }: Serving, { checkedMs }: Known): boolean =>
-  Date.now() - checkedMs < deps.settings.referrersTtlMs;
+/** Not too old, and not older than a tag of the subject that somebody saw since: what was pushed with it may be missing. */
+async function isFresh(
+  state: Serving,
+  { signal }: ServeCall,
+  { repository, digest }: Subject,
+  { index, checkedMs }: Known,
+): Promise<boolean> {
+  const { settings, catalog } = state.deps;
+  if (Date.now() - checkedMs >= settings.referrersTtlMs) return false;
+  // As the tag of the list itself is called, and as cosign calls signatures, attestations and SBOMs.
+  const prefix = referrersTag(digest);
+  const list = state.tagLists.get(formatRepository(repository));
+  // Tags that are listed again and again, and have nothing to do with a list that has something, do not outdate it each time.
+  const isEmpty = index.manifests.length === 0;
+  if (isEmpty && list !== undefined && list.askedMs > checkedMs && list.tags.some((tag) => tag.startsWith(prefix)))
+    return false;
+  const tags = await catalog.findTagsWith(repository, prefix, signal);
+  return !tags.some((tag) => (tag.published ?? tag.resolved) !== undefined && (tag.checkedMs ?? 0) > checkedMs);
+}
 
 async function findKnown(
   state: Serving,
@@ -109,10 +130,10 @@ async function askFirst(
   subject: Subject,
   before: Pointer | undefined,
 ): Promise<ReferrersIndex> {
-  const { catalog, settings } = state.deps;
+  const { catalog } = state.deps;
   const { repository, digest, reference } = subject;
   // Somebody may have asked between our look and our turn.
-  if (isUnreferred(state, subject)) return NO_REFERRERS;
+  if (await isUnreferred(state, call, subject)) return NO_REFERRERS;
   const { link } = await catalog.findContent(repository, digest, { consistent: true, signal: call.signal });
   if (link !== undefined) return await askAgain(state, call, subject);
   const askedMs = Date.now();
@@ -126,7 +147,7 @@ async function askFirst(
     if (known === undefined) throw error;
     return known.index;
   }
-  state.unreferred.set(keyOf(subject), askedMs + settings.referrersTtlMs);
+  state.unreferred.set(keyOf(subject), askedMs);
   return NO_REFERRERS;
 }
 
@@ -151,7 +172,7 @@ async function askAgain(state: Serving, call: ServeCall, subject: Subject): Prom
   await using lock = await acquire(state.deps.leases, pullLeaseName(reference), call.signal);
   const locked = { ...call, signal: AbortSignal.any([call.signal, lock.signal]) };
   const { pointer, known } = await findKnown(state, locked, reference);
-  if (known !== undefined && isFresh(state, known)) return known.index;
+  if (known !== undefined && (await isFresh(state, locked, subject, known))) return known.index;
   return await indexOf(state, locked, subject, await askRegistry(state, locked, subject, pointer, lock));
 }
 

@@ -22,6 +22,7 @@ export interface ServeDeps extends Pick<PullDeps, 'leases' | 'limits' | 'default
     | 'findNeededBy'
     | 'findRoot'
     | 'tagsOf'
+    | 'findTagsWith'
     | 'repositories'
     | 'imagesOf'
   >;

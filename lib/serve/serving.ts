@@ -32,7 +32,7 @@ export interface Serving {
   /** Links of manifests that have landed, by repository and digest: they are never taken back. */
   readonly links: BoundedMap<Link>;
   /**
-   * Manifests that nobody pulled here and that nothing refers to, by repository and digest: until when that is believed, epoch milliseconds. No row says it,
+   * Manifests that nobody pulled here and that nothing refers to, by repository and digest: when that was asked, epoch milliseconds. No row says it,
    * because there is no end to the digests that can be made up.
    */
   readonly unreferred: BoundedMap<number>;

@@ -11,8 +11,8 @@ const BELIEVED_MS = 10_000;
 /** The tags of one repository, in the order in which pages give them. */
 export interface TagList {
   readonly tags: readonly string[];
-  /** Epoch milliseconds. */
-  readonly untilMs: number;
+  /** When the registry was asked, epoch milliseconds. */
+  readonly askedMs: number;
   /** Of the header `Warning`, where the registry could not say. */
   readonly warning?: string;
 }
@@ -52,7 +52,7 @@ export async function listTags(
 async function tagsOf(state: Serving, call: ServeCall, repository: Repository): Promise<TagList> {
   const name = formatRepository(repository);
   const known = state.tagLists.get(name);
-  if (known !== undefined && Date.now() < known.untilMs) return known;
+  if (known !== undefined && Date.now() < known.askedMs + BELIEVED_MS) return known;
   return await state.share(`tags ${name}`, call.signal, async (signal) => {
     const list = await askForTags(state, { ...call, signal }, repository);
     state.tagLists.set(name, list);
@@ -61,12 +61,12 @@ async function tagsOf(state: Serving, call: ServeCall, repository: Repository): 
 }
 
 async function askForTags(state: Serving, call: ServeCall, repository: Repository): Promise<TagList> {
-  const untilMs = Date.now() + BELIEVED_MS;
+  const askedMs = Date.now();
   try {
     const tags = await state.ask({ repository, kind: 'tags', name: '' }, (landing) =>
       landing.listTags(call, repository),
     );
-    return { tags: [...tags].sort(), untilMs };
+    return { tags: [...tags].sort(), askedMs };
   } catch (error) {
     call.signal.throwIfAborted();
     if (!(error instanceof CacheError) || error instanceof DeadlineError) throw error;
@@ -78,6 +78,6 @@ async function askForTags(state: Serving, call: ServeCall, repository: Repositor
       repository: formatRepository(repository),
       reason: error.message,
     });
-    return { tags: cached, untilMs, warning: '111 entrepot "Revalidation Failed"' };
+    return { tags: cached, askedMs, warning: '111 entrepot "Revalidation Failed"' };
   }
 }

@@ -104,5 +104,17 @@ export function catalogServe(table: () => TableUnderTest): void {
     await lock.release();
     assert.deepEqual(await Array.fromAsync(catalog.tagsOf(repository, undefined, forever)), ['9', 'A', 'v10', 'v2']);
     assert.deepEqual(await Array.fromAsync(catalog.tagsOf(repository, 'A', forever)), ['v10', 'v2']);
+    for (const [prefix, count] of [
+      ['v', 2],
+      ['v1', 1],
+      ['v10', 1],
+      ['v100', 0],
+      ['a', 0],
+      ['z', 0],
+    ] as const) {
+      const found = await catalog.findTagsWith(repository, prefix, forever);
+      assert.equal(found.length, count, prefix);
+      for (const { checkedMs } of found) assert.equal(checkedMs, 1_000);
+    }
   });
 }

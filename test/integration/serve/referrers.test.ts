@@ -108,6 +108,57 @@ describe('referrers', { concurrency: false }, () => {
     assert.equal(asked().length, first, 'no more requests');
   });
 
+  test('"none" ends with the first tag of the subject that is seen, long before its time', async () => {
+    await using patient = await startServeBench({ serve: { referrersTtlSeconds: 3_600 } });
+    const { upstream } = patient;
+    const noSuchApi = { status: 404, body: Buffer.from('{}') };
+    /** Nothing refers to it, as everybody is told. */
+    const unsigned = async (name: string, isPulled: boolean) => {
+      const made = noiseImage({ name });
+      const repository = `team/${name}`;
+      const base = isPulled ? await patient.warm(made, repository) : patient.offer(made, repository);
+      const { digest } = made.root;
+      upstream.fault(when({ kind: 'referrers', reference: digest }, noSuchApi));
+      const path = `${base}/referrers/${digest}`;
+      for (let i = 0; i < 2; i++) assert.deepEqual(digestsIn(await patient.get(path)), []);
+      return { base, repository, path, tag: digest.replace(':', '-') };
+    };
+    const signature = (name: string): Buffer =>
+      Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [], annotations: { name } }));
+    let index = 0;
+    for (const isPulled of [true, false]) {
+      for (const seen of ['list by its tag', 'signature by its tag', 'attestation by HEAD', 'list of tags'] as const) {
+        const { base, repository, path, tag } = await unsigned(`seen-${index++}`, isPulled);
+        upstream.putManifest(repository, tag, indexOf(referrer(seen, COSIGN)), OCI_INDEX);
+        for (const more of ['.sig', '.att']) upstream.putManifest(repository, tag + more, signature(seen), OCI_INDEX);
+        assert.deepEqual(digestsIn(await patient.get(path)), [], 'nobody saw it yet');
+        if (seen === 'list by its tag') await patient.get(`${base}/manifests/${tag}`);
+        else if (seen === 'signature by its tag') await patient.get(`${base}/manifests/${tag}.sig`);
+        else if (seen === 'attestation by HEAD') await patient.head(`${base}/manifests/${tag}.att`);
+        else await patient.get(`${base}/tags/list`);
+        assert.deepEqual(digestsIn(await patient.get(path)), [shaOf(seen)], `${seen}, ${isPulled ? '' : 'not '}pulled`);
+        const requests = upstream.requests.length;
+        await patient.get(path);
+        assert.equal(upstream.requests.length, requests, `${seen}: the new list is believed`);
+      }
+    }
+  });
+
+  test('the tags of another manifest say nothing', async () => {
+    await using patient = await startServeBench({ serve: { referrersTtlSeconds: 3_600 } });
+    const made = noiseImage({ name: 'alone' });
+    const base = await patient.warm(made, 'team/alone');
+    const path = `${base}/referrers/${made.root.digest}`;
+    assert.deepEqual(digestsIn(await patient.get(path)), []);
+    const other = shaOf('somebody else').replace(':', '-');
+    patient.upstream.putManifest('team/alone', other, indexOf(referrer('t', COSIGN)), OCI_INDEX);
+    await patient.get(`${base}/manifests/${other}`);
+    await patient.get(`${base}/tags/list`);
+    const requests = patient.upstream.requests.length;
+    assert.deepEqual(digestsIn(await patient.get(path)), []);
+    assert.equal(patient.upstream.requests.length, requests);
+  });
+
   test('a registry that cannot say: what is known stays, with a warning; else its failure, and never "none" (I6)', async () => {
     withApi(subject, indexOf(referrer('a', COSIGN)));
     await sleep(TTL_SECONDS * 1_000);
