@@ -80,6 +80,15 @@ function parsePassedHost(value: string): string {
   );
 }
 
+const OWN_HOST = new RegExp(`^(?:${LABEL}\\.)*(?=[a-z])${LABEL}$`);
+
+/** A name of the cache itself. Without the port: clients do not tell logins apart by it. */
+export function parseOwnHost(value: string): string {
+  const host = value.toLowerCase();
+  if (host.length <= 253 && OWN_HOST.test(host)) return host;
+  throw new Error('is not a host name; write the name alone, without scheme and port, for example cache.example.test');
+}
+
 /** A glob over repositories of one registry. */
 export function parsePattern(value: string): string {
   checkGlob(value, 'team/** or team/app');

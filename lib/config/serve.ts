@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { Freshness, FreshnessRule, ServeSettings } from '../serve/settings.ts';
 import { inboundOf, type InboundTarget } from './inbound.ts';
 import type { Problems } from './problems.ts';
-import { parseOrigin } from './schema.ts';
+import { parseOrigin, parseOwnHost } from './schema.ts';
 import { checkGlob, issuesOf, list, mapOf, parsed, someOf, strictMap, wholeNumber } from './schema-parts.ts';
 
 const DAY_SECONDS = 86_400;
@@ -47,6 +47,7 @@ const schema = z.strictObject(
   {
     auth: z.unknown().optional(),
     front: oneOf(['httpApi', 'alb']).optional(),
+    hosts: list(parsed('a host name', parseOwnHost), '[cache.example.test]').optional(),
     blobEndpoint: parsed('an origin', parseOrigin).optional(),
     onBlobMiss: oneOf(['wait', 'redirect']).optional(),
     waiting: wholeNumber(1, 10_000, ` (without the key: ${USUAL_WAITING}, on AWS ${USUAL_WAITING_ON_AWS})`).optional(),
@@ -55,6 +56,17 @@ const schema = z.strictObject(
   },
   strictMap,
 );
+
+/** Where `entrepot serve` listens, and the name that it prints for clients. */
+const LOOPBACK = '127.0.0.1';
+
+/** Why blobs cannot be at a host that {@link keepsLogin} of the cache's own. */
+export const WHY_NOT_BELOW =
+  'docker, crane, helm and other clients built with a current Go keep their login on redirects to another port or a subdomain of a host, and S3 answers 400 to a signed URL that comes with a login';
+
+/** Whether a redirect from one host to another keeps `Authorization` in Go's net/http: to itself, whatever its port, and to its subdomains. */
+export const keepsLogin = (from: string, to: string): boolean =>
+  to === from || to.replace(/\.$/, '').endsWith(`.${from}`);
 
 /** The section `serve`, checked; what is wrong with it goes to `found`. */
 export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, found: Problems): ServeSettings {
@@ -66,6 +78,7 @@ export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, 
   }
   const {
     front = 'httpApi',
+    hosts = [],
     blobEndpoint,
     onBlobMiss,
     waiting,
@@ -73,9 +86,19 @@ export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, 
     freshness = [],
   } = outcome.data ?? {};
   const { auth } = (section ?? {}) as { readonly auth?: unknown };
+  // Checked even where something else of the section is wrong: all problems are listed at once.
+  const inbound = inboundOf(auth, { ...target, front }, found);
+  // Mirrors get logins, too: those of the registry that they stand in for. On loopback only the own login counts.
+  const names = target.onAws || inbound.kind === 'none' ? hosts : [...hosts, LOOPBACK];
+  const name = names.find((one) => blobEndpoint !== undefined && keepsLogin(one, blobEndpoint.hostname));
+  if (name !== undefined) {
+    found.add(
+      ['serve', 'blobEndpoint'],
+      `is at or below ${name}, a name of the cache itself: ${WHY_NOT_BELOW}; write a host elsewhere, or leave it out for S3's own`,
+    );
+  }
   return {
-    // Checked even where something else of the section is wrong: all problems are listed at once.
-    auth: inboundOf(auth, { ...target, front }, found),
+    auth: inbound,
     front,
     ...(blobEndpoint === undefined ? {} : { blobEndpoint }),
     onBlobMiss: onBlobMiss ?? 'wait',

@@ -1,4 +1,5 @@
 import type { Digest } from '../oci/digest.ts';
+import { keepsLogin, WHY_NOT_BELOW } from '../config/serve.ts';
 import { blobKey } from '../store/keys.ts';
 import { regionalEndpoint } from '../store/s3-presign.ts';
 import type { DeploymentDocument } from '../http/deployment.ts';
@@ -9,6 +10,8 @@ import { isLoopback } from './target.ts';
 export interface BlobPlace {
   readonly deployment: Pick<DeploymentDocument, 'bucket' | 'serve'>;
   readonly region: string;
+  /** That clients pull from, where it is not the API's own. */
+  readonly registryUrl?: string;
   /** The embedded stack, whose S3 is somewhere on this machine. */
   readonly isLocal: boolean;
 }
@@ -25,6 +28,9 @@ export function parseBlobUrl(location: string | undefined, digest: Digest, place
   const expected = serve.blobEndpoint ?? regionalEndpoint(bucket, place.region).origin;
   const isThere = url.origin === expected || (place.isLocal && isLoopback(url));
   must(isThere, `the redirect leads to ${url.host}; expected ${expected}`);
+  const own = URL.parse(place.registryUrl ?? '');
+  const isBelow = !place.isLocal && own !== null && keepsLogin(own.hostname, url.hostname);
+  must(!isBelow, `the redirect leads to ${url.host}, at or below the name of the cache: ${WHY_NOT_BELOW}`);
   const paths = [`/${blobKey(digest)}`, `/${bucket}/${blobKey(digest)}`];
   must(paths.includes(url.pathname), `the redirect leads to ${url.host}, but to something else than the blob`);
   must(url.searchParams.has('X-Amz-Signature'), `the redirect leads to ${url.host} by a URL that is not signed`);

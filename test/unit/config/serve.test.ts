@@ -59,6 +59,46 @@ describe('the section serve', () => {
     assert.equal(load('serve: { onBlobMiss: wait }').onBlobMiss, 'wait');
   });
 
+  test("blobs are never at or below a name of the cache's own: current Go sends the login there", () => {
+    const at = (hosts: string, endpoint: string, more = ''): string =>
+      `serve: { hosts: [${hosts}], blobEndpoint: "${endpoint}"${more} }`;
+    for (const endpoint of [
+      'https://cache.example.test',
+      'https://cache.example.test:8443',
+      'https://CACHE.example.test',
+      'https://blobs.cache.example.test',
+      'http://a.b.cache.example.test:9000',
+      'https://blobs.cache.example.test.',
+    ]) {
+      const found = /serve\.blobEndpoint: is at or below cache\.example\.test, .*current Go.* S3 answers 400/;
+      refused(at('other.example.test, Cache.example.test', endpoint), found);
+      refused(at('cache.example.test', endpoint, ', auth: none'), found);
+    }
+    for (const endpoint of [
+      'https://blobs.example.test',
+      'https://example.test',
+      'https://mycache.example.test',
+      'https://cache.example.test.s3.eu-central-1.amazonaws.com',
+    ]) {
+      assert.equal(load(at('cache.example.test', endpoint)).blobEndpoint?.origin, endpoint);
+    }
+    refused('serve: { hosts: ["https://cache.example.test"] }', /serve\.hosts\[0\]: .*without scheme and port/);
+    refused('serve: { hosts: ["*.example.test"] }', /serve\.hosts\[0\]: is not a host name/);
+  });
+
+  test('on loopback another port is the same host for a login', () => {
+    refused(
+      'serve: { auth: tokens, blobEndpoint: "http://127.0.0.1:9000" }',
+      /serve\.blobEndpoint: is at or below 127\.0\.0\.1/,
+    );
+    for (const section of [
+      '{ auth: none, blobEndpoint: "http://127.0.0.1:9000" }',
+      '{ auth: tokens, blobEndpoint: "http://localhost:9000" }',
+    ]) {
+      assert.equal(load(`serve: ${section}`).blobEndpoint?.port, '9000');
+    }
+  });
+
   test('what is wrong is said, all at once', () => {
     refused('serve: []', /serve: expected a map/);
     refused('serve: { ttl: 5 }', /serve\.ttl: unknown key; the known ones are auth, front/);

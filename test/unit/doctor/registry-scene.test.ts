@@ -190,6 +190,15 @@ describe('a redirect leads to the blob where the deployment keeps it', () => {
     refused(`${other}:8443/bucket/${signed}`, place({}, { blobEndpoint: other }));
   });
 
+  test('never below the name that clients pull from', () => {
+    const blobEndpoint = 'https://blobs.cache.example.test';
+    const at = (registryUrl: string): BlobPlace => place({ registryUrl }, { blobEndpoint });
+    refused(`${blobEndpoint}/bucket/${signed}`, at('https://cache.example.test'));
+    refused(`${blobEndpoint}/bucket/${signed}`, at('https://blobs.cache.example.test:8443'));
+    parseBlobUrl(`${blobEndpoint}/bucket/${signed}`, DIGEST, at('https://registry.cache.example.test'));
+    parseBlobUrl(`${blobEndpoint}/bucket/${signed}`, DIGEST, at('https://ache.example.test'));
+  });
+
   test('on this machine, wherever the embedded S3 listens', () => {
     parseBlobUrl(`http://127.0.0.1:9000/bucket/${signed}`, DIGEST, place({ isLocal: true }));
     refused(`http://10.0.0.1:9000/bucket/${signed}`, place({ isLocal: true }));
