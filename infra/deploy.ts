@@ -28,5 +28,8 @@ async function deploy(options: PackageOptions): Promise<void> {
   lambda.destroy();
   const parameters = options.parameters.flatMap((parameter) => ['--param', parameter]);
   const args = ['deploy', '--package', '.serverless', '--stage', stage, '--region', region, ...parameters];
-  console.log(`\n${(await osls(args, { folder, environment, signal })).trim()}`);
+  options.onStep?.('deploying with osls');
+  const answer = await osls(args, { folder, environment, signal });
+  options.onStep?.(undefined);
+  console.log(`\n${answer.trim()}`);
 }

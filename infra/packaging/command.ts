@@ -1,9 +1,10 @@
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
+import { statusOn } from '../../lib/cli/status.ts';
 import { ConfigError } from '../../lib/errors/cache-error.ts';
 import { ROOT } from '../bundles.ts';
 import { OslsError } from './osls.ts';
-import { packageApplication, type PackageOptions } from './package-application.ts';
+import { packageApplication, type Packaged, type PackageOptions } from './package-application.ts';
 
 const WRONG_CONFIGURATION = 2;
 const WRONG_USE = 64;
@@ -22,19 +23,24 @@ export async function packageCommand(name: string, { check, next }: Around = {})
   process.once('SIGINT', () => {
     interrupted.abort(new Error('interrupted'));
   });
+  const display = statusOn(process.stderr);
+  const onStep = (step: string | undefined): void => display.show(step);
   let options: PackageOptions;
   try {
-    options = { ...optionsOf(process.argv.slice(2)), signal: interrupted.signal };
+    options = { ...optionsOf(process.argv.slice(2)), signal: interrupted.signal, onStep };
   } catch (error) {
     console.error(`${(error as Error).message}\nusage: npm run ${name} ${USAGE}`);
     return WRONG_USE;
   }
   try {
     check?.(options);
-    await packageAndTell(options);
+    const packaged = await packageApplication(options);
+    onStep(undefined);
+    print(packaged, options);
     await next?.(options);
     return 0;
   } catch (error) {
+    onStep(undefined);
     const { message, stack } = error as Error;
     const isForUsers = error instanceof ConfigError || error instanceof OslsError;
     console.error(isForUsers ? message : stack);
@@ -57,8 +63,7 @@ function optionsOf(args: readonly string[]): Omit<PackageOptions, 'signal'> {
 
 const kib = (bytes: number): string => `${(bytes / 1024).toFixed(0)} KiB`.padStart(9);
 
-async function packageAndTell(options: PackageOptions): Promise<void> {
-  const { zips, oslsTemplate, plainFolder } = await packageApplication(options);
+function print({ zips, oslsTemplate, plainFolder }: Packaged, options: PackageOptions): void {
   for (const { name, bytes } of zips) console.log(`${name.padEnd(9)} ${kib(bytes)} zipped`);
   console.log(
     `\n${relative(ROOT, oslsTemplate)}\n  for: npx osls deploy --package .serverless --stage ${options.stage}`,

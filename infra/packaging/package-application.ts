@@ -25,6 +25,8 @@ export interface PackageOptions {
   /** Of the zips; without it they are as small as can be. */
   readonly level?: ZipLevel;
   readonly signal: AbortSignal;
+  /** Told what is under way, undefined where nothing is. */
+  readonly onStep?: (step: string | undefined) => void;
 }
 
 export interface Packaged {
@@ -45,11 +47,12 @@ const VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'NODE_COMPILE_CACHE', 'ENTREPOT_CON
  * @throws ConfigError that lists all problems of the configuration, or all of the parameters; Error if a template lacks a property of infra/checks.
  */
 export async function packageApplication(options: PackageOptions): Promise<Packaged> {
-  const { folder, environment, signal } = options;
+  const { folder, environment, signal, onStep = () => undefined } = options;
   const config = packageConfig(folder, environment.ENTREPOT_CONFIG);
   // osls would name the same problems once for each place where they matter.
   application(await chosenSettings(options), config);
 
+  onStep('bundling the functions');
   const bundles = await bundleFunctions(join(folder, 'dist', 'functions'));
   const names = bundles.map(({ name }) => name).sort();
   const expected = [...FUNCTIONS].sort();
@@ -59,8 +62,10 @@ export async function packageApplication(options: PackageOptions): Promise<Packa
     );
   }
   signal.throwIfAborted();
+  onStep('zipping the functions');
   const zips = await zipFunctions(bundles, compileConfig(config), join(folder, 'dist', 'zips'), options.level);
 
+  onStep('making the template with osls');
   const oslsTemplate = await compiledTemplate(options);
   const compiled = JSON.parse(await readFile(oslsTemplate, 'utf8')) as Template;
   requireSecure(compiled, 'the template of osls');

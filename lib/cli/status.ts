@@ -28,7 +28,7 @@ const FRAME_MS = 125;
 const FIRST_FRAME_MS = 250;
 const TICK_MS = 250;
 /** Nobody waits longer than two seconds for a line, with time for a busy machine. */
-const SILENT_TICKS = 6;
+const SILENT_MS = 1_500;
 /** Of a terminal that does not say its size. */
 const USUAL = { columns: 80, rows: 24 };
 
@@ -40,7 +40,7 @@ export function statusOn(stream: StatusStream, now: () => number = () => perform
   const isLive = stream.isTTY === true && hasCursor();
   let shown: Status | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let silentTicks = 0;
+  let writtenMs = now();
   let drawn: readonly string[] = [];
 
   const erase = (): void => {
@@ -62,9 +62,9 @@ export function statusOn(stream: StatusStream, now: () => number = () => perform
     stream.write(drawn.join('\n'));
   };
   const tick = (): void => {
-    silentTicks += 1;
-    if (shown === undefined || silentTicks < SILENT_TICKS || !stream.writable) return;
-    silentTicks = 0;
+    // By the clock: a busy process has fewer ticks.
+    if (shown === undefined || now() - writtenMs < SILENT_MS || !stream.writable) return;
+    writtenMs = now();
     const [line = ''] = shown(Infinity, 1);
     stream.write(`${line}\n`);
   };
@@ -84,7 +84,7 @@ export function statusOn(stream: StatusStream, now: () => number = () => perform
         : setInterval(tick, TICK_MS).unref();
     },
     around: (write) => {
-      silentTicks = 0;
+      writtenMs = now();
       erase();
       write();
     },

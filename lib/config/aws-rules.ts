@@ -1,4 +1,6 @@
+import { isOwnMachine } from '../registry/address.ts';
 import type { RegistrySettings } from '../registry/settings.ts';
+import type { ServeSettings } from '../serve/settings.ts';
 import { KNOWN_REGISTRIES } from './defaults.ts';
 import type { Problems } from './problems.ts';
 
@@ -41,6 +43,24 @@ export function checkForAws({ key, name, section, defaultCredentials }: Registry
       "is none, but Docker Hub counts anonymous pulls by address, and Lambda's addresses are shared with strangers, so pulls would fail at random; write {secret: <Secrets Manager id>} with an account of Docker Hub, or anonymous: accepted beside it",
     );
   }
+}
+
+/** Whatever is asked from a function must be elsewhere: on AWS this machine is the function itself. */
+export function checkElsewhere(
+  registries: Iterable<Pick<RegistrySettings, 'name' | 'endpoint' | 'mirrors' | 'proxy'>>,
+  { blobEndpoint }: Pick<ServeSettings, 'blobEndpoint'>,
+  found: Problems,
+): void {
+  const check = (where: readonly PropertyKey[], url: URL | undefined): void => {
+    if (url === undefined || !isOwnMachine(url)) return;
+    found.add(where, `is ${url.origin}, which on AWS is the function itself; write an address that functions reach`);
+  };
+  for (const { name, endpoint, mirrors, proxy } of registries) {
+    check(['registries', name, 'endpoint'], endpoint);
+    mirrors.forEach((mirror, at) => check(['registries', name, 'mirrors', at], mirror));
+    check(['registries', name, 'proxy'], proxy);
+  }
+  check(['serve', 'blobEndpoint'], blobEndpoint);
 }
 
 /** Whether that leads to Docker Hub itself, whatever its name: an endpoint of one's own counts as it likes. */

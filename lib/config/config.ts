@@ -4,6 +4,7 @@ import type { AccessSettings } from '../access/access.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import type { RegistrySettings, UpstreamLimits } from '../registry/settings.ts';
 import { accessOf, namesOf } from './access.ts';
+import { checkElsewhere } from './aws-rules.ts';
 import { DEFAULT_CONFIG_FILES, LIMITS, type LimitName } from './defaults.ts';
 import type { WarmupSettings } from '../warmup/warmup-settings.ts';
 import { eventsOf } from './events.ts';
@@ -60,7 +61,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  *
  * Reads files once, at start, and nothing later.
  *
- * @param options.target `aws`: checked as for a deployment, also elsewhere than on Lambda (when it is packaged).
+ * @param options.target `aws`: checked for packaging: as on Lambda, and nothing in it may lead to this machine.
  * @throws ConfigError that lists every problem of environment and file at once.
  */
 export function loadConfig(
@@ -83,6 +84,7 @@ export function loadConfig(
   const events = eventsOf(file.events, names, found);
   const serve = serveOf(file.serve, { folder: file.folder, onAws: onLambda || target === 'aws' }, found);
   const store = storeOf(variable, cwd, onLambda, found);
+  if (target === 'aws') checkElsewhere(registries.values(), serve, found);
   found.throwIfAny(file.path);
 
   const dockerFolder = variable('DOCKER_CONFIG');

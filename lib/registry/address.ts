@@ -16,6 +16,14 @@ export function isPublicAddress(address: string): boolean {
 /** The host of a URL as a name or a bare IP address. */
 export const hostOf = (url: URL): string => url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
 
+/** Whether the URL leads to the machine that asks, however it is written: `localhost`, `127.1`, `[::1]`, `0.0.0.0`, and these in IPv6. */
+export function isOwnMachine(url: URL): boolean {
+  const host = hostOf(url).toLowerCase();
+  if (!ipaddr.isValid(host)) return host === 'localhost' || host.endsWith('.localhost');
+  const range = ipaddr.process(host).range();
+  return range === 'loopback' || range === 'unspecified';
+}
+
 /** True for `registry`, `localhost`, `127.0.0.1`, `::1`: names that mean something on one network only. */
 export const isIpOrBareName = (host: string): boolean => ipaddr.isValid(host) || !host.includes('.');
 

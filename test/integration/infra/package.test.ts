@@ -147,6 +147,7 @@ describe('npm run package', { timeout: 180_000 }, () => {
     assert.match(failed.stderr, /docker\.io.*anonymous: accepted/);
     assert.match(failed.stderr, /ghcr\.io.*allow/);
     assert.match(failed.stderr, /limits\.depth/);
+    assert.match(failed.stderr, /entrepot\.example\.yaml/);
   });
 
   test('wrong parameters are told whole', async () => {

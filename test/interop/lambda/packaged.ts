@@ -8,9 +8,9 @@ import { startCore, type Core } from '../../../infra/local/app/core.ts';
 import type { Route } from '../../../infra/local/app/routes.ts';
 import { readDeployment } from '../../../infra/local/app/deployment.ts';
 import type { StackEndpoints } from '../../../infra/local/local-stack.ts';
-import { packageConfig } from '../../../infra/packaging/package-config.ts';
 import { zipFunctions } from '../../../infra/packaging/zips.ts';
 import { compileConfig } from '../../../lib/config/compiled.ts';
+import { loadConfig } from '../../../lib/config/config.ts';
 import { runtimeClient } from './runtime-client.ts';
 
 /** The application from its zips, under AWS's runtime interface client. */
@@ -42,7 +42,12 @@ export async function startPackaged({
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-lambda-'));
   resources.defer(() => rm(folder, { recursive: true, force: true }));
   await writeFile(join(folder, 'entrepot.yaml'), stringify(configuration));
-  const config = packageConfig(folder, undefined);
+  // With the rules of Lambda; registries on this machine, which packaging refuses, are reached from here.
+  const { bucket, table } = stack;
+  const config = loadConfig(
+    { AWS_LAMBDA_FUNCTION_NAME: 'pull', ENTREPOT_BUCKET: bucket, ENTREPOT_TABLE: table },
+    folder,
+  );
   const bundles = await bundleFunctions(join(folder, 'bundles'));
   const zips = await zipFunctions(bundles, compileConfig(config), join(folder, 'zips'));
   const taskRoots = new Map<string, string>();

@@ -426,6 +426,50 @@ mirrors:
     assert.equal(config.store.kind, 'local');
   });
 
+  test('nothing that is packaged leads to this machine; without packaging it may', () => {
+    const loopbacks = [
+      'localhost',
+      'LOCALHOST:5000',
+      'x.localhost',
+      'localhost.',
+      '127.0.0.1',
+      '127.1:80',
+      '2130706433',
+      '0.0.0.0',
+    ];
+    const all = [...loopbacks, '[::1]:5000', '[::]', '[::ffff:127.0.0.1]', '[0:0:0:0:0:0:0:1]'];
+    const packaged = (yaml: string) => loadConfig({ ENTREPOT_CONFIG: writeFile(yaml) }, folder, { target: 'aws' });
+    const withUrl = (url: string): readonly (readonly [string, RegExp])[] => [
+      [`registries: {quay.io: {endpoint: "${url}"}}`, /^registries\."quay\.io"\.endpoint: is http/],
+      [
+        `registries: {quay.io: {mirrors: ["https://a.test", "${url}"]}}`,
+        /^registries\."quay\.io"\.mirrors\[1\]: is http/,
+      ],
+      [
+        `{mirrors: [{endpoint: "${url}"}], registries: {quay.io: {}}}`,
+        /^registries\."quay\.io"\.mirrors\[0\]: is http/,
+      ],
+      [`registries: {quay.io: {proxy: "${url}"}}`, /^registries\."quay\.io"\.proxy: is http/],
+      [`{registries: {quay.io: {}}, serve: {blobEndpoint: "${url}"}}`, /^serve\.blobEndpoint: is http/],
+    ];
+    for (const host of all) {
+      for (const [yaml, expected] of withUrl(`http://${host}`)) {
+        const [problem = '', ...others] = problemsOf(() => packaged(yaml));
+        assert.match(problem, expected, yaml);
+        assert.deepEqual(others, []);
+      }
+    }
+    // By its name alone, too.
+    assert.match(
+      problemsOf(() => packaged('registries: {"localhost:5000": {}}'))[0] ?? '',
+      /"localhost:5000"\.endpoint: is https/,
+    );
+    for (const host of ['10.0.0.1', 'registry.internal', '192.168.1.1:5000', '[fd00::1]', 'localhost.example.test']) {
+      for (const [yaml] of withUrl(`http://${host}`)) assert.ok(packaged(yaml), yaml);
+    }
+    assert.ok(load('registries: {quay.io: {endpoint: "http://127.0.0.1:5000"}}'));
+  });
+
   const rules: [string, RegExp][] = [
     ['endpoint: example', /endpoint: is not a URL; write https:\/\/host/],
     ['endpoint: ftp://example', /endpoint: the scheme "ftp:" is not known/],
