@@ -16,7 +16,7 @@ export interface BatchProgress {
   /** For the copier. */
   readonly progress: Required<Pick<PullProgress, 'copied'>>;
   blob(blob: Descriptor, outcome: keyof Moved): void;
-  /** The registry does not hold this foreign layer. */
+  /** The registry does not hold this blob, which may be left out. */
   absent(layer: Descriptor): void;
   isAbsent(blob: Descriptor): boolean;
   /** Blobs that are there now. */

@@ -134,6 +134,7 @@ const keptPlan = record({
     contents: list(record({ entry: digest, blobs: list(count) })),
     blobs: list(descriptor),
     foreign: list(z.intersection(descriptor, record({ entry: digest }))),
+    optional: z._default(list(digest), []),
     skipped: z._default(list(digest), []),
   }),
   batches: list(list(count)),

@@ -2,10 +2,9 @@ import { failureOfBlobs } from '../pull/failure.ts';
 import { isEnded } from './pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { withoutAbsent } from '../pull/plan.ts';
 import { linkLanded, resumePublish } from '../pull/publish.ts';
 import type { BlobTally, Moved, Receipt } from '../pull/receipt.ts';
-import { distinctSkipped, skippedLayer } from '../pull/skipped.ts';
+import { distinctSkipped, skippedBy, withoutAbsent } from '../pull/skipped.ts';
 import { announceEnd, succeed } from './ending.ts';
 import { freeLock, underLock } from './lock.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
@@ -76,7 +75,7 @@ function landedOf({ batches }: PublishTask, plan: PlanDocument): readonly Descri
 
 const digestOf = ({ digest }: Descriptor): Digest => digest;
 
-/** Foreign layers that the registry turned out not to hold. */
+/** Blobs that the registry turned out not to hold, and that may be left out. */
 function absentOf({ batches }: PublishTask, plan: PlanDocument): ReadonlySet<Digest> {
   const layers = batches.flatMap(({ batch, absent }) => absent.map((at) => plan.batches[batch]?.[at]));
   return new Set(layers.filter((layer) => layer !== undefined).map(digestOf));
@@ -94,7 +93,7 @@ function receiptOf(plan: PlanDocument, { batches }: PublishTask, absent: Readonl
   return {
     ...receipt,
     outcome: plan.unchanged && layers.length === missing ? 'hit' : receipt.outcome,
-    skipped: distinctSkipped([...receipt.skipped, ...layers.map(skippedLayer)]),
+    skipped: distinctSkipped([...receipt.skipped, ...skippedBy(plan.content, absent)]),
     blobs: sum('blobs'),
     bytes: sum('bytes'),
     registryRequests: batches.map(({ requests }) => requests).reduce(sumOfRequests, receipt.registryRequests),

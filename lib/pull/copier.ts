@@ -19,7 +19,7 @@ export interface Copier {
 }
 
 /** Tells the draft who brought a blob, or that nobody has it. */
-export const note =
+const note =
   (draft: Pick<ReceiptDraft, 'blob' | 'absent'>) =>
   (blob: Descriptor, outcome: CopyOutcome | 'absent'): void =>
     outcome === 'absent' ? draft.absent(blob) : draft.blob(blob, outcome);

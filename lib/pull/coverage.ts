@@ -75,7 +75,7 @@ export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, want
     linked?.has(digest) === true && (has(digest) || found.skipped?.has(digest) !== true);
   const layers = foreign.filter(isServed).map((layer) => ({ layer, complete: has(layer.digest) }));
   const skipped = [
-    ...selected.filter(isLacking).map(skippedAttestation),
+    ...selected.filter(isLacking).map((entry) => skippedAttestation(entry)),
     ...foreign.filter((layer) => !isServed(layer)).map(skippedLayer),
   ];
   const askable = isIndexType(root.mediaType) || platforms.length < 2;

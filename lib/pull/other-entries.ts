@@ -22,6 +22,12 @@ const PARALLEL_ENTRIES = 6;
 /** What the registry has under the digest of an entry that does not say what it is. */
 export type Other = HeldManifest | 'blob';
 
+/** Its registry does not have the manifest, or its bytes, which are what its digest says, are none that can be used. No later try mends that. */
+export type UnusableError = ManifestUnknownError | InvalidManifestError;
+
+export const isUnusable = (error: unknown): error is UnusableError =>
+  error instanceof ManifestUnknownError || error instanceof InvalidManifestError;
+
 /** A repository is linked to its blobs, too. One of a type that nobody knows is a manifest where it landed as one. */
 export const isManifestLink = ({ mediaType, landed }: Pick<Link, 'mediaType' | 'landed'>): boolean =>
   isManifestOrIndexType(mediaType) || landed === true;
@@ -85,8 +91,8 @@ async function readOther(
     return await readManifest(deps, upstream, { digest, parent: entry, linked, inline, anyType: true }, signal);
   } catch (error) {
     signal.throwIfAborted();
-    // An attestation is a manifest, whatever its entry leaves out: it is gone.
-    if (error instanceof ManifestUnknownError && entry.attests !== undefined) return undefined;
+    // An attestation is a manifest, whatever its entry leaves out: it is gone, or broken.
+    if (isUnusable(error) && entry.attests !== undefined) return undefined;
     // One that does not want to be asked for such a manifest (400, 406, …) tells more where it is asked for the blob.
     if (error instanceof ManifestUnknownError || error instanceof UpstreamRefusedError) return 'blob';
     // Some break where they are asked for a layer as a manifest. What has a type of its own, and is there as a blob, is one.

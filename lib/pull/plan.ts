@@ -1,6 +1,11 @@
 import type { ForeignLayer } from '../catalog/catalog.ts';
 import { isTyped } from '../catalog/needs.ts';
-import { InvalidManifestError, ManifestUnknownError, PlatformMissingError } from '../errors/cache-error.ts';
+import {
+  InvalidManifestError,
+  ManifestUnknownError,
+  PlatformMissingError,
+  type CacheError,
+} from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { blobsOf, type InlineContent, type Manifest } from '../oci/manifest.ts';
@@ -13,10 +18,10 @@ import { inlineOf } from './carried.ts';
 import { platformsFor, wantedEntries, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
-import { othersAmong, readOthers, type Other } from './other-entries.ts';
+import { isUnusable, othersAmong, readOthers, type Other, type UnusableError } from './other-entries.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
 import type { SkippedContent } from './receipt.ts';
-import { distinctSkipped, MOST_LAYERS_REMEMBERED, skippedAttestation } from './skipped.ts';
+import { distinctSkipped, skippedAttestation } from './skipped.ts';
 import { statedPlatform, withoutPlatform } from './stated-platform.ts';
 
 const PARALLEL_MANIFESTS = 6;
@@ -40,14 +45,16 @@ export interface Plan {
   readonly blobs: readonly Descriptor[];
   /** Layers that the registry need not hold; they are among `blobs`, and no one's content. */
   readonly foreign: readonly ForeignLayer[];
-  /** Attestations that the registry does not have. */
+  /** Attestations among `selected`: they are left out where the registry turns out not to have all of them. */
+  readonly optional: readonly Digest[];
+  /** Those that are left out already: the registry does not have them, or they cannot be read. */
   readonly skipped: readonly SkippedContent[];
   /** Wanted manifests of a type that nobody knows: counted as the blobs are, because they are all that there is. */
   readonly opaque: readonly HeldManifest[];
 }
 
 /** A plan without the bytes of its manifests: what there is to link and to publish once it has all landed. */
-export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blobs' | 'foreign'> {
+export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blobs' | 'foreign' | 'optional'> {
   readonly root: Descriptor;
   /** Nested indexes and selected manifests. Without the root. */
   readonly manifests: readonly Descriptor[];
@@ -55,21 +62,15 @@ export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blo
   readonly skipped: readonly Digest[];
 }
 
-export const contentOf = ({ root, manifests, entries, contents, blobs, foreign, skipped }: Plan): PlannedContent => ({
+export const contentOf = ({ root, manifests, skipped, ...plan }: Plan): PlannedContent => ({
   root: root.descriptor,
   manifests: manifests.map(({ descriptor }) => descriptor),
-  entries,
-  contents,
-  blobs,
-  foreign,
+  entries: plan.entries,
+  contents: plan.contents,
+  blobs: plan.blobs,
+  foreign: plan.foreign,
+  optional: plan.optional,
   skipped: skipped.map(({ digest }) => digest),
-});
-
-/** The same without the foreign layers that the registry turned out not to hold. */
-export const withoutAbsent = (content: PlannedContent, absent: ReadonlySet<Digest>): PlannedContent => ({
-  ...content,
-  blobs: content.blobs.filter(({ digest }) => !absent.has(digest)),
-  skipped: [...content.skipped, ...[...absent].slice(0, MOST_LAYERS_REMEMBERED)],
 });
 
 /** What planning is allowed to do besides reading manifests. */
@@ -104,7 +105,9 @@ export async function planPull(context: PlanContext, root: HeldManifest): Promis
 }
 
 /** `listed`: the blobs that an index itself lists, of those that are wanted. */
-type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests' | 'skipped'> & { readonly listed: readonly IndexEntry[] };
+type Tree = Pick<Plan, 'entries' | 'selected' | 'manifests' | 'optional' | 'skipped'> & {
+  readonly listed: readonly IndexEntry[];
+};
 
 async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree> {
   const { request, wanted } = context;
@@ -114,12 +117,13 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
   requirePlatforms(name, entries, platforms);
   const selected = wantedEntries(entries, platforms, wanted);
   requireReadable(name, selected);
-  const typed = await readEntries(
+  const required = new Set(selected.filter(({ attests }) => attests === undefined).map(({ digest }) => digest));
+  const { read: typed, unusable } = await readEntries(
     context,
     selected.filter((entry) => isManifestType(entry.mediaType) && entry.fault === undefined),
     inline,
+    required,
   );
-  for (const { descriptor, content } of typed) if (content.kind !== 'manifest') throw notOfKind(descriptor.digest);
   const isKnown = new Set([...known.keys(), ...typed.map(({ descriptor }) => descriptor.digest)]);
   const open = othersAmong(selected).filter(({ digest }) => !isKnown.has(digest));
   const others = new Map([...known, ...(await readOthersOf(context, open, inline))]);
@@ -130,15 +134,24 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
     const other = others.get(digest);
     if (other === 'blob') listed.push(entry);
     else if (other?.content.kind === 'manifest') leaves.push(other);
-    else if (other !== undefined && !indexes.includes(other)) throw notOfKind(digest);
+    else if (other !== undefined && !indexes.includes(other)) {
+      if (required.has(digest)) throw notOfKind(digest);
+      unusable.set(digest, notOfKind(digest));
+    }
   }
   const read = new Set([...isKnown, ...others.keys()]);
-  const isLacking = ({ attests, digest }: IndexEntry): boolean => attests !== undefined && !read.has(digest);
+  const isLacking = ({ attests, digest }: IndexEntry): boolean =>
+    attests !== undefined && (!read.has(digest) || unusable.has(digest));
+  const left = selected.filter((entry) => !isLacking(entry));
+  const why = (error: CacheError | undefined): string | undefined =>
+    error instanceof InvalidManifestError ? error.message : undefined;
+  const lacking = selected.filter(isLacking);
   return {
     entries,
-    selected: selected.filter((entry) => !isLacking(entry)),
+    selected: left,
     manifests: [...indexes, ...leaves],
-    skipped: distinctSkipped(selected.filter(isLacking).map(skippedAttestation)),
+    optional: [...new Set(left.map(({ digest }) => digest))].filter((digest) => !required.has(digest)),
+    skipped: distinctSkipped(lacking.map((entry) => skippedAttestation(entry, why(unusable.get(entry.digest))))),
     listed,
   };
 }
@@ -165,7 +178,7 @@ async function planSingle(context: PlanContext, root: HeldManifest, manifest: Ma
     );
   }
   const entry: IndexEntry = platform === undefined ? root.descriptor : { ...root.descriptor, platform };
-  return { entries: [entry], selected: [entry], manifests: [], skipped: [], listed: [] };
+  return { entries: [entry], selected: [entry], manifests: [], optional: [], skipped: [], listed: [] };
 }
 
 /**
@@ -216,7 +229,9 @@ async function walk(
         `indexes are nested more than ${deepest} deep (limits.depth in the configuration)`,
       );
     }
-    level = [...(await readEntries(context, nested, inlineOf(level.map(({ content }) => content)))), ...more];
+    const required = new Set(nested.map(({ digest }) => digest));
+    const { read } = await readEntries(context, nested, inlineOf(level.map(({ content }) => content)), required);
+    level = [...read, ...more];
     indexes.unshift(...level);
   }
   const inline = inlineOf([root, ...indexes].map(({ content }) => content));
@@ -241,15 +256,16 @@ const notOfKind = (digest: Digest): InvalidManifestError =>
   );
 
 /**
- * Reads each digest once, from the store where this repository has it. Attestations that the registry does not have are left out.
+ * Reads each digest once, from the store where this repository has it. Those that are not `required`, and are not there or cannot be read, are given with the reason.
  *
- * @throws InvalidManifestError where they are too large to be held in memory together; ManifestUnknownError naming what else the registry does not have.
+ * @throws InvalidManifestError where they are too large to be held in memory together; the error of one that is required, with its platform.
  */
 async function readEntries(
   context: PlanContext,
   entries: readonly IndexEntry[],
   inline: InlineContent,
-): Promise<HeldManifest[]> {
+  required: ReadonlySet<Digest>,
+): Promise<{ read: HeldManifest[]; unusable: Map<Digest, CacheError> }> {
   const { deps, upstream, signal } = context;
   const byDigest = new Map<Digest, IndexEntry>();
   addDistinct(byDigest, entries);
@@ -267,30 +283,35 @@ async function readEntries(
     signal,
   );
   const places = limiter(PARALLEL_MANIFESTS);
-  const required = new Set(entries.filter(({ attests }) => attests === undefined).map(({ digest }) => digest));
+  const unusable = new Map<Digest, CacheError>();
   const found = await allOrFirstFailure(distinct, signal, (entry, stop) =>
     places.run(async () => {
       stop.throwIfAborted();
       const { digest } = entry;
       const wanted = { digest, parent: entry, linked: links.get(digest), inline: inline.get(digest) };
       try {
-        return await readManifest(deps, upstream, wanted, stop);
+        const manifest = await readManifest(deps, upstream, wanted, stop);
+        if ((manifest.content.kind === 'index') !== isIndexType(entry.mediaType)) throw notOfKind(digest);
+        return manifest;
       } catch (error) {
-        if (!(error instanceof ManifestUnknownError)) throw error;
-        if (required.has(digest)) throw notThere(formatReference(context.request.reference), entry, error);
+        if (!isUnusable(error)) throw error;
+        if (required.has(digest)) throw unusableEntry(formatReference(context.request.reference), entry, error);
+        unusable.set(digest, error);
         return undefined;
       }
     }),
   );
-  return found.filter((manifest) => manifest !== undefined);
+  return { read: found.filter((manifest) => manifest !== undefined), unusable };
 }
 
-function notThere(reference: string, entry: IndexEntry, cause: ManifestUnknownError): ManifestUnknownError {
-  const what = isIndexType(entry.mediaType) ? 'a nested index' : `platform ${platformName(entry)}`;
-  return new ManifestUnknownError(
-    `${reference} names ${what}, ${entry.digest}, which its registry does not have (any more); ask for the other platforms with --platform`,
-    cause,
-  );
+/** The same error, with which entry it is and what to ask for instead. Nested indexes are read with every request. */
+function unusableEntry(reference: string, entry: IndexEntry, error: UnusableError): CacheError {
+  const isIndex = isIndexType(entry.mediaType);
+  const named = `${reference} names ${isIndex ? 'a nested index' : `platform ${platformName(entry)}`}, ${entry.digest}`;
+  const way = isIndex ? 'the image has to be pushed again' : 'ask for the other platforms with --platform';
+  return error instanceof ManifestUnknownError
+    ? new ManifestUnknownError(`${named}, which its registry does not have (any more); ${way}`, error)
+    : new InvalidManifestError(`${named}, which cannot be used: ${error.message}; ${way}`, error);
 }
 
 function collectBlobs(

@@ -2,6 +2,7 @@ import type { Found, Pointer, Root } from '../catalog/catalog.ts';
 import { BlobsFailedError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { carrying, inlineOf } from './carried.ts';
@@ -46,7 +47,7 @@ export interface Prepared {
   readonly ground: Ground;
   /** What is complete once it is published. */
   readonly covered: Pick<Coverage, 'entries'>;
-  /** All of it is published already, but for foreign layers that the registry lacked when it was asked last: if it still does, the pull is a hit. */
+  /** All of it is published already, but for what the registry lacked when it was asked last: if it still has nothing of `missing`, the pull is a hit. */
   readonly unchanged: boolean;
 }
 
@@ -94,14 +95,20 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   if (carried.size > 0) await copy(plan.blobs.filter(({ digest }) => carried.has(digest)));
   const missing = await find(plan.blobs);
   deps.progress?.planned?.(plan.blobs, missing);
-  const isNew = plan.manifests.some(({ descriptor }) => found.linked?.has(descriptor.digest) !== true);
-  if (known !== undefined && !isNew && missing.length === 0) {
+  const fresh = plan.manifests
+    .map(({ descriptor }) => descriptor.digest)
+    .filter((one) => found.linked?.has(one) !== true);
+  if (known !== undefined && fresh.length === 0 && missing.length === 0) {
     return { receipt: await publishKnownRoot(pull, now, resolved, known) };
   }
   await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
   for (const { descriptor, stored } of plan.opaque) draft.blob(descriptor, stored ? 'present' : 'copied');
   const ground = { pointer, checkedMs, found };
-  const unchanged = known !== undefined && !isNew && pointer?.published === known.root.digest;
+  // An attestation that lacks what it lacked before is left out again.
+  const open = new Set(missing.map(({ digest }) => digest));
+  const mayBeLeftOut = (one: Digest): boolean =>
+    plan.optional.includes(one) && plan.contents.get(one)?.some(({ digest }) => open.has(digest)) === true;
+  const unchanged = known !== undefined && fresh.every(mayBeLeftOut) && pointer?.published === known.root.digest;
   const { domain } = upstream;
   const manifests = [plan.root, ...plan.manifests].map(({ descriptor, content }) => ({ descriptor, content }));
   const covered = coveredBy(plan);

@@ -16,7 +16,7 @@ import type { Plan, PlannedContent } from './plan.ts';
 import type { PullDeps } from './pull-request.ts';
 import type { HeldManifest } from './read-manifest.ts';
 import { nextIncarnation, problemOf, recordOf, writeInOrder, type RefDeps } from './ref-order.ts';
-import { MOST_LAYERS_REMEMBERED, optionalOf } from './skipped.ts';
+import { foreignOf, MOST_LAYERS_REMEMBERED } from './skipped.ts';
 
 const PARALLEL_PUTS = 6;
 /** Rows that others write while we store a manifest: it is stored again so often. */
@@ -147,7 +147,7 @@ export interface PublishedRoot {
 function publishedByPlan(content: PlannedContent): PublishedRoot {
   const { root, manifests, entries, contents, foreign, skipped } = content;
   const { digest, mediaType, size } = root;
-  const optional = optionalOf(content);
+  const optional = foreignOf(content);
   const layers = content.blobs.filter((blob) => optional.has(blob.digest)).slice(0, MOST_LAYERS_REMEMBERED);
   const complete = [...[root, ...manifests, ...layers].map((one) => one.digest), ...blobEntries(contents)];
   return { root: { digest, mediaType, size, entries }, complete, contents, foreign, skipped };

@@ -5,17 +5,15 @@ import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../registry/upstream.ts';
-import { note } from './copier.ts';
 import { copyMissing, type CopyOutcome } from './copy-blob.ts';
 import { askCache, earlierResolvers } from './hit.ts';
-import { withoutAbsent } from './plan.ts';
 import { prepare, type HeldPull, type Prepared } from './prepare.ts';
 import { linkLanded, publishPrepared } from './publish.ts';
 import { withPlaces } from './place.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { receiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
-import { optionalOf } from './skipped.ts';
+import { optionalOf, skippedBy, withoutAbsent } from './skipped.ts';
 import { isStopped } from './stopped.ts';
 
 /*
@@ -103,8 +101,8 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
   const optional = optionalOf(prepared.content);
   const absent = new Set<Digest>();
   const done = (blob: Descriptor, outcome: CopyOutcome | 'absent'): void => {
-    if (outcome === 'absent') absent.add(blob.digest);
-    note(draft)(blob, outcome);
+    if (outcome !== 'absent') draft.blob(blob, outcome);
+    else draft.absent(blob, skippedBy(prepared.content, absent.add(blob.digest)));
   };
   try {
     await copyMissing(deps, upstream, missing, signal, done, optional);

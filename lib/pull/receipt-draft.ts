@@ -7,7 +7,7 @@ import { formatReference, type Reference } from '../reference/reference.ts';
 import type { RequestCounts } from '../registry/upstream.ts';
 import type { Coverage } from './coverage.ts';
 import type { Plan } from './plan.ts';
-import { distinctSkipped, skippedLayer } from './skipped.ts';
+import { distinctSkipped } from './skipped.ts';
 import { NO_REQUESTS, type BlobTally, type Receipt, type ReceiptPlatform, type SkippedContent } from './receipt.ts';
 
 type Outcome = Exclude<keyof BlobTally, 'total'>;
@@ -20,8 +20,8 @@ export interface ReceiptDraft {
   planned(plan: Pick<Plan, 'blobs' | 'selected' | 'skipped'>): void;
   /** Whoever brought a blob stands: what was copied early is found present later, and what seemed present may have to be copied. */
   blob(blob: Descriptor, outcome: Outcome): void;
-  /** The registry does not hold this foreign layer: it is left out, too. */
-  absent(layer: Descriptor): void;
+  /** The registry does not hold this blob: it is left out, and what the receipt names for that. */
+  absent(blob: Descriptor, skipped?: readonly SkippedContent[]): void;
   /** The platforms as they are now. */
   covered(coverage: Pick<Coverage, 'entries'>): void;
   /** Whether the bucket says, too, what is published: why not, if it does not. */
@@ -48,9 +48,9 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
     blob({ digest, size }, outcome): void {
       if ((outcomes.get(digest)?.outcome ?? 'present') === 'present') outcomes.set(digest, { size, outcome });
     },
-    absent(layer): void {
-      blobs = blobs.filter(({ digest }) => digest !== layer.digest);
-      skipped = distinctSkipped([...skipped, skippedLayer(layer)]);
+    absent(blob, more = []): void {
+      blobs = blobs.filter(({ digest }) => digest !== blob.digest);
+      skipped = distinctSkipped([...skipped, ...more]);
     },
     covered(coverage): void {
       platforms = platformsOf(coverage.entries);

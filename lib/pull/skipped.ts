@@ -1,5 +1,6 @@
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { PlannedContent } from './plan.ts';
 import type { SkippedContent } from './receipt.ts';
 
 /** A foreign layer that its registry does not hold. */
@@ -10,13 +11,14 @@ export const skippedLayer = ({ digest, mediaType, size }: Descriptor): SkippedCo
   reason: 'foreign layer: its registry does not hold it, and urls are not followed',
 });
 
-/** An attestation that its registry does not have, though the index names it, or that the index names in a way that cannot be read. */
-export const skippedAttestation = ({ digest, mediaType, size, attests, fault }: IndexEntry): SkippedContent => ({
-  digest,
-  mediaType,
-  size,
-  reason: `attestation of ${attests}: ${fault ?? 'its registry does not have it any more'}`,
-});
+/** All that the catalogue knows of it. */
+const NOT_WHOLE = 'its registry does not have it, or not all of it, any more';
+
+/** An attestation that the index names, and that is not there, not whole, or cannot be read: why, where that is known. */
+export const skippedAttestation = (
+  { digest, mediaType, size, attests, fault }: IndexEntry,
+  why = NOT_WHOLE,
+): SkippedContent => ({ digest, mediaType, size, reason: `attestation of ${attests}: ${fault ?? why}` });
 
 /** Each digest once. */
 export const distinctSkipped = (all: readonly SkippedContent[]): SkippedContent[] => [
@@ -26,6 +28,58 @@ export const distinctSkipped = (all: readonly SkippedContent[]): SkippedContent[
 /** Rows keep digests: of an image with more foreign layers than any has, the others are not remembered. */
 export const MOST_LAYERS_REMEMBERED = 100;
 
-/** The foreign layers of a plan: of these alone 404 is an answer, and not a failure. */
-export const optionalOf = ({ foreign }: { readonly foreign: readonly Descriptor[] }): ReadonlySet<Digest> =>
+/** The foreign layers of a plan. */
+export const foreignOf = ({ foreign }: { readonly foreign: readonly Descriptor[] }): ReadonlySet<Digest> =>
   new Set(foreign.map(({ digest }) => digest));
+
+/** Of these blobs alone 404 is an answer, and not a failure: foreign layers, and what nothing but attestations needs. */
+export function optionalOf(content: Pick<PlannedContent, 'foreign' | 'contents' | 'optional'>): ReadonlySet<Digest> {
+  const attestations = new Set(content.optional);
+  const [own, needed] = [new Set(foreignOf(content)), new Set<Digest>()];
+  for (const [entry, blobs] of content.contents) {
+    for (const { digest } of blobs) (attestations.has(entry) ? own : needed).add(digest);
+  }
+  return new Set([...own].filter((digest) => !needed.has(digest)));
+}
+
+/** Attestations that need something of what is absent. */
+function attestationsWithout(
+  { contents, optional }: Pick<PlannedContent, 'contents' | 'optional'>,
+  absent: ReadonlySet<Digest>,
+): ReadonlyMap<Digest, Digest> {
+  const lacking = optional.map(
+    (entry) => [entry, contents.get(entry)?.find(({ digest }) => absent.has(digest))] as const,
+  );
+  return new Map(lacking.flatMap(([entry, blob]) => (blob === undefined ? [] : [[entry, blob.digest] as const])));
+}
+
+/** What a receipt says where the registry turned out not to have these blobs. */
+export function skippedBy(content: PlannedContent, absent: ReadonlySet<Digest>): SkippedContent[] {
+  const foreign = foreignOf(content);
+  const lacking = attestationsWithout(content, absent);
+  return distinctSkipped([
+    ...content.blobs.filter(({ digest }) => absent.has(digest) && foreign.has(digest)).map(skippedLayer),
+    ...content.entries.flatMap((entry) => {
+      const blob = lacking.get(entry.digest);
+      return blob === undefined ? [] : [skippedAttestation(entry, `its registry does not have ${blob}, a blob of it`)];
+    }),
+  ]);
+}
+
+/** The same without the blobs that the registry turned out not to have. An attestation that needs one of them is left out as a whole: nothing of it is linked, or called complete (I2). */
+export function withoutAbsent(content: PlannedContent, absent: ReadonlySet<Digest>): PlannedContent {
+  const lacking = attestationsWithout(content, absent);
+  const contents = new Map([...content.contents].filter(([entry]) => !lacking.has(entry)));
+  const foreign = content.foreign.filter(({ entry }) => !lacking.has(entry));
+  const needed = new Set([...[...contents.values()].flat(), ...foreign].map(({ digest }) => digest));
+  const layers = content.foreign.map(({ digest }) => digest).filter((digest) => absent.has(digest));
+  return {
+    ...content,
+    contents,
+    foreign,
+    manifests: content.manifests.filter(({ digest }) => !lacking.has(digest)),
+    blobs: content.blobs.filter(({ digest }) => needed.has(digest) && !absent.has(digest)),
+    optional: content.optional.filter((entry) => !lacking.has(entry)),
+    skipped: [...content.skipped, ...lacking.keys(), ...layers.slice(0, MOST_LAYERS_REMEMBERED)],
+  };
+}

@@ -10,7 +10,7 @@ import type { ContentStore, FoundRefRecord, RefRecord, RefRecords, RefTombstone 
 import { compareOrder, isOver } from '../store/ref-record.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import { nameOf, raiseIncarnation } from '../pull/ref-order.ts';
-import { optionalOf } from '../pull/skipped.ts';
+import { foreignOf } from '../pull/skipped.ts';
 import { readTree, type StoredTree } from './stored-tree.ts';
 
 export interface RebuildDeps {
@@ -129,7 +129,7 @@ async function rebuildReference(
   const tree = await readTree(deps, record, held);
   if (tree?.complete.includes(record.digest) !== true) return undefined;
   const blobs = new Set(blobEntries(tree.contents));
-  const layers = optionalOf(tree);
+  const layers = foreignOf(tree);
   const isManifest = (digest: Digest): boolean =>
     tree.complete.includes(digest) && !layers.has(digest) && !blobs.has(digest);
   const links = tree.content.map((descriptor) => ({

@@ -64,3 +64,36 @@ test('a workflow leaves out what the registry does not have, and brings it when 
   assert.equal((await bench.pull.cache.validate(reference, { deep: true })).state, 'complete');
   await bench.pull.assertClean();
 });
+
+test('a workflow leaves out an attestation whose layer is gone, and brings it when it is there', async () => {
+  const { upstream } = bench.pull;
+  const subject = buildImage({ platform: 'linux/amd64', layers: [noiseLayer(1_200, 'workflow subject')] });
+  const attestation = buildAttestation(subject);
+  const image = buildIndex({
+    entries: [
+      { image: subject, platform: 'linux/amd64' },
+      { image: attestation, attests: subject },
+    ],
+  });
+  const reference = bench.pull.offer(image, 'team/attested');
+  const layer = [...attestation.blobs.keys()].at(-1)!;
+  upstream.deleteBlob('team/attested', layer);
+
+  const first = await bench.succeeds(reference);
+  assert.equal(first.outcome, 'pulled');
+  assert.deepEqual(
+    first.skipped.map(({ digest }) => digest),
+    [attestation.root.digest],
+  );
+  assert.match(first.skipped[0]!.reason, new RegExp(`^attestation of .* registry does not have ${layer}`));
+  const hit = await bench.pull.cache.pull(reference);
+  assert.deepEqual([hit.outcome, hit.skipped.length], ['hit', 1]);
+  assert.equal((await bench.pull.cache.validate(reference, { deep: true })).state, 'complete');
+  const again = await bench.succeeds(reference, { alwaysPull: true });
+  assert.deepEqual([again.outcome, again.skipped.length], ['hit', 1]);
+
+  bench.pull.offer(image, 'team/attested');
+  const whole = await bench.succeeds(reference, { alwaysPull: true });
+  assert.deepEqual([whole.outcome, whole.skipped], ['pulled', []]);
+  assert.equal((await bench.pull.cache.validate(reference, { deep: true })).state, 'complete');
+});

@@ -2,11 +2,13 @@ import { DeleteObjectCommand } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { digestOf, hexOf, type Digest } from '../../../lib/oci/digest.ts';
+import { OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import {
   buildAttestation,
   buildImage,
+  buildIndex,
   multiArchImage,
   noise,
   noiseImage,
@@ -97,6 +99,127 @@ describe('an attestation that somebody deleted', () => {
     assert.deepEqual(skippedBy(await bench.succeeds(reference, { platforms })), [gone.digest]);
     await isHit(reference, { platforms });
   });
+});
+
+describe('an attestation that is not whole', () => {
+  const platforms = ['linux/amd64'];
+  const described = (name: string): Image => noiseImage({ name: `described ${name}` });
+  const attested = (subject: Image, attestation: Image): Image =>
+    buildIndex({
+      entries: [
+        { image: subject, platform: 'linux/amd64' },
+        { image: attestation, attests: subject },
+      ],
+    });
+  /** As the index says it, and as the registry does. */
+  const bare = (bytes: Uint8Array, mediaType: string): Image => {
+    const root = { mediaType, digest: digestOf(bytes), size: bytes.byteLength, bytes };
+    return { root, manifests: new Map([[root.digest, { mediaType: OCI_MANIFEST, bytes }]]), blobs: new Map() };
+  };
+  const blobOf = (image: Image, at: number): Digest => [...image.blobs.keys()].at(at)!;
+
+  const lacking: readonly [string, (attestation: Image) => readonly Digest[]][] = [
+    ['its layer', (attestation) => [blobOf(attestation, -1)]],
+    ['its config', (attestation) => [blobOf(attestation, 0)]],
+    ['every blob of it', (attestation) => [...attestation.blobs.keys()]],
+  ];
+  for (const [what, gone] of lacking) {
+    test(`because ${what} is gone is left out as a whole, until it is there again`, async () => {
+      const subject = described(what);
+      const attestation = buildAttestation(subject);
+      const image = attested(subject, attestation);
+      const repository = `team/lacks-${what.replaceAll(' ', '-')}`;
+      const reference = bench.offer(image, repository);
+      for (const digest of gone(attestation)) bench.upstream.deleteBlob(repository, digest);
+      const receipt = await bench.succeeds(reference, { platforms });
+      assert.equal(receipt.outcome, 'pulled');
+      assert.deepEqual(skippedBy(receipt), [attestation.root.digest]);
+      assert.match(receipt.skipped[0]!.reason, /^attestation of sha256:.*registry does not have sha256:/);
+      assert.match((await isHit(reference, { platforms })).skipped[0]!.reason, /not all of it/);
+      // Also for who asks for everything: nobody can have it.
+      assert.deepEqual(skippedBy(await isHit(reference)), [attestation.root.digest]);
+      const { root, linked } = await bench.cache.services.catalog.find(parseReference(reference), {
+        consistent: true,
+        signal: forever,
+      });
+      for (const known of [root?.complete, linked]) {
+        assert.deepEqual(
+          [image, subject, attestation].map((one) => known?.has(one.root.digest)),
+          [true, true, false],
+        );
+      }
+      assert.equal((await bench.succeeds(reference, { platforms, alwaysPull: true })).outcome, 'hit');
+
+      bench.offer(image, repository);
+      const whole = await bench.succeeds(reference, { platforms, alwaysPull: true });
+      assert.deepEqual([whole.outcome, whole.skipped], ['pulled', []]);
+      assert.deepEqual((await isHit(reference, { platforms })).skipped, []);
+    });
+  }
+
+  const broken: readonly [string, Uint8Array, RegExp][] = [
+    ['is no JSON', Buffer.from('{"schemaVersion": 2,'), /JSON/],
+    ['is a list', Buffer.from('[]'), /./],
+    ['is an index', buildIndex({ entries: [] }).root.bytes, /index or a manifest/],
+    ['has a broken layer', Buffer.from('{"schemaVersion":2,"config":{},"layers":[7]}'), /layers/],
+  ];
+  for (const [what, bytes, reason] of broken) {
+    for (const mediaType of [OCI_MANIFEST, 'application/octet-stream']) {
+      test(`because it ${what} is left out (${mediaType})`, async () => {
+        const subject = described(what);
+        const image = attested(subject, bare(bytes, mediaType));
+        const reference = bench.offer(image, `team/${what.replaceAll(' ', '-')}-${mediaType.length}`.toLowerCase());
+        const receipt = await bench.succeeds(reference, { platforms });
+        assert.deepEqual(skippedBy(receipt), [digestOf(bytes)]);
+        if (mediaType === OCI_MANIFEST) assert.match(receipt.skipped[0]!.reason, reason);
+        assert.deepEqual(skippedBy(await isHit(reference, { platforms })), [digestOf(bytes)]);
+        assert.equal((await bench.succeeds(reference, { platforms, alwaysPull: true })).outcome, 'hit');
+      });
+    }
+  }
+
+  test('takes nothing from the platform that needs the same blob', async () => {
+    const attestation = buildAttestation(described('shared'));
+    const [layer] = [...attestation.blobs.values()].slice(-1);
+    const subject = buildImage({
+      platform: 'linux/amd64',
+      layers: [{ bytes: layer!, mediaType: 'application/vnd.oci.image.layer.v1.tar' }],
+    });
+    const reference = bench.offer(attested(subject, attestation), 'team/shares');
+    bench.upstream.deleteBlob('team/shares', digestOf(layer!));
+    await bench.fails(reference, { name: 'BlobUnknownError', message: new RegExp(digestOf(layer!)) }, { platforms });
+  });
+
+  test('because its registry refuses or breaks is an error', async () => {
+    const subject = described('refused');
+    const attestation = buildAttestation(subject);
+    const reference = bench.offer(attested(subject, attestation), 'team/refused-layer');
+    for (const status of [401, 403, 500]) {
+      const layer = blobOf(attestation, -1);
+      const remove = bench.upstream.fault((asked) => (asked.reference === layer ? { status } : undefined));
+      await assert.rejects(bench.cache.pull(reference, { platforms }));
+      remove();
+    }
+  });
+});
+
+test('a platform that is broken is named, with its digest and the way out', async () => {
+  const bytes = Buffer.from('{"schemaVersion": 2,');
+  const image = noiseImage({ name: 'beside a broken one' });
+  const root = { mediaType: OCI_MANIFEST, digest: digestOf(bytes), size: bytes.byteLength, bytes };
+  const broken: Image = {
+    root,
+    manifests: new Map([[root.digest, { mediaType: OCI_MANIFEST, bytes }]]),
+    blobs: new Map(),
+  };
+  const entries = [
+    { image, platform: 'linux/amd64' },
+    { image: broken, platform: 'linux/arm64' },
+  ];
+  const reference = bench.offer(buildIndex({ entries }), 'team/broken');
+  const message = new RegExp(`team/broken:v1 names platform linux/arm64, ${root.digest}, .*JSON.*--platform`);
+  await bench.fails(reference, { name: 'InvalidManifestError', message });
+  await bench.succeeds(reference, { platforms: ['linux/amd64'] });
 });
 
 test('an answer other than 404 is an error', async () => {

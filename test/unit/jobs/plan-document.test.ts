@@ -35,6 +35,7 @@ const PLAN: PlanDocument = {
     contents: new Map([[child.digest, [config, layer]]]),
     blobs: [config, layer],
     foreign: [foreign],
+    optional: [attestation.digest],
     skipped: [attestation.digest],
   },
   batches: [[layer], [config]],
