@@ -21,7 +21,7 @@ before(async () => {
 after(() => bench[Symbol.asyncDispose]());
 afterEach(() => bench.upstream.clearFaults());
 
-const signal = AbortSignal.timeout(100_000);
+const { signal } = new AbortController();
 const text = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
 const blob = (name: string, mediaType?: string, size = 1_000): ListedEntry => ({
   bytes: noise(size, name),
