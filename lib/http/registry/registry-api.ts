@@ -129,9 +129,10 @@ async function manifestAnswer(
 ): Promise<RegistryAnswer> {
   const { mediaType, digest, size } = descriptor;
   if (!accepts(request.header('accept'), mediaType)) {
+    // Not 404: it is there, and a client that asks by HEAD learns from the status alone.
     return errorAnswer(
-      404,
-      'MANIFEST_UNKNOWN',
+      406,
+      'UNSUPPORTED',
       `it is ${mediaType}, which the Accept header of the request does not name: ${String(request.header('accept')).slice(0, 300)}`,
     );
   }
@@ -152,11 +153,20 @@ async function manifestAnswer(
   return { status: 307, headers: { ...headers, location: url.href, 'cache-control': 'no-store' }, servedAs };
 }
 
-/** No header, and whoever takes everything, take every type. */
+/** By the most specific range that names the type: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1. Without the header, every type. */
 function accepts(header: string | undefined, mediaType: string): boolean {
   if (header === undefined || header.trim() === '') return true;
-  const ranges = header.split(',').map((range) => range.split(';')[0]?.trim().toLowerCase());
-  return ranges.some((range) => range === mediaType || range === '*/*' || range === 'application/*');
+  const ranges = new Map(
+    header.split(',').map((range) => {
+      const [type = '', ...parameters] = range.split(';').map((part) => part.trim().toLowerCase());
+      return [type, !parameters.some((parameter) => /^q=0(?:\.0*)?$/.test(parameter))] as const;
+    }),
+  );
+  const type = mediaType.toLowerCase();
+  return (
+    [type, type.replace(/\/.*/, '/*'), '*/*'].map((range) => ranges.get(range)).find((one) => one !== undefined) ??
+    false
+  );
 }
 
 const matches = (header: string | undefined, etag: string): boolean =>

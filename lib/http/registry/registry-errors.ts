@@ -46,6 +46,8 @@ function wordsOf(error: CacheError, status: number): string {
     default:
   }
   if (status === 422) return 'its registry says that the request is wrong; the log of the cache says why';
+  // Of another process of the cache: registries that fail are 502 and 504.
+  if (status === 503) return 'the cache could not bring it now; the log of the cache says why';
   if (error instanceof ContentMismatchError) return 'its registry sent other bytes than the digest or size says';
   return 'its registry cannot be asked now, or something else answers in its place';
 }

@@ -91,18 +91,25 @@ test('If-None-Match: 304 without a body for what the client has, by GET and HEAD
   }
 });
 
-test('Accept: what the client does not take is not there; none, or everything, takes all', async () => {
+test('Accept: a type that the client does not take is 406, not absent; none, or everything, takes all', async () => {
   const index = `${app}/manifests/v1`;
-  for (const accept of [OCI_INDEX, `text/plain, ${OCI_INDEX};q=0.1`, '*/*', 'application/*', OCI_INDEX.toUpperCase()]) {
+  for (const accept of [
+    OCI_INDEX,
+    `text/plain, ${OCI_INDEX};q=0.1`,
+    '*/*',
+    'application/*',
+    OCI_INDEX.toUpperCase(),
+    '*/*;q=0.0, application/*;q=0.5',
+  ]) {
     assert.equal((await bench.get(index, { accept })).status, 200, accept);
   }
   assert.equal((await bench.get(index)).status, 200);
-  for (const accept of [OCI_MANIFEST, 'text/*', 'application/json']) {
+  for (const accept of [OCI_MANIFEST, 'text/*', 'application/json', `*/*, ${OCI_INDEX};q=0`, '*/*; q=0.000']) {
     const told = await bench.get(index, { accept });
-    assert.equal(refusalOf(told), '404 MANIFEST_UNKNOWN', accept);
+    assert.equal(refusalOf(told), '406 UNSUPPORTED', accept);
     assert.match(told.body.toString(), /which the Accept header of the request does not name/);
     const head = await bench.head(index, { accept });
-    assert.deepEqual([head.status, head.body.byteLength], [404, 0]);
+    assert.deepEqual([head.status, head.body.byteLength], [406, 0]);
   }
 });
 

@@ -86,6 +86,23 @@ describe('what is not there yet', { concurrency: false }, () => {
     assert.equal((await bench.cache.validate(reference)).state, 'complete');
   });
 
+  test('a blob whose first request is for a range', async () => {
+    for (const [repository, range, from, to] of [
+      ['cold/first-bytes', 'bytes=0-9', 0, 10],
+      ['cold/middle', 'bytes=100-', 100, undefined],
+      ['cold/last-bytes', 'bytes=-7', -7, undefined],
+    ] as const) {
+      const image = noiseImage({ name: repository });
+      const base = bench.offer(image, repository);
+      const manifest = await bench.get(`${base}/manifests/v1`);
+      assert.equal(manifest.status, 200);
+      const [digest, bytes] = [...image.blobs].at(-1)!;
+      const answer = (await bench.follow(`${base}/blobs/${digest}`, { range })).at(-1)!;
+      assert.equal(answer.status, 206, range);
+      assert.ok(answer.body.equals(Buffer.from(bytes).subarray(from, to)), range);
+    }
+  });
+
   test('of an index only the child that is asked for is filled', async () => {
     const image = multiArchImage({ name: 'one child', sharedLayers: [] });
     const base = bench.offer(image, 'cold/one-child');
