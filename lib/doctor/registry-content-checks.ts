@@ -110,8 +110,8 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryScene>[] = [
         must(answer.status === 200, `with the lines ${accept.join(' and ')}: ${told(answer)}`);
       }
       const other = await scene.ask({ path, headers: { accept: [SOME_TYPE, `${SOME_TYPE}2`] } }, signal);
-      must(other.status === 404, `with lines that do not take it: ${told(other)}; expected 404`);
-      return '200 where one of two lines takes the type, 404 where none does';
+      must(other.status === 406, `with lines that do not take it: ${told(other)}; expected 406`);
+      return '200 where one of two lines takes the type, 406 where none does';
     },
   },
   {

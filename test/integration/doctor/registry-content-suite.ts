@@ -87,17 +87,17 @@ export function registryContentTests(benchOf: () => LyingDoor): void {
 
     test('are given for any line of Accept', async () => {
       const id = 'registry-accept';
-      const unknown = { status: 404, headers: OURS, body: errors('MANIFEST_UNKNOWN') };
+      const unknown = { status: 406, headers: OURS, body: errors('UNSUPPORTED') };
       const manifest = await bench.real('GET', `/v2/${NAME}/manifests/${INDEX}`);
       // As if the first or the last line alone had arrived.
       await bench.contradicted(
         id,
         { sent: { accept: /^application\/vnd.entrepot.*index/ }, ...unknown },
-        /404 MANIFEST_UNKNOWN/,
+        /406 UNSUPPORTED/,
       );
-      await bench.contradicted(id, { sent: { accept: /index.*doctor\+json$/ }, ...unknown }, /404 MANIFEST_UNKNOWN/);
+      await bench.contradicted(id, { sent: { accept: /index.*doctor\+json$/ }, ...unknown }, /406 UNSUPPORTED/);
       // As if no header had arrived.
-      await bench.contradicted(id, { sent: { accept: /json2$/ }, ...manifest }, /200; expected 404/);
+      await bench.contradicted(id, { sent: { accept: /json2$/ }, ...manifest }, /200; expected 406/);
     });
   });
 
