@@ -1,4 +1,5 @@
 import { CacheError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import { parseJson } from '../oci/read-json.ts';
 import { isTag } from '../reference/reference.ts';
 import { registryWords } from './failure.ts';
 import { nextQuery, pagesOf, readPage, refusedList, type Page, type PagedList } from './pages.ts';
@@ -66,7 +67,7 @@ async function readTags(list: PagedList, answer: Answer, signal: AbortSignal): P
   if (truncated) throw refusedList(list, `comes in a page of more than ${MAX_PAGE_BYTES} bytes`);
   let page: unknown;
   try {
-    page = JSON.parse(bytes.toString('utf8'));
+    page = parseJson(bytes);
   } catch {
     page = undefined;
   }

@@ -1,4 +1,5 @@
 import { DeniedError, UpstreamRefusedError } from '../errors/cache-error.ts';
+import { parseJson } from '../oci/read-json.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { discard, readBounded } from './body.ts';
 import type { Credentials, RegistryCredentials } from './credentials.ts';
@@ -246,7 +247,7 @@ function tokenWords({ headers }: Answer, bytes: Buffer): string {
 
 function parseAnswer(bytes: Buffer): Record<string, unknown> {
   try {
-    const parsed: unknown = JSON.parse(bytes.toString('utf8'));
+    const parsed = parseJson(bytes);
     return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};
   } catch {
     return {};

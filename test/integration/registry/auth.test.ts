@@ -265,6 +265,15 @@ test('access_token is as good as token, and no expires_in is 60 s', async () => 
   assert.equal(repository.requests.token, 1);
 });
 
+test('a byte order mark before a token means nothing, as before a manifest', async () => {
+  const upstream = await upstreamForTest({ auth: { kind: 'bearer' } });
+  const blob = addBlob(upstream);
+  upstream.fault(when({ kind: 'token' }, ({ body }) => ({ body: Buffer.concat([Buffer.from('\ufeff'), body]) })));
+  const repository = await openRepository(upstream.origin);
+  assert.deepEqual(await readBlob(repository, blob), blob.bytes);
+  assert.equal(repository.requests.token, 1);
+});
+
 test('a token that is known to expire is renewed without a 401', async (context) => {
   context.mock.timers.enable({ apis: ['Date'], now: Date.now() });
   const upstream = await upstreamForTest({ auth: { kind: 'bearer', expiresInSeconds: 70 } });

@@ -71,6 +71,7 @@ test('no tags, no Link, other links, tags outside the grammar', async () => {
   const cases: [Answer, string[]][] = [
     [json({ tags: null }), []],
     [json({ tags: [] }), []],
+    [json('\ufeff{"tags":["a"]}'), ['a']],
     [json({ tags: ['a', 'b', 'a', '-x', '', 5, null, 'a/b'] }), ['a', 'b']],
     [json({ tags: ['a'] }, { link: '</v2/?n=1>; rel="first"' }), ['a']],
     [json({ tags: ['a'] }, { link: 'nonsense; rel="next"' }), ['a']],
