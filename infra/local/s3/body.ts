@@ -3,7 +3,7 @@ import { ALGORITHMS, checksumHeader, createHasher, isChecksum } from './checksum
 import { ChunkDecoder, badTrailer } from './chunked.ts';
 import { S3Error } from './errors.ts';
 import type { S3Request } from './exchange.ts';
-import type { NewFile } from './files.ts';
+import type { NewFile, Segment } from './files.ts';
 
 /** A body that arrived whole and is what its sender says. */
 export interface Received {
@@ -12,6 +12,11 @@ export interface Received {
   readonly digests: ReadonlyMap<Algorithm | 'MD5', Buffer>;
   /** The checksum the sender declared, by header or trailer. */
   readonly declared: { readonly algorithm: Algorithm; readonly value: string } | undefined;
+}
+
+/** A body in a file. */
+export interface ReceivedFile extends Received {
+  readonly blocks: Segment['blocks'];
 }
 
 /** What the headers promise of the body. */
@@ -29,14 +34,13 @@ type Wanted = readonly (Algorithm | 'MD5')[];
 const MAX_BODY_BYTES = 5 * 1024 ** 3;
 
 /**
- * Streams the body into the file, taking `aws-chunked` apart and verifying everything declared of it.
+ * Streams the body into the file, taking `aws-chunked` apart and verifying everything declared of it. The file is on disk when it returns.
  *
  * @throws S3Error BadDigest, InvalidDigest, IncompleteBody, EntityTooLarge, MissingContentLength, XAmzContentSHA256Mismatch, …
  */
-export async function receiveFile(request: S3Request, file: NewFile, wanted: Wanted): Promise<Received> {
+export async function receiveFile(request: S3Request, file: NewFile, wanted: Wanted): Promise<ReceivedFile> {
   const received = await receive(request, MAX_BODY_BYTES, wanted, (bytes) => file.write(bytes));
-  await file.finish();
-  return received;
+  return { ...received, blocks: await file.finish() };
 }
 
 /** Reads a small body whole, verified like {@link receiveFile}. */

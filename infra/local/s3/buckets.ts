@@ -27,7 +27,7 @@ export async function createBucket(store: Store, request: S3Request): Promise<Re
       throw new S3Error('NotImplemented', `Only LocationConstraint ${store.account.region} is implemented`);
     }
   }
-  if (!store.database.change(() => store.objects.addBucket(name, Date.now()))) {
+  if (!(await store.database.write(() => store.objects.addBucket(name, Date.now())))) {
     throw new S3Error(
       'BucketAlreadyOwnedByYou',
       'Your previous request to create the named bucket succeeded and you already own it.',

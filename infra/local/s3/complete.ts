@@ -5,9 +5,11 @@ import { checkWrite } from './conditions.ts';
 import { S3Error } from './errors.ts';
 import type { Reply, S3Request, Store } from './exchange.ts';
 import { requireBucket } from './exchange.ts';
+import { DamageError } from './files.ts';
 import { MAX_PARTS, requireUpload } from './multipart.ts';
 import type { StoredChecksum } from './object-rows.ts';
 import type { Part, Upload } from './upload-rows.ts';
+import { dropDamaged } from './whole-object.ts';
 import { childText, leaf, malformed, parseXml, xmlDocument } from './xml.ts';
 
 interface NamedPart {
@@ -33,9 +35,12 @@ export async function completeUpload(store: Store, request: S3Request): Promise<
   const fingerprint = createHash('sha256')
     .update(JSON.stringify([request.bucket, request.key, named.map(({ number, etag }) => [number, etag])]))
     .digest('hex');
-  const repeated = store.uploads.findAnswer(request.query.get('uploadId') ?? '', fingerprint);
+  const id = request.query.get('uploadId') ?? '';
+  const repeated = await store.database.write(() => store.uploads.findAnswer(id, fingerprint));
   if (repeated !== undefined) return { status: 200, xml: repeated };
-  const { unnamed, xml } = store.database.change(() => commit(store, request, named, fingerprint));
+  await checkFiles(store, requireUpload(store, request), named);
+  await dropDamaged(store, request);
+  const { unnamed, xml } = await store.database.write(() => commit(store, request, named, fingerprint));
   await store.files.discard(unnamed);
   return { status: 200, xml };
 }
@@ -126,6 +131,20 @@ function chosenParts(upload: Upload, uploaded: readonly Part[], named: readonly 
   return chosen;
 }
 
+/** A part that is damaged must be uploaded again. */
+async function checkFiles(store: Store, upload: Upload, named: readonly NamedPart[]): Promise<void> {
+  const parts = chosenParts(upload, store.uploads.parts(upload, 0, MAX_PARTS), named);
+  await Promise.all(
+    parts.map(async (part) => {
+      try {
+        await store.files.check([part]);
+      } catch (error) {
+        throw error instanceof DamageError ? invalidPart(upload, part) : error;
+      }
+    }),
+  );
+}
+
 function checkPartChecksum(upload: Upload, part: Part, name: NamedPart): void {
   const { checksum } = upload;
   const expected = checksum && name.checksums.get(checksumElement(checksum.algorithm));
@@ -187,7 +206,7 @@ function checkChecksum(request: S3Request, upload: Upload, checksum: StoredCheck
   }
 }
 
-function invalidPart(upload: Upload, part: NamedPart): S3Error {
+function invalidPart(upload: Upload, part: Pick<NamedPart, 'number' | 'etag'>): S3Error {
   return new S3Error(
     'InvalidPart',
     "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",

@@ -1,4 +1,7 @@
+import { closeSync, fdatasync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { promisify } from 'node:util';
+import { grouped } from './grouped.ts';
 
 /*
  * bucket ─< object ─< segment     what is visible
@@ -6,7 +9,8 @@ import { DatabaseSync } from 'node:sqlite';
  *           completed             answers of finished uploads, for a repeated Complete
  *
  * Keys are BLOBs: they compare byte by byte, which is S3's order of listing. `headers` is JSON of the stored response headers.
- * An object's segments are the files of its parts: completing an upload moves rows, never bytes.
+ * An object's segments are the files of its parts: completing an upload moves rows, never bytes. `blocks` are the checksums of a
+ * file's blocks (block-sums.ts).
  */
 const SCHEMA = `
 CREATE TABLE bucket (name TEXT PRIMARY KEY, createdMs INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -16,7 +20,7 @@ CREATE TABLE object (
   PRIMARY KEY (bucket, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE segment (
-  object TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+  object TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, blocks BLOB NOT NULL,
   PRIMARY KEY (object, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE upload (
@@ -25,32 +29,55 @@ CREATE TABLE upload (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX uploadByKey ON upload (bucket, key, startedMs, id);
 CREATE TABLE part (
-  upload TEXT NOT NULL REFERENCES upload, number INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+  upload TEXT NOT NULL REFERENCES upload, number INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, blocks BLOB NOT NULL,
   etag TEXT NOT NULL, checksum TEXT, modifiedMs INTEGER NOT NULL, PRIMARY KEY (upload, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE completed (
   upload TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL, completedMs INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX completedByAge ON completed (completedMs);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 `;
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
+const REMOVE = '; remove the folder of the stack (ENTREPOT_HOME): the next pulls fetch again what was in it';
 /** A predecessor that was just killed may take a moment to let go of its lock. */
 const LOCK_TIMEOUT_MS = 3000;
 
 /** Rows, in one SQLite file that belongs to this process alone until it ends. Every call is synchronous, so every {@link change} is atomic. */
 export class Database implements Disposable {
   readonly #sqlite: DatabaseSync;
+  readonly #log: number;
+  /** Commits are appended to SQLite's log: what is there before the call is on disk when it resolves. */
+  readonly #sync: () => Promise<void>;
 
-  /** @throws if another process has the file open, or a newer version of this program wrote it. */
+  /** @throws if another process has the file open, it is damaged, or another version of this program wrote it. */
   constructor(path: string) {
     this.#sqlite = new DatabaseSync(path, { timeout: LOCK_TIMEOUT_MS });
-    // In WAL mode a commit is a write() to the log: it survives SIGKILL of this process, with synchronous=NORMAL not a power cut.
+    try {
+      this.#open();
+    } catch (error) {
+      this.#sqlite.close();
+      throw isDamaged(error) ? new Error(`${path} is damaged${REMOVE}`, { cause: error }) : error;
+    }
+    this.#log = openSync(`${path}-wal`, 'r+');
+    this.#sync = grouped(() => promisify(fdatasync)(this.#log));
+  }
+
+  #open(): void {
+    // In WAL mode a commit is a write() to the log: it survives SIGKILL of this process. For a power cut SQLite would sync the log in
+    // each commit, and this process would stand still; with synchronous=NORMAL it leaves that to {@link write}.
     this.#sqlite.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
     this.change(() => this.#prepareSchema());
   }
 
-  /** Runs all of it or nothing. */
+  /** Runs all of it or nothing, and resolves once it is on disk. Others see it before. */
+  async write<T>(work: () => T): Promise<T> {
+    const result = this.change(work);
+    await this.#sync();
+    return result;
+  }
+
+  /** Runs all of it or nothing; a power cut may undo it. */
   change<T>(work: () => T): T {
     this.#sqlite.exec('BEGIN IMMEDIATE');
     try {
@@ -75,6 +102,7 @@ export class Database implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    closeSync(this.#log);
     this.#sqlite.close();
   }
 
@@ -82,10 +110,13 @@ export class Database implements Disposable {
     const version = this.query<{ user_version: number }>('PRAGMA user_version').first()?.user_version;
     if (version === 0) this.#sqlite.exec(SCHEMA);
     else if (version !== SCHEMA_VERSION) {
-      throw new Error(`This S3 state has schema ${version}, expected ${SCHEMA_VERSION}: remove its folder.`);
+      throw new Error(`the S3 state is of schema ${version}, and this version needs ${SCHEMA_VERSION}${REMOVE}`);
     }
   }
 }
+
+/** SQLITE_CORRUPT and SQLITE_NOTADB. */
+const isDamaged = (error: unknown): boolean => [11, 26].includes((error as { errcode?: number }).errcode ?? 0);
 
 /** What SQLite takes as the value of a parameter. */
 export type Value = string | number | null | Uint8Array;

@@ -33,7 +33,14 @@ const ended = new Promise((resolve) => {
   if (process.send !== undefined && !process.connected) resolve(undefined); // It closed before this line.
 });
 const { host, region } = values;
-const server = await startS3({ root: values.root, host, port, region, accessKeyId, secretAccessKey });
+const server = await startS3({ root: values.root, host, port, region, accessKeyId, secretAccessKey }).catch(
+  (error: unknown): never => {
+    process.stderr.write(
+      `the S3 endpoint could not start: ${error instanceof Error ? error.message : String(error)}\n`,
+    );
+    process.exit(1);
+  },
+);
 process.stdout.write(`${JSON.stringify({ endpoint: server.endpoint })}\n`);
 process.send?.(process.pid, undefined, undefined, () => undefined);
 await ended;

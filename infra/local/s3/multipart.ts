@@ -14,12 +14,12 @@ import { branch, leaf, xmlDocument } from './xml.ts';
 export const MAX_PARTS = 10_000;
 
 /** CreateMultipartUpload. */
-export function createUpload(store: Store, request: S3Request): Reply {
+export async function createUpload(store: Store, request: S3Request): Promise<Reply> {
   requireBucket(store, request.bucket);
   const { bucket, key } = request;
   const checksum = requestedChecksum(request);
   const upload: NewUpload = { bucket, key, startedMs: Date.now(), headers: keptHeaders(request), checksum };
-  const id = store.database.change(() => store.uploads.add(upload));
+  const id = await store.database.write(() => store.uploads.add(upload));
   return {
     status: 200,
     headers:
@@ -47,15 +47,23 @@ export async function uploadPart(store: Store, request: S3Request): Promise<Repl
     );
   }
   await using file = await store.files.create();
-  const { size, digests } = await receiveFile(
+  const { size, digests, blocks } = await receiveFile(
     request,
     file,
     algorithm === undefined ? ['SHA256'] : ['SHA256', algorithm],
   );
   const etag = digests.get('SHA256')?.toString('hex', 0, 16) ?? '';
   const checksum = algorithm === undefined ? undefined : digests.get(algorithm)?.toString('base64');
-  const part: Part = { number, file: file.name, size, etag, checksum: checksum ?? null, modifiedMs: Date.now() };
-  const unnamed = store.database.change(() => store.uploads.putPart(requireUpload(store, request), part));
+  const part: Part = {
+    number,
+    file: file.name,
+    size,
+    blocks,
+    etag,
+    checksum: checksum ?? null,
+    modifiedMs: Date.now(),
+  };
+  const unnamed = await store.database.write(() => store.uploads.putPart(requireUpload(store, request), part));
   file.keep();
   await store.files.discard(unnamed);
   return {
@@ -69,7 +77,7 @@ export async function uploadPart(store: Store, request: S3Request): Promise<Repl
 
 /** AbortMultipartUpload: parts still on their way are refused when they arrive. */
 export async function abortUpload(store: Store, request: S3Request): Promise<Reply> {
-  const unnamed = store.database.change(() => {
+  const unnamed = await store.database.write(() => {
     const upload = requireUpload(store, request);
     const parts = store.uploads.parts(upload, 0, MAX_PARTS);
     store.uploads.remove(upload);

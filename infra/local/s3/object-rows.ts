@@ -49,6 +49,7 @@ export class ObjectRows {
   readonly #from: Query<ObjectRow>;
   readonly #add: Query<never>;
   readonly #remove: Query<never>;
+  readonly #files: Query<{ bucket: string; key: Uint8Array; id: string; file: string; size: number }>;
   readonly #segments: Query<Segment>;
   readonly #addSegment: Query<never>;
   readonly #removeSegments: Query<never>;
@@ -61,8 +62,11 @@ export class ObjectRows {
     this.#from = database.query('SELECT * FROM object WHERE bucket = ? AND key >= ? ORDER BY key');
     this.#add = database.query('INSERT INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#remove = database.query('DELETE FROM object WHERE bucket = ? AND key = ?');
-    this.#segments = database.query('SELECT file, size FROM segment WHERE object = ? ORDER BY number');
-    this.#addSegment = database.query('INSERT INTO segment VALUES (?, ?, ?, ?)');
+    this.#files = database.query(
+      'SELECT bucket, key, id, file, segment.size FROM object JOIN segment ON segment.object = object.id',
+    );
+    this.#segments = database.query('SELECT file, size, blocks FROM segment WHERE object = ? ORDER BY number');
+    this.#addSegment = database.query('INSERT INTO segment VALUES (?, ?, ?, ?, ?)');
     this.#removeSegments = database.query('DELETE FROM segment WHERE object = ?');
   }
 
@@ -89,7 +93,12 @@ export class ObjectRows {
     for (const row of this.#from.each(bucket, start)) yield { keyBytes: Buffer.from(row.key), object: objectOf(row) };
   }
 
-  segments(object: StoredObject): Segment[] {
+  /** Every file that an object is made of. */
+  *files(): Generator<{ bucket: string; key: string; id: string; file: string; size: number }> {
+    for (const row of this.#files.each()) yield { ...row, key: Buffer.from(row.key).toString() };
+  }
+
+  segments(object: Pick<StoredObject, 'id'>): Segment[] {
     return this.#segments.all(object.id);
   }
 
@@ -111,7 +120,9 @@ export class ObjectRows {
       value,
       type,
     );
-    for (const [number, { file, size }] of object.segments.entries()) this.#addSegment.run(id, number, file, size);
+    for (const [number, { file, size, blocks }] of object.segments.entries()) {
+      this.#addSegment.run(id, number, file, size, blocks);
+    }
     return removed;
   }
 

@@ -2,9 +2,11 @@ import { receiveFile, receiveText } from './body.ts';
 import { checkStillMatches, checkWrite, isNotModified, noSuchKey, rangeOf } from './conditions.ts';
 import { S3Error } from './errors.ts';
 import type { Reply, S3Request, Store } from './exchange.ts';
+import { DamageError } from './files.ts';
 import { requireBucket } from './exchange.ts';
 import { checksumHeaders, keptHeaders, objectHeaders } from './object-headers.ts';
 import type { StoredChecksum, StoredObject } from './object-rows.ts';
+import { dropDamaged, findWhole, removeDamaged } from './whole-object.ts';
 import { branch, childText, leaf, malformed, parseXml, xmlDocument } from './xml.ts';
 
 const MAX_DELETE_KEYS = 1000;
@@ -15,10 +17,11 @@ export async function putObject(store: Store, request: S3Request): Promise<Reply
   requireBucket(store, request.bucket);
   const headers = keptHeaders(request);
   await using file = await store.files.create();
-  const { size, digests, declared } = await receiveFile(request, file, ['MD5']);
+  const { size, digests, declared, blocks } = await receiveFile(request, file, ['MD5']);
   const etag = digests.get('MD5')?.toString('hex') ?? '';
   const checksum: StoredChecksum | undefined = declared && { ...declared, type: 'FULL_OBJECT' };
-  const unnamed = store.database.change(() => {
+  await dropDamaged(store, request);
+  const unnamed = await store.database.write(() => {
     checkWrite(request, store.objects.find(request.bucket, request.key));
     return store.objects.replace(request.bucket, request.key, {
       size,
@@ -26,7 +29,7 @@ export async function putObject(store: Store, request: S3Request): Promise<Reply
       modifiedMs: Date.now(),
       headers,
       checksum,
-      segments: [{ file: file.name, size }],
+      segments: [{ file: file.name, size, blocks }],
     });
   });
   file.keep();
@@ -34,9 +37,13 @@ export async function putObject(store: Store, request: S3Request): Promise<Reply
   return { status: 200, headers: { etag: `"${etag}"`, ...checksumHeaders(checksum) } };
 }
 
-/** GetObject and HeadObject. What is being read stays readable while it is deleted or overwritten. */
-export function getObject(store: Store, request: S3Request): Reply {
-  const object = requireObject(store, request);
+/** GetObject and HeadObject. What is being read stays readable while it is deleted or overwritten. No byte is given that was not written. */
+export async function getObject(store: Store, request: S3Request): Promise<Reply> {
+  requireBucket(store, request.bucket);
+  await using held = new AsyncDisposableStack();
+  const whole = held.use(await findWhole(store, request.bucket, request.key));
+  if (whole === undefined) throw noSuchKey(request.key);
+  const { object } = whole;
   if (isNotModified(request, object)) {
     const { etag = '', 'last-modified': modified = '' } = objectHeaders(request, object, false);
     return { status: 304, headers: { etag, 'last-modified': modified } };
@@ -50,13 +57,34 @@ export function getObject(store: Store, request: S3Request): Reply {
   };
   const status = range === undefined ? 200 : 206;
   if (request.incoming.method === 'HEAD') return { status, headers };
-  const segments = store.objects.segments(object);
-  return {
-    status,
-    headers,
-    content: store.files.read(segments, start, end),
-    release: () => store.files.release(segments),
-  };
+  const content = await begun(unlessDamaged(store, request, object, whole.read(start, end)));
+  const reading = held.move();
+  return { status, headers, content, release: () => reading.disposeAsync() };
+}
+
+/** The same, with its first bytes read already: what is wrong with them is known before the answer begins. */
+async function begun(bytes: AsyncGenerator<Buffer>): Promise<AsyncIterable<Buffer>> {
+  const first = await bytes.next();
+  return (async function* () {
+    if (first.done !== true) yield first.value;
+    yield* bytes;
+  })();
+}
+
+/** @throws S3Error NoSuchKey in the place of the first damaged bytes; the object is removed then. */
+async function* unlessDamaged(
+  store: Store,
+  { bucket, key }: S3Request,
+  object: StoredObject,
+  bytes: AsyncIterable<Buffer> | Iterable<Buffer>,
+): AsyncGenerator<Buffer> {
+  try {
+    yield* bytes;
+  } catch (error) {
+    if (!(error instanceof DamageError)) throw error;
+    await removeDamaged(store, bucket, object, error);
+    throw noSuchKey(key);
+  }
 }
 
 /** DeleteObject: idempotent without `If-Match`. */
@@ -98,15 +126,8 @@ export async function deleteObjects(store: Store, request: S3Request): Promise<R
   return { status: 200, xml: xmlDocument('DeleteResult', ...results) };
 }
 
-function requireObject(store: Store, request: S3Request): StoredObject {
-  requireBucket(store, request.bucket);
-  const object = store.objects.find(request.bucket, request.key);
-  if (object === undefined) throw noSuchKey(request.key);
-  return object;
-}
-
 async function removeIf(store: Store, bucket: string, key: string, ifMatch: string | undefined): Promise<void> {
-  const unnamed = store.database.change(() => {
+  const unnamed = await store.database.write(() => {
     checkStillMatches(ifMatch, store.objects.find(bucket, key), key);
     return store.objects.remove(bucket, key);
   });

@@ -10,13 +10,14 @@ import { pipeline } from 'node:stream/promises';
 import { Database } from './database.ts';
 import { S3Error } from './errors.ts';
 import type { Reply, S3Request, Store } from './exchange.ts';
-import { Files } from './files.ts';
+import { Files, syncFolder } from './files.ts';
 import { ObjectRows } from './object-rows.ts';
 import { route } from './routes.ts';
 import type { Account } from './signature.ts';
 import { authenticate } from './signature.ts';
 import { parseTarget } from './target.ts';
 import { UploadRows } from './upload-rows.ts';
+import { sweep } from './whole-object.ts';
 import { leaf } from './xml.ts';
 import { closeServer } from '../close-server.ts';
 
@@ -49,7 +50,8 @@ const KEEP_ALIVE_MS = 60_000;
 const STALL_MS = 120_000;
 
 /**
- * Listens, with everything acknowledged before there again: objects and open uploads survive SIGKILL at any moment.
+ * Listens, with everything acknowledged before there again: objects and open uploads survive SIGKILL and a power cut at any moment. Objects
+ * whose files were damaged meanwhile are removed.
  *
  * @throws if the folder belongs to another running endpoint, or the port is taken.
  */
@@ -85,9 +87,11 @@ async function openStore(root: string, account: Account): Promise<Store> {
   await mkdir(root, { recursive: true });
   const database = new Database(join(root, 's3.sqlite'));
   try {
-    const named = database.query('SELECT 1 FROM segment WHERE file = ?1 UNION ALL SELECT 1 FROM part WHERE file = ?1');
-    const files = await Files.open(join(root, 'files'), (file) => named.first(file) !== undefined);
-    return { database, files, account, objects: new ObjectRows(database), uploads: new UploadRows(database) };
+    const files = await Files.open(join(root, 'files'));
+    await syncFolder(root);
+    const store = { database, files, account, objects: new ObjectRows(database), uploads: new UploadRows(database) };
+    await sweep(store);
+    return store;
   } catch (error) {
     database[Symbol.dispose]();
     throw error;

@@ -48,6 +48,8 @@ export class UploadRows {
   readonly #putPart: Query<never>;
   readonly #part: Query<Part>;
   readonly #parts: Query<Part>;
+  readonly #allParts: Query<{ upload: string; number: number; file: string; size: number }>;
+  readonly #removePart: Query<never>;
   readonly #removeParts: Query<never>;
   readonly #remember: Query<never>;
   readonly #forget: Query<never>;
@@ -58,9 +60,11 @@ export class UploadRows {
     this.#find = database.query('SELECT * FROM upload WHERE bucket = ? AND key = ? AND id = ?');
     this.#list = database.query('SELECT * FROM upload WHERE bucket = ? AND key >= ? ORDER BY key, startedMs, id');
     this.#remove = database.query('DELETE FROM upload WHERE id = ?');
-    this.#putPart = database.query('INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?, ?)');
+    this.#putPart = database.query('INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
     this.#part = database.query('SELECT * FROM part WHERE upload = ? AND number = ?');
     this.#parts = database.query('SELECT * FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?');
+    this.#allParts = database.query('SELECT upload, number, file, size FROM part');
+    this.#removePart = database.query('DELETE FROM part WHERE upload = ? AND number = ?');
     this.#removeParts = database.query('DELETE FROM part WHERE upload = ?');
     this.#remember = database.query('INSERT INTO completed VALUES (?, ?, ?, ?)');
     this.#forget = database.query('DELETE FROM completed WHERE completedMs < ?');
@@ -89,13 +93,23 @@ export class UploadRows {
   /** Puts the part in the place of the one with its number; returns the files that nothing names any more. */
   putPart(upload: Upload, part: Part): string[] {
     const before = this.#part.first(upload.id, part.number);
-    this.#putPart.run(upload.id, part.number, part.file, part.size, part.etag, part.checksum, part.modifiedMs);
+    const { number, file, size, blocks, etag, checksum, modifiedMs } = part;
+    this.#putPart.run(upload.id, number, file, size, blocks, etag, checksum, modifiedMs);
     return before === undefined ? [] : [before.file];
   }
 
   /** In order of their numbers. */
   parts(upload: Upload, afterNumber: number, limit: number): Part[] {
     return this.#parts.all(upload.id, afterNumber, limit);
+  }
+
+  /** The parts of all uploads. */
+  allParts(): { upload: string; number: number; file: string; size: number }[] {
+    return this.#allParts.all();
+  }
+
+  removePart(upload: string, number: number): void {
+    this.#removePart.run(upload, number);
   }
 
   /** Forgets the upload and its parts' rows; their files are the caller's. */
