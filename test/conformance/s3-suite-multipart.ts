@@ -163,6 +163,27 @@ export function multipartCases(check: Case, bench: S3Bench): void {
     assert.equal((await upload.parts()).Parts?.length ?? 0, 0);
   });
 
+  check('a part may bring a checksum that Create did not name, and Complete has to name it then', async () => {
+    for (const ChecksumAlgorithm of ['CRC32', 'SHA256'] as const) {
+      const upload = await Upload.begin(bench, freshKey(), {});
+      const bytes = noise(upload.key, 1000);
+      const wrong = { ChecksumSHA256: sha256('other').toString('base64') };
+      await refused(upload.part(1, bytes, wrong), 'BadDigest');
+      const part = await upload.part(1, bytes, { ChecksumAlgorithm });
+      const { PartNumber, ETag, ...named } = part;
+      assert.deepEqual(
+        named,
+        ChecksumAlgorithm === 'CRC32'
+          ? { ChecksumCRC32: crc32Base64(bytes), ChecksumSHA256: undefined }
+          : { ChecksumCRC32: undefined, ChecksumSHA256: sha256(bytes).toString('base64') },
+      );
+      await refused(upload.complete([{ PartNumber, ETag }]), 'InvalidRequest');
+      await refused(upload.complete([{ ...part, ChecksumCRC32: crc32Base64(Buffer.from('x')) }]), 'InvalidPart');
+      await upload.complete([part]);
+      assert.deepEqual(await upload.read(), bytes);
+    }
+  });
+
   check('Complete checks its list of parts', async () => {
     const upload = await Upload.begin(bench);
     const first = await upload.part(1, noise('one', PART_BYTES));

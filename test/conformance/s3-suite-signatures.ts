@@ -11,6 +11,7 @@ import {
   refused,
   refusedRaw,
   send,
+  sha256,
   sign,
 } from './s3-suite-support.ts';
 
@@ -55,11 +56,17 @@ export function signatureCases(check: Case, bench: S3Bench): void {
 
   check('a clock more than 15 minutes off is refused', async () => {
     const path = `/${bench.bucket}/${await store('x')}`;
-    for (const skewMs of [-16 * 60_000, 16 * 60_000]) {
-      const answer = await send(bench.server, { method: 'GET', path, atMs: Date.now() + skewMs });
-      await refusedRaw(answer, 403, 'RequestTimeTooSkewed');
+    const at = (seconds: number) => send(bench.server, { method: 'GET', path, atMs: Date.now() + seconds * 1000 });
+    for (const seconds of [-24 * 3600, -905, 905, 24 * 3600]) {
+      await refusedRaw(await at(seconds), 403, 'RequestTimeTooSkewed');
     }
-    assert.equal((await send(bench.server, { method: 'GET', path, atMs: Date.now() - 10 * 60_000 })).status, 200);
+    for (const seconds of [-885, -600, 600, 885]) assert.equal((await at(seconds)).status, 200, `${seconds} s`);
+  });
+
+  check('a signature that is 16 minutes old writes nothing', async () => {
+    const old = rawPut(Buffer.from('late'), { atMs: Date.now() - 16 * 60_000 });
+    await refusedRaw(await send(bench.server, old), 403, 'RequestTimeTooSkewed');
+    await refused(read(keyOf(old)), 'NoSuchKey');
   });
 
   check('another region is refused', async () => {
@@ -147,6 +154,23 @@ export function signatureCases(check: Case, bench: S3Bench): void {
     const put = await getSignedUrl(client, new PutObjectCommand({ Bucket: bench.bucket, Key: `${key}-put` }));
     assert.equal((await fetch(put, { method: 'PUT', body: 'presigned' })).status, 200);
     assert.equal((await read(`${key}-put`)).toString(), 'presigned');
+  });
+
+  check('a checksum in the query of a presigned PUT is refused', async () => {
+    const body = Buffer.from('presigned');
+    for (const checksum of [
+      { ChecksumSHA256: sha256(body).toString('base64') },
+      { ChecksumCRC32: crc32Base64(body) },
+      { ChecksumSHA256: sha256('other').toString('base64') },
+      { ChecksumAlgorithm: 'SHA256' },
+    ] as const) {
+      const key = freshKey();
+      const url = await getSignedUrl(bench.s3, new PutObjectCommand({ Bucket: bench.bucket, Key: key, ...checksum }));
+      assert.match(url, /checksum/i);
+      const answer = await fetch(url, { method: 'PUT', body: new Uint8Array(body) });
+      await refusedRaw(answer, 400, 'InvalidRequest');
+      await refused(read(key), 'NoSuchKey');
+    }
   });
 
   check('an expired presigned URL is refused', async () => {

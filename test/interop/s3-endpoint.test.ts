@@ -12,6 +12,9 @@ const DIFFERENCES: Readonly<Record<string, string>> = {
   'reads conditional on the time, to the second': 'compares fractions of a second that Last-Modified does not show',
   'delete with If-Match of a key that is not there is 404': 'answers 204',
   'a key may be the beginning of another': 'keys are paths of files: one cannot be both a file and a folder',
+  'a part may bring a checksum that Create did not name, and Complete has to name it then':
+    'completes such parts by their bare ETags',
+  'a checksum in the query of a presigned PUT is refused': 'ignores it, and compares nothing',
   'ListMultipartUploads shows what is open, from page to page': 'refuses its own upload id marker',
   'an unknown key is refused': 'with the code XAdminUserNotFound',
 };

@@ -146,18 +146,17 @@ async function checkFiles(store: Store, upload: Upload, named: readonly NamedPar
 }
 
 function checkPartChecksum(upload: Upload, part: Part, name: NamedPart): void {
-  const { checksum } = upload;
-  const expected = checksum && name.checksums.get(checksumElement(checksum.algorithm));
-  const others = [...name.checksums.keys()].filter(
-    (element) => checksum === undefined || element !== checksumElement(checksum.algorithm),
-  );
+  const { algorithm } = part;
+  const element = algorithm === null ? undefined : checksumElement(algorithm);
+  const expected = element && name.checksums.get(element);
+  const others = [...name.checksums.keys()].filter((other) => other !== element);
   if (others.length > 0) throw invalidPart(upload, name);
   if (expected !== undefined && expected !== part.checksum) throw invalidPart(upload, name);
   // AWS says so of composite uploads, versitygw of all: who names them always is right with both.
-  if (checksum !== undefined && expected === undefined) {
+  if (algorithm !== null && expected === undefined) {
     throw new S3Error(
       'InvalidRequest',
-      `The upload was created using a ${checksum.algorithm.toLowerCase()} checksum. The complete request must include the checksum for each part. It was missing for part ${name.number} in the request.`,
+      `The upload was created using a ${algorithm.toLowerCase()} checksum. The complete request must include the checksum for each part. It was missing for part ${name.number} in the request.`,
     );
   }
 }

@@ -30,7 +30,7 @@ CREATE TABLE upload (
 CREATE INDEX uploadByKey ON upload (bucket, key, startedMs, id);
 CREATE TABLE part (
   upload TEXT NOT NULL REFERENCES upload, number INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, blocks BLOB NOT NULL,
-  etag TEXT NOT NULL, checksum TEXT, modifiedMs INTEGER NOT NULL, PRIMARY KEY (upload, number)
+  etag TEXT NOT NULL, algorithm TEXT, checksum TEXT, modifiedMs INTEGER NOT NULL, PRIMARY KEY (upload, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE completed (
   upload TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL, completedMs INTEGER NOT NULL

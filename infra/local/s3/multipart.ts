@@ -33,17 +33,20 @@ export async function createUpload(store: Store, request: S3Request): Promise<Re
 /**
  * UploadPart: a later part of the same number takes the place of the earlier.
  *
+ * Where Create named no checksum, a part may bring one of its own; then Complete has to name it.
+ *
  * The ETag is the first half of the part's SHA-256, not its MD5: that is computed anyway for signed payloads and three times as
  * fast, and S3 itself promises no MD5 for parts.
  */
 export async function uploadPart(store: Store, request: S3Request): Promise<Reply> {
   const number = integerParameter(request, 'partNumber', { min: 1, max: MAX_PARTS });
-  const algorithm = requireUpload(store, request).checksum?.algorithm;
+  const named = requireUpload(store, request).checksum?.algorithm;
   const sent = declaredAlgorithm(request);
+  const algorithm = named ?? sent;
   if (sent !== undefined && sent !== algorithm) {
     throw new S3Error(
       'InvalidRequest',
-      `Checksum Type mismatch occurred, expected checksum Type: ${algorithm?.toLowerCase() ?? 'null'}, actual checksum Type: ${sent.toLowerCase()}`,
+      `Checksum Type mismatch occurred, expected checksum Type: ${algorithm?.toLowerCase()}, actual checksum Type: ${sent.toLowerCase()}`,
     );
   }
   await using file = await store.files.create();
@@ -60,6 +63,7 @@ export async function uploadPart(store: Store, request: S3Request): Promise<Repl
     size,
     blocks,
     etag,
+    algorithm: algorithm ?? null,
     checksum: checksum ?? null,
     modifiedMs: Date.now(),
   };
@@ -110,7 +114,7 @@ export function listParts(store: Store, request: S3Request): Reply {
       leaf('IsTruncated', limit > 0 && found.length > limit),
       leaf('ChecksumAlgorithm', upload.checksum?.algorithm),
       leaf('ChecksumType', upload.checksum?.type),
-      ...parts.map((part) => partXml(part, upload)),
+      ...parts.map(partXml),
     ),
   };
 }
@@ -215,15 +219,13 @@ function requestedChecksum(request: S3Request): { algorithm: Algorithm; type: Ch
   return { algorithm, type };
 }
 
-function partXml(part: Part, upload: Upload): string {
+function partXml(part: Part): string {
   return branch(
     'Part',
     leaf('PartNumber', part.number),
     leaf('LastModified', isoTime(part.modifiedMs)),
     leaf('ETag', `"${part.etag}"`),
     leaf('Size', part.size),
-    upload.checksum === undefined || part.checksum === null
-      ? ''
-      : leaf(checksumElement(upload.checksum.algorithm), part.checksum),
+    part.algorithm === null || part.checksum === null ? '' : leaf(checksumElement(part.algorithm), part.checksum),
   );
 }

@@ -18,10 +18,11 @@ export interface Upload extends NewUpload {
   readonly id: string;
 }
 
-/** An uploaded part; `checksum` is Base64, of the upload's algorithm. */
+/** An uploaded part; `checksum` is Base64, and its algorithm that of the upload where that names one. */
 export interface Part extends Segment {
   readonly number: number;
   readonly etag: string;
+  readonly algorithm: Algorithm | null;
   readonly checksum: string | null;
   readonly modifiedMs: number;
 }
@@ -60,7 +61,7 @@ export class UploadRows {
     this.#find = database.query('SELECT * FROM upload WHERE bucket = ? AND key = ? AND id = ?');
     this.#list = database.query('SELECT * FROM upload WHERE bucket = ? AND key >= ? ORDER BY key, startedMs, id');
     this.#remove = database.query('DELETE FROM upload WHERE id = ?');
-    this.#putPart = database.query('INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
+    this.#putPart = database.query('INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#part = database.query('SELECT * FROM part WHERE upload = ? AND number = ?');
     this.#parts = database.query('SELECT * FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?');
     this.#allParts = database.query('SELECT upload, number, file, size FROM part');
@@ -93,8 +94,8 @@ export class UploadRows {
   /** Puts the part in the place of the one with its number; returns the files that nothing names any more. */
   putPart(upload: Upload, part: Part): string[] {
     const before = this.#part.first(upload.id, part.number);
-    const { number, file, size, blocks, etag, checksum, modifiedMs } = part;
-    this.#putPart.run(upload.id, number, file, size, blocks, etag, checksum, modifiedMs);
+    const { number, file, size, blocks, etag, algorithm, checksum, modifiedMs } = part;
+    this.#putPart.run(upload.id, number, file, size, blocks, etag, algorithm, checksum, modifiedMs);
     return before === undefined ? [] : [before.file];
   }
 
