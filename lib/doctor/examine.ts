@@ -78,7 +78,7 @@ async function findingOf(
 }
 
 /** Name, message and the innermost cause: `fetch failed` alone says nothing. */
-function describe(error: unknown): string {
+export function describe(error: unknown): string {
   if (!(error instanceof Error)) return redacted(String(error));
   let innermost: Error = error;
   for (let depth = 0; innermost.cause instanceof Error && depth < 5; depth++) innermost = innermost.cause;

@@ -1,8 +1,9 @@
 import * as z from 'zod/mini';
-import { InvalidRequestError } from '../errors/cache-error.ts';
+import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
 import type { DeploymentDocument } from '../http/deployment.ts';
 import { redacted } from '../telemetry/redacted.ts';
 import { SkipError } from './check.ts';
+import { describe } from './examine.ts';
 import type { HttpAnswer, Requests } from './sigv4-requests.ts';
 
 /** What is asked of the control API. */
@@ -112,7 +113,11 @@ const deploymentSchema = z.object({
   caller: z.string(),
 });
 
-/** What the deployment says of itself, or why that is not known. @throws the reason of the signal alone. */
+/**
+ * What the deployment says of itself, or why that is not known.
+ *
+ * @throws ConfigError where there is no answer at all, or nothing to sign the request with: then no check can find out anything. The reason of the signal.
+ */
 export async function readDeployment(
   target: Omit<Target, 'deployment'>,
   signal: AbortSignal,
@@ -126,6 +131,24 @@ export async function readDeployment(
     return success ? data : unknown('answered something else than a deployment');
   } catch (error) {
     signal.throwIfAborted();
-    return unknown(error instanceof SyntaxError ? 'answered no JSON' : 'was not answered');
+    if (error instanceof SyntaxError) return unknown('answered no JSON');
+    throw mootBecause(error, target.url);
   }
+}
+
+function mootBecause(error: unknown, url: string): ConfigError {
+  if (error instanceof Error && error.name === 'CredentialsProviderError') {
+    return new ConfigError(
+      'there are no AWS credentials, and every check needs them; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
+      error,
+    );
+  }
+  const why =
+    error instanceof DOMException && error.name === 'TimeoutError'
+      ? `no end within ${ANSWER_MS / 1000} s`
+      : describe(error);
+  return new ConfigError(
+    `${url} does not answer, and every check needs it: ${why}; is --url that of the deployment?`,
+    error,
+  );
 }

@@ -190,6 +190,14 @@ describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
     assert.ok(report.of('holds').every((id) => id.startsWith('api-')));
   });
 
+  test('where nobody answers it says so once, and nothing else', async () => {
+    const closed = await startFaultProxy(application.origin);
+    await closed.close();
+    const report = await doctor(['--url', closed.endpoint], application.environment);
+    assert.deepEqual([report.exitCode, report.stdout], [2, '']);
+    assert.match(report.stderr, /does not answer, and every check needs it: .*ECONNREFUSED/);
+  });
+
   test('a wrong address, and endpoints that lead elsewhere, are refused before anything is asked', async () => {
     for (const url of [
       'nowhere',

@@ -135,6 +135,21 @@ test('what a deployment says of itself is taken only as it is described', async 
   }
 });
 
+test('where nobody answers, or nothing can be signed, no check can find out anything', async () => {
+  const failing = (error: Error) => {
+    const fail = (): Promise<HttpAnswer> => Promise.reject(error);
+    return readDeployment({ url: API, isLocal: false, region: 'x', requests: { plain: fail, signed: fail } }, forever);
+  };
+  const refused = new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED 192.0.2.1:443') });
+  for (const [error, expected] of [
+    [refused, /amazonaws\.com does not answer, and every check needs it: .*ECONNREFUSED/],
+    [new DOMException('late', 'TimeoutError'), /does not answer, .*: no end within \d+ s/],
+    [Object.assign(new Error('none'), { name: 'CredentialsProviderError' }), /no AWS credentials.*set AWS_PROFILE/],
+  ] as const) {
+    await assert.rejects(failing(error), { name: 'ConfigError', message: expected });
+  }
+});
+
 test('the variables of the SDK say where its clients go', () => {
   const { S3, SFN } = sdkEndpoints({
     AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
