@@ -2,16 +2,19 @@ import type { Config } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { formatReference } from '../reference/reference.ts';
 import { cacheName, configured } from './configured.ts';
-import { exampleReference, pullHints } from './hints.ts';
+import { exampleReference, ownCommand, pullHints } from './hints.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
+import { outputLogger, type LogOptions } from './output-logger.ts';
 
-export interface LocalOptions {
+export interface LocalOptions extends LogOptions {
   /** The whole application, not only its S3 and DynamoDB. */
   readonly all: boolean;
   /** Of the HTTP API; 0: any free one. */
   readonly port: number;
   /** ARN of the principal that the HTTP API sees. */
   readonly caller: string;
+  /** Only the variables, as a shell reads them; of the whole application those of the one that another process runs. */
+  readonly env: boolean;
 }
 
 /** Keeps the embedded stack, or the whole application on it, running until the signal, and prints what other programs need to use it. */
@@ -25,6 +28,12 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
   }
   // Loaded only here and in cache.ts: the embedded stack is no part of what runs on AWS.
   const { openLocalStack, stackEnvironment } = await import('../../infra/local/connect.ts');
+  if (options.env && options.all) {
+    const { runningEnvironment } = await import('../../infra/local/app/application.ts');
+    const variables = runningEnvironment(store.home);
+    output.result(variables, exportLines(variables));
+    return EXIT.done;
+  }
   output.status(`starting ${cacheName(store)}`);
   await using stack = await openLocalStack(store.home, { signal });
   const places = [
@@ -35,12 +44,18 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
   if (!options.all) {
     output.status(undefined);
     const variables = stackEnvironment(stack);
-    output.result(variables, [...places, ...exportLines(variables)]);
+    if (options.env) {
+      output.result(variables, exportLines(variables));
+      output.note('# Without a user the stack ends after some 30 s; "entrepot local" in another terminal keeps it.');
+      return EXIT.done;
+    }
+    output.result(variables, [...places, ...forOthers(variables)]);
     await untilInterrupted(output, signal);
     return EXIT.done;
   }
   const { startApplication } = await import('../../infra/local/app/application.ts');
   const { port, caller: callerArn } = options;
+  const logger = outputLogger(output, options);
   await using application = await startApplication({
     home: store.home,
     stack,
@@ -48,6 +63,7 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
     port,
     callerArn,
     onStep: (step) => output.status(step),
+    onActivity: (message, fields) => logger.info(message, fields),
   });
   output.status(undefined);
   const { origin, environment } = application;
@@ -55,7 +71,7 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
     `HTTP API   ${origin}/v1  for ${callerArn}`,
     ...places,
     `logs       ${store.home}/logs`,
-    ...exportLines(environment),
+    ...forOthers(environment, ' --all'),
     ...examples(origin, config),
   ]);
   await untilInterrupted(output, signal);
@@ -64,11 +80,18 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
   return EXIT.done;
 }
 
-const exportLines = (variables: Readonly<Record<string, string>>): readonly string[] => [
+const forOthers = (variables: Readonly<Record<string, string>>, options = ''): readonly string[] => [
   '',
-  'For other programs:',
-  ...Object.entries(variables).map(([name, value]) => `  export ${name}=${value}`),
+  `For other programs, or as eval "$(${ownCommand()} local${options} --env)":`,
+  ...exportLines(variables).map((line) => `  ${line}`),
 ];
+
+/** As a POSIX shell reads them, whatever is in the values. */
+export const exportLines = (variables: Readonly<Record<string, string>>): readonly string[] =>
+  Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}`);
+
+const quoted = (value: string): string =>
+  /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 
 function examples(origin: string, config: Config): readonly string[] {
   const [registry] = config.registries.values();
@@ -81,7 +104,7 @@ function examples(origin: string, config: Config): readonly string[] {
     `  curl -i ${origin}/v1/pull -H 'content-type: application/json' -d '{"reference":"${image}","platforms":["linux/amd64"]}'`,
     ...pullHints(new URL(origin).host, config, example),
     `  curl -s ${origin}/v1/images`,
-    `  curl -s ${origin}/_local/functions`,
+    `  curl -s ${origin}/_local/requests  # or runs, warmups, events, functions, schedules`,
     ...(warmup === undefined ? [] : [`  curl -s -X POST ${origin}/_local/schedules/${warmup.name}`]),
   ];
 }

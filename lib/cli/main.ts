@@ -35,8 +35,9 @@ interface ValidateOptions extends PlatformOption {
   readonly deep?: true;
 }
 
-interface LocalCommand extends JsonOption {
+interface LocalCommand extends LogCommand, JsonOption {
   readonly all?: true;
+  readonly env?: true;
   readonly port: number;
   readonly caller: string;
 }
@@ -176,9 +177,17 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
       'arn:aws:iam::000000000000:user/local',
     )
     .option(...json)
-    .action(({ all, port, caller, ...options }: LocalCommand) =>
+    .option('--env', 'only print the variables for other programs, for eval; with --all those of the one that runs')
+    .addOption(logFormat())
+    .addOption(logLevel())
+    .option('--quiet', 'errors alone: as --log-level error, and no hints')
+    .action(({ all, port, caller, env, ...options }: LocalCommand) =>
       run(outputOf(options), async (output, signal) =>
-        (await import('./local.ts')).runLocal({ all: all === true, port, caller }, output, signal),
+        (await import('./local.ts')).runLocal(
+          { all: all === true, port, caller, env: env === true, ...logOptions(options) },
+          output,
+          signal,
+        ),
       ),
     );
   program

@@ -34,6 +34,8 @@ export interface RunningApplication extends AsyncDisposable {
   /** Calls the path with curl and these options more. */
   curl(path: string, ...options: readonly string[]): Promise<CurlAnswer>;
   environments(): Promise<readonly EnvironmentStatus[]>;
+  /** What it wrote for people so far. */
+  shown(): string;
   /** Interrupts it, as Ctrl-C does; its exit code. */
   interrupt(): Promise<number | null>;
 }
@@ -47,6 +49,8 @@ export async function startRunningApplication(configuration: object): Promise<Ru
     env: { ...childEnvironment(), ENTREPOT_CONFIG: config, ENTREPOT_HOME: join(folder, 'home') },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  let shown = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (shown += chunk));
   const exited = once(child, 'exit');
   const stop = async (): Promise<number | null> => {
     child.kill('SIGINT');
@@ -73,6 +77,7 @@ export async function startRunningApplication(configuration: object): Promise<Ru
     curl,
     environments: async () =>
       ((await curl('/_local/functions')).document as { environments: EnvironmentStatus[] }).environments,
+    shown: () => shown,
     interrupt: stop,
     async [Symbol.asyncDispose]() {
       await stop();

@@ -1,12 +1,13 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { compileConfig } from '../../../lib/config/compiled.ts';
 import type { Config } from '../../../lib/config/config.ts';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 import { bundleFunctions } from '../../bundles.ts';
 import { tryLock } from '../file-lock.ts';
-import { homeAt } from '../home.ts';
+import { homeAt, writePrivate } from '../home.ts';
 import type { StackEndpoints } from '../local-stack.ts';
+import { openActivity, type ActivityLine } from './activity.ts';
 import { controlOf } from './control.ts';
 import { startCore } from './core.ts';
 import { readDeployment } from './deployment.ts';
@@ -26,6 +27,8 @@ export interface LocalApplicationOptions {
   readonly callerArn: string;
   /** Told what is under way while it starts. */
   readonly onStep?: (step: string) => void;
+  /** Told of each request, execution and warm-up as it happens. */
+  readonly onActivity?: ActivityLine;
 }
 
 /** The application of serverless.yml, running on this machine. */
@@ -43,7 +46,7 @@ export interface LocalApplication extends AsyncDisposable {
  * @throws ConfigError; Error saying why it cannot run here.
  */
 export async function startApplication(options: LocalApplicationOptions): Promise<LocalApplication> {
-  const { home, stack, config, port, callerArn, onStep = () => undefined } = options;
+  const { home, stack, config, port, callerArn, onStep = () => undefined, onActivity } = options;
   if (config.access.jwt !== undefined) {
     throw new ConfigError(
       'the configuration has access.jwt, and nobody here can issue tokens: let ENTREPOT_CONFIG name one without it',
@@ -61,19 +64,42 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const runtime = await buildRuntime(folder);
   const { logs } = homeAt(home);
   onStep('starting the services');
-  const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime, logs }));
+  const activity = openActivity(onActivity);
+  const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime, logs, activity }));
   const { functions, deliveries, events, schedules, environment } = core;
   const scheduler = resources.use(startScheduler(schedules, deliveries));
-  const control = controlOf(functions, scheduler, events);
+  const control = controlOf(functions, scheduler, events, activity);
   const { routes } = deployment.service;
-  const door = resources.use(await openDoor({ port, routes, functions, caller, control }));
+  const door = resources.use(await openDoor({ port, routes, functions, caller, control, activity }));
+  const shown = join(folder, ENVIRONMENT);
+  writePrivate(shown, environment);
+  resources.defer(() => rmSync(shown, { force: true }));
   const running = resources.move();
   return { origin: door.origin, environment, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
+const LOCK = 'application.lock';
+const ENVIRONMENT = 'environment.json';
+
+/**
+ * What the application that another process runs on this home prints for other programs.
+ *
+ * @throws ConfigError where none runs.
+ */
+export function runningEnvironment(home: string): Readonly<Record<string, string>> {
+  const folder = join(home, 'app');
+  const file = join(folder, ENVIRONMENT);
+  if (existsSync(file)) {
+    // A file without a process that holds the lock is what a killed one left.
+    using lock = tryLock(join(folder, LOCK), 0);
+    if (lock === undefined) return JSON.parse(readFileSync(file, 'utf8')) as Readonly<Record<string, string>>;
+  }
+  throw new ConfigError(`no application runs on ${home}; start it in another terminal, without --env`);
+}
+
 /** Two applications on one home would fire every schedule twice. */
 function onlyOneIn(folder: string): Disposable {
-  const lock = tryLock(join(folder, 'application.lock'), 0);
+  const lock = tryLock(join(folder, LOCK), 0);
   if (lock !== undefined) return lock;
   throw new Error(`another process runs the application of ${folder}; end it, or choose another ENTREPOT_HOME`);
 }

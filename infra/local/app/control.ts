@@ -1,3 +1,4 @@
+import type { Activity } from './activity.ts';
 import type { EventBus } from './event-bus.ts';
 import type { Functions } from './functions.ts';
 import { gatewayMessage, type GatewayAnswer } from './gateway-answer.ts';
@@ -13,12 +14,18 @@ const FIRE = /^\/_local\/schedules\/([^/]+)$/;
  *   GET  /_local/schedules          what fires when
  *   POST /_local/schedules/{name}   fires one now
  *   GET  /_local/events             the last events of the bus
+ *   GET  /_local/requests           the last requests of the HTTP API, as they came
+ *   GET  /_local/runs               the last executions of the state machine
+ *   GET  /_local/warmups            the last runs of warm-ups
  */
-export function controlOf(functions: Functions, scheduler: Scheduler, bus: EventBus): Control {
+export function controlOf(functions: Functions, scheduler: Scheduler, bus: EventBus, activity: Activity): Control {
   const views: Readonly<Record<string, () => unknown>> = {
     '/_local/functions': () => ({ environments: functions.environments() }),
     '/_local/schedules': () => ({ schedules: scheduler.schedules() }),
     '/_local/events': () => ({ events: bus.recent() }),
+    '/_local/requests': () => ({ requests: activity.recent('requests') }),
+    '/_local/runs': () => ({ runs: activity.recent('runs') }),
+    '/_local/warmups': () => ({ warmups: activity.recent('warmups') }),
   };
   return (method, path) => {
     const name = FIRE.exec(path)?.[1];

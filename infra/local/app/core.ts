@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { functionArn, functionName, FUNCTIONS, type FunctionName } from '../../names.ts';
 import { stackEnvironment, type StackEndpoints } from '../local-stack.ts';
 import { startStates, statusChangeEvent, type Invoke } from '../states/states.ts';
+import { openActivity, type Activity, type ActivityFields } from './activity.ts';
 import { startDeliveries, type Deliveries } from './deliveries.ts';
 import { ACCOUNT_ID, functionNameOf, STAGE, type Deployment } from './deployment.ts';
 import { startLambdaEndpoint } from './lambda-endpoint.ts';
@@ -20,6 +21,8 @@ export interface CoreOptions {
   readonly runtime: readonly string[];
   /** Folder of the logs. */
   readonly logs: string;
+  /** Told of executions of the state machine and of runs of warm-ups. */
+  readonly activity?: Activity;
 }
 
 /** The functions, with the services that they call and that call them. */
@@ -35,22 +38,31 @@ export interface Core extends AsyncDisposable {
 
 /** What an account may work on at once in one region, where nothing is reserved. */
 const ACCOUNT_CONCURRENCY = 1000;
+/** Of what a run failed with. */
+const SHOWN_CHARACTERS = 500;
 
 /** Starts everything but the HTTP API and the clock: functions, the state machine, the event bus with its rules. */
 export async function startCore(options: CoreOptions): Promise<Core> {
-  const { deployment, stack, logs } = options;
+  const { deployment, stack, logs, activity = openActivity() } = options;
   await using resources = new AsyncDisposableStack();
   // Filled in below: the endpoints invoke functions, so functions come first; none is started before an endpoint asks for it.
   const variables: Record<string, string> = {};
-  const functions = startFunctions(functionSpecs(options, variables));
+  const functions = withWarmupsShown(startFunctions(functionSpecs(options, variables)), activity);
   const deliveries = resources.use(startDeliveries(functions, logs));
   const queues = resources.use(startQueues(functions, logs));
   const late: { events?: EventBus } = {};
+  const runs = new Map<string, (how: ActivityFields) => void>();
   const states = resources.use(
     await startStates({
       definition: deployment.definition,
       invoke: invokeBy(functions, deployment.context),
-      onEnded: (execution) => late.events?.put('default', statusChangeEvent(execution)),
+      onStarted: ({ executionArn, name }) => void runs.set(executionArn, activity.begin('runs', { name })),
+      onEnded: (execution) => {
+        const { executionArn, status, error, cause } = execution;
+        runs.get(executionArn)?.({ status, error, cause: cause?.slice(0, SHOWN_CHARACTERS) });
+        runs.delete(executionArn);
+        late.events?.put('default', statusChangeEvent(execution));
+      },
     }),
   );
   const context = {
@@ -94,6 +106,35 @@ export async function startCore(options: CoreOptions): Promise<Core> {
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
+
+/** The same functions; each event of a warm-up is a run of it. */
+function withWarmupsShown(functions: Functions, activity: Activity): Functions {
+  return {
+    ...functions,
+    invoke: async (name, event) => {
+      if (name !== 'warmup') return await functions.invoke(name, event);
+      const { warmup, scheduledTime } = event as { readonly warmup?: unknown; readonly scheduledTime?: unknown };
+      const ended = activity.begin('warmups', { warmup, scheduledTime });
+      try {
+        const summary = await functions.invoke(name, event);
+        ended(countsOf(summary));
+        return summary;
+      } catch (error) {
+        ended({ error: (error as Error).message.slice(0, SHOWN_CHARACTERS) });
+        throw error;
+      }
+    },
+  };
+}
+
+/** A summary of a warm-up, with numbers in place of lists. */
+const countsOf = (summary: unknown): ActivityFields =>
+  Object.fromEntries(
+    Object.entries(summary ?? {}).map(([name, value]: [string, unknown]) => [
+      name,
+      Array.isArray(value) ? value.length : value,
+    ]),
+  );
 
 function functionSpecs(options: CoreOptions, known: Readonly<Record<string, string>>): readonly FunctionSpec[] {
   const { deployment, taskRoots, runtime, logs } = options;

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { clientText } from '../../../lib/telemetry/redacted.ts';
+import type { Activity, ActivityFields } from './activity.ts';
 import { FunctionFailedError, ThrottledError, type Functions } from './functions.ts';
 import {
   gatewayAnswer,
@@ -13,7 +15,7 @@ import {
 } from './gateway-answer.ts';
 import { gatewayEvent, splitUrl, type LocalCaller } from './gateway-event.ts';
 import { readBounded, TooLongError } from './read-bounded.ts';
-import { findRoute, type Route } from './routes.ts';
+import { findRoute, type Route, type RouteMatch } from './routes.ts';
 import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
 import { sendAnswer } from '../../../lib/http/unread-body.ts';
 import { closeServer } from '../close-server.ts';
@@ -29,6 +31,8 @@ export interface DoorOptions {
   readonly caller: LocalCaller;
   /** Asked for paths under `/_local/`. */
   readonly control: Control;
+  /** Told of each other request, and of its answer. */
+  readonly activity?: Pick<Activity, 'begin'>;
 }
 
 export interface Door extends AsyncDisposable {
@@ -75,13 +79,36 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
 
 /** @throws whatever reading the request broke with. */
 async function answerTo(options: DoorOptions, request: IncomingMessage): Promise<GatewayAnswer> {
-  const { routes, functions, caller, control } = options;
+  const { routes, control, activity } = options;
   if (!isLocal(request)) return gatewayMessage(403, 'Forbidden');
   const method = request.method ?? '';
   const [path] = splitUrl(request.url ?? '/');
   if (path.startsWith(CONTROL)) return control(method, path) ?? NOT_FOUND;
   const match = findRoute(routes, method, path);
-  if (match === undefined) return NOT_FOUND;
+  // Without the query, which may hold a secret.
+  const asked = { method: clientText(method), path: clientText(path), function: match?.route.functionName };
+  const ended = activity?.begin('requests', asked);
+  try {
+    const answer = match === undefined ? NOT_FOUND : await integrated(options, request, match);
+    ended?.({ status: answer.status, bytes: answer.body.byteLength, ...clientOf(request) });
+    return answer;
+  } catch (error) {
+    ended?.({ left: true, ...clientOf(request) });
+    throw error;
+  }
+}
+
+const clientOf = ({ socket, headers }: IncomingMessage): ActivityFields => ({
+  address: socket.remoteAddress,
+  userAgent: headers['user-agent'] === undefined ? undefined : clientText(headers['user-agent']),
+});
+
+/** @throws whatever reading the request broke with. */
+async function integrated(
+  { functions, caller }: DoorOptions,
+  request: IncomingMessage,
+  match: RouteMatch,
+): Promise<GatewayAnswer> {
   let body: Buffer;
   try {
     body = await readBounded(request, MAX_BODY_BYTES);

@@ -24,6 +24,8 @@ export interface ExecutionsOptions {
   /** In the Amazon States Language (JSONPath). */
   readonly definition: object;
   readonly invoke: Invoke;
+  /** Told of each execution that begins. Must not throw. */
+  readonly onStarted?: (execution: Execution) => void;
   /** Told once for each execution that ended, whatever ended it. Must not throw. */
   readonly onEnded?: (execution: Execution) => void;
   readonly haste?: Haste;
@@ -49,7 +51,7 @@ const EXECUTION_PREFIX = 'arn:aws:states:us-east-1:000000000000:execution:entrep
 const MOST_ENDED = 10_000;
 
 /** The executions of one state machine, in memory. When the process ends they are gone. */
-export function openExecutions({ definition, invoke, onEnded, haste = {} }: ExecutionsOptions): Executions {
+export function openExecutions({ definition, invoke, onStarted, onEnded, haste = {} }: ExecutionsOptions): Executions {
   const closing = new AbortController();
   const invocations = new Set<Promise<unknown>>();
   const machine = openMachine(definition, tracked, haste, closing.signal);
@@ -82,6 +84,7 @@ export function openExecutions({ definition, invoke, onEnded, haste = {} }: Exec
         Execution: { Id: executionArn, Name: name },
         StateMachine: { Id: MACHINE, Name: 'entrepot' },
       });
+      onStarted?.(describe(executionArn));
       runs.set(executionArn, { run, done: end(executionArn, run) });
       return describe(executionArn);
     },

@@ -11,6 +11,7 @@ import type { Problem } from '../../../lib/http/problem.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import type { Validation } from '../../../lib/validate/validate.ts';
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
+import { entrepotProcess } from '../../support/entrepot.ts';
 import {
   startRunningApplication,
   type CurlAnswer,
@@ -184,6 +185,43 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
     assert.equal((arm.document as Receipt).outcome, 'hit');
     assert.equal((await application.curl('/_local/schedules/OverseeRule', '-X', 'POST')).status, 202);
     await until(async () => (await application.environments()).some((one) => one.function === 'oversee'));
+  });
+
+  test('requests, executions and warm-ups are listed, and shown as they happen', async () => {
+    const listed = async (kind: string): Promise<readonly Record<string, unknown>[]> =>
+      ((await application.curl(`/_local/${kind}`)).document as Record<string, Record<string, unknown>[]>)[kind] ?? [];
+    await application.curl('/v1/images?limit=7', '-A', 'an agent');
+    const request = (await listed('requests')).at(-1);
+    assert.deepEqual(
+      [request?.method, request?.path, request?.function, request?.status, request?.state, request?.userAgent],
+      ['GET', '/v1/images', 'api', 200, 'ended', 'an agent'],
+    );
+    const [run] = await listed('runs');
+    assert.deepEqual([run?.state, run?.status], ['ended', 'SUCCEEDED']);
+    const [warmup] = await listed('warmups');
+    assert.deepEqual([warmup?.warmup, warmup?.state, warmup?.checked, warmup?.failures], ['nightly', 'ended', 1, 0]);
+    const shown = application.shown();
+    for (const line of [
+      / workflow run began name=/,
+      / workflow run ended name=.* status=SUCCEEDED /,
+      / warm-up ended warmup=nightly /,
+    ]) {
+      assert.match(shown, line);
+    }
+    assert.match(shown, / request method=GET path=\/v1\/images function=api status=200 .*userAgent="an agent"/);
+    assert.doesNotMatch(shown, /limit=7/);
+  });
+
+  test('another process gets its variables, for a shell', async () => {
+    const environment = { ENTREPOT_HOME: join(application.folder, 'home') };
+    const { code, stdout, stderr } = await entrepotProcess(['local', '--all', '--env'], environment);
+    assert.deepEqual([code, stderr], [0, '']);
+    const lines = Object.entries(application.environment).map(([name, value]) => `export ${name}=${value}\n`);
+    assert.equal(stdout, lines.join(''));
+    const none = await entrepotProcess(['local', '--all', '--env'], {
+      ENTREPOT_HOME: join(application.folder, 'none'),
+    });
+    assert.deepEqual([none.code, none.stdout], [2, '']);
   });
 
   test('an event on the bus starts a pull', async () => {

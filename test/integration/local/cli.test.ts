@@ -271,6 +271,11 @@ describe('the command line', { timeout: 300_000 }, () => {
     const pulled = await inProcess(['pull', APP, '--json'], { ...environment, ...local });
     assert.equal(pulled.code, 0, pulled.stderr);
     assert.equal((pulled.documents[0] as Receipt).outcome, 'pulled');
+    const shell = await inProcess(['local', '--env'], { ...environment, ...local });
+    assert.deepEqual(
+      shell.stdout.trimEnd().split('\n'),
+      [...printed.matchAll(/^ {2}(export .*)$/gm)].map(([, line]) => line),
+    );
     // What `local` printed is enough for another program.
     const exported = Object.fromEntries(
       [...printed.matchAll(/export (\w+)=(.*)/g)].map(([, name = '', value = '']): [string, string] => [name, value]),

@@ -1,0 +1,60 @@
+/** What is listed and shown: requests of the HTTP API, executions of the state machine, runs of warm-ups. */
+export type ActivityKind = 'requests' | 'runs' | 'warmups';
+
+/** What is known of one; values are for a log and for JSON. */
+export type ActivityFields = Readonly<Record<string, unknown>>;
+
+/** One request or run, as it is listed. */
+export interface ActivityRecord extends ActivityFields {
+  /** ISO 8601. */
+  readonly time: string;
+  readonly state: 'running' | 'ended';
+  readonly durationMs?: number;
+}
+
+/** What happens in the application, for people who look at it. */
+export interface Activity {
+  /** Something began, which is listed from now on. The function that comes back says once how it ended. */
+  begin(kind: ActivityKind, fields: ActivityFields): (how: ActivityFields) => void;
+  /** The last ones, oldest first. */
+  recent(kind: ActivityKind): readonly ActivityRecord[];
+}
+
+/** A line of what happens. */
+export type ActivityLine = (message: string, fields: ActivityFields) => void;
+
+/** So many of each kind are remembered. */
+const RECENT = 200;
+/** What is said at the beginning; a request is short enough to be said at its end alone. */
+const BEGAN: Readonly<Partial<Record<ActivityKind, string>>> = {
+  runs: 'workflow run began',
+  warmups: 'warm-up began',
+};
+const ENDED: Readonly<Record<ActivityKind, string>> = {
+  requests: 'request',
+  runs: 'workflow run ended',
+  warmups: 'warm-up ended',
+};
+
+/** Remembers the last of each kind, in memory, and calls `line` as they happen. */
+export function openActivity(line: ActivityLine = () => undefined): Activity {
+  const records: Readonly<Record<ActivityKind, ActivityRecord[]>> = { requests: [], runs: [], warmups: [] };
+  return {
+    begin: (kind, fields) => {
+      const list = records[kind];
+      const beganMs = performance.now();
+      const begun: ActivityRecord = { time: new Date().toISOString(), state: 'running', ...fields };
+      list.push(begun);
+      if (list.length > RECENT) list.shift();
+      const began = BEGAN[kind];
+      if (began !== undefined) line(began, fields);
+      return (how) => {
+        const told = { ...fields, ...how, durationMs: Math.round(performance.now() - beganMs) };
+        const at = list.indexOf(begun);
+        if (at >= 0) list[at] = { ...begun, ...told, state: 'ended' };
+        line(ENDED[kind], told);
+      };
+    },
+    recent: (kind) => records[kind],
+  };
+}
