@@ -9,6 +9,8 @@ export interface GoProgram {
   readonly version: string;
 }
 
+export const CRANE: GoProgram = { path: 'github.com/google/go-containerregistry/cmd/crane', version: 'v0.22.1' };
+
 /** The rename comes last, so that a program that is there is whole. */
 const BUILD = `[ -x "$1/$2" ] || {
   mkdir -p "$1/incoming" &&

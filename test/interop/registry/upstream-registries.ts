@@ -1,11 +1,10 @@
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
 import { startServedCache } from '../clients/support/served-cache.ts';
-import { buildGoProgram } from '../go-program.ts';
+import { buildGoProgram, CRANE } from '../go-program.ts';
 import { install } from '../install.ts';
 import { startServer } from '../server-process.ts';
 import { startDistribution } from './docker-registry.ts';
 
-const CRANE = { path: 'github.com/google/go-containerregistry/cmd/crane', version: 'v0.22.1' };
 const DISTRIBUTION_3 = { path: 'github.com/distribution/distribution/v3/cmd/registry', version: 'v3.1.2' };
 
 /** The registry's name in the configuration of whoever pulls, whatever upstream stands for it. */

@@ -37,6 +37,8 @@ export interface RegistryClient extends AsyncDisposable {
   pull(reference: string, options?: ClientPull): Promise<void>;
   /** The digests by which the client knows what it holds under this reference: of the index, the manifest, the config, or some of them. */
   digests(reference: string): Promise<readonly string[]>;
+  /** False: it takes tags alone. */
+  readonly pullsDigests?: boolean;
   /** Runs the image, and returns what it printed. Undefined where the client runs nothing. */
   readonly run?: (reference: string) => Promise<string>;
   /** From now on the client signs in to the cache where it is a mirror; with undefined it does not. Undefined where it cannot. */

@@ -2,6 +2,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { formatPasswordHash, hashPassword } from '../../../../lib/access/password-hash.ts';
 import { startFaultProxy, type FaultProxy, type LoggedRequest } from '../../../support/http-fault-proxy.ts';
 import { startStack } from '../../../support/stack.ts';
 import { startServer } from '../../server-process.ts';
@@ -17,6 +18,8 @@ export interface ServedConfiguration {
   readonly waiting?: number;
   /** Docker's `config.json`, for registries with `credentials: docker`. */
   readonly docker?: object;
+  /** Who has a password of their own; then the URLs of blobs lead to the embedded S3 itself. Without it nobody is asked. */
+  readonly users?: readonly Login[];
 }
 
 /** What a client is given as the cache: a proxy in front of it, which logs what the client sends. */
@@ -45,6 +48,7 @@ export async function startServedCache({
   freshness = [],
   waiting,
   docker = {},
+  users,
 }: ServedConfiguration): Promise<ServedCache> {
   await using starting = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), 'entrepot-served-'));
@@ -53,8 +57,11 @@ export async function startServedCache({
   const s3 = starting.use(await startFaultProxy(stack.s3Endpoint));
 
   const configFile = join(folder, 'entrepot.yaml');
-  const serve = { blobEndpoint: s3.endpoint, freshness, waiting };
-  writeFileSync(configFile, JSON.stringify({ registries, serve }));
+  const serve = { ...(users === undefined ? { blobEndpoint: s3.endpoint } : {}), freshness, waiting };
+  const usersFile = join(folder, 'users.json');
+  if (users !== undefined) writeFileSync(usersFile, await usersDocument(users), { mode: 0o600 });
+  const auth = users === undefined ? {} : { auth: { users: { file: usersFile } } };
+  writeFileSync(configFile, JSON.stringify({ registries, serve: { ...serve, ...auth } }));
   const dockerFolder = join(folder, 'docker');
   mkdirSync(dockerFolder);
   writeFileSync(join(dockerFolder, 'config.json'), JSON.stringify(docker));
@@ -73,6 +80,15 @@ export async function startServedCache({
     log: () => readFileSync(logFile, 'utf8'),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
+}
+
+/** The document of `serve.auth.users`. */
+async function usersDocument(users: readonly Login[]): Promise<string> {
+  const entries = users.map(async ({ user, password }) => ({
+    name: user,
+    password: formatPasswordHash(await hashPassword(password)),
+  }));
+  return JSON.stringify(await Promise.all(entries));
 }
 
 /** The cache at the other end of the proxy, as a client sees it. */
