@@ -8,6 +8,8 @@ import { openServices, type Services } from '../services.ts';
 /** The cache that the configuration names, for as long as it is held. */
 export interface OpenCache extends AsyncDisposable {
   readonly services: Services;
+  /** The failure, or a ConfigError in its place where what is wrong is the folder of the embedded stack. */
+  explained(error: unknown): unknown;
 }
 
 /**
@@ -24,11 +26,16 @@ export async function openCache(
   if (config.store.kind === 'aws') {
     await requireRegion();
     const services = openServices(config, config.store);
-    return { services, [Symbol.asyncDispose]: () => services.close() };
+    return { services, explained: (error) => error, [Symbol.asyncDispose]: () => services.close() };
   }
   // The one way from lib to infra: the embedded stack is no part of what runs on AWS, and is loaded only where it is used.
   const { openLocalStack } = await import('../../infra/local/connect.ts');
-  const stack = await openLocalStack(config.store.home, { signal });
+  const { homeTrouble } = await import('../../infra/local/home-trouble.ts');
+  const { home } = config.store;
+  const explained = (error: unknown): unknown => (signal.aborted ? error : (homeTrouble(home, error) ?? error));
+  const stack = await openLocalStack(home, { signal }).catch((error: unknown) => {
+    throw explained(error);
+  });
   const { bucket, table, region, credentials } = stack;
   const services = openServices(config, {
     bucket,
@@ -39,6 +46,7 @@ export async function openCache(
   });
   return {
     services,
+    explained,
     [Symbol.asyncDispose]: async () => {
       await services.close();
       await stack.close();

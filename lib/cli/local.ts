@@ -35,7 +35,10 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
     return EXIT.done;
   }
   output.status(`starting ${cacheName(store)}`);
-  await using stack = await openLocalStack(store.home, { signal });
+  const { homeTrouble } = await import('../../infra/local/home-trouble.ts');
+  await using stack = await openLocalStack(store.home, { signal }).catch((error: unknown) => {
+    throw (signal.aborted ? undefined : homeTrouble(store.home, error)) ?? error;
+  });
   const places = [
     `S3         ${stack.s3Endpoint}  bucket ${stack.bucket}`,
     `DynamoDB   ${stack.dynamoEndpoint}  table ${stack.table}`,

@@ -253,7 +253,7 @@ function runPull(references: readonly string[], options: PullOptions, output: Ou
     // One slip of the pen in a list: nothing is pulled, and the answer names the slip alone.
     if (requests.length < references.length) return EXIT.usage;
     await using cache = await openCache(config, output, signal);
-    return await pullImages(cache.services.pull, requests, output, signal);
+    return await pullImages(cache.services.pull, requests, output, signal, (error) => cache.explained(error));
   });
 }
 
@@ -269,7 +269,7 @@ function runValidate(asked: string, options: ValidateOptions, output: Output): P
     };
     await using cache = await openCache(config, output, signal);
     output.status(`looking at ${asked}`);
-    return await validateImage(cache.services.pull, request, output, signal);
+    return await explaining(cache, validateImage(cache.services.pull, request, output, signal));
   });
 }
 
@@ -279,7 +279,7 @@ function runImages(output: Output): Promise<ExitCode> {
     await using cache = await openCache(config, output, signal);
     output.status('listing the images');
     const { cacheName } = await import('./configured.ts');
-    return await listImages(cache.services.catalog, cacheName(config.store), output, signal);
+    return await explaining(cache, listImages(cache.services.catalog, cacheName(config.store), output, signal));
   });
 }
 
@@ -287,13 +287,19 @@ function runRebuild(output: Output): Promise<ExitCode> {
   return attempt(output, [], async (signal) => {
     await using cache = await openCache(await readConfig(output), output, signal);
     output.status('reading the records of the bucket');
-    return await rebuildTable(cache.services.pull, output, signal);
+    return await explaining(cache, rebuildTable(cache.services.pull, output, signal));
   });
 }
 
 /** Loaded when it is needed: the SDK takes a quarter of a second, which help and usage errors need not wait for. */
 const openCache = async (config: Config, output: Output, signal: AbortSignal): Promise<OpenCache> =>
   (await import('./cache.ts')).openCache(config, output, signal);
+
+/** @throws what the work does, or what is wrong with the cache instead. */
+const explaining = (cache: OpenCache, work: Promise<ExitCode>): Promise<ExitCode> =>
+  work.catch((error: unknown) => {
+    throw cache.explained(error);
+  });
 
 const readConfig = async (output: Output): Promise<Config> => (await import('./configured.ts')).configured(output);
 

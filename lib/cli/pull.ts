@@ -14,6 +14,8 @@ export interface NamedRequest {
 /**
  * Pulls one image after the other, each with a result of its own; a failure does not stop the rest. After Ctrl-C no further one begins.
  *
+ * @param explained gives another error in place of one that is a fault of the cache
+ *
  * One at a time: each pull has its own parallelism, and memory is bounded for one.
  */
 export async function pullImages(
@@ -21,6 +23,7 @@ export async function pullImages(
   requests: readonly NamedRequest[],
   output: Output,
   signal: AbortSignal,
+  explained: (error: unknown) => unknown = (error) => error,
 ): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.done;
   for (const { asked, request } of requests) {
@@ -34,7 +37,9 @@ export async function pullImages(
       if (receipt.outcome === 'partial') exitCode = EXIT.failed;
     } catch (error) {
       output.status(undefined);
-      output.failure(error, [asked]);
+      const told = explained(error);
+      output.failure(told, [asked]);
+      if (told !== error) return EXIT.usage; // Of no image, but of the cache: no other one fares better.
       exitCode = EXIT.failed;
     }
   }

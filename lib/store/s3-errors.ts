@@ -60,6 +60,7 @@ function hintFor(status: number, name: string): string {
   if (status === 403) {
     return '; the role needs s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListMultipartUploadParts on the objects, and s3:ListBucket on the bucket (without it S3 answers 403 for a missing key)';
   }
+  if (status === 507) return '; its disk is full';
   return status >= 500 || status === 429 ? ' after all retries; try again later' : '';
 }
 

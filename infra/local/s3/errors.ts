@@ -8,6 +8,8 @@ const STATUS = {
   EntityTooLarge: 400,
   EntityTooSmall: 400,
   IncompleteBody: 400,
+  /** None of S3's: the disk of this machine is full. No client retries it. */
+  InsufficientStorage: 507,
   InternalError: 500,
   InvalidAccessKeyId: 403,
   InvalidArgument: 400,
@@ -59,4 +61,12 @@ export class S3Error extends Error {
     this.details = more.details ?? {};
     this.headers = more.headers ?? {};
   }
+}
+
+const SQLITE_FULL = 13;
+
+/** Whether a file or the database could not be written because there is no room. */
+export function isDiskFull(error: unknown): boolean {
+  const { code, errcode } = (error ?? {}) as { readonly code?: unknown; readonly errcode?: unknown };
+  return code === 'ENOSPC' || code === 'EDQUOT' || errcode === SQLITE_FULL;
 }

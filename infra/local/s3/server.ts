@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Database } from './database.ts';
-import { S3Error } from './errors.ts';
+import { isDiskFull, S3Error } from './errors.ts';
 import type { Reply, S3Request, Store } from './exchange.ts';
 import { Files, syncFolder } from './files.ts';
 import { ObjectRows } from './object-rows.ts';
@@ -126,6 +126,9 @@ async function replyTo(store: Store, incoming: IncomingMessage, requestId: strin
     if (error instanceof S3Error) return errorReply(error, incoming, requestId);
     if (incoming.socket.destroyed) throw error;
     reportFault(incoming, requestId, error);
+    if (isDiskFull(error)) {
+      return errorReply(new S3Error('InsufficientStorage', 'The disk is full.'), incoming, requestId);
+    }
     const internal = new S3Error('InternalError', 'We encountered an internal error. Please try again.');
     return errorReply(internal, incoming, requestId);
   }

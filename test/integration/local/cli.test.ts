@@ -184,6 +184,29 @@ describe('the command line', { timeout: 300_000 }, () => {
     assert.equal((await entrepot('local')).code, 2);
   });
 
+  test('a home that cannot be one is named, with 2', async () => {
+    const file = join(folder, 'a-file');
+    await writeFile(file, '');
+    const local = { ...environment, ENTREPOT_BUCKET: '', ENTREPOT_TABLE: '', ENTREPOT_HOME: join(file, 'home') };
+    for (const command of [
+      ['pull', APP],
+      ['images'],
+      ['validate', APP],
+      ['rebuild'],
+      ['serve', '--port', '0'],
+      ['local'],
+    ]) {
+      const { code, stdout, stderr } = await inProcess(command, local);
+      assert.deepEqual([code, stdout], [2, ''], command.join(' '));
+      assert.match(
+        stderr,
+        /cannot keep its state in .*a-file\/home: a part of the path is a file.*ENTREPOT_HOME.*\(ENOTDIR\)/,
+      );
+    }
+    const { documents } = await inProcess(['pull', APP, '--json'], local);
+    assert.match((documents[0] as FailureDocument).error.message, /ENOTDIR/);
+  });
+
   test('validate: 0 only if complete', async () => {
     await entrepot('pull', APP, '--platform', 'linux/amd64');
     const args = ['validate', APP, '--platform', 'linux/amd64', '--deep', '--json'];
