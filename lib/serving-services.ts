@@ -59,6 +59,7 @@ export function openLanding({ landFunction }: StoreConnection, opened: AsyncDisp
     landReferrers: true,
     listTags: true,
     confirm: true,
+    sizeOfBlob: true,
     locate: true,
     markLost: true,
   });

@@ -49,7 +49,7 @@ export const blobEntries = (contents: ReadonlyMap<Digest, readonly Pick<Descript
 
 /** Manifests of one root, and what each of them needs. */
 export interface Needs {
-  readonly root: Digest;
+  readonly root: Digest | undefined;
   readonly contents: ReadonlyMap<Digest, readonly Pick<Descriptor, 'digest'>[]>;
   readonly foreign: readonly Pick<ForeignLayer, 'digest' | 'entry'>[];
 }

@@ -103,6 +103,13 @@ export class BlobUnknownError extends CacheError {
   }
 }
 
+/** A blob that is asked for by its digest alone is larger than the cache may take, or its registry does not say how large it is. */
+export class BlobSizeError extends CacheError {
+  constructor(message: string) {
+    super(message, { op: 'find blob', origin: 'upstream', retryable: false });
+  }
+}
+
 /** The upstream answered 401 or 403: never read as "absent" (I6). */
 export class DeniedError extends CacheError {
   constructor(op: string, message: string, cause?: unknown) {

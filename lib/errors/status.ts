@@ -1,4 +1,5 @@
 import {
+  BlobSizeError,
   BlobsFailedError,
   CacheError,
   ConfigError,
@@ -33,7 +34,7 @@ export function statusOf(error: unknown): number {
   if (error instanceof FailedElsewhereError) return error.status;
   if (error instanceof BlobsFailedError) return statusOf(error.lead);
   if (error.code !== undefined) return STATUS_OF_CODE[error.code];
-  if (error instanceof UpstreamRefusedError && error.saidByRegistry) return 422;
+  if (error instanceof BlobSizeError || (error instanceof UpstreamRefusedError && error.saidByRegistry)) return 422;
   if (error.origin === 'upstream') return error instanceof UpstreamUnavailableError && error.timedOut ? 504 : 502;
   if (error.origin === 'client') return error.retryable ? 503 : 400;
   return 503;

@@ -22,12 +22,13 @@ export async function succeed(
   await announceEnd(deps, ended, signal);
 }
 
-/** Tells the bus how the pull ended, unless the cache had all of it. A task that is repeated tells it again: it may have died before. */
+/** Tells the bus how the pull ended, unless the cache had all of it, or it was of a blob alone, which is no image. A task that is repeated tells it again: it may have died before. */
 export async function announceEnd(
   { announcer }: Pick<JobDeps, 'announcer'>,
   { id, request, receipt, failure }: PullRecord,
   signal: AbortSignal,
 ): Promise<void> {
+  if (request.blob !== undefined) return;
   if (receipt !== undefined) {
     // Nothing came in, and no pointer moved.
     if (receipt.outcome === 'hit') return;

@@ -17,6 +17,8 @@ import type { JobDeps } from './job-deps.ts';
 
 /** Pulls at the same time, so that a slow repository keeps no other waiting, and a slow registry no other: of one repository, and of all of one registry. */
 const PARALLEL_PULLS = { repository: 3, registry: 12 };
+/** The same for blobs that are wanted by themselves: a client asks for all layers of an image at once, and they keep no image waiting. */
+const PARALLEL_BLOBS = { repository: 6, registry: 24 };
 const TRIES = 3;
 const USUAL_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
@@ -53,10 +55,11 @@ export function localJobs(deps: LocalJobsDeps, failed: (id: string, error: unkno
     }
   }
 
-  function inTurn({ request: { reference } }: PullRecord, work: () => Promise<void>): Promise<void> {
+  function inTurn({ request: { reference, blob } }: PullRecord, work: () => Promise<void>): Promise<void> {
     const { repository } = reference;
-    return inPlaceOf(formatRepository(repository), PARALLEL_PULLS.repository, () =>
-      inPlaceOf(repository.registry, PARALLEL_PULLS.registry, work),
+    const [what, most] = blob === undefined ? ['images', PARALLEL_PULLS] : ['blobs', PARALLEL_BLOBS];
+    return inPlaceOf(`${what} of ${formatRepository(repository)}`, most.repository, () =>
+      inPlaceOf(`${what} of ${repository.registry}`, most.registry, work),
     );
   }
 

@@ -39,8 +39,8 @@ export interface PlanDocument {
   readonly content: PlannedContent;
   /** Those of `content.blobs` that the cache lacked, split for the copy tasks. */
   readonly batches: readonly (readonly Descriptor[])[];
-  /** What was known of the reference under the lock. */
-  readonly ground: KeptGround;
+  /** What was known of the reference under the lock; absent where nothing is published. */
+  readonly ground?: KeptGround;
   /** The pull is a hit, if the registry still lacks all that the batches name (`unchanged` of what was prepared). */
   readonly unchanged: boolean;
   /** As if all had landed; counts only what the planning itself did. */
@@ -92,7 +92,8 @@ export function parsePlan(
 
 /** Blobs are said once, and meant by their positions. */
 function planOf({ version: _, content, batches, ground, ...plan }: z.output<typeof keptPlan>): PlanDocument {
-  const { blobs } = content;
+  const { blobs, root } = content;
+  if ((root === undefined) !== (ground === undefined)) throw new ShapeError('plan.ground', 'that of a root');
   const blobAt = (position: number): Descriptor => {
     const found = blobs[position];
     if (found === undefined) throw new ShapeError(`position ${position}`, `below ${blobs.length}`);
@@ -103,7 +104,7 @@ function planOf({ version: _, content, batches, ground, ...plan }: z.output<type
     ...plan,
     content: { ...content, contents },
     batches: batches.map((positions) => positions.map(blobAt)),
-    ground: { ...ground, pointer: ground.pointer },
+    ...(ground === undefined ? {} : { ground: { ...ground, pointer: ground.pointer } }),
   };
 }
 
@@ -128,7 +129,7 @@ const keptPlan = record({
   lock: fence,
   domain: named<TrustDomain>(),
   content: record({
-    root: descriptor,
+    root: z.exactOptional(descriptor),
     manifests: list(descriptor),
     entries: list(indexEntry),
     contents: list(record({ entry: digest, blobs: list(count) })),
@@ -138,7 +139,7 @@ const keptPlan = record({
     skipped: z._default(list(digest), []),
   }),
   batches: list(list(count)),
-  ground: record({ pointer: z.optional(pointer), checkedMs: count, epoch: count }),
+  ground: z.exactOptional(record({ pointer: z.optional(pointer), checkedMs: count, epoch: count })),
   unchanged: z._default(flag, false),
   receipt,
 });

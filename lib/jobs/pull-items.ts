@@ -28,12 +28,14 @@ export const requestItem = ({
   alwaysPull,
   attestations,
   resolvedSinceMs,
+  blob,
 }: PullRequest): Item => ({
   reference: formatReference(reference),
   platforms,
   alwaysPull,
   attestations,
   ...(resolvedSinceMs === undefined ? {} : { resolvedSinceMs }),
+  ...(blob === undefined ? {} : { blob }),
 });
 
 /** Deflated JSON. Of an image with so many platforms that even this is too large, the receipt lists fewer. */
@@ -58,6 +60,7 @@ const request = record({
   alwaysPull: flag,
   attestations: flag,
   resolvedSinceMs: z.exactOptional(count),
+  blob: z.exactOptional(record({ size: z.exactOptional(count) })),
 });
 
 const deflatedReceipt = z.pipe(

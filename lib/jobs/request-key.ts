@@ -8,10 +8,12 @@ import { formatRepository, pointerOf } from '../reference/reference.ts';
  *
  * `linux/arm64` and `linux/arm64/v8` differ, because the first takes every variant. A tag beside a digest means nothing.
  */
-export function requestKey({ reference, platforms, attestations, alwaysPull, resolvedSinceMs }: PullRequest): string {
+export function requestKey(request: PullRequest): string {
+  const { reference, platforms, attestations, alwaysPull, resolvedSinceMs, blob } = request;
   const distinct = [...new Set(platforms.map(exact))].sort();
   const said = [formatRepository(reference.repository), pointerOf(reference), distinct, attestations, alwaysPull];
   if (resolvedSinceMs !== undefined) said.push('as resolved');
+  if (blob !== undefined) said.push('blob');
   return createHash('sha256').update(JSON.stringify(said)).digest('hex');
 }
 

@@ -1,5 +1,6 @@
 import type { Catalog, Found, Pointer, Root } from '../catalog/catalog.ts';
 import type { HeldLease } from '../lock/lease.ts';
+import { blobAlone, findBlobHit } from './blob-alone.ts';
 import { coverage, wantedPlatforms, type Wanted } from './coverage.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.ts';
@@ -8,7 +9,7 @@ import { findKnown } from './whole.ts';
 
 /** What a hit needs: no store, no registry. */
 export type HitDeps = Pick<PullDeps, 'defaultPlatforms' | 'requireAllowed'> & {
-  readonly catalog: Pick<Catalog, 'find' | 'findWhole'>;
+  readonly catalog: Pick<Catalog, 'find' | 'findWhole' | 'findContent'>;
 };
 
 /** What the cache knew when the request came. */
@@ -33,6 +34,11 @@ export async function askCache(
 ): Promise<Arrival> {
   const { reference } = request;
   deps.requireAllowed(reference.repository);
+  const digest = blobAlone(request);
+  if (digest !== undefined) {
+    const hit = await findBlobHit(deps, reference.repository, digest, draft, signal);
+    return { wanted: wantedPlatforms([], []), ...(hit === undefined ? {} : { hit }) };
+  }
   const configured = deps.defaultPlatforms(reference.repository.registry);
   const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
   if (request.alwaysPull) return { wanted };

@@ -72,13 +72,14 @@ async function readOther(
   deps: PullDeps,
   upstream: Upstream,
   entry: IndexEntry,
-  linked: Link | undefined,
+  link: Link | undefined,
   inline: Uint8Array | undefined,
   signal: AbortSignal,
 ): Promise<Other | undefined> {
   const { digest, mediaType, size } = entry;
-  // What this repository serves was asked for before.
-  if (linked !== undefined && !isManifestLink(linked)) return 'blob';
+  // A manifest or index led to it, and it was asked about then. What a client asked for by its digest alone is only known to be a blob, too.
+  if (link !== undefined && !isManifestLink(link) && link.neededBy !== undefined) return 'blob';
+  const linked = link !== undefined && isManifestLink(link) ? link : undefined;
   if (size > deps.limits.manifestBytes) return 'blob';
   if (
     linked === undefined &&

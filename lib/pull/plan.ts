@@ -55,7 +55,8 @@ export interface Plan {
 
 /** A plan without the bytes of its manifests: what there is to link and to publish once it has all landed. */
 export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blobs' | 'foreign' | 'optional'> {
-  readonly root: Descriptor;
+  /** What the pointer will show; absent where a blob was asked for by itself. */
+  readonly root?: Descriptor;
   /** Nested indexes and selected manifests. Without the root. */
   readonly manifests: readonly Descriptor[];
   /** Attestations, and once it is copied foreign layers, that the registry does not have. */

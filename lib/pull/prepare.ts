@@ -5,6 +5,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
+import { blobAlone, prepareBlob } from './blob-alone.ts';
 import { carrying, inlineOf } from './carried.ts';
 import { copier } from './copier.ts';
 import type { Coverage, Wanted } from './coverage.ts';
@@ -44,7 +45,8 @@ export interface Prepared {
   readonly manifests: readonly ReadManifest[];
   /** Those of `content.blobs` that the cache lacks, or may not use here. */
   readonly missing: readonly Descriptor[];
-  readonly ground: Ground;
+  /** Absent for a blob alone: no pointer leads to it. */
+  readonly ground?: Ground;
   /** What is complete once it is published. */
   readonly covered: Pick<Coverage, 'entries'>;
   /** All of it is published already, but for what the registry lacked when it was asked last: if it still has nothing of `missing`, the pull is a hit. */
@@ -63,6 +65,8 @@ export type Preparation =
  */
 export async function prepare(pull: HeldPull): Promise<Preparation> {
   const { deps, upstream, request, wanted, lock, draft, signal, earlier, begunMs } = pull;
+  const digest = blobAlone(request);
+  if (digest !== undefined) return await prepareBlob(pull, digest);
 
   // Somebody may just have finished, or have brought back what was lost.
   const now = await findRestored(deps, request.reference, wanted, signal);

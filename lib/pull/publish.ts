@@ -88,8 +88,8 @@ export async function linkContent(
   { root, manifests, blobs, contents, foreign }: PlannedContent,
   signal: AbortSignal,
 ): Promise<void> {
-  const landed = [...manifests, root].map((manifest) => ({ ...manifest, landed: true }));
-  const links = withNeeders([...blobs, ...landed], { root: root.digest, contents, foreign });
+  const landed = [...manifests, ...(root === undefined ? [] : [root])].map((one) => ({ ...one, landed: true }));
+  const links = withNeeders([...blobs, ...landed], { root: root?.digest, contents, foreign });
   const known = await catalog.findLinks(
     repository,
     links.map(({ digest }) => digest),
@@ -144,8 +144,8 @@ export interface PublishedRoot {
  * A root whose content this pull landed: the root itself, the nested indexes, the wanted manifests, the blobs that an
  * index lists, and the foreign layers that there are, are complete.
  */
-function publishedByPlan(content: PlannedContent): PublishedRoot {
-  const { root, manifests, entries, contents, foreign, skipped } = content;
+function publishedByPlan(content: PlannedContent, root: Descriptor): PublishedRoot {
+  const { manifests, entries, contents, foreign, skipped } = content;
   const { digest, mediaType, size } = root;
   const optional = foreignOf(content);
   const layers = content.blobs.filter((blob) => optional.has(blob.digest)).slice(0, MOST_LAYERS_REMEMBERED);
@@ -165,37 +165,42 @@ export const coveredBy = (plan: Pick<Plan, 'selected'>): Pick<Coverage, 'entries
 });
 
 /**
- * The last step of a pull: what it brought may be served, and the pointer moves, if the lock is still ours (I3). Returns why there is no record in the bucket, as
- * {@link publish} does.
+ * The last step of a pull: what it brought may be served, and the pointer moves, if the lock is still ours (I3). To a blob alone no pointer leads. Returns why there is
+ * no record in the bucket, as {@link publish} does.
  */
 export async function publishPrepared(
   deps: PublishDeps,
   reference: Reference,
-  { content, ground }: { readonly content: PlannedContent; readonly ground: Ground },
+  { content, ground }: { readonly content: PlannedContent; readonly ground?: Ground | undefined },
   lock: Fence,
   signal: AbortSignal,
 ): Promise<string | undefined> {
+  const { root } = content;
   await linkContent(deps, reference.repository, content, signal);
-  return await publish(deps, reference, ground, publishedByPlan(content), lock, signal);
+  if (root === undefined || ground === undefined) return undefined;
+  return await publish(deps, reference, ground, publishedByPlan(content, root), lock, signal);
 }
 
 /** The same in another process than that of the preparation, or once more: what an earlier try has published is not published twice. */
 export async function resumePublish(
   deps: PublishDeps & { readonly catalog: Pick<Catalog, 'findPointer' | 'findRoot'> },
   reference: Reference,
-  { content, ground }: { readonly content: PlannedContent; readonly ground: KeptGround },
+  { content, ground }: { readonly content: PlannedContent; readonly ground?: KeptGround },
   lock: Fence,
   signal: AbortSignal,
 ): Promise<string | undefined> {
+  const { root } = content;
+  if (root === undefined || ground === undefined)
+    return await publishPrepared(deps, reference, { content }, lock, signal);
   const { epoch, ...known } = ground;
   const now = await deps.catalog.findPointer(reference, { consistent: true, signal });
-  const found = { ...(await deps.catalog.findRoot(reference.repository, content.root.digest, signal)), epoch };
+  const found = { ...(await deps.catalog.findRoot(reference.repository, root.digest, signal)), epoch };
   // Nobody else moves the pointer under our lock: an earlier try did, and died before its record or its receipt.
   const isOurs =
     now?.generation === (ground.pointer?.generation ?? 0) + 1 &&
-    now.published === content.root.digest &&
+    now.published === root.digest &&
     now.checkedMs === ground.checkedMs;
-  if (isOurs) return await recordRef(deps, reference, found, publishedByPlan(content), now, signal);
+  if (isOurs) return await recordRef(deps, reference, found, publishedByPlan(content, root), now, signal);
   return await publishPrepared(deps, reference, { content, ground: { ...known, found } }, lock, signal);
 }
 
@@ -204,6 +209,12 @@ export interface KeptGround extends Omit<Ground, 'found'> {
   /** Of the root, before any row of its content was read. */
   readonly epoch: number;
 }
+
+export const keptGround = ({ pointer, checkedMs, found }: Ground): KeptGround => ({
+  pointer,
+  checkedMs,
+  epoch: found.epoch,
+});
 
 type PublishDeps = RefDeps & {
   readonly catalog: Pick<Catalog, 'findLinks' | 'publish' | 'writeLinks'>;

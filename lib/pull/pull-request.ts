@@ -17,6 +17,11 @@ export interface PullRequest {
    * published before is not: serving asks so for the image behind a tag that moved.
    */
   readonly resolvedSinceMs?: number;
+  /**
+   * The digest is that of a blob, which is wanted by itself: no manifest that names it is known. Nothing is resolved and no pointer moves; the repository may serve the
+   * blob in the end. Serving asks so. `size` is what the registry said it has, in bytes; without it the pull asks.
+   */
+  readonly blob?: { readonly size?: number };
   /** Whether attestations go along with the manifests that they describe. */
   readonly attestations: boolean;
 }

@@ -5,6 +5,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../reference/reference.ts';
 import type { Resolution, Upstream } from '../registry/upstream.ts';
 import { coverage, type Coverage, type Wanted } from './coverage.ts';
+import { isManifestLink } from './other-entries.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { held, readManifest, type HeldManifest } from './read-manifest.ts';
 import { wantedOf, withRows } from './whole.ts';
@@ -130,7 +131,9 @@ async function findLinked(
   signal: AbortSignal,
 ): Promise<Link | undefined> {
   if (resolvedSinceMs === undefined && reference.digest === undefined) return undefined;
-  return (await catalog.findLinks(reference.repository, [digest], signal)).get(digest);
+  const link = (await catalog.findLinks(reference.repository, [digest], signal)).get(digest);
+  // What the repository has as a blob may be a manifest to it, too: it says so itself.
+  return link !== undefined && isManifestLink(link) ? link : undefined;
 }
 
 function readRoot(

@@ -68,6 +68,8 @@ export function skippedBy(content: PlannedContent, absent: ReadonlySet<Digest>):
 
 /** The same without the blobs that the registry turned out not to have. An attestation that needs one of them is left out as a whole: nothing of it is linked, or called complete (I2). */
 export function withoutAbsent(content: PlannedContent, absent: ReadonlySet<Digest>): PlannedContent {
+  // Of a blob alone, too, which nothing here needs.
+  if (absent.size === 0) return content;
   const lacking = attestationsWithout(content, absent);
   const contents = new Map([...content.contents].filter(([entry]) => !lacking.has(entry)));
   const foreign = content.foreign.filter(({ entry }) => !lacking.has(entry));

@@ -9,7 +9,7 @@ import { isAnonymous, type TrustDomain } from '../reference/trust-domain.ts';
 import { allowRule } from './allow.ts';
 import { openBlob } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
-import { hasBlob } from './has-blob.ts';
+import { hasBlob, sizeOfBlob } from './has-blob.ts';
 import { locateBlob, type PassRules } from './locate.ts';
 import { fetchTag, readManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './mirrors.ts';
@@ -150,6 +150,13 @@ class HttpUpstream implements Upstream {
   /** Asks the registry itself and no mirror: what its repository holds is its own to say (I9). */
   async hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean> {
     return await hasBlob(this.#sources.endpoint, this.repository.path, blob, this.#caller(signal));
+  }
+
+  async sizeOfBlob(digest: Digest, signal: AbortSignal): Promise<number> {
+    const { path } = this.repository;
+    return await askInOrder(this.#sources, signal, (session) =>
+      sizeOfBlob(session, path, digest, this.#caller(signal)),
+    );
   }
 
   async openBlob(blob: Descriptor, offset: number, signal: AbortSignal, reading?: BlobReading): Promise<BlobBytes> {

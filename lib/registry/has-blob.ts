@@ -1,12 +1,25 @@
-import { UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { BlobSizeError, BlobUnknownError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { discard } from './body.ts';
-import { isCoded } from './content-encoding.ts';
-import { single } from './failure.ts';
+import { algorithmOf, digestOf, type Digest } from '../oci/digest.ts';
+import { discard, readBounded } from './body.ts';
+import { decoded, isCoded } from './content-encoding.ts';
+import { connectionFailure, registryWords, single } from './failure.ts';
 import type { ApiRequest, Session } from './session.ts';
-import type { Caller } from './transport.ts';
+import type { Answer, Caller } from './transport.ts';
 
 const OP = 'find blob';
+
+const headOf = (path: string, digest: Digest): ApiRequest => ({
+  op: OP,
+  kind: 'blob',
+  method: 'HEAD',
+  path,
+  reference: digest,
+  headers: {},
+  accepts: 'hint',
+  // Registries redirect for what they do not hold, too, and only the bytes would show it.
+  follow: false,
+});
 
 /**
  * Whether the host confirms, by 200 and a length that may be the blob's, that it holds the blob for this repository. Whatever else a HEAD says, or a connection that
@@ -15,19 +28,8 @@ const OP = 'find blob';
  * @throws RateLimitedError; what asking for a token means.
  */
 export async function hasBlob(session: Session, path: string, blob: Descriptor, caller: Caller): Promise<boolean> {
-  const request: ApiRequest = {
-    op: OP,
-    kind: 'blob',
-    method: 'HEAD',
-    path,
-    reference: blob.digest,
-    headers: {},
-    accepts: 'hint',
-    // Registries redirect for what they do not hold, too, and only the bytes would show it.
-    follow: false,
-  };
   try {
-    return await session.ask(request, caller, async ({ status, headers, body }) => {
+    return await session.ask(headOf(path, blob.digest), caller, async ({ status, headers, body }) => {
       await discard(body);
       if (status !== 200) return false;
       const length = single(headers['content-length']) ?? '0';
@@ -39,4 +41,76 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
     if (error instanceof UpstreamUnavailableError) return false;
     throw error;
   }
+}
+
+/**
+ * The size of the blob in bytes, as the host says it. HEAD is a hint: where it gives no length (404, 405, a redirect, …) GET decides, of which no byte is read.
+ * A body without a length of its own (none, or that of a Content-Encoding) is read and counted, up to `limits.manifestBytes`. Nothing here proves that the host has
+ * these bytes (I9).
+ *
+ * @throws BlobUnknownError if a GET is answered 404, and only then; BlobSizeError if no length can be had.
+ */
+export async function sizeOfBlob(session: Session, path: string, digest: Digest, caller: Caller): Promise<number> {
+  return (await lengthByHead(session, path, digest, caller)) ?? (await lengthByGet(session, path, digest, caller));
+}
+
+async function lengthByHead(
+  session: Session,
+  path: string,
+  digest: Digest,
+  caller: Caller,
+): Promise<number | undefined> {
+  try {
+    return await session.ask(headOf(path, digest), caller, async ({ status, headers, body }) => {
+      await discard(body);
+      const length = status === 200 && !isCoded(single(headers['content-encoding'])) ? lengthIn(headers) : undefined;
+      // Some registries answer a HEAD with a length of 0, which says nothing.
+      return length === 0 ? undefined : length;
+    });
+  } catch (error) {
+    caller.signal.throwIfAborted();
+    if (error instanceof UpstreamUnavailableError && !session.isMirror) return undefined;
+    throw error;
+  }
+}
+
+async function lengthByGet(session: Session, path: string, digest: Digest, caller: Caller): Promise<number> {
+  const request: ApiRequest = { ...headOf(path, digest), method: 'GET', accepts: [200, 404], follow: true };
+  return await session.ask(request, caller, async (answer) => {
+    if (answer.status === 404) {
+      const words = await registryWords(answer);
+      throw new BlobUnknownError(`${answer.server} has no blob ${digest} in ${path}${words}`);
+    }
+    const length = lengthIn(answer.headers);
+    const isCodedBody = isCoded(single(answer.headers['content-encoding']));
+    if (length === undefined || (isCodedBody && length <= session.limits.manifestBytes)) {
+      return await countedLength(session, answer, digest, caller);
+    }
+    // Of a large body that is called coded: storage that labels objects so is more common than one that encodes them.
+    answer.body.destroy();
+    return length;
+  });
+}
+
+async function countedLength(session: Session, answer: Answer, digest: Digest, caller: Caller): Promise<number> {
+  const { from, headers, body, bodyTimeoutMs } = answer;
+  const most = session.limits.manifestBytes;
+  const { bytes, truncated } = await readBounded(body, most, bodyTimeoutMs).catch((error: unknown) => {
+    caller.signal.throwIfAborted();
+    throw connectionFailure(OP, from, error);
+  });
+  if (!truncated) {
+    const encoding = single(headers['content-encoding']) ?? '';
+    // The digest tells a label from a coding.
+    const plain = digestOf(bytes, algorithmOf(digest)) === digest ? bytes : await decoded(bytes, encoding, most);
+    return (plain ?? bytes).byteLength;
+  }
+  throw new BlobSizeError(
+    `${from} sends blob ${digest} without a length, and it has more than ${most} bytes; ask for a manifest that names it first`,
+  );
+}
+
+function lengthIn(headers: Answer['headers']): number | undefined {
+  const text = single(headers['content-length']) ?? '';
+  return /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined;
 }

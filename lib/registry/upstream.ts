@@ -93,6 +93,14 @@ export interface Upstream {
   hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean>;
 
   /**
+   * The size in bytes of a blob of which only the digest is known, as the upstream says it: by HEAD, and by the headers of a GET where HEAD says no length. A claim,
+   * no proof (I9).
+   *
+   * @throws BlobUnknownError if a GET is answered 404, and only then; BlobSizeError if no length can be had; as {@link resolve} else.
+   */
+  sizeOfBlob(digest: Digest, signal: AbortSignal): Promise<number>;
+
+  /**
    * The bytes of the blob from `offset` on; reopened after a dropped connection at the byte where it broke.
    *
    * Gives up after several reconnects in a row that brought nothing, and where it comes too slowly. Does not verify the digest: see `verify`;

@@ -28,6 +28,7 @@ export function withoutSecrets(upstream: Upstream, secrets: KnownSecrets): Upstr
     listReferrers: (...asked) => guarded(upstream.listReferrers(...asked)),
     readManifest: async (...asked) => recorded(await guarded(upstream.readManifest(...asked))),
     hasBlob: (...asked) => guarded(upstream.hasBlob(...asked)),
+    sizeOfBlob: (...asked) => guarded(upstream.sizeOfBlob(...asked)),
     openBlob: async (...asked) => {
       const chunks = await guarded(upstream.openBlob(...asked));
       return {

@@ -17,7 +17,8 @@ import { namedBlobs, parseManifest, type Index, type Manifest } from '../oci/man
 import { isIndexType } from '../oci/media-type.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
-import { startJobOf } from './start-job.ts';
+import { startJobOf, startJobOfBlob } from './start-job.ts';
+import { sizeOfBlob } from './blob-alone.ts';
 import { isGone } from './gone.ts';
 import { locationOf, sendsOn } from './location.ts';
 import { linksThatNeed } from './needed-by.ts';
@@ -29,7 +30,7 @@ import { readBytes } from './stored-manifest.ts';
 export interface ServedBlob {
   readonly digest: Digest;
   readonly size: number;
-  /** Its size is known from a manifest alone. */
+  /** It is not here yet: its size is known from a manifest, or by its registry's word. */
   readonly isMissing?: true;
 }
 
@@ -71,7 +72,11 @@ const isPresent = (blob: BlobRow | undefined): blob is BlobRow & { readonly size
 /** Anyone on the internet can have it: a repository whose manifest names it may serve it before its pull links it (I9). */
 const isAnyones = ({ domains }: BlobRow): boolean => domains.has(PUBLIC);
 
-/** The size of a blob that a manifest of this repository names, whether or not it is there yet. @throws BlobUnknownError if none does */
+/**
+ * The size of a blob that a manifest of this repository names, or that its registry has, whether or not it is here yet.
+ *
+ * @throws BlobUnknownError if neither does; what {@link sizeOfBlob} throws.
+ */
 export async function describeBlob(
   state: Serving,
   call: ServeCall,
@@ -86,7 +91,7 @@ export async function describeBlob(
     const blob = await blobIn(state, child, digest, call.signal);
     if (blob !== undefined) return { digest, size: blob.size, isMissing: true };
   }
-  throw unknownBlob(repository, digest);
+  return { digest, size: await sizeOfBlob(state, call, repository, digest), isMissing: true };
 }
 
 /** The manifests that name it have landed without it, as a foreign layer: their registry was asked and does not hold it. */
@@ -124,29 +129,35 @@ async function blobIn(
 }
 
 /**
- * The blob as soon as it has landed; or a URL where the client may get it meanwhile, which is told to those `mayGo` alone (`serve.onBlobMiss`); or undefined when
- * the time of this call is over and it is still on its way. One fill brings it for all who ask, has begun before anybody is sent on, and goes on when one of
- * them leaves.
+ * The blob as soon as it has landed; or a URL where the client may get it meanwhile (`serve.onBlobMiss`), unless it `hasWaited` already; or undefined when the time
+ * of this call is over and it is still on its way. One fill brings it for all who ask, has begun before anybody is sent on, and goes on when one of them leaves.
  *
- * @throws BlobUnknownError if no manifest of this repository names it; BusyError if too many wait already; FailedElsewhereError if it does not come.
+ * What no manifest of this repository names is brought by itself, where its registry has it.
+ *
+ * @throws BlobUnknownError if it has not; BusyError if too many wait already; FailedElsewhereError if it does not come.
  */
 export async function bringBlob(
   state: Serving,
   call: ServeCall,
   repository: Repository,
   digest: Digest,
-  { mayGo }: { readonly mayGo: boolean },
+  { hasWaited }: { readonly hasWaited: boolean },
 ): Promise<ServedBlob | URL | undefined> {
   const children = await childrenOf(state, call, repository, digest);
-  const [first, ...others] = children;
-  if (first === undefined) throw unknownBlob(repository, digest);
   if (await isLacking(state, call, repository, digest, children)) throw notHeld(repository, digest);
-  // Brought by a pull that goes on, or that failed by other content: without a permit of the waiting room.
-  const { blob } = await findContent(state, call, repository, digest);
-  if (isPresent(blob) && isAnyones(blob) && !(await isGone(state, call, digest))) return { digest, size: blob.size };
-  const look = looksFor(state, call, repository, digest, [first, ...others.slice(0, MOST_PULLS - 1)]);
+  const [first, ...others] = children
+    .slice(0, MOST_PULLS)
+    .map((child) => () => startJobOf(state, repository, child.digest, call.signal));
+  const isNamed = first !== undefined;
+  if (isNamed) {
+    // Brought by a pull that goes on, or that failed by other content: without a permit of the waiting room.
+    const { blob } = await findContent(state, call, repository, digest);
+    if (isPresent(blob) && isAnyones(blob) && !(await isGone(state, call, digest))) return { digest, size: blob.size };
+  }
+  const starts = [first ?? (await jobOfBlob(state, call, repository, digest, hasWaited)), ...others] as const;
+  const look = looksFor(state, call, repository, digest, { starts, isNamed });
   try {
-    if (mayGo && sendsOn(state, repository)) {
+    if (!hasWaited && sendsOn(state, repository)) {
       const elsewhere = (await look()) ?? (await locationOf(state, call, repository, digest));
       if (elsewhere !== undefined) return elsewhere;
     }
@@ -156,6 +167,18 @@ export async function bringBlob(
     if (call.signal.aborted && call.signal.reason instanceof DeadlineError) return undefined;
     throw error;
   }
+}
+
+/** A job of its own, once the registry has said that it has the blob: it is not asked again for who comes back. */
+async function jobOfBlob(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+  isKnown: boolean,
+): Promise<JobStart> {
+  const blob = isKnown ? {} : { size: await sizeOfBlob(state, call, repository, digest) };
+  return () => startJobOfBlob(state, repository, digest, blob, call.signal);
 }
 
 /** The waiting room: one look after the other until the blob has landed. */
@@ -176,21 +199,23 @@ function looksFor(
   call: ServeCall,
   repository: Repository,
   digest: Digest,
-  [first, ...others]: readonly [Descriptor, ...Descriptor[]],
+  { starts: [first, ...others], isNamed }: Naming,
 ): () => Promise<ServedBlob | undefined> {
   const { signal } = call;
-  let child = first;
+  let start = first;
   let fill: PullRecord | undefined;
   let vain = 0;
-  let mayConfirm = true;
+  let isUnconfirmed = false;
   return async () => {
+    // A pull of the blob alone links it as soon as it is there: the registry need not say once more that it has it.
+    const mayConfirm = !isUnconfirmed && (isNamed || fill === undefined);
     // Before the look at the blob: what a pull brought is there when it has ended.
     const seen = fill === undefined || isEnded(fill) ? fill : await findRecord(state, fill.id, signal);
     const key = `come in ${String(mayConfirm)} ${contentKey(repository, digest)}`;
     const blob = await state.share(key, signal, (shared) =>
-      admit(state, { ...call, signal: shared }, repository, digest, mayConfirm),
+      admit(state, { ...call, signal: shared }, repository, digest, { mayConfirm, isNamed }),
     );
-    if (blob === 'unconfirmed') mayConfirm = false;
+    if (blob === 'unconfirmed') isUnconfirmed = true;
     else if (blob !== undefined) return blob;
     if (seen?.receipt?.skipped.some((one) => one.digest === digest) === true) throw notHeld(repository, digest);
     if (seen?.failure !== undefined && bringsOthers(seen.failure, digest)) {
@@ -200,27 +225,31 @@ function looksFor(
     } else if (seen?.failure !== undefined) {
       const next = others.shift();
       if (next === undefined) throw notBrought(digest, seen.failure);
-      [child, fill, vain] = [next, undefined, 0];
+      [start, fill, vain] = [next, undefined, 0];
     } else if (seen?.state === 'succeeded') {
       if (++vain > MOST_VAIN) throw notBrought(digest, undefined);
       // By the catalogue it was there; it was lost since.
       await state.deps.landing.markLost({ signal }, digest);
       fill = undefined;
     }
-    fill ??= await startedJob(state, call, repository, child);
+    fill ??= await startedJob(call, digest, start);
     return undefined;
   };
 }
 
+/** Starts or joins a pull that brings the blob. */
+type JobStart = () => Promise<PullRecord>;
+
+/** How a blob is brought, one way after the other, and whether a manifest of the repository names it. */
+interface Naming {
+  readonly starts: readonly [JobStart, ...JobStart[]];
+  readonly isNamed: boolean;
+}
+
 /** Undefined where it cannot be started now: the next look tries again. */
-async function startedJob(
-  state: Serving,
-  { signal, logger }: ServeCall,
-  repository: Repository,
-  { digest }: Descriptor,
-): Promise<PullRecord | undefined> {
+async function startedJob({ logger }: ServeCall, digest: Digest, start: JobStart): Promise<PullRecord | undefined> {
   try {
-    return await startJobOf(state, repository, digest, signal);
+    return await start();
   } catch (error) {
     if (!(error instanceof JobUnavailableError)) throw error;
     logger.warn('a pull could not be started; the next look tries again', { digest, reason: error.message });
@@ -240,14 +269,14 @@ async function admit(
   call: ServeCall,
   repository: Repository,
   digest: Digest,
-  mayConfirm: boolean,
+  { mayConfirm, isNamed }: { readonly mayConfirm: boolean; readonly isNamed: boolean },
 ): Promise<ServedBlob | 'unconfirmed' | undefined> {
   const { catalog } = state.deps;
   const { signal } = call;
   const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
   if (!isPresent(blob)) return undefined;
   const { size } = blob;
-  if (link !== undefined || isAnyones(blob)) return { digest, size };
+  if (link !== undefined || (isNamed && isAnyones(blob))) return { digest, size };
   if (!mayConfirm) return undefined;
   // Else the fill fetches it as proof, and its publish links it: the registry is not asked again and again.
   return (await isConfirmed(state, call, repository, digest)) ? { digest, size } : 'unconfirmed';
@@ -284,11 +313,6 @@ async function childrenOf(
   }
   return naming;
 }
-
-const unknownBlob = (repository: Repository, digest: Digest): BlobUnknownError =>
-  new BlobUnknownError(
-    `no manifest that ${formatRepository(repository)} serves names blob ${digest}; ask for the manifest first`,
-  );
 
 const notHeld = (repository: Repository, digest: Digest): BlobUnknownError =>
   new BlobUnknownError(

@@ -1,5 +1,7 @@
 import * as z from 'zod/mini';
 import {
+  BlobSizeError,
+  BlobUnknownError,
   CacheError,
   DeniedError,
   FailedElsewhereError,
@@ -40,7 +42,7 @@ const question = z.discriminatedUnion(
       lock: z.exactOptional(fence),
       resolutions: z.exactOptional(count),
     }),
-    record({ ask: z.enum(['land', 'confirm', 'locate']), repository: text, digest }),
+    record({ ask: z.enum(['land', 'confirm', 'sizeOfBlob', 'locate']), repository: text, digest }),
     record({ ask: z.literal('markLost'), digest }),
   ],
   'a question',
@@ -60,6 +62,7 @@ const landedReferrers = record({ checkedMs: count, landed: z.exactOptional(descr
 const listed = record({ tags: list(text) });
 const confirmed = record({ confirmed: flag });
 const marked = record({ lost: z.exactOptional(text) });
+const sized = record({ size: count });
 const located = record({ location: z.exactOptional(text.check(z.refine((url) => URL.canParse(url), 'a URL'))) });
 
 const OP = 'ask registry';
@@ -107,6 +110,8 @@ async function answerTo(landing: Landing, question: LandingQuestion<Repository>,
       return { tags: await landing.listTags(call, repository) };
     case 'confirm':
       return { confirmed: await landing.confirm(call, repository, question.digest) };
+    case 'sizeOfBlob':
+      return { size: await landing.sizeOfBlob(call, repository, question.digest) };
     case 'locate': {
       const location = await landing.locate(call, repository, question.digest);
       return location === undefined ? {} : { location: location.href };
@@ -184,6 +189,10 @@ export function remoteLanding(send: (question: LandingQuestion, signal: AbortSig
       const asked = { ask: 'confirm', repository: formatRepository(repository), digest } as const;
       return (await ask(call, asked, confirmed)).confirmed;
     },
+    async sizeOfBlob(call, repository, digest) {
+      const asked = { ask: 'sizeOfBlob', repository: formatRepository(repository), digest } as const;
+      return (await ask(call, asked, sized)).size;
+    },
     async locate(call, repository, digest) {
       const asked = { ask: 'locate', repository: formatRepository(repository), digest } as const;
       const { location } = await ask(call, asked, located);
@@ -201,6 +210,10 @@ function errorOf(failure: PullFailure): CacheError {
   switch (name) {
     case 'ManifestUnknownError':
       return new ManifestUnknownError(message);
+    case 'BlobUnknownError':
+      return new BlobUnknownError(message);
+    case 'BlobSizeError':
+      return new BlobSizeError(message);
     case 'DeniedError':
       return new DeniedError(OP, message);
     case 'RateLimitedError':

@@ -75,6 +75,13 @@ export interface Landing {
   /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
   confirm(call: ServeCall, repository: Repository, digest: Digest): Promise<boolean>;
   /**
+   * The size in bytes of a blob of which nothing but its digest is known, as the repository says it: a claim, which proves nothing (I9), within the limits of a pull. Lands
+   * nothing.
+   *
+   * @throws BlobUnknownError on 404 and only then; BlobSizeError if it is larger than a pull may be, or its size cannot be had.
+   */
+  sizeOfBlob(call: ServeCall, repository: Repository, digest: Digest): Promise<number>;
+  /**
    * Where the registry redirects for a blob of the repository, if clients may be sent there themselves (`passRedirects`); undefined where they may not, or
    * where it answers with the bytes. Lands nothing. It is for whoever may read the blob, and is good for as long as the registry signed it.
    */

@@ -10,6 +10,10 @@ export interface ServePatience {
   readonly landingMs: number;
   /** Who is not sent on within this waits for the rest of its time. The blob may land meanwhile, so it is short. */
   readonly locateMs: number;
+  /** While a few questions about blobs that no manifest names are under way, one more waits so long for its turn. */
+  readonly turnMs: number;
+  /** What a registry said of a blob that no manifest names is believed for so long. */
+  readonly sizeMs: number;
 }
 
 export const USUAL_PATIENCE: ServePatience = {
@@ -18,4 +22,6 @@ export const USUAL_PATIENCE: ServePatience = {
   lockMs: 2_000,
   landingMs: 5_000,
   locateMs: 4_000,
+  turnMs: 5_000,
+  sizeMs: 30_000,
 };

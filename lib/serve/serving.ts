@@ -2,6 +2,7 @@ import type { Link } from '../catalog/catalog.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
 import { SharedWork } from '../registry/shared-work.ts';
+import type { SizeAnswer } from './blob-alone.ts';
 import { boundedMap, type BoundedMap } from './bounded-map.ts';
 import { breakers, type Subject } from './breakers.ts';
 import { freshnessOf } from './freshness.ts';
@@ -18,6 +19,7 @@ const MANIFEST_BYTES = 64 * 1024 * 1024;
 const MOST_LINKS = 50_000;
 const MOST_UNREFERRED = 10_000;
 const MOST_SENT = 20_000;
+const MOST_SIZES = 10_000;
 /** Of all lists of tags in memory. */
 const MOST_LISTED_TAGS = 500_000;
 /** Anybody can make digests up, and each of them is a question to a registry. */
@@ -38,10 +40,14 @@ export interface Serving {
   readonly unreferred: BoundedMap<number>;
   /** Content that clients were sent to the store for, by digest. */
   readonly sent: BoundedMap<Sent>;
+  /** Sizes of blobs that no manifest names here, by repository and digest, as their registry says them. No row says them either. */
+  readonly blobSizes: BoundedMap<SizeAnswer>;
   /** Lists of tags, by repository. */
   readonly tagLists: BoundedMap<TagList>;
-  /** For whoever asks a registry about a manifest that nobody pulled here. */
+  /** For questions to a registry about manifests that nobody pulled here. */
   readonly strangeQuestions: Seats;
+  /** For questions to a registry about blobs that no manifest names here: of each registry its own, so that one that is silent keeps no other waiting. */
+  readonly blobQuestions: (registry: string) => Seats;
   /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
   readonly share: <T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
   /** Whether {@link share} runs that work now. */
@@ -62,6 +68,7 @@ export function serving(deps: ServeDeps): Serving {
   const running = new Map<string, SharedWork<unknown>>();
   const breaking = breakers();
   const patience = deps.patience ?? USUAL_PATIENCE;
+  const blobQuestions = new Map<string, Seats>();
   const manifests = boundedMap<Uint8Array>(MANIFEST_BYTES, (bytes) => bytes.byteLength);
 
   return {
@@ -72,8 +79,16 @@ export function serving(deps: ServeDeps): Serving {
     links: boundedMap(MOST_LINKS),
     unreferred: boundedMap(MOST_UNREFERRED),
     sent: boundedMap(MOST_SENT),
+    blobSizes: boundedMap(MOST_SIZES),
     tagLists: boundedMap<TagList>(MOST_LISTED_TAGS, ({ tags }) => tags.length + 1),
     strangeQuestions: processSeats(MOST_STRANGE_QUESTIONS),
+
+    blobQuestions(registry) {
+      // Registries are those of the configuration: there is an end to them.
+      const seats = blobQuestions.get(registry) ?? processSeats(MOST_STRANGE_QUESTIONS);
+      blobQuestions.set(registry, seats);
+      return seats;
+    },
 
     async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
       signal.throwIfAborted();

@@ -135,6 +135,15 @@ export const startJobOf = (
     startJob(state, await requestFor(state, repository, digest, shared), shared),
   );
 
+/** Starts the pull of a blob by itself, or joins it. */
+export const startJobOfBlob = (
+  state: Serving,
+  repository: Repository,
+  digest: Digest,
+  blob: NonNullable<PullRequest['blob']>,
+  signal: AbortSignal,
+): Promise<PullRecord> => startJob(state, { ...WHOLE, reference: { repository, digest }, blob }, signal);
+
 /** A client gets its manifest although its blobs cannot be ordered now: whoever asks for one of them tries again. */
 async function quietly(call: ServeCall, reference: Reference, start: () => Promise<unknown>): Promise<void> {
   try {

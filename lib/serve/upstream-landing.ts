@@ -11,6 +11,7 @@ import { digestOf, type Digest } from '../oci/digest.ts';
 import { namedBlobs } from '../oci/manifest.ts';
 import { isIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
 import { NO_REFERRERS_DIGEST } from '../oci/referrers.ts';
+import { requireBlobBytes } from '../pull/blob-alone.ts';
 import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -85,6 +86,13 @@ export function upstreamLanding(deps: PullDeps): Landing {
       if (allowed) await deps.catalog.linkEarly(repository, descriptor, signal);
       return allowed;
     },
+
+    sizeOfBlob: (call, repository, digest) =>
+      ask(call, repository, async (upstream) => {
+        const size = await upstream.sizeOfBlob(digest, call.signal);
+        requireBlobBytes(deps.limits, repository, digest, size);
+        return size;
+      }),
 
     async locate(call, repository, digest) {
       try {

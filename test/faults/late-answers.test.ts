@@ -161,6 +161,7 @@ function heldBack(deps: PullDeps, at: Gate, aheadMs: number): PullDeps {
     readManifest: (...args) => upstream.readManifest(...args),
     openBlob: (...args) => upstream.openBlob(...args),
     hasBlob: (...args) => upstream.hasBlob(...args),
+    sizeOfBlob: (...args) => upstream.sizeOfBlob(...args),
     locateBlob: (...args) => upstream.locateBlob(...args),
     listTags: (...args) => upstream.listTags(...args),
     listReferrers: (...args) => upstream.listReferrers(...args),

@@ -207,7 +207,7 @@ async function blobAnswer(
   const path = request.path;
   const hop = await hops.count(query.get('hop') ?? undefined, path, call.signal);
   // Who came back has waited already: the registry is not asked again.
-  const brought = await bringBlob(serving, call, repository, digest, { mayGo: hop === 0 });
+  const brought = await bringBlob(serving, call, repository, digest, { hasWaited: hop > 0 });
   if (brought instanceof URL) return blobElsewhere(digest, brought, { cache: 'redirected' });
   if (brought !== undefined) return await blobInStore(api, brought, 'waited');
   if (hop >= MAX_HOPS) {

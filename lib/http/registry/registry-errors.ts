@@ -1,4 +1,10 @@
-import { BlobUnknownError, CacheError, ContentMismatchError, type ErrorCode } from '../../errors/cache-error.ts';
+import {
+  BlobSizeError,
+  BlobUnknownError,
+  CacheError,
+  ContentMismatchError,
+  type ErrorCode,
+} from '../../errors/cache-error.ts';
 import { retryAfterSecondsOf, statusOf } from '../problem.ts';
 import { HttpError } from '../http-error.ts';
 import type { RegistryAnswer } from './registry-door.ts';
@@ -44,6 +50,9 @@ function wordsOf(error: CacheError, status: number): string {
     case 'MANIFEST_INVALID':
       return 'the cache cannot take the manifest of its registry: of schema 1, broken, too large, or of a type it does not know; the log of the cache says which';
     default:
+  }
+  if (error instanceof BlobSizeError) {
+    return 'the blob is larger than the cache may take, or its registry does not say how large it is; the log of the cache says which';
   }
   if (status === 422) return 'its registry says that the request is wrong; the log of the cache says why';
   // Of another process of the cache: registries that fail are 502 and 504.

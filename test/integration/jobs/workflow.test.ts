@@ -8,7 +8,8 @@ import { parseReference } from '../../../lib/reference/reference.ts';
 import { failTask } from '../../../lib/jobs/fail-task.ts';
 import { planTask } from '../../../lib/jobs/plan-task.ts';
 import { publishTask } from '../../../lib/jobs/publish-task.ts';
-import { multiArchImage, noiseImage, noiseLayer } from '../../support/images.ts';
+import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
+import { multiArchImage, noise, noiseImage, noiseLayer } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';
 import { when } from '../../support/upstream/upstream.ts';
@@ -80,6 +81,43 @@ test('of a second platform only the rest is copied, and a third time nothing is 
     bench.calls.map(({ name }) => name),
     ['plan'],
   );
+});
+
+test('of a blob alone: it is copied and linked; no pointer moves, and nobody announces an image', async () => {
+  const bytes = noise(20_000, 'alone');
+  const digest = bench.pull.upstream.putBlob('team/alone', bytes) as Digest;
+  bench.pull.upstream.requests.length = 0;
+  const reference = parseReference(`registry.example.test/team/alone@${digest}`);
+  const request = { reference, platforms: [], alwaysPull: false, attestations: true };
+  // The registry has not been asked for its size yet; a pull of the same that knows it joins this one.
+  const records = [];
+  for (const blob of [{}, { size: bytes.byteLength }])
+    records.push(await bench.jobs.start({ ...request, blob }, forever));
+  assert.equal(new Set(records.map(({ id }) => id)).size, 1);
+  const { receipt, failure } = await bench.ended(records[0]!);
+  assert.deepEqual([receipt?.outcome, receipt?.blobs.copied], ['pulled', 1], JSON.stringify(failure));
+  assert.deepEqual(
+    bench.calls.map(({ name }) => name),
+    ['plan', 'copy', 'publish'],
+  );
+  assert.deepEqual(
+    bench.pull.upstream.requests.map(({ method, kind }) => `${method} ${kind}`),
+    ['HEAD blob', 'GET blob'],
+  );
+  const { repository } = reference;
+  const { catalog } = bench.services;
+  const link = (await catalog.findLinks(repository, [digest], forever)).get(digest);
+  assert.equal(link?.size, bytes.byteLength);
+  assert.equal(await catalog.findPointer(reference, { consistent: true, signal: forever }), undefined);
+  assert.deepEqual(bench.announced, []);
+
+  // Once more, and what there is none of.
+  const again = await bench.ended(await bench.jobs.start({ ...request, blob: {} }, forever));
+  assert.equal(again.receipt?.outcome, 'hit');
+  const none = { repository, digest: digestOf(Buffer.from('none')) };
+  const failed = await bench.ended(await bench.jobs.start({ ...request, reference: none, blob: {} }, forever));
+  assert.equal(failed.failure?.name, 'BlobUnknownError');
+  assert.deepEqual(bench.announced, []);
 });
 
 test('a tag that means what is there already moves the pointer in the plan task', async () => {

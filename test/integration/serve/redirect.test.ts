@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import type { Digest } from '../../../lib/oci/digest.ts';
 import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
-import { noiseImage, upstreamImage } from '../../support/images.ts';
+import { noise, noiseImage, upstreamImage } from '../../support/images.ts';
 import { loseContent } from '../../support/lost-content.ts';
 import { until } from '../../support/until.ts';
 import { times, when, type Action, type TestUpstream } from '../../support/upstream/upstream.ts';
@@ -16,7 +17,7 @@ import {
   type OnItsWay,
   type RedirectBench,
 } from './redirect-bench.ts';
-import { refusalOf, type ServingProcess } from './serve-bench.ts';
+import { refusalOf, REGISTRY, type ServingProcess } from './serve-bench.ts';
 
 const CDN = 'https://cdn.example.test/sha256/ab?expires=1&signature=s3cr3t';
 
@@ -65,6 +66,20 @@ describe('a client is sent to where the registry would send it', { concurrency: 
     assert.ok(bench.isAtStore(later[0]!));
     assert.equal(asked(), 1);
     assert.equal(mirror.count({ kind: 'blob', method: 'GET', reference: layer }), 1);
+  });
+
+  test('a blob of which no manifest is known, too, once the registry says that it has it', async () => {
+    const bytes = noise(LAYER_BYTES, 'alone');
+    const layer = mirror.putBlob('app/alone', bytes) as Digest;
+    const comes = bench.hold(layer);
+    answering(redirect(CDN), 'app/alone');
+    const path = `/v2/${REGISTRY}/app/alone/blobs/${layer}`;
+    const told = await process.get(path);
+    assert.deepEqual([told.status, told.headers.location], [307, CDN]);
+    comes();
+    await process.settled();
+    assert.ok((await process.follow(path)).at(-1)!.body.equals(Buffer.from(bytes)));
+    assert.equal(mirror.count({ kind: 'blob', reference: layer }), 2, 'its size, its bytes');
   });
 
   test('HEAD is answered by us', async () => {
@@ -261,15 +276,14 @@ describe('else it waits', { concurrency: false }, () => {
     assert.equal(asked(), 0);
   });
 
-  test('a digest that no manifest of the repository names is not found, and nobody is asked (I9)', async () => {
-    answering(redirect(CDN));
+  test('a digest that the registry does not have for the repository is not found, whoever else has it (I9)', async () => {
+    answering(redirect(CDN), 'app/elsewhere');
     const { base, comes } = await bench.onItsWay('strange');
     const other = await bench.onItsWay('elsewhere');
     await until(() => mirror.count({ kind: 'blob', reference: other.layer }) === 1);
-    const before = upstream.requests.length;
     const told = await process.get(`${base}/blobs/${other.layer}`);
     assert.equal(refusalOf(told), '404 BLOB_UNKNOWN');
-    assert.equal(upstream.requests.length, before);
+    assert.equal(upstream.count({ repository: 'app/elsewhere', kind: 'blob' }), 0);
     comes();
     other.comes();
     await process.settled();

@@ -152,6 +152,18 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     assert.deepEqual([upstream.requests.length, pidsOf('land'), pidsOf('registry')], [asked, landers, [pid]]);
   });
 
+  test('HTTP API: a blob of which nobody asked for a manifest, and one that nobody has', async () => {
+    const bytes = Buffer.from('a blob alone');
+    const digest = upstream.putBlob('team/alone', bytes) as Digest;
+    const head = await ask(`${base('alone')}/blobs/${digest}`, 'HEAD');
+    assert.deepEqual([head.statusCode, head.headers?.['content-length']], [200, String(bytes.byteLength)]);
+    assert.deepEqual(await blob('alone', digest), bytes);
+    const none = await ask(`${base('alone')}/blobs/${digestOf(Buffer.from('nobody has it'))}`);
+    assert.equal(none.statusCode, 404, none.body);
+    // The function at the door may not ask a registry itself.
+    assert.equal(upstream.count({ method: 'GET', reference: digest }), 1);
+  });
+
   test('HTTP API: HEAD with the body that its door drops, 304, 404, 405', async () => {
     const image = images.get('app')!;
     const head = await ask(`${base('app')}/manifests/${image.root.digest}`, 'HEAD');

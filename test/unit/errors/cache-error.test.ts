@@ -4,6 +4,7 @@ import * as errors from '../../../lib/errors/cache-error.ts';
 
 const {
   BlobsFailedError,
+  BlobSizeError,
   BlobUnknownError,
   BusyError,
   CacheError,
@@ -48,6 +49,7 @@ const table = [
   [new PlatformMissingError(WHY), 'MANIFEST_UNKNOWN', 'upstream', false],
   [new ManifestUnknownError(WHY), 'MANIFEST_UNKNOWN', 'upstream', false],
   [new BlobUnknownError(WHY), 'BLOB_UNKNOWN', 'upstream', false],
+  [new BlobSizeError(WHY), undefined, 'upstream', false],
   [new DeniedError(OP, WHY), 'DENIED', 'upstream', false],
   [new RateLimitedError(OP, WHY), 'TOOMANYREQUESTS', 'upstream', true],
   [new UpstreamUnavailableError(OP, WHY), undefined, 'upstream', true],

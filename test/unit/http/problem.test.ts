@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
+  BlobSizeError,
   BlobsFailedError,
   BlobUnknownError,
   CacheError,
@@ -38,6 +39,7 @@ describe('the status of each error', () => {
     [new InvalidNameError('x'), 400],
     [new InvalidDigestError('x'), 400],
     [new InvalidManifestError('x'), 422],
+    [new BlobSizeError('x'), 422],
     [new InvalidRequestError('reference', 'x'), 400],
     [new CacheError('x', { code: 'UNAUTHORIZED', op: 'x', origin: 'client', retryable: false }), 401],
     [new DeniedError('x', 'x'), 403],

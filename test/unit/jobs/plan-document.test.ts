@@ -80,8 +80,12 @@ function changed(change: (document: Record<string, Record<string, unknown>>) => 
 describe('a plan document', () => {
   test('comes back as it was written', () => {
     assert.deepEqual(parsePlan(formatPlan(PLAN), 'key', RECORD), PLAN);
-    const first = { ...PLAN, ground: { ...PLAN.ground, pointer: undefined } };
+    const first = { ...PLAN, ground: { checkedMs: 1, epoch: 0, pointer: undefined } };
     assert.deepEqual(parsePlan(formatPlan(first), 'key', RECORD), first);
+    const { ground: _, content, ...plan } = PLAN;
+    const { root: __, ...alone } = { ...content, manifests: [], entries: [], contents: new Map(), foreign: [] };
+    const blobAlone = { ...plan, content: alone };
+    assert.deepEqual(parsePlan(formatPlan(blobAlone), 'key', RECORD), blobAlone);
   });
 
   test('of a thousand manifests and ten thousand blobs is well below its limit', () => {
@@ -98,6 +102,11 @@ describe('a plan document', () => {
     ['of another version', changed((plan) => Object.assign(plan, { version: 2 })), /plan\.version is not 1/],
     ['that is cut off', formatPlan(PLAN).subarray(0, 100), /is no plan: /],
     ['that is a list', Buffer.from('[]'), /plan is not an object/],
+    [
+      'with a root and without what is known of it',
+      changed((plan) => delete plan.ground),
+      /plan\.ground is not that of a root/,
+    ],
     ['without a lock', changed((plan) => delete plan.lock), /plan\.lock is not an object/],
     [
       'with a blob that is none',

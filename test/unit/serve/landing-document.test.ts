@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
+  BlobUnknownError,
   CacheError,
   CatalogError,
   DeadlineError,
@@ -39,6 +40,7 @@ const landingOf = (some: Partial<Landing>): Landing => ({
   confirm: unasked,
   locate: unasked,
   markLost: unasked,
+  sizeOfBlob: unasked,
   ...some,
 });
 /** A landing behind two documents, as between two functions. */
@@ -140,6 +142,22 @@ describe('a question and its answer come through as they are', () => {
     assert.deepEqual(asked, [[repository, digest]]);
     const nowhere = remote({ locate: () => Promise.resolve(undefined) });
     assert.equal(await nowhere.locate(call, repository, digest), undefined);
+  });
+});
+
+describe('the size of a blob', () => {
+  test('comes through, and that there is none', async () => {
+    const asked: unknown[] = [];
+    const landing = remote({
+      sizeOfBlob: (_call, ...given) => {
+        asked.push(given);
+        return Promise.resolve(0);
+      },
+    });
+    assert.equal(await landing.sizeOfBlob(call, repository, digest), 0);
+    assert.deepEqual(asked, [[repository, digest]]);
+    const none = remote({ sizeOfBlob: () => Promise.reject(new BlobUnknownError('no such blob')) });
+    await assert.rejects(none.sizeOfBlob(call, repository, digest), BlobUnknownError);
   });
 });
 
