@@ -89,7 +89,7 @@ export const receiptSchema = documentOf<Receipt>()(
     ),
     skipped: described(
       z.array(z.strictObject({ digest, mediaType: z.string(), size: count, reason: z.string() })),
-      'What belongs to the image and its registry does not have: foreign layers and attestations. The image is complete without it.',
+      'What belongs to the image and its registry does not have: foreign layers, attestations and, where platforms were asked for, manifests without one. The image is complete without it.',
     ),
     durationMs: count,
     recordError: z.exactOptional(

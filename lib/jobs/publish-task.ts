@@ -4,7 +4,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { linkLanded, resumePublish } from '../pull/publish.ts';
 import type { BlobTally, Moved, Receipt } from '../pull/receipt.ts';
-import { distinctSkipped, skippedBy, withoutAbsent } from '../pull/skipped.ts';
+import { distinctSkipped, skippedBy, withoutAbsent, withoutSkipped } from '../pull/skipped.ts';
 import { announceEnd, succeed } from './ending.ts';
 import { freeLock, underLock } from './lock.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
@@ -85,6 +85,7 @@ function receiptOf(plan: PlanDocument, { batches }: PublishTask, absent: Readonl
   const { receipt } = plan;
   const layers = plan.content.blobs.filter((blob) => absent.has(digestOf(blob)));
   const left = { blobs: layers.length, bytes: layers.reduce((total, { size }) => total + size, 0) };
+  const skipped = skippedBy(plan.content, absent);
   const missing = plan.batches.reduce((count, batch) => count + batch.length, 0);
   const sum = (kind: 'blobs' | 'bytes'): BlobTally => ({
     total: receipt[kind].total - left[kind],
@@ -93,7 +94,8 @@ function receiptOf(plan: PlanDocument, { batches }: PublishTask, absent: Readonl
   return {
     ...receipt,
     outcome: plan.unchanged && layers.length === missing ? 'hit' : receipt.outcome,
-    skipped: distinctSkipped([...receipt.skipped, ...skippedBy(plan.content, absent)]),
+    platforms: withoutSkipped(receipt.platforms, skipped),
+    skipped: distinctSkipped([...receipt.skipped, ...skipped]),
     blobs: sum('blobs'),
     bytes: sum('bytes'),
     registryRequests: batches.map(({ requests }) => requests).reduce(sumOfRequests, receipt.registryRequests),

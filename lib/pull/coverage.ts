@@ -1,11 +1,11 @@
 import type { ForeignLayer, Found } from '../catalog/catalog.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { isIndexType } from '../oci/media-type.ts';
+import { isIndexType, isManifestType } from '../oci/media-type.ts';
 import { normalisePlatform, type Platform } from '../oci/platform.ts';
 import { hasPlatforms, selectEntries } from '../oci/select.ts';
 import type { SkippedContent } from './receipt.ts';
-import { distinctSkipped, skippedAttestation, skippedLayer } from './skipped.ts';
+import { distinctSkipped, skippedEntry, skippedLayer } from './skipped.ts';
 
 /** The platforms of a request, and whether it named them itself or the configuration did. */
 export interface Wanted {
@@ -44,6 +44,13 @@ export const wantedEntries = (
 ): IndexEntry[] =>
   selectEntries(entries, platforms).selected.filter((entry) => attestations || entry.attests === undefined);
 
+/**
+ * Whether the image is complete without the entry, where its registry does not have it: an attestation; and for who asks for platforms, a manifest that states none.
+ * Not what may turn out to be an index: what that lists is part of the root, too (I2).
+ */
+export const isOptional = ({ attests, mediaType, platform }: IndexEntry, platforms: readonly Platform[]): boolean =>
+  attests !== undefined || (platforms.length > 0 && platform === undefined && isManifestType(mediaType));
+
 /** The entries of a root that a request wants, and which of them are complete for this repository (I2 and I9). */
 export interface Coverage {
   readonly entries: readonly { readonly entry: IndexEntry; readonly complete: boolean }[];
@@ -63,8 +70,10 @@ export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, want
   const { missing } = selectEntries(root.entries, platforms);
   const has = (digest: Digest): boolean => root.complete.has(digest) && linked?.has(digest) === true;
   const selected = wantedEntries(root.entries, platforms, wanted);
-  const isLacking = ({ digest, attests, fault }: IndexEntry): boolean =>
-    attests !== undefined && !has(digest) && (fault !== undefined || found.skipped?.has(digest) === true);
+  const isLacking = (entry: IndexEntry): boolean =>
+    isOptional(entry, platforms) &&
+    !has(entry.digest) &&
+    (entry.fault !== undefined || found.skipped?.has(entry.digest) === true);
   const entries = selected
     .filter((entry) => !isLacking(entry))
     .map((entry) => ({ entry, complete: has(entry.digest) }));
@@ -75,7 +84,7 @@ export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, want
     linked?.has(digest) === true && (has(digest) || found.skipped?.has(digest) !== true);
   const layers = foreign.filter(isServed).map((layer) => ({ layer, complete: has(layer.digest) }));
   const skipped = [
-    ...selected.filter(isLacking).map((entry) => skippedAttestation(entry)),
+    ...selected.filter(isLacking).map((entry) => skippedEntry(entry)),
     ...foreign.filter((layer) => !isServed(layer)).map(skippedLayer),
   ];
   const askable = isIndexType(root.mediaType) || platforms.length < 2;

@@ -15,13 +15,13 @@ import { platformName, requirePlatforms, requireReadable } from '../oci/select.t
 import { formatReference } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { inlineOf } from './carried.ts';
-import { platformsFor, wantedEntries, type Wanted } from './coverage.ts';
+import { isOptional, platformsFor, wantedEntries, type Wanted } from './coverage.ts';
 import { allOrFirstFailure, limiter } from './limiter.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { isUnusable, othersAmong, readOthers, type Other, type UnusableError } from './other-entries.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
 import type { SkippedContent } from './receipt.ts';
-import { distinctSkipped, skippedAttestation } from './skipped.ts';
+import { distinctSkipped, skippedEntry } from './skipped.ts';
 import { statedPlatform, withoutPlatform } from './stated-platform.ts';
 
 const PARALLEL_MANIFESTS = 6;
@@ -45,7 +45,7 @@ export interface Plan {
   readonly blobs: readonly Descriptor[];
   /** Layers that the registry need not hold; they are among `blobs`, and no one's content. */
   readonly foreign: readonly ForeignLayer[];
-  /** Attestations among `selected`: they are left out where the registry turns out not to have all of them. */
+  /** Those of `selected` that are left out where the registry turns out not to have all of them. */
   readonly optional: readonly Digest[];
   /** Those that are left out already: the registry does not have them, or they cannot be read. */
   readonly skipped: readonly SkippedContent[];
@@ -59,7 +59,7 @@ export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blo
   readonly root?: Descriptor;
   /** Nested indexes and selected manifests. Without the root. */
   readonly manifests: readonly Descriptor[];
-  /** Attestations, and once it is copied foreign layers, that the registry does not have. */
+  /** Entries, and once it is copied foreign layers, that the registry does not have. */
   readonly skipped: readonly Digest[];
 }
 
@@ -118,7 +118,8 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
   requirePlatforms(name, entries, platforms);
   const selected = wantedEntries(entries, platforms, wanted);
   requireReadable(name, selected);
-  const required = new Set(selected.filter(({ attests }) => attests === undefined).map(({ digest }) => digest));
+  const mayLack = (entry: IndexEntry): boolean => isOptional(entry, platforms);
+  const required = new Set(selected.filter((entry) => !mayLack(entry)).map(({ digest }) => digest));
   const { read: typed, unusable } = await readEntries(
     context,
     selected.filter((entry) => isManifestType(entry.mediaType) && entry.fault === undefined),
@@ -141,8 +142,8 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
     }
   }
   const read = new Set([...isKnown, ...others.keys()]);
-  const isLacking = ({ attests, digest }: IndexEntry): boolean =>
-    attests !== undefined && (!read.has(digest) || unusable.has(digest));
+  const isLacking = (entry: IndexEntry): boolean =>
+    mayLack(entry) && (!read.has(entry.digest) || unusable.has(entry.digest));
   const left = selected.filter((entry) => !isLacking(entry));
   const why = (error: CacheError | undefined): string | undefined =>
     error instanceof InvalidManifestError ? error.message : undefined;
@@ -152,7 +153,7 @@ async function planIndex(context: PlanContext, root: HeldManifest): Promise<Tree
     selected: left,
     manifests: [...indexes, ...leaves],
     optional: [...new Set(left.map(({ digest }) => digest))].filter((digest) => !required.has(digest)),
-    skipped: distinctSkipped(lacking.map((entry) => skippedAttestation(entry, why(unusable.get(entry.digest))))),
+    skipped: distinctSkipped(lacking.map((entry) => skippedEntry(entry, why(unusable.get(entry.digest))))),
     listed,
   };
 }

@@ -108,7 +108,7 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
   for (const { descriptor, stored } of plan.opaque) draft.blob(descriptor, stored ? 'present' : 'copied');
   const ground = { pointer, checkedMs, found };
-  // An attestation that lacks what it lacked before is left out again.
+  // An entry that lacks what it lacked before is left out again.
   const open = new Set(missing.map(({ digest }) => digest));
   const mayBeLeftOut = (one: Digest): boolean =>
     plan.optional.includes(one) && plan.contents.get(one)?.some(({ digest }) => open.has(digest)) === true;

@@ -7,7 +7,7 @@ import { formatReference, type Reference } from '../reference/reference.ts';
 import type { RequestCounts } from '../registry/upstream.ts';
 import type { Coverage } from './coverage.ts';
 import type { Plan } from './plan.ts';
-import { distinctSkipped } from './skipped.ts';
+import { distinctSkipped, withoutSkipped } from './skipped.ts';
 import { NO_REQUESTS, type BlobTally, type Receipt, type ReceiptPlatform, type SkippedContent } from './receipt.ts';
 
 type Outcome = Exclude<keyof BlobTally, 'total'>;
@@ -80,7 +80,7 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
         digest: root?.digest ?? null,
         mediaType: root?.mediaType ?? null,
         outcome,
-        platforms,
+        platforms: withoutSkipped(platforms, skipped),
         blobs: tally(() => 1),
         bytes: tally((one) => one.size),
         registryRequests: { ...requests },

@@ -36,7 +36,7 @@ const receiptPlatform = record({
 });
 export type ReceiptPlatform = z.output<typeof receiptPlatform>;
 
-/** Content that belongs to the image and that its registry does not have: foreign layers and attestations. The image is complete without it. */
+/** Content that belongs to the image and that its registry does not have: foreign layers, attestations and, where platforms were asked for, manifests without one. The image is complete without it. */
 const skipped = record({ digest, mediaType: text, size: count, reason: text });
 export type SkippedContent = z.output<typeof skipped>;
 

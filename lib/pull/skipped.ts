@@ -1,7 +1,7 @@
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { PlannedContent } from './plan.ts';
-import type { SkippedContent } from './receipt.ts';
+import type { ReceiptPlatform, SkippedContent } from './receipt.ts';
 
 /** A foreign layer that its registry does not hold. */
 export const skippedLayer = ({ digest, mediaType, size }: Descriptor): SkippedContent => ({
@@ -14,16 +14,25 @@ export const skippedLayer = ({ digest, mediaType, size }: Descriptor): SkippedCo
 /** All that the catalogue knows of it. */
 const NOT_WHOLE = 'its registry does not have it, or not all of it, any more';
 
-/** An attestation that the index names, and that is not there, not whole, or cannot be read: why, where that is known. */
-export const skippedAttestation = (
-  { digest, mediaType, size, attests, fault }: IndexEntry,
-  why = NOT_WHOLE,
-): SkippedContent => ({ digest, mediaType, size, reason: `attestation of ${attests}: ${fault ?? why}` });
+/** An entry that the index names, that the image is complete without, and that is not there, not whole, or cannot be read: why, where that is known. */
+export function skippedEntry({ digest, mediaType, size, attests, fault }: IndexEntry, why = NOT_WHOLE): SkippedContent {
+  const what = attests === undefined ? 'manifest without a platform' : `attestation of ${attests}`;
+  return { digest, mediaType, size, reason: `${what}: ${fault ?? why}` };
+}
 
 /** Each digest once. */
 export const distinctSkipped = (all: readonly SkippedContent[]): SkippedContent[] => [
   ...new Map(all.map((one) => [one.digest, one])).values(),
 ];
+
+/** Those of the platforms of a receipt that were not left out. */
+export function withoutSkipped(
+  platforms: readonly ReceiptPlatform[],
+  skipped: readonly SkippedContent[],
+): ReceiptPlatform[] {
+  const left = new Set(skipped.map(({ digest }) => digest));
+  return platforms.filter(({ digest }) => !left.has(digest));
+}
 
 /** Rows keep digests: of an image with more foreign layers than any has, the others are not remembered. */
 export const MOST_LAYERS_REMEMBERED = 100;
@@ -32,18 +41,18 @@ export const MOST_LAYERS_REMEMBERED = 100;
 export const foreignOf = ({ foreign }: { readonly foreign: readonly Descriptor[] }): ReadonlySet<Digest> =>
   new Set(foreign.map(({ digest }) => digest));
 
-/** Of these blobs alone 404 is an answer, and not a failure: foreign layers, and what nothing but attestations needs. */
+/** Of these blobs alone 404 is an answer, and not a failure: foreign layers, and what nothing but entries that may be left out needs. */
 export function optionalOf(content: Pick<PlannedContent, 'foreign' | 'contents' | 'optional'>): ReadonlySet<Digest> {
-  const attestations = new Set(content.optional);
+  const mayLack = new Set(content.optional);
   const [own, needed] = [new Set(foreignOf(content)), new Set<Digest>()];
   for (const [entry, blobs] of content.contents) {
-    for (const { digest } of blobs) (attestations.has(entry) ? own : needed).add(digest);
+    for (const { digest } of blobs) (mayLack.has(entry) ? own : needed).add(digest);
   }
   return new Set([...own].filter((digest) => !needed.has(digest)));
 }
 
-/** Attestations that need something of what is absent. */
-function attestationsWithout(
+/** Entries that may be left out, and need something of what is absent: which blob of it. */
+function entriesWithout(
   { contents, optional }: Pick<PlannedContent, 'contents' | 'optional'>,
   absent: ReadonlySet<Digest>,
 ): ReadonlyMap<Digest, Digest> {
@@ -56,21 +65,21 @@ function attestationsWithout(
 /** What a receipt says where the registry turned out not to have these blobs. */
 export function skippedBy(content: PlannedContent, absent: ReadonlySet<Digest>): SkippedContent[] {
   const foreign = foreignOf(content);
-  const lacking = attestationsWithout(content, absent);
+  const lacking = entriesWithout(content, absent);
   return distinctSkipped([
     ...content.blobs.filter(({ digest }) => absent.has(digest) && foreign.has(digest)).map(skippedLayer),
     ...content.entries.flatMap((entry) => {
       const blob = lacking.get(entry.digest);
-      return blob === undefined ? [] : [skippedAttestation(entry, `its registry does not have ${blob}, a blob of it`)];
+      return blob === undefined ? [] : [skippedEntry(entry, `its registry does not have ${blob}, a blob of it`)];
     }),
   ]);
 }
 
-/** The same without the blobs that the registry turned out not to have. An attestation that needs one of them is left out as a whole: nothing of it is linked, or called complete (I2). */
+/** The same without the blobs that the registry turned out not to have. An entry that may be left out, and needs one of them, is left out as a whole: nothing of it is linked, or called complete (I2). */
 export function withoutAbsent(content: PlannedContent, absent: ReadonlySet<Digest>): PlannedContent {
   // Of a blob alone, too, which nothing here needs.
   if (absent.size === 0) return content;
-  const lacking = attestationsWithout(content, absent);
+  const lacking = entriesWithout(content, absent);
   const contents = new Map([...content.contents].filter(([entry]) => !lacking.has(entry)));
   const foreign = content.foreign.filter(({ entry }) => !lacking.has(entry));
   const needed = new Set([...[...contents.values()].flat(), ...foreign].map(({ digest }) => digest));

@@ -65,35 +65,43 @@ test('a workflow leaves out what the registry does not have, and brings it when 
   await bench.pull.assertClean();
 });
 
-test('a workflow leaves out an attestation whose layer is gone, and brings it when it is there', async () => {
-  const { upstream } = bench.pull;
-  const subject = buildImage({ platform: 'linux/amd64', layers: [noiseLayer(1_200, 'workflow subject')] });
-  const attestation = buildAttestation(subject);
-  const image = buildIndex({
-    entries: [
-      { image: subject, platform: 'linux/amd64' },
-      { image: attestation, attests: subject },
-    ],
+for (const kind of ['an attestation', 'a manifest without a platform'] as const) {
+  test(`a workflow leaves out ${kind} whose layer is gone, and brings it when it is there`, async () => {
+    const { upstream } = bench.pull;
+    const platforms = ['linux/amd64'];
+    const repository = `team/${kind.replaceAll(' ', '-')}`;
+    const subject = buildImage({ platform: 'linux/amd64', layers: [noiseLayer(1_200, `subject of ${kind}`)] });
+    const beside = buildAttestation(subject);
+    const image = buildIndex({
+      entries: [
+        { image: subject, platform: 'linux/amd64' },
+        { image: beside, ...(kind === 'an attestation' ? { attests: subject } : {}) },
+      ],
+    });
+    const reference = bench.pull.offer(image, repository);
+    const layer = [...beside.blobs.keys()].at(-1)!;
+    upstream.deleteBlob(repository, layer);
+
+    const first = await bench.succeeds(reference, { platforms });
+    assert.equal(first.outcome, 'pulled');
+    assert.deepEqual(
+      first.skipped.map(({ digest }) => digest),
+      [beside.root.digest],
+    );
+    assert.match(first.skipped[0]!.reason, new RegExp(`its registry does not have ${layer}`));
+    assert.deepEqual(
+      first.platforms.map(({ platform }) => platform),
+      platforms,
+    );
+    const hit = await bench.pull.cache.pull(reference, { platforms });
+    assert.deepEqual([hit.outcome, hit.skipped.length], ['hit', 1]);
+    assert.equal((await bench.pull.cache.validate(reference, { platforms, deep: true })).state, 'complete');
+    const again = await bench.succeeds(reference, { platforms, alwaysPull: true });
+    assert.deepEqual([again.outcome, again.skipped.length, again.platforms], ['hit', 1, first.platforms]);
+
+    bench.pull.offer(image, repository);
+    const whole = await bench.succeeds(reference, { platforms, alwaysPull: true });
+    assert.deepEqual([whole.outcome, whole.skipped], ['pulled', []]);
+    assert.equal((await bench.pull.cache.validate(reference, { deep: true })).state, 'complete');
   });
-  const reference = bench.pull.offer(image, 'team/attested');
-  const layer = [...attestation.blobs.keys()].at(-1)!;
-  upstream.deleteBlob('team/attested', layer);
-
-  const first = await bench.succeeds(reference);
-  assert.equal(first.outcome, 'pulled');
-  assert.deepEqual(
-    first.skipped.map(({ digest }) => digest),
-    [attestation.root.digest],
-  );
-  assert.match(first.skipped[0]!.reason, new RegExp(`^attestation of .* registry does not have ${layer}`));
-  const hit = await bench.pull.cache.pull(reference);
-  assert.deepEqual([hit.outcome, hit.skipped.length], ['hit', 1]);
-  assert.equal((await bench.pull.cache.validate(reference, { deep: true })).state, 'complete');
-  const again = await bench.succeeds(reference, { alwaysPull: true });
-  assert.deepEqual([again.outcome, again.skipped.length], ['hit', 1]);
-
-  bench.pull.offer(image, 'team/attested');
-  const whole = await bench.succeeds(reference, { alwaysPull: true });
-  assert.deepEqual([whole.outcome, whole.skipped], ['pulled', []]);
-  assert.equal((await bench.pull.cache.validate(reference, { deep: true })).state, 'complete');
-});
+}

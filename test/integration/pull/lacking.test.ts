@@ -203,6 +203,106 @@ describe('an attestation that is not whole', () => {
   });
 });
 
+describe('a manifest without a platform', () => {
+  const platforms = ['linux/amd64'];
+  const beside = (name: string, one: Image): Image => {
+    const image = noiseImage({ name: `beside ${name}` });
+    return buildIndex({ entries: [{ image, platform: 'linux/amd64' }, { image: one }] });
+  };
+  const extra = (name: string): Image =>
+    buildImage({ platform: 'unknown/unknown', layers: [noiseLayer(700, name), noiseLayer(600, `${name} 2`)] });
+  /** The position of the blob that is gone; of none: the manifest is. */
+  const gone: readonly [string, number | undefined][] = [
+    ['gone', undefined],
+    ['of which a layer is gone', -1],
+    ['of which the config is gone', 0],
+  ];
+  for (const [what, at] of gone) {
+    test(`${what} is left out for who asks for a platform, and for nobody else`, async () => {
+      const one = extra(what);
+      const image = beside(what, one);
+      const repository = `team/without-platform-${what.replaceAll(' ', '-')}`;
+      const reference = bench.offer(image, repository);
+      if (at === undefined) bench.upstream.deleteManifest(repository, one.root.digest);
+      else bench.upstream.deleteBlob(repository, [...one.blobs.keys()].at(at)!);
+      const receipt = await bench.succeeds(reference, { platforms });
+      assert.deepEqual([receipt.outcome, skippedBy(receipt)], ['pulled', [one.root.digest]]);
+      assert.match(receipt.skipped[0]!.reason, /^manifest without a platform: its registry does not have /);
+      assert.deepEqual(
+        receipt.platforms.map(({ platform }) => platform),
+        platforms,
+      );
+      const hit = await isHit(reference, { platforms });
+      assert.deepEqual([hit.platforms, skippedBy(hit)], [receipt.platforms, [one.root.digest]]);
+      assert.equal((await bench.succeeds(reference, { platforms, alwaysPull: true })).outcome, 'hit');
+      // All that the root has is not there (I2).
+      assert.equal((await bench.cache.validate(reference)).state, 'incomplete');
+      await assert.rejects(bench.cache.pull(reference), new RegExp(one.root.digest));
+
+      // It is there in another repository: nothing that the first one lacks is in the way, and nothing helps the first one.
+      const other = bench.offer(image, `${repository}-whole`);
+      assert.deepEqual((await bench.succeeds(other, { platforms })).skipped, []);
+      await isHit(other);
+      assert.deepEqual(skippedBy(await isHit(reference, { platforms })), [one.root.digest]);
+      assert.equal((await bench.cache.validate(reference)).state, 'incomplete');
+
+      bench.offer(image, repository);
+      const whole = await bench.succeeds(reference);
+      assert.deepEqual([whole.outcome, whole.skipped], ['pulled', []]);
+      assert.deepEqual((await isHit(reference, { platforms })).skipped, []);
+      await isHit(reference);
+    });
+  }
+
+  test('that is broken is left out for who asks for a platform', async () => {
+    const bytes = Buffer.from('{"schemaVersion": 2, "layers": [');
+    const root = { mediaType: OCI_MANIFEST, digest: digestOf(bytes), size: bytes.byteLength, bytes };
+    const broken = { root, manifests: new Map([[root.digest, { mediaType: OCI_MANIFEST, bytes }]]), blobs: new Map() };
+    const reference = bench.offer(beside('broken', broken), 'team/without-platform-broken');
+    const receipt = await bench.succeeds(reference, { platforms });
+    assert.deepEqual(skippedBy(receipt), [root.digest]);
+    assert.match(receipt.skipped[0]!.reason, /not JSON/);
+    await isHit(reference, { platforms });
+    const message = new RegExp(`${root.digest}, which cannot be used: .*--platform`);
+    await bench.fails(reference, { name: 'InvalidManifestError', message });
+  });
+
+  test('that its registry refuses is an error', async () => {
+    const one = extra('refused');
+    const reference = bench.offer(beside('refused', one), 'team/without-platform-refused');
+    for (const status of [401, 403, 500]) {
+      for (const digest of [one.root.digest, [...one.blobs.keys()].at(-1)!]) {
+        const remove = bench.upstream.fault((asked) => (asked.reference === digest ? { status } : undefined));
+        await assert.rejects(bench.cache.pull(reference, { platforms }));
+        remove();
+      }
+    }
+  });
+
+  test('is needed in an index in which nothing states one', async () => {
+    const one = extra('alone');
+    const reference = bench.offer(buildIndex({ entries: [{ image: one }] }), 'team/without-platform-alone');
+    bench.upstream.deleteManifest('team/without-platform-alone', one.root.digest);
+    await bench.fails(reference, { name: 'ManifestUnknownError', message: new RegExp(one.root.digest) });
+    await bench.fails(reference, { name: 'PlatformMissingError' }, { platforms });
+  });
+});
+
+test('a nested index that is gone is an error for every request: what it lists is part of the root (I2)', async () => {
+  const image = noiseImage({ name: 'beside a nested index' });
+  const nested = buildIndex({ entries: [{ image: noiseImage({ name: 'nested' }), platform: 'linux/arm64' }] });
+  const root = buildIndex({ entries: [{ image, platform: 'linux/amd64' }, { image: nested }] });
+  const reference = bench.offer(root, 'team/nested-gone');
+  bench.upstream.deleteManifest('team/nested-gone', nested.root.digest);
+  for (const platforms of [[], ['linux/amd64'], ['linux/arm64']]) {
+    const message = new RegExp(`names a nested index, ${nested.root.digest}, which its registry does not have`);
+    await bench.fails(reference, { name: 'ManifestUnknownError', message }, { platforms });
+  }
+  bench.offer(root, 'team/nested-gone');
+  for (const platforms of [['linux/amd64'], ['linux/arm64']]) await bench.succeeds(reference, { platforms });
+  await isHit(reference);
+});
+
 test('a platform that is broken is named, with its digest and the way out', async () => {
   const bytes = Buffer.from('{"schemaVersion": 2,');
   const image = noiseImage({ name: 'beside a broken one' });

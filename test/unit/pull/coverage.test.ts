@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Root } from '../../../lib/catalog/catalog.ts';
 import type { IndexEntry } from '../../../lib/oci/descriptor.ts';
 import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
-import { OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
+import { OCI_INDEX, OCI_MANIFEST, OCTET_STREAM } from '../../../lib/oci/media-type.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
 import { coverage, platformsFor, wantedPlatforms } from '../../../lib/pull/coverage.ts';
 
@@ -92,6 +92,39 @@ test('an index covers the platforms that are complete and linked, attestations i
   );
   assert.equal(isCovered(index(some), [digest('index'), amd64.digest], 'linux/amd64'), false, 'not linked (I9)');
   assert.equal(isCovered(index(some), undefined, 'linux/amd64'), false, 'another repository has it, not this one');
+});
+
+test('what a registry does not have is left out where an image is complete without it', () => {
+  const layer: IndexEntry = { ...manifest('layer'), mediaType: 'application/vnd.oci.image.layer.v1.tar' };
+  const nested: IndexEntry = { ...manifest('nested'), mediaType: OCI_INDEX };
+  const cases: [IndexEntry, boolean, boolean][] = [
+    // Complete for who asks for a platform, and for who asks for everything.
+    [attestation, true, true],
+    [manifest('without a platform'), true, false],
+    [nested, false, false],
+    [layer, false, false],
+    [{ ...manifest('typeless'), mediaType: OCTET_STREAM }, false, false],
+    [manifest('another', 'linux/amd64'), false, false],
+  ];
+  for (const [entry, forOne, forAll] of cases) {
+    const some = [digest('index'), amd64.digest];
+    const root = { ...index(some), entries: [amd64, entry] };
+    const covered = (skipped: readonly Digest[], ...texts: string[]): boolean =>
+      coverage({ root, linked: new Set(some), skipped: new Set(skipped) }, asking(...texts)).complete;
+    assert.deepEqual(
+      [covered([entry.digest], 'linux/amd64'), covered([entry.digest])],
+      [forOne, forAll],
+      entry.mediaType,
+    );
+    assert.deepEqual([covered([], 'linux/amd64'), covered([])], [false, false], entry.mediaType);
+    const whole = { ...root, complete: new Set([...some, entry.digest]) };
+    const linked = new Set([...some, entry.digest]);
+    const { complete, skipped } = coverage(
+      { root: whole, linked, skipped: new Set([entry.digest]) },
+      asking('linux/amd64'),
+    );
+    assert.deepEqual([complete, skipped], [true, []], 'what is there was not left out');
+  }
 });
 
 test('a single image covers its own platform, and several never', () => {

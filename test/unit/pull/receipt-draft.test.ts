@@ -7,7 +7,7 @@ import { digestOf } from '../../../lib/oci/digest.ts';
 import { OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
 import { draftPresent, receiptDraft } from '../../../lib/pull/receipt-draft.ts';
-import { skippedAttestation, skippedLayer } from '../../../lib/pull/skipped.ts';
+import { skippedEntry, skippedLayer } from '../../../lib/pull/skipped.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 
 const reference = parseReference('alpine');
@@ -45,7 +45,7 @@ test('the first word on a blob stands, and platforms are complete when they are 
   draft.blob(config, 'copied');
   draft.planned({
     blobs: [config, layer, late, left],
-    skipped: [skippedAttestation(attestation)],
+    skipped: [skippedEntry(attestation)],
     selected: [amd64, attestation, bare],
   });
   draft.blob(config, 'present');
