@@ -29,7 +29,7 @@ const BELOW = {
   validate: ['errors', 'oci', 'reference', 'store', 'catalog', 'pull'],
   jobs: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry', 'pull', 'telemetry'],
   warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'jobs', 'telemetry'],
-  access: ['errors', 'reference'],
+  access: ['errors', 'reference', 'catalog'],
   'mirror-config': ['errors', 'reference', 'registry'],
   telemetry: ['errors', 'pull', 'reference', 'registry'],
   serve: [

@@ -18,7 +18,7 @@ export const handler = lambdaHandler(
     }
     const { config, deployment, records, jobs, pull } = services;
     const canSign = (deployment.signingSecret ?? deployment.signingKeyFile) !== undefined;
-    const keys = canSign ? services.keys : undefined;
+    const keys = canSign ? services : undefined;
     const { access, serve } = config;
     return answerRequest({ ...pull, access, serve, deployment, records, jobs, keys }, event, invocation);
   },

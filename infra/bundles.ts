@@ -26,7 +26,7 @@ const DOORS = {
     clients: ['@aws-sdk/client-sfn'],
   },
   signing: {
-    modules: ['lib/access/secrets-signing-keys.ts', 'lib/access/local-signing-keys.ts'],
+    modules: ['lib/access/secrets-signing-key.ts', 'lib/access/local-signing-key.ts'],
     clients: ['@aws-sdk/client-secrets-manager'],
   },
   users: {
@@ -42,7 +42,7 @@ const ALL_DOORS = Object.keys(DOORS) as Door[];
 /** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
 const FUNCTION_DOORS: Readonly<Record<string, readonly Door[]>> = {
   api: ['store', 'workflow', 'signing'],
-  registry: ['store', 'workflow', 'landing', 'signing', 'users'],
+  registry: ['store', 'workflow', 'landing', 'users'],
   land: ['store', 'registries'],
   pull: ['store', 'registries', 'announcements'],
   plan: ['store', 'registries', 'announcements'],

@@ -1,4 +1,4 @@
-import type { SigningKeys } from './access/signing-key.ts';
+import type { PublishedKey, SigningKey } from './access/signing-key.ts';
 import type { Users } from './access/users.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
@@ -19,7 +19,14 @@ import type { Landing } from './serve/landing.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { ContentStore, Plans, Presigner, RefRecords } from './store/content-store.ts';
 import type { S3ClientOptions } from './store/s3-client.ts';
-import { openKeys, openLanding, openUsers, openWaitingRoom, presignerOf } from './serving-services.ts';
+import {
+  openLanding,
+  openPublishedKey,
+  openSigningKey,
+  openUsers,
+  openWaitingRoom,
+  presignerOf,
+} from './serving-services.ts';
 import type { Announcer } from './telemetry/telemetry.ts';
 import type { WarmupRuns } from './warmup/warmup-runs.ts';
 
@@ -86,8 +93,9 @@ export interface Services extends AsyncDisposable {
   readonly warmupRuns: WarmupRuns;
   /** Tells the event bus. Its first use throws ConfigError where no bus is named. */
   readonly announcer: Announcer;
-  /** Sign what clients bring back. Their first use throws ConfigError where neither a secret nor a file is named. */
-  readonly keys: SigningKeys;
+  /** Signs passwords. Its first use throws ConfigError where neither a secret nor a file is named. */
+  readonly signingKey: SigningKey;
+  readonly publishedKey: PublishedKey;
   /** Who has a password of their own, by the section `serve.auth`. */
   readonly users: Users;
   /** The configured platforms of a registry, by its canonical name. */
@@ -168,7 +176,8 @@ export function openServices(config: Config, connection: StoreConnection): Servi
       { find: true, begin: true, end: true, announced: true },
     ),
     announcer: openAnnouncer(connection, opened),
-    keys: openKeys(connection),
+    signingKey: openSigningKey(connection),
+    publishedKey: openPublishedKey({ client, table }),
     users: openUsers(config),
     close,
     [Symbol.asyncDispose]: close,

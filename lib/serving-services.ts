@@ -1,4 +1,4 @@
-import type { SigningKeys } from './access/signing-key.ts';
+import type { PublishedKey, SigningKey } from './access/signing-key.ts';
 import type { Users } from './access/users.ts';
 import type { dynamoClient } from './catalog/dynamo-client.ts';
 import type { Config } from './config/config.ts';
@@ -65,20 +65,27 @@ export function openLanding({ landFunction }: StoreConnection, opened: AsyncDisp
   });
 }
 
-/** Sign what clients bring back. Their first use throws ConfigError where neither a secret nor a file is named. */
-export const openKeys = ({ signingSecret, signingKeyFile }: StoreConnection): SigningKeys =>
-  lazily<SigningKeys>(
+/** Signs passwords. Its first use throws ConfigError where neither a secret nor a file is named. */
+export const openSigningKey = ({ signingSecret, signingKeyFile }: StoreConnection): SigningKey =>
+  lazily<SigningKey>(
     async () => {
       if (signingSecret !== undefined) {
-        return (await import('./access/secrets-signing-keys.ts')).secretsSigningKeys(signingSecret);
+        return (await import('./access/secrets-signing-key.ts')).secretsSigningKey(signingSecret);
       }
       if (signingKeyFile !== undefined) {
-        return (await import('./access/local-signing-keys.ts')).localSigningKeys(signingKeyFile);
+        return (await import('./access/local-signing-key.ts')).localSigningKey(signingKeyFile);
       }
-      throw notSet('ENTREPOT_SIGNING_SECRET', 'the secret that signs what clients bring back');
+      throw notSet('ENTREPOT_SIGNING_SECRET', 'the secret that signs passwords');
     },
-    { key: true },
+    { privateKey: true },
   );
+
+export const openPublishedKey = (options: { readonly client: DynamoClient; readonly table: string }): PublishedKey =>
+  lazily<PublishedKey>(async () => (await import('./access/dynamo-published-key.ts')).dynamoPublishedKey(options), {
+    find: true,
+    renew: true,
+    replace: true,
+  });
 
 /** Who has a password of their own. */
 export function openUsers({ serve: { auth } }: Config): Users {

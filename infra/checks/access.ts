@@ -136,6 +136,18 @@ export const doorChangesNothingServed = (template: Template): readonly string[] 
         }),
   );
 
+/** Code that can read what signs passwords can be anyone at the registry endpoint: only the function may that API Gateway asks for known callers. */
+export const onlyTheApiSigns = (template: Template): readonly string[] =>
+  unless(
+    ofType(template, ROLE).filter(({ id }) => id !== roleId('api')),
+    'may read the secret that signs passwords',
+    (role) =>
+      !statementsOfRole(role)
+        .filter(({ Effect }) => Effect === 'Allow')
+        .flatMap(({ Resource }) => listOf(Resource))
+        .some((one) => secretArns(template).some((arn) => same(arn, one))),
+  );
+
 /** A wrong object is taken away only where the right one is put in its place. */
 export const objectsAreReplacedAlone = (template: Template): readonly string[] =>
   unless(ofType(template, ROLE), 'may delete objects that it does not put', (role) =>

@@ -34,7 +34,7 @@ export type Capability =
   /** To have the function `land` ask a registry. */
   | 'land'
   | 'announce'
-  /** To read the secret that signs passwords, which checks them, too. */
+  /** To read the secret that signs passwords. */
   | 'signPasswords'
   /** To read the secret with the users of `serve.auth`, where they are in one. */
   | 'readUsers'

@@ -8,8 +8,8 @@ const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   // Answers hits, starts pulls, validates what is there, removes tags, signs passwords; it asks no registry.
   api: ['table', 'readBlobs', 'writeRefs', 'startPulls', 'signPasswords'],
   // Serves what is there, starts pulls, and has `land` ask the registries and write the catalogue: who gets in from the internet finds no credentials, and can change
-  // neither content nor what a repository serves.
-  registry: ['doorTable', 'readBlobs', 'startPulls', 'land', 'signPasswords', 'readUsers'],
+  // neither content nor what a repository serves, nor sign a password.
+  registry: ['doorTable', 'readBlobs', 'startPulls', 'land', 'readUsers'],
   // Asks the registries what a tag means, and stores the manifests that they answer.
   land: ['table', 'readBlobs', 'writeBlobs', 'registries'],
   // The whole pull in one process.

@@ -7,7 +7,7 @@ const SECRET = 'SigningSecret';
 export const signingSecretArn: Value = ref(SECRET);
 
 /**
- * What signs passwords for an hour, and hops of the waiting room: made in the account, and known to nobody. It goes with the stack: what it signed is of no use
+ * What signs passwords for an hour: made in the account, and read by the function `api` alone. It goes with the stack: what it signed is of no use
  * without it, and a stack that is made anew makes its own. No name: that of a deleted secret stays taken for a while.
  */
 export function signing({ kmsKeyArn }: StackSettings): Resources {

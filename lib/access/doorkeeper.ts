@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { UnauthenticatedError } from '../errors/cache-error.ts';
 import { accessOfNames, namesOfValues } from './access-of.ts';
 import type { AccessSettings } from './access.ts';
@@ -8,7 +8,7 @@ import { verifyMinted, type MintedCaller } from './minted.ts';
 import type { Scrypt } from './password-hash.ts';
 import type { Doorkeeper, InboundAuth, Puller } from './puller.ts';
 import { remembered } from './remembered.ts';
-import type { SigningKeys } from './signing-key.ts';
+import type { PublishedKey } from './signing-key.ts';
 import { TOKEN_USER, type User, type Users } from './users.ts';
 import { verifier } from './verifier.ts';
 
@@ -17,7 +17,8 @@ export interface DoorkeeperOptions {
   /** Of the section `access`: what users, groups and the callers of minted passwords may use. */
   readonly rules: AccessSettings['rules'];
   readonly users: Users;
-  readonly keys: SigningKeys;
+  /** Of minted passwords. */
+  readonly publishedKey: Pick<PublishedKey, 'find'>;
   readonly now?: () => number;
   readonly scrypt?: Scrypt;
 }
@@ -45,10 +46,17 @@ export function doorkeeper(options: DoorkeeperOptions): Doorkeeper {
     : basicDoorkeeper(options);
 }
 
-function basicDoorkeeper({ rules, users, keys, now = () => Date.now(), scrypt }: DoorkeeperOptions): Doorkeeper {
+function basicDoorkeeper({
+  rules,
+  users,
+  publishedKey,
+  now = () => Date.now(),
+  scrypt,
+}: DoorkeeperOptions): Doorkeeper {
   const verifying = verifier(scrypt);
   const right = remembered<Puller>(MOST_REMEMBERED, RIGHT_MS, now);
   const wrong = remembered<true>(MOST_REMEMBERED, WRONG_MS, now);
+  const ofThisProcess = randomBytes(32);
   const underWay = new Map<string, Promise<Puller | undefined>>();
 
   const verify = async (mark: string, credentials: BasicCredentials): Promise<Puller | undefined> => {
@@ -65,8 +73,7 @@ function basicDoorkeeper({ rules, users, keys, now = () => Date.now(), scrypt }:
     }
   };
   const admitUser = async (credentials: BasicCredentials, header: string, signal: AbortSignal): Promise<Puller> => {
-    const key = await keys.key('remembered passwords', signal);
-    const mark = createHmac('sha256', key).update(header).digest('base64');
+    const mark = createHmac('sha256', ofThisProcess).update(header).digest('base64');
     const known = right.get(mark);
     if (known !== undefined) return known;
     if (wrong.get(mark) !== undefined) throw new UnauthenticatedError(WRONG);
@@ -81,7 +88,7 @@ function basicDoorkeeper({ rules, users, keys, now = () => Date.now(), scrypt }:
     async admit(authorization, signal) {
       const credentials = parseBasic(authorization);
       if (credentials.user === TOKEN_USER) {
-        return pullerOfMinted(await verifyMinted(keys, credentials.password, { signal, now }), rules);
+        return pullerOfMinted(await verifyMinted(publishedKey, credentials.password, { signal, now }), rules);
       }
       return await admitUser(credentials, authorization ?? '', signal);
     },

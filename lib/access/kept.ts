@@ -16,20 +16,21 @@ const REST_MS = 5_000;
 const READ_MS = 10_000;
 
 /**
- * What `read` gives, read again from time to time, and once for all who ask meanwhile. A caller whose signal fires leaves the others alone.
+ * What `read` gives, read again from time to time, and once for all who ask meanwhile. A caller whose signal fires leaves the others alone; one that takes
+ * nothing older than `atMostMs` has it read again before its time.
  *
  * @throws what `read` throws, if nothing that is not too old is there instead.
  */
-export function kept<T>({ read, freshMs, staleMs, now }: KeptOptions<T>): (signal: AbortSignal) => Promise<T> {
+export function kept<T>({
+  read,
+  freshMs,
+  staleMs,
+  now,
+}: KeptOptions<T>): (signal: AbortSignal, atMostMs?: number) => Promise<T> {
   let last: { readonly value: T; readonly readMs: number } | undefined;
   let failure: { readonly error: unknown; readonly failedMs: number } | undefined;
   let reading: Promise<T> | undefined;
 
-  const staleInsteadOf = (error: unknown): T => {
-    const isPassing = error instanceof CacheError && error.retryable;
-    if (isPassing && last !== undefined && now() < last.readMs + staleMs) return last.value;
-    throw error;
-  };
   const readAnew = async (): Promise<T> => {
     const startedMs = now();
     try {
@@ -39,16 +40,27 @@ export function kept<T>({ read, freshMs, staleMs, now }: KeptOptions<T>): (signa
       return value;
     } catch (error) {
       failure = { error, failedMs: now() };
-      return staleInsteadOf(error);
+      throw error;
     } finally {
       reading = undefined;
     }
   };
-  return async (signal) => {
+  return async (signal, atMostMs) => {
     signal.throwIfAborted();
-    if (last !== undefined && now() < last.readMs + freshMs) return last.value;
+    const isWithin = (ms: number): boolean => last !== undefined && now() < last.readMs + ms;
+    const staleInsteadOf = (error: unknown): T => {
+      const isPassing = error instanceof CacheError && error.retryable;
+      if (isPassing && last !== undefined && isWithin(atMostMs ?? staleMs)) return last.value;
+      throw error;
+    };
+    if (last !== undefined && isWithin(atMostMs ?? freshMs)) return last.value;
     if (failure !== undefined && now() < failure.failedMs + REST_MS) return staleInsteadOf(failure.error);
-    return await unlessAborted((reading ??= readAnew()), signal);
+    try {
+      return await unlessAborted((reading ??= readAnew()), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      return staleInsteadOf(error);
+    }
   };
 }
 

@@ -22,6 +22,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *          LOCK#land:<reg>/<repo>@<d>   LOCK                   the same, of whoever lands that manifest
  *   REPO   REPO                         <registry>/<repository>
  *   EPOCH  EPOCH#<0 to f>               EPOCH                  epoch: how often content was found to be lost, for the roots with that first digit
+ *   KEY    KEY                          KEY                    publicKey: of the passwords that POST /v1/token mints, expiresSeconds
  *   INCARNATION INCARNATION             INCARNATION            number: of this table among all that ever were on its bucket (refs/incarnation.json)
  *   PULL   PULL#<id>                    PULL                   request, state, createdMs, updatedMs, startedMs, plannedMs, endedMs, plans, lock, planned,
  *                                                              done{batch: [blobs, bytes]}, receipt (deflated), failure, expiresSeconds
@@ -81,6 +82,7 @@ export const pullKey = (id: string): Key => ({ pk: `PULL#${id}`, sk: 'PULL' });
 export const activeKey = (request: string): Key => ({ pk: `ACTIVE#${request}`, sk: 'ACTIVE' });
 export const warmupKey = (name: string, scheduledTime: string): Key => ({ pk: `WARMUP#${name}`, sk: scheduledTime });
 export const waitingKey = (shard: number, period: number): Key => ({ pk: `WAITING#${shard}`, sk: String(period) });
+export const PASSWORD_KEY: Key = { pk: 'KEY', sk: 'KEY' };
 export const INCARNATION_KEY: Key = { pk: 'INCARNATION', sk: 'INCARNATION' };
 
 /** Every loss moves all of them in one transaction; a publish reads and checks the one of its root. */

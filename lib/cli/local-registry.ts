@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import type { SigningKeys } from '../access/signing-key.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import { openRegistry } from '../http/registry/open-registry.ts';
 import type { RegistryAnswer, RegistryRequest } from '../http/registry/registry-door.ts';
@@ -13,15 +11,14 @@ import type { Services } from '../services.ts';
 const LIMITS = { bodyBytes: 32 * 1024 * 1024 };
 
 /** What serving on this machine needs of the services. */
-type LocalServices = Pick<Services, 'config' | 'pull' | 'records' | 'presigner' | 'deployment' | 'users' | 'keys'>;
+type LocalServices = Pick<Services, 'config' | 'pull' | 'records' | 'presigner' | 'users' | 'publishedKey'>;
 
 /** The distribution API on this machine: one process, one door, for whom `serve.auth` lets in. Asks the registries itself. */
 export function localRegistry(
-  { config, pull, records, presigner, deployment, users, keys }: LocalServices,
+  { config, pull, records, presigner, users, publishedKey }: LocalServices,
   jobs: Jobs,
   patience: ServePatience = USUAL_PATIENCE,
 ): (asked: ServeCall & { readonly request: RegistryRequest }) => Promise<RegistryAnswer> {
-  const isNamed = deployment.signingSecret !== undefined || deployment.signingKeyFile !== undefined;
   const answer = openRegistry({
     ...pull,
     config,
@@ -32,13 +29,7 @@ export function localRegistry(
     presigner,
     patience,
     users,
-    keys: isNamed ? keys : keysOfThisProcess(),
+    publishedKey,
   });
   return ({ request, ...call }) => answer({ request, limits: LIMITS }, call);
-}
-
-/** For a cache that names no secret of its own: what is signed need not outlive this process. */
-function keysOfThisProcess(): SigningKeys {
-  const secret = randomBytes(32);
-  return { key: () => Promise.resolve(secret) };
 }

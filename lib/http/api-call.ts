@@ -1,6 +1,6 @@
 import type { APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import type { Access, AccessSettings, Caller } from '../access/access.ts';
-import type { SigningKeys } from '../access/signing-key.ts';
+import type { MintingKeys } from '../access/minted.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { PullRecords } from '../jobs/pull-record.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
@@ -26,7 +26,7 @@ export interface ApiDeps extends Omit<PullDeps, 'upstreams' | 'progress'> {
   readonly records: PullRecords;
   readonly jobs: Jobs;
   /** Undefined where the deployment has no secret to sign with. */
-  readonly keys?: SigningKeys | undefined;
+  readonly keys?: MintingKeys | undefined;
 }
 
 /** One request of a caller that is known. */

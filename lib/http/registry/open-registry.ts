@@ -1,11 +1,10 @@
 import { doorkeeper } from '../../access/doorkeeper.ts';
 import type { AccessSettings } from '../../access/access.ts';
-import type { SigningKeys } from '../../access/signing-key.ts';
+import type { PublishedKey } from '../../access/signing-key.ts';
 import type { Users } from '../../access/users.ts';
 import type { ServeCall, ServeDeps } from '../../serve/serve-deps.ts';
 import { serving } from '../../serve/serving.ts';
 import type { ServeSettings } from '../../serve/settings.ts';
-import { hops } from './hops.ts';
 import { answerRegistry } from './registry-api.ts';
 import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
 import type { KnownRegistry } from '../../reference/reference.ts';
@@ -18,21 +17,20 @@ export interface RegistryServices extends Omit<ServeDeps, 'settings' | 'passRedi
     readonly access: Pick<AccessSettings, 'rules'>;
   };
   readonly users: Users;
-  /** Sign passwords, and the hops of the waiting room. */
-  readonly keys: SigningKeys;
+  /** Of the passwords that `POST /v1/token` mints. */
+  readonly publishedKey: Pick<PublishedKey, 'find'>;
 }
 
 export type OpenRegistry = (door: RegistryDoor, call: ServeCall) => Promise<RegistryAnswer>;
 
 /** The distribution API for whom `serve.auth` lets in: made once for the life of a process, which remembers what it served. */
-export function openRegistry({ config, users, keys, ...deps }: RegistryServices): OpenRegistry {
+export function openRegistry({ config, users, publishedKey, ...deps }: RegistryServices): OpenRegistry {
   const { serve, registries, access } = config;
   const passRedirects = (registry: string): readonly string[] => registries.get(registry)?.passRedirects ?? [];
   const api = {
     serving: serving({ ...deps, settings: serve, passRedirects }),
-    doorkeeper: doorkeeper({ auth: serve.auth, rules: access.rules, users, keys }),
+    doorkeeper: doorkeeper({ auth: serve.auth, rules: access.rules, users, publishedKey }),
     registries,
-    hops: hops(keys),
   };
   return (door, call) => answerRegistry(api, door, call);
 }

@@ -10,7 +10,7 @@ import { recordSent } from '../../serve/gone.ts';
 import type { Serving } from '../../serve/serving.ts';
 import { openReferrers } from '../../serve/referrers.ts';
 import { startDeadline } from '../../clock/deadline.ts';
-import { MAX_HOPS, type Hops } from './hops.ts';
+import { hopsOf, MAX_HOPS, nextHop } from './hops.ts';
 import { catalogAnswer, tagsAnswer } from './list-answers.ts';
 import { referrersAnswer } from './referrers-answer.ts';
 import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './registry-door.ts';
@@ -29,7 +29,6 @@ export interface RegistryApi {
   readonly serving: Serving;
   readonly doorkeeper: Doorkeeper;
   readonly registries: KnownRegistries;
-  readonly hops: Hops;
 }
 
 /**
@@ -197,15 +196,13 @@ async function blobAnswer(
   digest: Digest,
   call: ServeCall,
 ): Promise<RegistryAnswer> {
-  const { serving, hops } = api;
+  const { serving } = api;
   const found = await findBlob(serving, call, repository, digest);
   if (found !== undefined) {
     call.metrics.add('Hits', 1);
     return await blobInStore(api, found, 'hit');
   }
-  // Its signature is checked before anything waits: who brings none is at the first hop.
-  const path = request.path;
-  const hop = await hops.count(query.get('hop') ?? undefined, path, call.signal);
+  const hop = hopsOf(query.get('hop') ?? undefined);
   // Who came back has waited already: the registry is not asked again.
   const brought = await bringBlob(serving, call, repository, digest, { hasWaited: hop > 0 });
   if (brought instanceof URL) return blobElsewhere(digest, brought, { cache: 'redirected' });
@@ -217,8 +214,8 @@ async function blobAnswer(
     });
   }
   const again = new URLSearchParams(query);
-  again.set('hop', await hops.next(hop, path, AbortSignal.timeout(2_000)));
-  const location = `${path}?${again.toString()}`;
+  again.set('hop', nextHop(hop));
+  const location = `${request.path}?${again.toString()}`;
   return { status: 307, headers: { location, 'cache-control': 'no-store' }, servedAs: { cache: 'waited' } };
 }
 

@@ -112,7 +112,8 @@ export type Ask = (asked: Asked) => Promise<ApiAnswer>;
 
 /** Asks the control API of these services, as API Gateway would. Log and metrics are kept. */
 export function api(services: ApiServices, access: AccessSettings = { rules: [] }): Ask {
-  const { records, jobs, deployment, keys, config } = services;
+  const { records, jobs, deployment, signingKey, publishedKey, config } = services;
+  const keys = signingKey === undefined || publishedKey === undefined ? undefined : { signingKey, publishedKey };
   const { serve } = config;
   const deps: ApiDeps = { ...services.pull, access, serve, records, jobs, deployment, keys };
   return async (asked) => {
@@ -149,7 +150,7 @@ function checkDocument({ method = 'GET', path, body: sent }: Asked, status: numb
 }
 
 export type ApiServices = Pick<Services, 'pull' | 'records' | 'jobs' | 'deployment'> &
-  Partial<Pick<Services, 'keys'>> & { readonly config: Pick<Services['config'], 'serve'> };
+  Partial<Pick<Services, 'signingKey' | 'publishedKey'>> & { readonly config: Pick<Services['config'], 'serve'> };
 
 export function eventOf(asked: Asked): APIGatewayProxyEventV2 {
   const { path, query = '', body, headers = {}, authorizer = signedBy(ROLE) } = asked;

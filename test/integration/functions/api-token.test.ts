@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import type * as ApiFunction from '../../../functions/api.ts';
 import type { AccessSettings } from '../../../lib/access/access.ts';
 import { doorkeeper } from '../../../lib/access/doorkeeper.ts';
-import { secretsSigningKeys } from '../../../lib/access/secrets-signing-keys.ts';
+import { secretsSigningKey } from '../../../lib/access/secrets-signing-key.ts';
 import { secretsUsers } from '../../../lib/access/secrets-users.ts';
 import { ConfigError, CredentialsError, CacheError } from '../../../lib/errors/cache-error.ts';
 import type { TokenDocument } from '../../../lib/http/post-token.ts';
@@ -91,9 +91,9 @@ describe('POST /v1/token of the function', () => {
     for (let times = 0; times < 3; times += 1) await ask({ method: 'POST', path });
     assert.equal(asked.length, 1);
 
-    const keys = secretsSigningKeys('arn:aws:secretsmanager:us-east-1:123456789012:secret:Signing-AbCdEf');
+    const { publishedKey } = cache.services;
     const rules = [{ callers: [CALLER], repositories: ['ghcr.io/org/**'] }];
-    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules, users: { read: () => assert.fail() }, keys });
+    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules, users: { read: () => assert.fail() }, publishedKey });
     const puller = await keeper.admit(basic(token), signal);
     assert.equal(puller.name, CALLER);
     assert.ok(puller.mayUse(parseReference('ghcr.io/org/app').repository));
@@ -125,8 +125,8 @@ describe('POST /v1/token of the API', () => {
     const { body, lines } = await api(cache.services)({ method: 'POST', path });
     const { password } = body as TokenDocument;
     assert.ok(!JSON.stringify(lines).includes(password));
-    const { keys, users } = cache.services;
-    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules: [], users, keys });
+    const { publishedKey, users } = cache.services;
+    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules: [], users, publishedKey });
     assert.equal((await keeper.admit(basic(body as TokenDocument), signal)).name, CALLER);
   });
 
@@ -140,8 +140,8 @@ describe('POST /v1/token of the API', () => {
       api(cache.services, access)({ method: 'POST', path, authorizer: withToken({ sub: 'jane', groups }) });
     assert.equal((await asking('[ops]')).status, 403);
     const { body } = await asking('[ops dev-a]');
-    const { keys, users } = cache.services;
-    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules: access.rules, users, keys });
+    const { publishedKey, users } = cache.services;
+    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules: access.rules, users, publishedKey });
     const puller = await keeper.admit(basic(body as TokenDocument), signal);
     assert.equal(puller.name, 'jane');
     assert.ok(puller.mayUse(parseReference('ghcr.io/a/app').repository));
@@ -149,7 +149,7 @@ describe('POST /v1/token of the API', () => {
   });
 
   test('is not there without a secret to sign with', async () => {
-    const { keys: _keys, ...bare } = cache.services;
+    const { signingKey: _key, ...bare } = cache.services;
     const { status, body } = await api(bare)({ method: 'POST', path });
     assert.equal(status, 404);
     assert.match((body as { detail: string }).detail, /ENTREPOT_SIGNING_SECRET/);
@@ -158,7 +158,7 @@ describe('POST /v1/token of the API', () => {
 
 describe('secrets of Secrets Manager', () => {
   test('that are not there, or may not be read, last; others may pass; none is told', async () => {
-    const read = () => secretsSigningKeys('absent').key('waiting room', signal);
+    const read = () => secretsSigningKey('absent').privateKey(signal);
     await assert.rejects(read(), (error) => error instanceof CredentialsError && error.message.includes('absent'));
     refusal = 'AccessDeniedException';
     await assert.rejects(read(), CredentialsError);

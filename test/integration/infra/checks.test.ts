@@ -171,13 +171,20 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     without(`${statementsOf('RegistryRole')}.2.Condition`),
     without(`${statementsOf('RegistryRole')}.2.Condition.Null`),
     changed(`${statementsOf('RegistryRole')}.2.Condition.ForAllValues:StringLike.dynamodb:LeadingKeys`, ['*']),
-    changed(`${statementsOf('RegistryRole')}.2.Condition.ForAllValues:StringLike.dynamodb:LeadingKeys.5`, 'TAG#*'),
+    changed(`${statementsOf('RegistryRole')}.2.Condition.ForAllValues:StringLike.dynamodb:LeadingKeys.3`, 'TAG#*'),
     changed(`${statementsOf('RegistryRole')}.2.Condition`, {
       'ForAnyValue:StringLike': { 'dynamodb:LeadingKeys': ['LOCK#*'] },
     }),
     changed(`${statementsOf('RegistryRole')}.1.Action`, ['dynamodb:GetItem', 'dynamodb:PutItem']),
     changed(`${statementsOf('RegistryRole')}.3.Action`, ['s3:GetObject', 's3:PutObject']),
   ],
+  onlyTheApiSigns: ['Registry', 'Land'].map((name) =>
+    changed(`${statementsOf(`${name}Role`)}.1`, {
+      Effect: 'Allow',
+      Action: ['secretsmanager:GetSecretValue'],
+      Resource: [{ Ref: 'SigningSecret' }],
+    }),
+  ),
   objectsAreReplacedAlone: [
     changed(`${statementsOf('RegistryRole')}.3.Action`, ['s3:DeleteObject']),
     changed(`${statementsOf('LandRole')}.4.Resource`, [{ 'Fn::Sub': '${Bucket.Arn}/refs/*' }]),

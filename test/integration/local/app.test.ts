@@ -1,10 +1,11 @@
 import { EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge';
 import assert from 'node:assert/strict';
+import { createPublicKey } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
-import { localSigningKeys } from '../../../lib/access/local-signing-keys.ts';
+import { localSigningKey } from '../../../lib/access/local-signing-key.ts';
 import { verifyMinted } from '../../../lib/access/minted.ts';
 import type { TokenDocument } from '../../../lib/http/post-token.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
@@ -111,9 +112,11 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
   test('a password is minted for the caller, with the key of this machine', async () => {
     const answer = await application.curl('/v1/token', '-X', 'POST');
     assert.equal(answer.status, 200, answer.body);
-    const keys = localSigningKeys(application.environment.ENTREPOT_SIGNING_KEY_FILE ?? '');
+    const signal = AbortSignal.timeout(5_000);
+    const signingKey = localSigningKey(application.environment.ENTREPOT_SIGNING_KEY_FILE ?? '');
+    const key = createPublicKey(await signingKey.privateKey(signal));
     const { password } = answer.document as TokenDocument;
-    const caller = await verifyMinted(keys, password, { signal: AbortSignal.timeout(5_000) });
+    const caller = await verifyMinted({ find: () => Promise.resolve(key) }, password, { signal });
     assert.deepEqual(caller, { kind: 'iam', arn: 'arn:aws:iam::000000000000:user/local' });
   });
 

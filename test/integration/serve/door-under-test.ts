@@ -1,4 +1,3 @@
-import { hops } from '../../../lib/http/registry/hops.ts';
 import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
 import type { RegistryAnswer } from '../../../lib/http/registry/registry-door.ts';
 import type { Landing } from '../../../lib/serve/landing.ts';
@@ -39,7 +38,6 @@ export function doorOf(
     }),
     doorkeeper: { challenge: undefined, admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }) },
     registries: config.registries,
-    hops: hops({ key: () => Promise.resolve(Buffer.alloc(32)) }),
   };
   return (method, target) => {
     const [path = '', query = ''] = target.split('?');

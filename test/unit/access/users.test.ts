@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
+import type { KeyObject } from 'node:crypto';
 import { mkdtemp, readdir, rm, stat, writeFile, chmod } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { derivedKeys } from '../../../lib/access/derived-keys.ts';
+import { derivedSigningKey } from '../../../lib/access/derived-key.ts';
 import { fileUsers } from '../../../lib/access/file-users.ts';
-import { localSigningKeys } from '../../../lib/access/local-signing-keys.ts';
+import { localSigningKey } from '../../../lib/access/local-signing-key.ts';
 import {
   formatPasswordHash,
   hashPassword,
@@ -142,58 +143,58 @@ describe('a document of users', () => {
   });
 });
 
-describe('keys', () => {
-  test('differ by purpose and by secret, and are 32 bytes', async () => {
-    const keys = derivedKeys('x', () => Promise.resolve('s'.repeat(32)));
-    const all = await Promise.all([
-      keys.key('minted passwords', signal),
-      keys.key('remembered passwords', signal),
-      keys.key('waiting room', signal),
-      derivedKeys('x', () => Promise.resolve('t'.repeat(32))).key('waiting room', signal),
-    ]);
-    assert.deepEqual(
-      all.map((key) => key.length),
-      [32, 32, 32, 32],
-    );
-    assert.equal(new Set(all.map((key) => Buffer.from(key).toString('hex'))).size, 4);
+describe('the signing key', () => {
+  const textOf = (key: KeyObject): string => key.export({ format: 'pem', type: 'pkcs8' }).toString();
+
+  test('is Ed25519, the same for the same secret, and another for another', async () => {
+    const of = (secret: string): Promise<KeyObject> =>
+      derivedSigningKey('x', () => Promise.resolve(secret)).privateKey(signal);
+    const [one, same, other] = [await of('s'.repeat(32)), await of(` ${'s'.repeat(32)}\n`), await of('t'.repeat(32))];
+    assert.deepEqual([one.asymmetricKeyType, one.type], ['ed25519', 'private']);
+    assert.equal(textOf(one), textOf(same));
+    assert.notEqual(textOf(one), textOf(other));
   });
 
-  test('of a secret that could be guessed are refused', async () => {
+  test('of a secret that could be guessed is refused', async () => {
     await assert.rejects(
-      derivedKeys('secret x', () => Promise.resolve('short')).key('waiting room', signal),
+      derivedSigningKey('secret x', () => Promise.resolve('short')).privateKey(signal),
       (error) =>
         error instanceof ConfigError && error.message.startsWith('secret x') && !error.message.includes('short'),
     );
   });
 
-  test('are read once for all who ask, again after five minutes, and used on for a while where that fails', async () => {
+  test('is read once for all who ask, again after five minutes or for who takes no older one, and used on for a while where that fails', async () => {
     let [nowMs, reads, isUp] = [0, 0, true];
     const read = (): Promise<string> => {
       reads += 1;
       const gone = new CacheError('gone', { op: 'read secret', origin: 'store', retryable: true });
       return isUp ? Promise.resolve(`${reads}`.repeat(40)) : Promise.reject(gone);
     };
-    const keys = derivedKeys('x', read, () => nowMs);
-    const first = await Promise.all(Array.from({ length: 20 }, () => keys.key('waiting room', signal)));
+    const signingKey = derivedSigningKey('x', read, () => nowMs);
+    const first = await Promise.all(Array.from({ length: 20 }, () => signingKey.privateKey(signal)));
     assert.deepEqual([reads, new Set(first).size], [1, 1]);
     nowMs += 5 * 60_000 + 1;
-    assert.notDeepEqual(await keys.key('waiting room', signal), first[0], 'the secret was replaced');
+    assert.notEqual(textOf(await signingKey.privateKey(signal)), textOf(first[0]!), 'the secret was replaced');
     assert.equal(reads, 2);
+    await signingKey.privateKey(signal, 0);
+    await signingKey.privateKey(signal, 1_000);
+    assert.equal(reads, 3);
     isUp = false;
+    await assert.rejects(signingKey.privateKey(signal, 0), /gone/, 'an older one is none');
     nowMs += 11 * 60 * 60_000;
-    await keys.key('waiting room', signal);
+    await signingKey.privateKey(signal);
     nowMs += 2 * 60 * 60_000;
-    await assert.rejects(keys.key('waiting room', signal), /gone/);
+    await assert.rejects(signingKey.privateKey(signal), /gone/);
   });
 
   test('of a file that is made by whoever comes first, for its owner alone', async () => {
     const file = join(folder, 'home', 'signing-key');
-    const all = await Promise.all(Array.from({ length: 20 }, () => localSigningKeys(file).key('waiting room', signal)));
-    assert.equal(new Set(all.map((key) => Buffer.from(key).toString('hex'))).size, 1);
+    const all = await Promise.all(Array.from({ length: 20 }, () => localSigningKey(file).privateKey(signal)));
+    assert.equal(new Set(all.map(textOf)).size, 1);
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.deepEqual(await readdir(join(folder, 'home')), ['signing-key']);
-    assert.deepEqual(await localSigningKeys(file).key('waiting room', signal), all[0]);
+    assert.equal(textOf(await localSigningKey(file).privateKey(signal)), textOf(all[0]!));
     await chmod(file, 0o644);
-    await assert.rejects(localSigningKeys(file).key('waiting room', signal), /chmod 600/);
+    await assert.rejects(localSigningKey(file).privateKey(signal), /chmod 600/);
   });
 });

@@ -140,7 +140,7 @@ describe('the application', () => {
     }
   });
 
-  test('makes the secret that signs passwords, and lets only those who sign and check read it', async () => {
+  test('makes the secret that signs passwords, and lets only the function that signs read it', async () => {
     const of = await made(LITTLE, { kmsKeyArn: KEY_ARN });
     const { Properties, DeletionPolicy } = resource(of, 'SigningSecret');
     assert.deepEqual([Properties?.KmsKeyId, Properties?.Name, DeletionPolicy], [KEY_ARN, undefined, 'Delete']);
@@ -149,7 +149,7 @@ describe('the application', () => {
     const readers = FUNCTIONS.filter((name) =>
       resourcesFor(of, name, 'secretsmanager:GetSecretValue').some(isSigningSecret),
     );
-    assert.deepEqual(readers, ['api', 'registry']);
+    assert.deepEqual(readers, ['api']);
     assert.deepEqual(resourcesFor(of, 'api', 'secretsmanager:GetSecretValue'), [{ Ref: 'SigningSecret' }]);
     assert.ok(JSON.stringify(statements(of, 'ApiRole')).includes('secretsmanager.${AWS::Region}'));
   });
@@ -347,17 +347,11 @@ events: { ecrPushes: ['${pattern}'] }`,
     const of = await made(EVERYTHING);
     const actions = statements(of, 'RegistryRole').flatMap(({ Action }) => Action);
     const other = actions.filter((action) => !/^(?:dynamodb|logs|states):/.test(action));
-    assert.deepEqual(other.sort(), [
-      'lambda:InvokeFunction',
-      's3:GetObject',
-      's3:ListBucket',
-      'secretsmanager:GetSecretValue',
-    ]);
+    assert.deepEqual(other.sort(), ['lambda:InvokeFunction', 's3:GetObject', 's3:ListBucket']);
     assert.deepEqual(resourcesFor(of, 'registry', 's3:GetObject'), [{ 'Fn::Sub': '${Bucket.Arn}/blobs/*' }]);
     assert.deepEqual(resourcesFor(of, 'registry', 'lambda:InvokeFunction'), [
       { 'Fn::Sub': 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:entrepot-dev-land' },
     ]);
-    assert.deepEqual(resourcesFor(of, 'registry', 'secretsmanager:GetSecretValue'), [{ Ref: 'SigningSecret' }]);
   });
 
   test('gives copying the memory that the limits need, and refuses limits that no function can hold', async () => {

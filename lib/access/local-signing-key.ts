@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { link, mkdir, open, unlink, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ConfigError } from '../errors/cache-error.ts';
-import { derivedKeys } from './derived-keys.ts';
-import type { SigningKeys } from './signing-key.ts';
+import { derivedSigningKey } from './derived-key.ts';
+import type { SigningKey } from './signing-key.ts';
 
 const SECRET_BYTES = 32;
 const MAX_FILE_BYTES = 4096;
 
-/** The keys of this machine, from a file for its owner alone, which is made by the first use. Whoever makes it first, all processes use the same one. */
-export const localSigningKeys = (file: string): SigningKeys => derivedKeys(file, () => readOrMake(file));
+/** The key of this machine, from a file for its owner alone, which is made by the first use. Whoever makes it first, all processes use the same one. */
+export const localSigningKey = (file: string): SigningKey => derivedSigningKey(file, () => readOrMake(file));
 
 async function readOrMake(file: string): Promise<string> {
   try {
