@@ -7,8 +7,8 @@ export interface Containerd extends AsyncDisposable {
   readonly socket: string;
 }
 
-/** Debian's containerd with a root, a state and a socket of its own in `folder`; without Kubernetes' side. */
-export async function startContainerd(folder: string): Promise<Containerd> {
+/** containerd with a root, a state and a socket of its own in `folder`; without Kubernetes' side. */
+export async function startContainerd(folder: string, program = 'containerd'): Promise<Containerd> {
   mkdirSync(folder, { recursive: true });
   const socket = join(folder, 'containerd.sock');
   const configFile = join(folder, 'containerd.toml');
@@ -17,24 +17,37 @@ export async function startContainerd(folder: string): Promise<Containerd> {
       'version = 2',
       `root = "${folder}/root"`,
       `state = "${folder}/state"`,
-      'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
+      'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]',
       '[grpc]',
       `  address = "${socket}"`,
       '[metrics]',
       `  address = "127.0.0.1:${port}"`,
+      // From 2.0 on the daemon pulls and unpacks, with the snapshotters that it is configured for; before that, this says nothing.
+      '[[plugins."io.containerd.transfer.v1.local".unpack_config]]',
+      '  platform = "linux/amd64"',
+      '  snapshotter = "native"',
     ];
     writeFileSync(configFile, `${lines.join('\n')}\n`);
-    return ['containerd', '--config', configFile];
+    return [program, '--config', configFile];
   });
   return { socket, [Symbol.asyncDispose]: () => daemon.close() };
 }
 
-/** Debian's containerd with `ctr`; its mirrors are those of `entrepot mirror-config containerd`, so that it asks the cache with `?ns=`. */
-export async function startCtr(place: ClientPlace): Promise<RegistryClient> {
+/** The programs of one release of containerd; default: Debian's. */
+export interface ContainerdPrograms {
+  readonly containerd: string;
+  readonly ctr: string;
+}
+
+/** containerd with `ctr`; its mirrors are those of `entrepot mirror-config containerd`, so that it asks the cache with `?ns=`. */
+export async function startCtr(
+  place: ClientPlace,
+  programs: ContainerdPrograms = { containerd: 'containerd', ctr: 'ctr' },
+): Promise<RegistryClient> {
   const { folder, door } = place;
-  const daemon = await startContainerd(join(folder, 'containerd'));
+  const daemon = await startContainerd(join(folder, 'containerd'), programs.containerd);
   const hosts = join(writeMirrorConfig('containerd', place), 'certs.d');
-  const ctr = (...args: string[]): Promise<string> => command('ctr', ['-a', daemon.socket, ...args]);
+  const ctr = (...args: string[]): Promise<string> => command(programs.ctr, ['-a', daemon.socket, ...args]);
   let runs = 0;
   return {
     nameOf: (registry, rest) => `${registry}/${rest}`,

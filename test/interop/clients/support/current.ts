@@ -3,8 +3,9 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Image } from '../../../support/images.ts';
-import { buildGoProgram, CRANE } from '../../go-program.ts';
+import { buildGoProgram, CRANE, type GoProgram } from '../../go-program.ts';
 import { INTEROP_FOLDER, oneAtATime } from '../../install.ts';
+import { startCtr } from './containerd.ts';
 import { twoPlatforms } from './images.ts';
 import {
   command,
@@ -25,6 +26,12 @@ export interface CurrentClient {
 
 const REGCTL = { path: 'github.com/regclient/regclient/cmd/regctl', version: 'v0.11.7' };
 const ORAS = { path: 'oras.land/oras/cmd/oras', version: 'v1.3.6' };
+const CONTAINERD: GoProgram = {
+  path: 'github.com/containerd/containerd/v2/cmd/containerd',
+  version: 'v2.4.2',
+  pureGo: true,
+};
+const CTR: GoProgram = { path: 'github.com/containerd/containerd/v2/cmd/ctr', version: 'v2.4.2', pureGo: true };
 /** Of skopeo, podman, buildah and CRI-O. */
 const IMAGE_MODULE = 'go.podman.io/image/v5@v5.42.1';
 
@@ -40,6 +47,11 @@ export const LIGHT: Readonly<Record<string, CurrentClient>> = {
 /** Those whose build takes minutes. */
 export const HEAVY: Readonly<Record<string, CurrentClient>> = {
   'the engine of skopeo, 5.42': { start: startCopier, imageOf: inTwo },
+  'containerd 2.4': {
+    start: async (place) =>
+      startCtr(place, { containerd: await buildGoProgram(CONTAINERD), ctr: await buildGoProgram(CTR) }),
+    imageOf: inTwo,
+  },
 };
 
 interface Copy {
