@@ -240,6 +240,8 @@ export interface Catalog {
   findNeededBy(repository: Repository, digest: Digest, signal: AbortSignal): Promise<readonly Digest[]>;
   /** What each manifest needs: its configs and layers. Written before the manifest itself is recorded. Idempotent, in batches. */
   writeContents(contents: ReadonlyMap<Digest, readonly Digest[]>, signal: AbortSignal): Promise<void>;
+  /** What {@link writeContents} wrote, for those of the manifests of which it did. Consistent. */
+  findNeeds(manifests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, readonly Digest[]>>;
 
   /**
    * Moves `resolved`, if the lock is still ours. Returns the pointer as it stands now; undefined, and nothing was changed, if another resolution was recorded since

@@ -104,5 +104,11 @@ export function completeness(table: Table) {
       const rows = [...contents].map(([manifest, needs]) => ({ ...childKey(manifest), needs: needsItem(needs) }));
       await table.putAll(rows, 'write what manifests need', signal);
     },
+
+    async findNeeds(manifests, signal) {
+      return new Map(
+        (await table.getAll(manifests.map(childKey), true, 'read what manifests need', signal)).map(needsFrom),
+      );
+    },
   } satisfies Partial<Catalog>;
 }

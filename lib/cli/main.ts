@@ -33,6 +33,7 @@ interface PullOptions extends PlatformOption {
 interface ValidateOptions extends PlatformOption {
   readonly attestations: boolean;
   readonly deep?: true;
+  readonly bytes?: true;
 }
 
 interface LocalCommand extends LogCommand, JsonOption {
@@ -111,6 +112,9 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .option(...platform)
     .option('--no-attestations', 'leave out the attestations of the platforms')
     .option('--deep', 'also look at every object in S3')
+    .addOption(
+      new Option('--bytes', 'also read every object, and compare its digest: implies --deep').implies({ deep: true }),
+    )
     .option(...json)
     .action(async (reference: string, options: ValidateOptions) =>
       finish(await runValidate(reference, options, outputOf(options))),
@@ -266,6 +270,7 @@ function runValidate(asked: string, options: ValidateOptions, output: Output): P
       platforms,
       attestations: options.attestations,
       deep: options.deep === true,
+      bytes: options.bytes === true,
     };
     await using cache = await openCache(config, output, signal);
     output.status(`looking at ${asked}`);

@@ -21,6 +21,8 @@ export interface ReconcileOptions {
    * so that whoever asked it before, and is about to write, asks again.
    */
   readonly adopt: boolean;
+  /** Whether what is there is read to its end, whatever S3 and the row say of it. */
+  readonly bytes?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -44,7 +46,7 @@ type Verdict =
 export async function reconcile(
   { catalog, store }: ReconcileDeps,
   contents: readonly Content[],
-  { adopt, signal }: ReconcileOptions,
+  { adopt, bytes = false, signal }: ReconcileOptions,
 ): Promise<ReadonlyMap<Digest, string>> {
   const missing = new Map<Digest, string>();
   const places = limiter(PARALLEL_LOOKS);
@@ -61,7 +63,7 @@ export async function reconcile(
         // A copier may be between its PUT and its row: with a new commit there it asks the store again.
         if (!adopt && row?.state !== 'present')
           return { kind: 'unsaid' as const, row: row ?? absentRow(content.digest) };
-        return await look(store, content, row, stop);
+        return await look(store, content, row, bytes, stop);
       }),
     );
     const lost = verdicts.filter((one) => one.kind === 'lost' || one.kind === 'unsaid');
@@ -88,6 +90,7 @@ async function look(
   store: ReconcileDeps['store'],
   { digest, size }: Content,
   row: BlobRow | undefined,
+  bytes: boolean,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const lost = (reason: string): Verdict => ({ kind: 'lost', row: row ?? absentRow(digest), reason });
@@ -95,9 +98,13 @@ async function look(
   if (stored === undefined) return lost('the object is gone from the bucket');
   const expected = size ?? row?.size ?? stored.size;
   if (stored.size !== expected) return lost(`the object has ${stored.size} bytes instead of ${expected}`);
-  if (row?.state === 'present' && isRecorded(digest, row, stored)) return { kind: 'right' };
+  const isRight = row?.state === 'present' && isRecorded(digest, row, stored);
+  if (isRight && !bytes) return { kind: 'right' };
   const content = { digest, size: stored.size, mediaType: '' };
-  if (!(await store.isContent(content, stored, signal))) return lost('the bytes of the object are not its digest');
+  // Without S3's own checksums its bytes have to tell.
+  const known = bytes ? { size: stored.size, etag: stored.etag } : stored;
+  if (!(await store.isContent(content, known, signal))) return lost('the bytes of the object are not its digest');
+  if (isRight) return { kind: 'right' };
   // The object's own metadata says who brought it. Without it nobody gains a right: only repositories that are linked already may use it (I9).
   const domains = stored.domain === undefined ? [] : [stored.domain];
   return { kind: 'adopt', record: { content, stored, domains, commit: row?.commit } };

@@ -24,6 +24,7 @@ type Content = Pick<Descriptor, 'digest' | 'size'>;
 export const CONTENT_TYPE = 'application/octet-stream';
 const CONFLICT_TRIES = 5;
 const CONFLICT_WAIT_MS = 200;
+const READ_TRIES = 2;
 
 /** Where content is, for messages. */
 export const locate = ({ bucket }: S3Bucket, digest: Digest): string => `s3://${bucket}/${blobKey(digest)}`;
@@ -179,7 +180,10 @@ export async function writeOnce(
   }
 }
 
-/** Whether the object is the expected content: by size and checksum, and where S3 keeps none that can be compared by reading it. */
+/**
+ * Whether the object is the expected content: by size and checksum, and where S3 keeps none that can be compared by reading it. A body that breaks off is read
+ * once more: a store that finds damage as it reads has nothing under the key then.
+ */
 export async function isExpected(
   bucket: S3Bucket,
   found: StoredContent,
@@ -195,15 +199,19 @@ export async function isExpected(
     Key: blobKey(expected.digest),
     IfMatch: found.etag,
   });
-  try {
-    const { Body: body } = await bucket.client.send(command, { abortSignal: signal });
-    await drainVerified(body as AsyncIterable<Uint8Array>, expected);
-    return true;
-  } catch (error) {
-    if (error instanceof ContentMismatchError) return false;
-    // Gone or replaced since it was found.
-    if (isNotFound(error) || isPreconditionFailed(error)) return false;
-    return raise(error, 'check content', locate(bucket, expected.digest), signal);
+  for (let tries = 1; ; tries += 1) {
+    try {
+      const { Body: body } = await bucket.client.send(command, { abortSignal: signal });
+      await drainVerified(body as AsyncIterable<Uint8Array>, expected);
+      return true;
+    } catch (error) {
+      if (error instanceof ContentMismatchError) return false;
+      // Gone or replaced since it was found.
+      if (isNotFound(error) || isPreconditionFailed(error)) return false;
+      if (tries === READ_TRIES || signal.aborted) {
+        return raise(error, 'check content', locate(bucket, expected.digest), signal);
+      }
+    }
   }
 }
 

@@ -22,6 +22,8 @@ export interface ValidateRequest {
   readonly attestations: boolean;
   /** Also ask S3 for every object. */
   readonly deep: boolean;
+  /** With `deep`: also read every object to its end, and compare its bytes with its digest. */
+  readonly bytes?: boolean;
 }
 
 export interface ValidateDeps {
@@ -51,7 +53,8 @@ export interface Validation {
 /**
  * Says from the cache alone whether the reference is all there for the platforms, and what is missing and why.
  *
- * With `deep`, every object is looked up in the store: size, ETag and checksum must be those of the catalogue, or its bytes its digest. What is gone or wrong is
+ * With `deep`, every object is looked up in the store: size, ETag and checksum must be those of the catalogue, or its bytes its digest; with `bytes`
+ * its bytes in any case. What is gone or wrong is
  * recorded, so that the next pull heals it; what is there and was not recorded counts from now on.
  */
 export async function validate(deps: ValidateDeps, request: ValidateRequest, signal: AbortSignal): Promise<Validation> {
@@ -64,7 +67,9 @@ export async function validate(deps: ValidateDeps, request: ValidateRequest, sig
   if (before.root === undefined || before.linked === undefined) {
     return { reference: formatReference(reference), digest: null, state: 'unknown', platforms: [], missing: [] };
   }
-  const damage = request.deep ? await findDamage(deps, before.root, coverage(before, wanted), signal) : [];
+  const damage = request.deep
+    ? await findDamage(deps, before.root, coverage(before, wanted), request.bytes === true, signal)
+    : [];
   const found =
     damage.length === 0
       ? before
@@ -170,25 +175,36 @@ function describe(entry: IndexEntry): string {
   return isPlatform ? `platform ${platformName(entry)}` : `an entry of type ${entry.mediaType}`;
 }
 
-const sized = ({ digest, size }: Descriptor): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size });
+/** Content whose size is known where a manifest says it. */
+type Content = Pick<Descriptor, 'digest'> & Partial<Pick<Descriptor, 'size'>>;
+
+const sized = ({ digest, size }: Content): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size: size ?? null });
 
 /** Looks at every object that the complete part of the root needs, and records what is gone or wrong. */
 async function findDamage(
   deps: ValidateDeps,
   root: Root,
   covered: Coverage,
+  bytes: boolean,
   signal: AbortSignal,
 ): Promise<MissingContent[]> {
   const complete = covered.entries.filter((one) => one.complete).map(({ entry }) => entry);
-  const contents = new Map<Digest, Descriptor>();
+  const contents = new Map<Digest, Content>();
   const bare = bareEntries(root);
+  const gone: Digest[] = [];
   for (const manifest of [root, ...complete]) {
     contents.set(manifest.digest, manifest);
     if (bare.has(manifest.digest)) continue;
-    for (const blob of (await storedContents(deps, manifest, signal)) ?? []) contents.set(blob.digest, blob);
+    const blobs = await storedContents(deps, manifest, signal);
+    if (blobs === undefined) gone.push(manifest.digest);
+    for (const blob of blobs ?? []) contents.set(blob.digest, blob);
+  }
+  // The catalogue knows what a manifest needs that cannot be read any more.
+  for (const digest of [...(await deps.catalog.findNeeds(gone, signal)).values()].flat()) {
+    if (!contents.has(digest)) contents.set(digest, { digest });
   }
   for (const { layer } of covered.layers) contents.set(layer.digest, layer);
-  const missing = await reconcile(deps, [...contents.values()], { adopt: true, signal });
+  const missing = await reconcile(deps, [...contents.values()], { adopt: true, bytes, signal });
   return [...contents.values()].flatMap((content) => {
     const reason = missing.get(content.digest);
     return reason === undefined ? [] : [{ ...sized(content), reason }];

@@ -125,10 +125,13 @@ export function completeness(table: () => TableUnderTest): void {
   test('a manifest of 250 blobs: one read for each hundred', async () => {
     const manifest = someDigest();
     const blobs = Array.from({ length: 250 }, () => some());
-    await reach.catalog.writeContents(new Map([[manifest, blobs.map(({ digest }) => digest)]]), forever);
+    const needs = new Map([[manifest, blobs.map(({ digest }) => digest)]]);
+    await reach.catalog.writeContents(needs, forever);
     reach.proxy.log.length = 0;
     assert.deepEqual(await whole(manifest, [manifest]), []);
     assert.equal(operationsOf(reach.proxy).length, 1 + 3);
+    assert.deepEqual(await reach.catalog.findNeeds([manifest, someDigest()], forever), needs);
+    assert.deepEqual(await reach.catalog.findNeeds([], forever), new Map());
   });
 
   test('who brings a newer date replaces the set by what it saw; who finds the same date adds to it', async () => {

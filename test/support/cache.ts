@@ -43,7 +43,7 @@ export interface TestCache extends AsyncDisposable {
   pull(reference: string, options?: PullOptions): Promise<Receipt>;
   validate(
     reference: string,
-    options?: { platforms?: readonly string[]; attestations?: boolean; deep?: boolean },
+    options?: { platforms?: readonly string[]; attestations?: boolean; deep?: boolean; bytes?: boolean },
   ): Promise<Validation>;
 }
 
@@ -86,7 +86,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
         },
         deadline,
       ),
-    validate: (reference, { platforms = [], attestations = true, deep = false } = {}) =>
+    validate: (reference, { platforms = [], attestations = true, deep = false, bytes = false } = {}) =>
       validate(
         services.pull,
         {
@@ -94,6 +94,7 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
           platforms: platforms.map((text) => parsePlatform(text)),
           attestations,
           deep,
+          bytes,
         },
         forever,
       ),

@@ -38,7 +38,10 @@ export async function filesOf(root: string, bytes: Uint8Array): Promise<string[]
   const found: { path: string; at: number }[] = [];
   for (const name of await readdir(join(root, 'files'))) {
     const path = join(root, 'files', name);
-    const content = await readFile(path);
+    const content = await readFile(path).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      return Buffer.alloc(0); // Removed since the folder was read.
+    });
     const at = whole.indexOf(content);
     if (content.byteLength > 0 && at !== -1) found.push({ path, at });
   }

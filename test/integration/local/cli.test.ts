@@ -10,7 +10,8 @@ import type { ImageRow } from '../../../lib/cli/images.ts';
 import type { FailureDocument } from '../../../lib/cli/output.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import type { Validation } from '../../../lib/validate/validate.ts';
-import { multiArchImage, upstreamImage } from '../../support/images.ts';
+import { DAMAGES, filesOf } from '../../support/damage.ts';
+import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
 import { entrepot as inProcess, entrepotProcess, LAUNCHER, runOf, type Run } from '../../support/entrepot.ts';
 import { startStack, type TestStack } from '../../support/stack.ts';
 import { until } from '../../support/until.ts';
@@ -307,6 +308,23 @@ describe('the command line', { timeout: 300_000 }, () => {
     assert.equal(images.documents.length, 1);
     child.kill('SIGINT');
     assert.equal((await run).code, 0);
+  });
+
+  test('validate --bytes: reads what HEAD does not, and the next pull heals it', async () => {
+    const big = noiseImage({ name: 'big', layerBytes: [700_000] });
+    upstream.addImage('team/big', upstreamImage(big, 'v1'));
+    const reference = `${REGISTRY}/team/big:v1`;
+    assert.equal((await entrepot('pull', reference)).code, 0);
+    const layer = [...big.blobs.values()].find(({ byteLength }) => byteLength === 700_000)!;
+    const [path] = await filesOf(join(stack.root, 's3'), layer);
+    await DAMAGES.find(({ name }) => name === 'its last byte changed')!.damage(path!);
+    assert.equal((await entrepot('validate', reference, '--deep')).code, 0);
+    const { code, documents } = await entrepot('validate', reference, '--bytes', '--json');
+    const { state, missing } = documents[0] as Validation;
+    assert.deepEqual([code, state, missing.map(({ size }) => size)], [1, 'incomplete', [700_000]]);
+    const healed = await entrepot('pull', reference, '--json');
+    assert.equal((healed.documents[0] as Receipt).blobs.copied, 1);
+    assert.equal((await entrepot('validate', reference, '--deep', '--bytes')).code, 0);
   });
 });
 
