@@ -10,10 +10,11 @@ import type { StackEndpoints } from '../local-stack.ts';
 import { openActivity, type ActivityLine } from './activity.ts';
 import { controlOf } from './control.ts';
 import { startCore } from './core.ts';
-import { readDeployment } from './deployment.ts';
+import { ACCOUNT_ID, readDeployment } from './deployment.ts';
 import { openDoor } from './door.ts';
 import { parseLocalCaller } from './gateway-event.ts';
 import { buildRuntime } from './runtime.ts';
+import { startS3Events } from './s3-events.ts';
 import { startScheduler } from './scheduler.ts';
 
 export interface LocalApplicationOptions {
@@ -67,6 +68,9 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const activity = openActivity(onActivity);
   const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime, logs, activity }));
   const { functions, deliveries, events, schedules, environment } = core;
+  const { s3Root: root } = homeAt(home);
+  const put = (event: object): void => events.put('default', event);
+  resources.use(startS3Events({ root, region: stack.region, accountId: ACCOUNT_ID, put }));
   const scheduler = resources.use(startScheduler(schedules, deliveries));
   const control = controlOf(functions, scheduler, events, activity);
   const { routes } = deployment.service;

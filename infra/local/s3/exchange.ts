@@ -13,6 +13,8 @@ export interface Store {
   readonly uploads: UploadRows;
   readonly files: Files;
   readonly account: Account;
+  /** Called for each object that a client deleted, once it is gone. */
+  readonly deleted: (bucket: string, key: string) => void;
 }
 
 /** An authenticated request. */

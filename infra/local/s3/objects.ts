@@ -127,9 +127,11 @@ export async function deleteObjects(store: Store, request: S3Request): Promise<R
 }
 
 async function removeIf(store: Store, bucket: string, key: string, ifMatch: string | undefined): Promise<void> {
-  const unnamed = await store.database.write(() => {
-    checkStillMatches(ifMatch, store.objects.find(bucket, key), key);
-    return store.objects.remove(bucket, key);
+  const { wasThere, unnamed } = await store.database.write(() => {
+    const object = store.objects.find(bucket, key);
+    checkStillMatches(ifMatch, object, key);
+    return { wasThere: object !== undefined, unnamed: store.objects.remove(bucket, key) };
   });
+  if (wasThere) store.deleted(bucket, key);
   await store.files.discard(unnamed);
 }

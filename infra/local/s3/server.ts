@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Database } from './database.ts';
+import { recordDeletion } from './deletions.ts';
 import { isDiskFull, S3Error } from './errors.ts';
 import type { Reply, S3Request, Store } from './exchange.ts';
 import { Files, syncFolder } from './files.ts';
@@ -89,7 +90,9 @@ async function openStore(root: string, account: Account): Promise<Store> {
   try {
     const files = await Files.open(join(root, 'files'));
     await syncFolder(root);
-    const store = { database, files, account, objects: new ObjectRows(database), uploads: new UploadRows(database) };
+    const rows = { objects: new ObjectRows(database), uploads: new UploadRows(database) };
+    const deleted = (bucket: string, key: string): void => recordDeletion(root, bucket, key);
+    const store = { database, files, account, ...rows, deleted };
     await sweep(store);
     return store;
   } catch (error) {

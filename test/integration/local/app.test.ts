@@ -1,4 +1,5 @@
 import { EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge';
+import { DeleteObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { createPublicKey } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
@@ -213,6 +214,31 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
     }
     assert.match(shown, / request method=GET path=\/v1\/images function=api status=200 .*userAgent="an agent"/);
     assert.doesNotMatch(shown, /limit=7/);
+  });
+
+  test('content that is deleted from the bucket is noticed by its event', async () => {
+    const {
+      AWS_ENDPOINT_URL_S3: endpoint = '',
+      AWS_REGION: region = '',
+      ENTREPOT_BUCKET: Bucket,
+    } = application.environment;
+    const { AWS_ACCESS_KEY_ID: accessKeyId = '', AWS_SECRET_ACCESS_KEY: secretAccessKey = '' } =
+      application.environment;
+    const s3 = new S3Client({ endpoint, region, credentials: { accessKeyId, secretAccessKey }, forcePathStyle: true });
+    const asked = { reference: SLOW };
+    const stateOf = async (): Promise<string> => ((await post('/v1/validate', asked)).document as Validation).state;
+    assert.equal(await stateOf(), 'complete');
+    await s3.send(new DeleteObjectCommand({ Bucket, Key: `blobs/${layer.replace(':', '/')}` }));
+    // Not there: nothing was deleted.
+    await s3.send(new DeleteObjectCommand({ Bucket, Key: 'blobs/sha256/none' }));
+    s3.destroy();
+    await until(async () => (await stateOf()) === 'incomplete', 60_000, LOOK_EVERY_MS);
+    const deleted = await eventsOf('Object Deleted');
+    assert.deepEqual(
+      deleted.map(({ detail }) => (detail.object as { key: string }).key),
+      [`blobs/${layer.replace(':', '/')}`],
+    );
+    assert.equal(((await post('/v1/pull', asked)).document as Receipt).blobs.copied, 1);
   });
 
   test('another process gets its variables, for a shell', async () => {

@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { deletionsFile, type Deletion } from '../s3/deletions.ts';
+
+export interface S3EventsOptions {
+  /** Folder of the embedded S3. */
+  readonly root: string;
+  readonly region: string;
+  readonly accountId: string;
+  /** Puts an event on the default bus. */
+  readonly put: (event: object) => void;
+}
+
+const LOOK_EVERY_MS = 500;
+
+/**
+ * Puts an event on the bus for each object that is deleted from the embedded S3 from now on, as S3 does: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+ *
+ * Best effort, where S3 delivers at least once: what is deleted while nobody looks, or just before the S3 is killed, has no event.
+ */
+export function startS3Events({ root, region, accountId, put }: S3EventsOptions): Disposable {
+  const file = deletionsFile(root);
+  let offset = sizeOf(file);
+  const look = (): void => {
+    if (sizeOf(file) < offset) {
+      // Moved aside meanwhile, with lines that nobody read.
+      for (const line of linesFrom(`${file}.1`, offset).lines) put(eventOf(line, region, accountId));
+      offset = 0;
+    }
+    const { lines, end } = linesFrom(file, offset);
+    offset = end;
+    for (const line of lines) put(eventOf(line, region, accountId));
+  };
+  const timer = setInterval(look, LOOK_EVERY_MS).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** The whole lines from there on, and where they end. */
+function linesFrom(file: string, offset: number): { readonly lines: readonly string[]; readonly end: number } {
+  const bytes = bytesFrom(file, offset);
+  const end = bytes.lastIndexOf('\n') + 1;
+  const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1);
+  return { lines, end: offset + end };
+}
+
+function bytesFrom(file: string, offset: number): Buffer {
+  if (!existsSync(file)) return Buffer.alloc(0);
+  const descriptor = openSync(file, 'r');
+  try {
+    // Bounded by its writer.
+    const bytes = Buffer.alloc(Math.max(0, fstatSync(descriptor).size - offset));
+    return bytes.subarray(0, readSync(descriptor, bytes, 0, bytes.length, offset));
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+const sizeOf = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+
+function eventOf(line: string, region: string, account: string): object {
+  const { bucket, key, time } = JSON.parse(line) as Deletion;
+  return {
+    version: '0',
+    id: randomUUID(),
+    'detail-type': 'Object Deleted',
+    source: 'aws.s3',
+    account,
+    time: `${time.slice(0, 19)}Z`,
+    region,
+    resources: [`arn:aws:s3:::${bucket}`],
+    detail: {
+      version: '0',
+      bucket: { name: bucket },
+      object: { key },
+      reason: 'DeleteObject',
+      'deletion-type': 'Permanently Deleted',
+    },
+  };
+}
