@@ -12,7 +12,7 @@ import {
 import { parsePlatform, type Platform } from '../../../lib/oci/platform.ts';
 import { textBytes, writeTar, type FileSpec } from './tar.ts';
 
-/** A manifest or index and its media type. */
+/** Of a manifest, an index or a config, with its media type. */
 export interface ManifestContent {
   readonly mediaType: string;
   readonly bytes: Uint8Array;
@@ -67,7 +67,9 @@ export interface IndexSpec {
 }
 
 export interface ArtifactSpec {
-  readonly artifactType: string;
+  readonly artifactType?: string;
+  /** Default: an empty one. */
+  readonly config?: ManifestContent;
   readonly subject?: Image;
   readonly blobs: readonly {
     readonly bytes: Uint8Array;
@@ -154,12 +156,15 @@ export function buildAttestation(subject: Image, predicateType = 'https://slsa.d
 }
 
 /** An artifact: https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidelines-for-artifact-usage */
-export function buildArtifact({ artifactType, subject, blobs }: ArtifactSpec): Image {
+export function buildArtifact({ artifactType, config, subject, blobs }: ArtifactSpec): Image {
   return assemble(
     OCI_MANIFEST,
-    { mediaType: EMPTY_CONFIG_TYPE, bytes: textBytes('{}') },
+    config ?? { mediaType: EMPTY_CONFIG_TYPE, bytes: textBytes('{}') },
     blobs.map((blob) => buildLayer(blob, 'oci')),
-    { artifactType, ...(subject === undefined ? {} : { subject: descriptorJson(subject.root) }) },
+    {
+      ...(artifactType === undefined ? {} : { artifactType }),
+      ...(subject === undefined ? {} : { subject: descriptorJson(subject.root) }),
+    },
     false,
   );
 }

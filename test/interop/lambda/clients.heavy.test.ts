@@ -12,14 +12,16 @@ import { startFaultProxy } from '../../support/http-fault-proxy.ts';
 import { upstreamImage, type Image } from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { startCtr } from '../clients/support/containerd.ts';
+import { untilAskedFor } from '../clients/support/client-bench.ts';
 import { assertHoldsPart } from '../clients/support/current-suite.ts';
 import { HEAVY, LIGHT } from '../clients/support/current.ts';
 import { startDocker } from '../clients/support/dockerd.ts';
-import { twoPlatforms } from '../clients/support/images.ts';
+import { AMD64, twoPlatforms } from '../clients/support/images.ts';
 import { startPodman } from '../clients/support/podman.ts';
 import { nameAtCache, type ClientPlace, type Login, type RegistryClient } from '../clients/support/registry-client.ts';
 import { doorOf, type Door } from '../clients/support/served-cache.ts';
 import { startSkopeo } from '../clients/support/skopeo.ts';
+import { closureOf } from '../registry/closure.ts';
 import { install } from '../install.ts';
 import { startPackaged } from './packaged.ts';
 
@@ -82,6 +84,7 @@ describe(
 
         await client.pull(reference, { login });
         await assertHoldsPart(client, reference, image);
+        await untilAskedFor(upstream, closureOf(image, AMD64));
         const asked = upstream.count({ repository });
         await client.forget();
         await client.pull(reference, { login });

@@ -6,7 +6,10 @@ import { after, before, describe, test } from 'node:test';
 import { MAX_HOPS } from '../../../../lib/http/registry/hops.ts';
 import { upstreamImage, type Image } from '../../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../../support/upstream/upstream.ts';
+import { closureOf } from '../../registry/closure.ts';
+import { untilAskedFor } from './client-bench.ts';
 import type { CurrentClient } from './current.ts';
+import { AMD64 } from './images.ts';
 import { nameAtCache, timed, type Login, type RegistryClient } from './registry-client.ts';
 import { startServedCache, type Door } from './served-cache.ts';
 import { sendBack } from './waiting-room.ts';
@@ -56,6 +59,7 @@ export function currentClients(clients: Readonly<Record<string, CurrentClient>>,
         const reference = nameAtCache(doors.open, REGISTRY, `${repository}:1.0.0`);
         const coldMs = await timed(() => client.pull(reference));
         await assertHoldsPart(client, reference, image);
+        await untilAskedFor(upstream, closureOf(image, AMD64));
         const gets = upstream.requests.filter((one) => one.method === 'GET' && one.repository === repository);
         const paths = gets.map(({ path }) => path);
         assert.equal(new Set(paths).size, paths.length, `something was asked for twice: ${paths.join(', ')}`);
@@ -87,6 +91,7 @@ export function currentClients(clients: Readonly<Record<string, CurrentClient>>,
         for (const digest of image.blobs.keys()) sendBack(door, digest, MAX_HOPS);
         await client.pull(reference, { login: LOGIN });
         await assertHoldsPart(client, reference, image);
+        await untilAskedFor(upstream, closureOf(image, AMD64));
         const asked = upstream.count({ repository });
         door.proxy.rules.length = 0;
         await client.forget();

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Image } from '../../../support/images.ts';
+import { buildArtifact, noise, type Image } from '../../../support/images.ts';
 import { buildGoProgram, CRANE, type GoProgram } from '../../go-program.ts';
 import { INTEROP_FOLDER, oneAtATime } from '../../install.ts';
 import { startCtr } from './containerd.ts';
@@ -14,6 +14,7 @@ import {
   writeMirrorConfig,
   type ClientPlace,
   type ClientPull,
+  type Login,
   type RegistryClient,
 } from './registry-client.ts';
 
@@ -26,6 +27,7 @@ export interface CurrentClient {
 
 const REGCTL = { path: 'github.com/regclient/regclient/cmd/regctl', version: 'v0.11.7' };
 const ORAS = { path: 'oras.land/oras/cmd/oras', version: 'v1.3.6' };
+const HELM = { path: 'helm.sh/helm/v4/cmd/helm', version: 'v4.3.2' };
 const CONTAINERD: GoProgram = {
   path: 'github.com/containerd/containerd/v2/cmd/containerd',
   version: 'v2.4.2',
@@ -47,6 +49,7 @@ export const LIGHT: Readonly<Record<string, CurrentClient>> = {
 /** Those whose build takes minutes. */
 export const HEAVY: Readonly<Record<string, CurrentClient>> = {
   'the engine of skopeo, 5.42': { start: startCopier, imageOf: inTwo },
+  'helm 4.3': { start: startHelm, imageOf: chart },
   'containerd 2.4': {
     start: async (place) =>
       startCtr(place, { containerd: await buildGoProgram(CONTAINERD), ctr: await buildGoProgram(CTR) }),
@@ -54,12 +57,24 @@ export const HEAVY: Readonly<Record<string, CurrentClient>> = {
   },
 };
 
+/** A Helm chart, as `helm push` makes it; of its archive only the bytes count. */
+function chart(name: string): Image {
+  return buildArtifact({
+    config: {
+      bytes: Buffer.from(JSON.stringify({ name, version: '1.0.0', apiVersion: 'v2' })),
+      mediaType: 'application/vnd.cncf.helm.config.v1+json',
+    },
+    blobs: [{ bytes: noise(20_000, name), mediaType: 'application/vnd.cncf.helm.chart.content.v1.tar+gzip' }],
+  });
+}
+
 interface Copy {
   readonly reference: string;
   /** Empty, and there. */
   readonly folder: string;
   /** `linux/amd64` */
   readonly platform: string;
+  readonly login: Login | undefined;
   readonly signal: AbortSignal | undefined;
   /** A home for the client, with the login in `config.json` as `docker login` writes it. */
   readonly environment: Readonly<Record<string, string>>;
@@ -89,7 +104,7 @@ function copyingClient(
       rmSync(target, { recursive: true, force: true });
       mkdirSync(target, { recursive: true });
       writeFileSync(join(home, 'config.json'), loginFile(door, login));
-      await copy({ reference, folder: target, platform, signal, environment });
+      await copy({ reference, folder: target, platform, login, signal, environment });
     },
     digests: (reference) => Promise.resolve(digestsIn(copyOf(reference))),
     forget,
@@ -128,6 +143,24 @@ async function startOras(place: ClientPlace): Promise<RegistryClient> {
     const options = ['--no-tty', '--from-plain-http', '--platform', platform];
     await command(oras, ['copy', ...options, reference, '--to-oci-layout', `${folder}:copied`], environment, signal);
   });
+}
+
+async function startHelm(place: ClientPlace): Promise<RegistryClient> {
+  const helm = await buildGoProgram(HELM);
+  const pulled = (folder: string): string => join(folder, 'digest');
+  const client = copyingClient(
+    place,
+    'helm',
+    async ({ reference, folder, login, environment, signal }) => {
+      const [, name = '', version = ''] = /^(.*):([^:/]+)$/.exec(reference) ?? [];
+      const credentials = login === undefined ? [] : ['--username', login.user, '--password', login.password];
+      const options = ['--plain-http', '--version', version, ...credentials, '--destination', folder];
+      const words = await command(helm, ['pull', `oci://${name}`, ...options], environment, signal);
+      writeFileSync(pulled(folder), /sha256:[0-9a-f]{64}/.exec(words)?.[0] ?? '');
+    },
+    (folder) => (existsSync(pulled(folder)) ? [readFileSync(pulled(folder), 'utf8')] : []),
+  );
+  return { ...client, pullsDigests: false };
 }
 
 async function startCopier(place: ClientPlace): Promise<RegistryClient> {
