@@ -85,12 +85,14 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
     return {
       async [Symbol.asyncDispose]() {
         counts.delete(shard);
+        const timeout = AbortSignal.timeout(LEAVE_MS);
         try {
-          await add({ shard, period }, -1, seats, AbortSignal.timeout(LEAVE_MS));
+          await add({ shard, period }, -1, seats, timeout);
         } catch (error) {
           // The seat is free again with the end of the period.
-          if (!(error instanceof CacheError)) throw error;
-          logger.warn('a seat of the waiting room was not given back', { reason: error.message });
+          if (!timeout.aborted && !(error instanceof CacheError)) throw error;
+          const reason = error instanceof Error ? error.message : 'unknown';
+          logger.warn('a seat of the waiting room was not given back', { reason });
         }
       },
     };
