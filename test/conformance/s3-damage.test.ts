@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -18,6 +18,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { BLOCK_BYTES } from '../../infra/local/s3/block-sums.ts';
+import { deletionsFile, type Deletion } from '../../infra/local/s3/deletions.ts';
 import { startS3, type S3Endpoint } from '../../infra/local/s3/server.ts';
 import { DAMAGES, filesOf, type Damage } from '../support/damage.ts';
 import { clientOf, freshKey, noise, refused } from './s3-suite-support.ts';
@@ -151,6 +152,15 @@ describe('a damaged file of the embedded S3', () => {
       assert.ok((await read(where.Key)).equals(body));
     });
   }
+
+  test('a damaged object is recorded as deleted, once', async () => {
+    const object = await put(1_000);
+    await spoil(DAMAGES[0]!, object.bytes);
+    await refused(head(object.Key), 'NotFound');
+    await refused(read(object.Key), 'NoSuchKey');
+    const lines = (await readFile(deletionsFile(root), 'utf8')).trim().split('\n');
+    assert.equal(lines.filter((line) => (JSON.parse(line) as Deletion).key === object.Key).length, 1);
+  });
 
   test('two files of one size, swapped: neither is given for the other', async () => {
     const [one, other] = [await put(1_000), await put(1_000)];

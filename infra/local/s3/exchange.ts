@@ -13,7 +13,7 @@ export interface Store {
   readonly uploads: UploadRows;
   readonly files: Files;
   readonly account: Account;
-  /** Called for each object that a client deleted, once it is gone. */
+  /** Called for each object that a client deleted, or that was removed as damaged, once it is gone. */
   readonly deleted: (bucket: string, key: string) => void;
 }
 

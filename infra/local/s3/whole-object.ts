@@ -88,13 +88,17 @@ async function removeAll(
   reason: string,
 ): Promise<void> {
   if (objects.length === 0) return;
+  const removed: { readonly bucket: string; readonly key: string }[] = [];
   const unnamed = await store.database.write(() =>
-    objects.flatMap(({ bucket, key, id }) =>
-      store.objects.find(bucket, key)?.id === id ? store.objects.remove(bucket, key) : [],
-    ),
+    objects.flatMap(({ bucket, key, id }) => {
+      if (store.objects.find(bucket, key)?.id !== id) return [];
+      removed.push({ bucket, key });
+      return store.objects.remove(bucket, key);
+    }),
   );
-  if (unnamed.length === 0) return;
-  const keys = [...new Set(objects.map(({ bucket, key }) => `${bucket}/${key}`))];
+  if (removed.length === 0) return;
+  for (const { bucket, key } of removed) store.deleted(bucket, key);
+  const keys = removed.map(({ bucket, key }) => `${bucket}/${key}`);
   const line = { damaged: keys.slice(0, MOST_NAMED), objects: keys.length, reason, removed: true };
   process.stderr.write(`${JSON.stringify(line)}\n`);
   await store.files.discard(unnamed);
