@@ -123,7 +123,7 @@ export const S3_BUCKET_CHECKS: readonly Check<S3Scene>[] = [
   {
     id: 's3-notifications',
     claim: 'the bucket tells EventBridge what happens in it: the cache hears of content that somebody deletes',
-    awsOnly: 'its S3 tells nobody',
+    awsOnly: 'its S3 tells the application of deletions without being set to',
     async run({ client, bucket }, signal) {
       const { EventBridgeConfiguration: eventBridge } = await client.send(
         new GetBucketNotificationConfigurationCommand({ Bucket: bucket }),

@@ -67,7 +67,8 @@ describe('entrepot doctor, of the embedded stack', { timeout: 240_000 }, () => {
       report.stdout,
       /^holds {3}s3-put-if-none-match {2,}the second PUT: 412 PreconditionFailed \(\d+ ms\)$/m,
     );
-    assert.match(report.stderr, /^\d+ hold, 0 fail, 33 skipped/);
+    // One more where the tests before started a single execution: then their order says nothing.
+    assert.match(report.stderr, /^\d+ hold, 0 fail, 3[23] skipped/);
     assert.equal(sample.requests.length, before);
   });
 

@@ -120,6 +120,11 @@ describe('POST /v1/token of the function', () => {
 
 describe('POST /v1/token of the API', () => {
   const path = '/v1/token';
+  /** With a key of its own, and no memory of the function's, whose public half is in the same row. */
+  let cache: TestCache;
+  before(async () => {
+    cache = await bench.use(openCache(bench.stack, { registries: { 'docker.io': {}, 'ghcr.io': {} } }));
+  });
 
   test('is as docs/openapi.json says, and tells the log nothing of the password', async () => {
     const { body, lines } = await api(cache.services)({ method: 'POST', path });

@@ -36,7 +36,7 @@ describe('npm run package', { timeout: 180_000 }, () => {
   let folder: Awaited<ReturnType<typeof serviceFolder>>;
   let packaged: Packaged;
   before(async () => {
-    folder = await serviceFolder(EVERYTHING);
+    folder = await serviceFolder(`${EVERYTHING}serve: { auth: { users: { secret: example/users } } }\n`);
     packaged = await packageApplication({
       folder: folder.path,
       stage: 'test',

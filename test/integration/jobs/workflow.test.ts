@@ -404,7 +404,11 @@ test('stopped from outside: the next pull ends the dead one, frees its lock and 
   const over = new AbortController();
   bench.meddling.isOver = () => over.signal;
   const record = await bench.start(reference);
-  await until(() => bench.pull.upstream.count({ kind: 'blob' }) === 4);
+  await until(async () => {
+    const rows = await bench.services.catalog.findBlobs([...image.blobs.keys()], forever);
+    const present = [...rows.values()].filter(({ state }) => state === 'present');
+    return present.length === 3 && bench.pull.upstream.count({ kind: 'blob' }) === 4;
+  });
   await bench.stop(record);
   await until(() => bench.executions.some(({ name }) => name === record.id));
   assert.equal((await bench.deps.records.find(record.id, forever))?.state, 'running');

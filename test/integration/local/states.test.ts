@@ -345,7 +345,8 @@ void suite('the embedded Step Functions', () => {
       },
     };
     await using endless = await bench(loop);
-    await endless.start('one');
+    // It runs in this process: while it counts, the SDK may give its own request up, and send it once more.
+    await endless.start('one').catch((error: unknown) => assert.match(String(error), /^ExecutionAlreadyExists/));
     const { status, cause } = await endless.outcome('one');
     assert.equal(status, 'FAILED');
     assert.match(cause!, /maximum number of history events/);

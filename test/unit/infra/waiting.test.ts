@@ -6,8 +6,6 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { waitingAdvice } from '../../../infra/packaging/waiting.ts';
 
-const signal = AbortSignal.timeout(60_000);
-
 /** What is said where Lambda gives this answer to GetAccountSettings. */
 async function adviceOf(
   answer: { status: number; body: string },
@@ -28,7 +26,7 @@ async function adviceOf(
   });
   try {
     const serve = { waiting } as Parameters<typeof waitingAdvice>[1]['serve'];
-    return { advice: await waitingAdvice(client, { serve }, settings, signal), asked };
+    return { advice: await waitingAdvice(client, { serve }, settings, new AbortController().signal), asked };
   } finally {
     client.destroy();
     server.close();
