@@ -69,14 +69,14 @@ export function keptDynoxideCommand(port: number, home: Home): readonly string[]
   return [process.execPath, KEEPER, ...dynoxideCommand(port, home.dynamoFile), '--schema', home.dynamoMark];
 }
 
-/** Writes the schema by which dynoxide makes the table of the mark. */
-export function writeMark(home: Home, mark: string): void {
+/** Writes the schema by which dynoxide makes the table of the mark, into the file that `--schema` names. */
+export function writeMark(file: string, mark: string): void {
   const table = {
     TableName: mark,
     KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
     AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
   };
-  writePrivate(home.dynamoMark, [{ Table: table }]);
+  writePrivate(file, [{ Table: table }]);
 }
 
 /** Whether the DynamoDB on the loopback port serves the database with the mark. It is only asked what tables it has: it may be a stranger's. */

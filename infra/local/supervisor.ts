@@ -147,7 +147,7 @@ function startChildren(
       record.earlier[name],
     );
   const startDynamo = (): Promise<SupervisedChild> => {
-    writeMark(home, mark);
+    writeMark(home.dynamoMark, mark);
     return start('dynamodb', {
       command: (port) => keptDynoxideCommand(port, home),
       isOurs: (port) => servesMark(port, mark),

@@ -103,7 +103,8 @@ export function reads(table: Table) {
       }
     },
     async findTagsWith(repository, prefix, signal) {
-      const from = { after: prefix.slice(0, -1), pageSize: MOST_WITH_PREFIX };
+      // DynamoDB takes no empty text for a key.
+      const from = { after: prefix.slice(0, -1) || undefined, pageSize: MOST_WITH_PREFIX };
       for await (const page of table.pages(tagPartition(repository), 'find tags', signal, from)) {
         return page.filter(({ sk }) => String(sk).startsWith(prefix)).map(pointerFrom);
       }

@@ -1,9 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
-import { dynoxideCommand } from '../../infra/local/dynoxide.ts';
+import { dynoxideCommand, servesMark, writeMark } from '../../infra/local/dynoxide.ts';
 import {
   dynamoClientConfig,
   LOCAL_REGION,
@@ -62,9 +63,11 @@ export async function startStack(): Promise<TestStack> {
 
 /** A DynamoDB in a child process, on a port of its own. */
 export async function startDynamo(file: string): Promise<{ port: number; stop: () => Promise<void> }> {
+  const [schema, mark] = [`${file}.mark`, `mark-${randomUUID()}`];
+  writeMark(schema, mark);
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
-    const server = startProcess(dynoxideCommand(port, file), 'ignore');
+    const server = startProcess([...dynoxideCommand(port, file), '--schema', schema], 'ignore');
     const killWithUs = (): void => void process.kill(server.pid, 'SIGKILL');
     process.once('exit', killWithUs);
     const stop = async (): Promise<void> => {
@@ -73,6 +76,8 @@ export async function startDynamo(file: string): Promise<{ port: number; stop: (
     };
     try {
       await untilListening(port, server, START_WITHIN_MS);
+      // Who listens there may be another test's server, which took the port before ours came to it.
+      if (!(await servesMark(port, mark))) throw new Error(`port ${port} is somebody else's`);
       return { port, stop };
     } catch (error) {
       await stop();
