@@ -79,7 +79,8 @@ export const API_CHECKS: readonly Check<ApiScene>[] = [
   },
   {
     id: 'api-unknown-route',
-    claim: 'a path below /v1/ that has no route of its own is answered 404 by the control API, not by the registry endpoint',
+    claim:
+      'a path below /v1/ that has no route of its own is answered 404 by the control API, not by the registry endpoint',
     async run(scene, signal) {
       const answer = await askApi(scene, { path: '/v1/no-such-route' }, signal);
       // Only the control API's function names the request: neither the gateway nor the registry endpoint does.
