@@ -9,12 +9,13 @@ const MOST_CHARACTERS = 8192;
 const MOST_DEPTH = 5;
 /** Readings of one text: escapes may stand within escapes, of other kinds, and a secret may look like one itself. */
 const MOST_READINGS = 24;
-/** `%41`; `\u0041`, `\x41`, `\"`, `\n`; `&#65;`, `&#x41;`, `&amp;`; `<br>` */
+/** `%41`; `\u0041`, `\x41`, `\"`, `\n`; `&#65;`, `&#x41;`, `&amp;`; `<br>`; a line break, which may stand within another of them */
 const ESCAPES: readonly RegExp[] = [
   /(?:%[0-9a-f]{2})+/gi,
   /\\+u(?<unicode>[0-9a-f]{4})|\\+u\{(?<braced>[0-9a-f]{1,6})\}|\\+x(?<byte>[0-9a-f]{2})|\\(?<plain>["'/\\])|\\+(?<blank>[nrt])/gi,
   /&#(?<decimal>\d{1,7});?|&#x(?<hex>[0-9a-f]{1,6});?|&(?<entity>amp|lt|gt|quot|apos);/gi,
   /(?<tag><\/?[a-z][^<>]{0,200}>)/gi,
+  /(?<nothing>[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+)/gu,
 ];
 /** What may stand between the parts of a secret that is split: line breaks, blanks and what no one sees; or anything but letters and digits. */
 const BETWEEN: readonly RegExp[] = [/[\s\p{Cc}\p{Cf}]+/gu, /[^\p{L}\p{N}]+/gu];
@@ -138,11 +139,11 @@ function unescaped({ text, starts, ends }: Reading, escapes: RegExp, read = char
 }
 
 function characterOf({ 0: all, groups = {} }: RegExpExecArray): string {
-  const { plain, blank, tag, entity, decimal, unicode, braced, byte, hex } = groups;
+  const { plain, blank, tag, nothing, entity, decimal, unicode, braced, byte, hex } = groups;
   if (all.startsWith('%')) return Buffer.from(all.replaceAll('%', ''), 'hex').toString('utf8');
   if (plain !== undefined) return plain;
-  if (blank !== undefined) return ' ';
-  if (tag !== undefined) return '';
+  if (blank !== undefined) return '\n';
+  if (tag !== undefined || nothing !== undefined) return '';
   if (entity !== undefined) return ENTITIES[entity.toLowerCase()] ?? '';
   const code = decimal === undefined ? parseInt(unicode ?? braced ?? byte ?? hex ?? '0', 16) : Number(decimal);
   return code <= 0x10ffff ? String.fromCodePoint(code) : '';

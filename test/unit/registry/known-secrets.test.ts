@@ -83,6 +83,24 @@ describe('the known secrets of a registry', () => {
     });
   }
 
+  test('are found where a line break stands within an escape', () => {
+    const secret = '{"+"}!{"+"}!{';
+    const all = known(secret);
+    const inHtml = secret.replace(/./g, (one) => `&#${one.charCodeAt(0)};`);
+    for (const [encoded, breaks] of [
+      [encodeURIComponent(secret), ['\r\n', '%0D%0A', '\u2028', '&#10;', '\\n']],
+      [inHtml, ['\r\n', '\u2028']],
+    ] as const) {
+      for (const by of breaks) {
+        for (let every = 1; every < 12; every++) {
+          const said = split(encoded, every, by);
+          assert.ok(all.isIn(said), said);
+          assert.ok(!all.isIn(all.removedFrom(said)), said);
+        }
+      }
+    }
+  });
+
   test('are found in parts, whatever stands between them, where they are letters and digits', () => {
     const letters = fc.string({ minLength: 12, maxLength: 60, unit: fc.constantFrom('a', 'b', 'X', 'Z', '0', '9') });
     const between = fc.constantFrom('<br/>', '<wbr>', '" + "', '\\\n', '=\r\n', '&#10;', '&', ' | ', '\u2060');
