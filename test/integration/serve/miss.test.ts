@@ -101,6 +101,7 @@ describe('what is not there yet', { concurrency: false }, () => {
       assert.equal(answer.status, 206, range);
       assert.ok(answer.body.equals(Buffer.from(bytes).subarray(from, to)), range);
     }
+    await bench.settled();
   });
 
   test('of an index only the child that is asked for is filled', async () => {
