@@ -191,8 +191,8 @@ async function comeIn(look: () => Promise<ServedBlob | undefined>, { signal }: S
 }
 
 /**
- * Each look says whether the blob has landed, and makes sure of a fill that brings it: of the first manifest that needs it, or where that fails, for a fault of
- * its own perhaps, of the next.
+ * Each look says whether the blob has landed, and makes sure that a pull brings it: of the first manifest that needs it or, where that pull fails, of the next one,
+ * because the fault may be of that manifest alone.
  */
 function looksFor(
   state: Serving,

@@ -27,8 +27,8 @@ interface Count {
 
 /**
  * The room of all processes on one table: on Lambda each has one caller. Its seats are spread over shards, so that many callers at once do not write one row; a
- * caller tries two of them. Callers are counted by the period in which they came, so that those who died in it are forgotten with it. Turning a caller away
- * writes nothing. There are never more callers than seats, except those whose process was killed, for 60 s.
+ * caller tries two of them. Turning a caller away writes nothing. Callers are counted by the period in which they came: a seat whose process was killed, or whose
+ * return was lost, is free again after two periods. Two callers on both sides of the turn of a period may both get the last seat of a shard; no others can.
  */
 export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: string; seats: number }): WaitingRoom {
   const { seats } = options;

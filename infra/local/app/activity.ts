@@ -49,10 +49,10 @@ export function openActivity(line: ActivityLine = () => undefined): Activity {
       const began = BEGAN[kind];
       if (began !== undefined) line(began, fields);
       return (how) => {
-        const told = { ...fields, ...how, durationMs: Math.round(performance.now() - beganMs) };
+        const ended = { ...fields, ...how, durationMs: Math.round(performance.now() - beganMs) };
         const at = list.indexOf(begun);
-        if (at >= 0) list[at] = { ...begun, ...told, state: 'ended' };
-        line(ENDED[kind], told);
+        if (at >= 0) list[at] = { ...begun, ...ended, state: 'ended' };
+        line(ENDED[kind], ended);
       };
     },
     recent: (kind) => records[kind],

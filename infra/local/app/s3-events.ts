@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { deletionsFile, type Deletion } from '../s3/deletions.ts';
 
 export interface S3EventsOptions {
@@ -24,12 +24,13 @@ export function startS3Events({ root, region, accountId, put }: S3EventsOptions)
   const look = (): void => {
     if (sizeOf(file) < offset) {
       // Moved aside meanwhile, with lines that nobody read.
-      for (const line of linesFrom(`${file}.1`, offset).lines) put(eventOf(line, region, accountId));
+      for (const deletion of deletionsIn(linesFrom(`${file}.1`, offset).lines))
+        put(eventOf(deletion, region, accountId));
       offset = 0;
     }
     const { lines, end } = linesFrom(file, offset);
     offset = end;
-    for (const line of lines) put(eventOf(line, region, accountId));
+    for (const deletion of deletionsIn(lines)) put(eventOf(deletion, region, accountId));
   };
   const timer = setInterval(look, LOOK_EVERY_MS).unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
@@ -44,8 +45,8 @@ function linesFrom(file: string, offset: number): { readonly lines: readonly str
 }
 
 function bytesFrom(file: string, offset: number): Buffer {
-  if (!existsSync(file)) return Buffer.alloc(0);
-  const descriptor = openSync(file, 'r');
+  const descriptor = opened(file);
+  if (descriptor === undefined) return Buffer.alloc(0);
   try {
     // Bounded by its writer.
     const bytes = Buffer.alloc(Math.max(0, fstatSync(descriptor).size - offset));
@@ -55,10 +56,30 @@ function bytesFrom(file: string, offset: number): Buffer {
   }
 }
 
+/** Undefined where there is no file: none yet, or none after it was moved aside. */
+function opened(file: string): number | undefined {
+  try {
+    return openSync(file, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** A line that its writer could not finish, because it was killed or the disk was full, is no deletion. */
+function deletionsIn(lines: readonly string[]): Deletion[] {
+  return lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as Deletion];
+    } catch {
+      return []; // That is the answer: no JSON.
+    }
+  });
+}
+
 const sizeOf = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 
-function eventOf(line: string, region: string, account: string): object {
-  const { bucket, key, time } = JSON.parse(line) as Deletion;
+function eventOf({ bucket, key, time }: Deletion, region: string, account: string): object {
   return {
     version: '0',
     id: randomUUID(),

@@ -15,7 +15,7 @@ import { catalogAnswer, tagsAnswer } from './list-answers.ts';
 import { referrersAnswer } from './referrers-answer.ts';
 import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './registry-door.ts';
 import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
-import { logAnswered, type ToldOfRequest } from './request-log.ts';
+import { logAnswered, type KnownOfRequest } from './request-log.ts';
 import { isRegistryPath, registryRoute, unknownName, type RegistryRoute } from './registry-route.ts';
 
 /** From the arrival of a request to its answer, whatever is slow: containerd drops a registry that sends no headers for 30 s. */
@@ -40,16 +40,16 @@ export async function answerRegistry(api: RegistryApi, door: RegistryDoor, call:
   const startedMs = performance.now();
   using deadline = startDeadline(MOST_SECONDS * 1_000);
   const timed = { ...call, signal: AbortSignal.any([call.signal, deadline.signal]) };
-  const told: ToldOfRequest = {};
+  const known: KnownOfRequest = {};
   let answer: RegistryAnswer;
   let failure: unknown;
   try {
-    answer = await admitAndAnswer(api, door, timed, told);
+    answer = await admitAndAnswer(api, door, timed, known);
   } catch (error) {
     failure = error;
     answer = registryError(error, api.doorkeeper.challenge);
   }
-  logAnswered(call, door.request, told, { answer, failure, durationMs: Math.round(performance.now() - startedMs) });
+  logAnswered(call, door.request, known, { answer, failure, durationMs: Math.round(performance.now() - startedMs) });
   return {
     ...answer,
     headers: { 'docker-distribution-api-version': 'registry/2.0', ...answer.headers },
@@ -60,14 +60,14 @@ async function admitAndAnswer(
   api: RegistryApi,
   { request, limits }: RegistryDoor,
   call: ServeCall,
-  told: ToldOfRequest,
+  known: KnownOfRequest,
 ): Promise<RegistryAnswer> {
   if (!isRegistryPath(request.path)) return notFoundAnswer(request.path);
   const puller = await api.doorkeeper.admit(request.header('authorization'), call.signal);
-  told.puller = puller.name;
+  known.puller = puller.name;
   const query = new URLSearchParams(request.query.slice(0, MAX_QUERY_CHARACTERS));
   const route = registryRoute(request.method, request.path, query, api.registries);
-  told.route = route;
+  known.route = route;
   if (route.kind === 'ping')
     return { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from('{}') };
   if (route.kind === 'catalog') {

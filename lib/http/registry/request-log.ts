@@ -8,7 +8,7 @@ import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
 import type { RegistryRoute } from './registry-route.ts';
 
 /** What became known of a request before it was answered. */
-export interface ToldOfRequest {
+export interface KnownOfRequest {
   puller?: string;
   route?: RegistryRoute;
 }
@@ -27,22 +27,22 @@ interface Answered {
 export function logAnswered(
   { signal, logger }: ServeCall,
   request: RegistryRequest,
-  told: ToldOfRequest,
+  known: KnownOfRequest,
   answered: Answered,
 ): void {
   const { failure } = answered;
   const line = 'pull request';
-  const fields = fieldsOf(request, told, answered);
+  const fields = fieldsOf(request, known, answered);
   const status = statusOf(failure);
   if (failure === undefined) logger.info(line, fields);
-  // Whoever has left is told nothing; that is no fault of ours.
+  // A client that has left gets no answer: no fault of ours.
   else if (signal.aborted && failure === signal.reason) logger.info(line, { ...fields, left: true });
   else if (status === 500) logger.error(line, failure, fields);
   else if (status < 500) logger.info(line, { ...fields, reason: reasonOf(failure) });
   else logger.warn(line, { ...fields, reason: reasonOf(failure) });
 }
 
-function fieldsOf(request: RegistryRequest, { puller, route }: ToldOfRequest, { answer, durationMs }: Answered) {
+function fieldsOf(request: RegistryRequest, { puller, route }: KnownOfRequest, { answer, durationMs }: Answered) {
   const userAgent = request.header('user-agent');
   return {
     method: clientText(request.method),

@@ -61,6 +61,16 @@ test('before the first deletion there is no file; half a line waits for its othe
   assert.deepEqual(keys(), ['k']);
 });
 
+test('a line that was never finished costs itself and the one that follows it, and nothing later', () => {
+  const { keys } = watching();
+  recordDeletion(root, 'bucket', 'first');
+  appendFileSync(deletionsFile(root), '{"bucket":"bucket","key":"hal');
+  mock.timers.tick(500);
+  for (const key of ['second', 'third']) recordDeletion(root, 'bucket', key);
+  mock.timers.tick(500);
+  assert.deepEqual(keys(), ['first', 'third']);
+});
+
 test('a record that grew too large is moved aside, and nothing of it is lost or comes twice', () => {
   const { keys } = watching();
   const all = Array.from({ length: 30 }, (_, at) => `${at}-${'x'.repeat(100_000)}`);
