@@ -66,7 +66,10 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const { logs } = homeAt(home);
   onStep('starting the services');
   const activity = openActivity(onActivity);
-  const core = resources.use(await startCore({ deployment, stack, taskRoots, runtime, logs, activity }));
+  const executionsFile = join(folder, 'executions.json');
+  const core = resources.use(
+    await startCore({ deployment, stack, taskRoots, runtime, logs, executionsFile, activity }),
+  );
   const { functions, deliveries, events, schedules, environment } = core;
   const { s3Root: root } = homeAt(home);
   const put = (event: object): void => events.put('default', event);

@@ -21,6 +21,8 @@ export interface CoreOptions {
   readonly runtime: readonly string[];
   /** Folder of the logs. */
   readonly logs: string;
+  /** Keeps the executions that run: what a killed process left goes on. Without it they end with this process. */
+  readonly executionsFile?: string;
   /** Told of executions of the state machine and of runs of warm-ups. */
   readonly activity?: Activity;
 }
@@ -43,7 +45,7 @@ const SHOWN_CHARACTERS = 500;
 
 /** Starts everything but the HTTP API and the clock: functions, the state machine, the event bus with its rules. */
 export async function startCore(options: CoreOptions): Promise<Core> {
-  const { deployment, stack, logs, activity = openActivity() } = options;
+  const { deployment, stack, logs, executionsFile, activity = openActivity() } = options;
   await using resources = new AsyncDisposableStack();
   // Filled in below: the endpoints invoke functions, so functions come first; none is started before an endpoint asks for it.
   const variables: Record<string, string> = {};
@@ -56,6 +58,7 @@ export async function startCore(options: CoreOptions): Promise<Core> {
     await startStates({
       definition: deployment.definition,
       invoke: invokeBy(functions, deployment.context),
+      ...(executionsFile === undefined ? {} : { file: executionsFile }),
       onStarted: ({ executionArn, name }) => void runs.set(executionArn, activity.begin('runs', { name })),
       onEnded: (execution) => {
         const { executionArn, status, error, cause } = execution;
@@ -95,6 +98,7 @@ export async function startCore(options: CoreOptions): Promise<Core> {
     ENTREPOT_BUS: deployment.bus,
   };
   Object.assign(variables, environment);
+  states.resume();
   const schedules = schedulesOf(deployment.resources, context);
   const running = resources.move();
   return {

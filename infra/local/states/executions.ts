@@ -1,3 +1,5 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { writePrivate } from '../home.ts';
 import { openMachine, type Ending, type Haste, type Invoke, type Run } from './machine.ts';
 import { StatesError } from './states-error.ts';
 
@@ -24,6 +26,8 @@ export interface ExecutionsOptions {
   /** In the Amazon States Language (JSONPath). */
   readonly definition: object;
   readonly invoke: Invoke;
+  /** Keeps the executions that run, so that those of a process that ended can go on in the next one. Without it they are in memory alone. */
+  readonly file?: string;
   /** Told of each execution that begins. Must not throw. */
   readonly onStarted?: (execution: Execution) => void;
   /** Told once for each execution that ended, whatever ended it. Must not throw. */
@@ -41,7 +45,9 @@ export interface Executions {
   stop(executionArn: string, error: string | undefined, cause: string | undefined): Promise<Execution>;
   /** The most recent first. */
   list(): Execution[];
-  /** Ends everything: executions vanish without a word, functions are told by their signal and waited for. */
+  /** Begins those anew, under their names, that ran when the last process with this file ended. On AWS an execution outlives every process. */
+  resume(): void;
+  /** Ends everything without a status change: executions stay in the file, functions are told by their signal and waited for. */
   close(): Promise<void>;
 }
 
@@ -50,8 +56,12 @@ const EXECUTION_PREFIX = 'arn:aws:states:us-east-1:000000000000:execution:entrep
 /** Of those that ended, so many are remembered. AWS keeps them for 90 days. */
 const MOST_ENDED = 10_000;
 
-/** The executions of one state machine, in memory. When the process ends they are gone. */
-export function openExecutions({ definition, invoke, onStarted, onEnded, haste = {} }: ExecutionsOptions): Executions {
+/** What is kept of an execution that runs. */
+type Kept = Pick<Execution, 'name' | 'input'>;
+
+/** The executions of one state machine. Those that ended are in memory alone. */
+export function openExecutions(options: ExecutionsOptions): Executions {
+  const { definition, invoke, file, onStarted, onEnded, haste = {} } = options;
   const closing = new AbortController();
   const invocations = new Set<Promise<unknown>>();
   const machine = openMachine(definition, tracked, haste, closing.signal);
@@ -66,27 +76,39 @@ export function openExecutions({ definition, invoke, onStarted, onEnded, haste =
     return { ...execution, events: runs.get(executionArn)?.run.events() ?? execution.events };
   };
 
+  const unfinished = new Map((file === undefined ? [] : readKept(file)).map((kept) => [kept.name, kept]));
+  const keep = (): void => {
+    if (file !== undefined) writePrivate(file, [...unfinished.values()]);
+  };
+
+  const start = (name: string, input: string): Execution => {
+    const executionArn = `${EXECUTION_PREFIX}${name}`;
+    const before = known.get(executionArn);
+    if (before?.status === 'RUNNING' && before.input === input) return before;
+    if (before !== undefined) {
+      throw new StatesError('ExecutionAlreadyExists', `Execution Already Exists: '${executionArn}'`);
+    }
+    const startedMs = Date.now();
+    const execution = { executionArn, stateMachineArn: MACHINE, name, startedMs, input, events: 0 };
+    unfinished.set(name, { name, input });
+    keep();
+    known.set(executionArn, { ...execution, status: 'RUNNING' });
+    const run = machine.run(input, {
+      Execution: { Id: executionArn, Name: name },
+      StateMachine: { Id: MACHINE, Name: 'entrepot' },
+    });
+    onStarted?.(describe(executionArn));
+    runs.set(executionArn, { run, done: end(executionArn, run) });
+    return describe(executionArn);
+  };
+
   return {
     stateMachineArn: MACHINE,
     describe,
+    start,
 
-    start(name, input) {
-      const executionArn = `${EXECUTION_PREFIX}${name}`;
-      const before = known.get(executionArn);
-      if (before?.status === 'RUNNING' && before.input === input) return before;
-      if (before !== undefined) {
-        throw new StatesError('ExecutionAlreadyExists', `Execution Already Exists: '${executionArn}'`);
-      }
-      const startedMs = Date.now();
-      const execution = { executionArn, stateMachineArn: MACHINE, name, startedMs, input, events: 0 };
-      known.set(executionArn, { ...execution, status: 'RUNNING' });
-      const run = machine.run(input, {
-        Execution: { Id: executionArn, Name: name },
-        StateMachine: { Id: MACHINE, Name: 'entrepot' },
-      });
-      onStarted?.(describe(executionArn));
-      runs.set(executionArn, { run, done: end(executionArn, run) });
-      return describe(executionArn);
+    resume() {
+      for (const { name, input } of [...unfinished.values()]) start(name, input);
     },
 
     async stop(executionArn, error, cause) {
@@ -117,7 +139,15 @@ export function openExecutions({ definition, invoke, onStarted, onEnded, haste =
     known.set(executionArn, execution);
     const ended = [...known.values()].filter(({ status }) => status !== 'RUNNING');
     if (ended.length > MOST_ENDED && ended[0] !== undefined) known.delete(ended[0].executionArn);
-    if (!closing.signal.aborted) onEnded?.(execution);
+    if (closing.signal.aborted) return;
+    unfinished.delete(execution.name);
+    onEnded?.(execution);
+    try {
+      keep();
+    } catch (error) {
+      // It would begin once more in the next process, which harms nobody: see lib/jobs/tasks.ts.
+      process.stderr.write(`${JSON.stringify({ endpoint: 'states', fault: String(error) })}\n`);
+    }
   }
 
   /** A function may outlive the execution that called it, but not the endpoint. */
@@ -127,3 +157,23 @@ export function openExecutions({ definition, invoke, onStarted, onEnded, haste =
     return invocation;
   }
 }
+
+/** A file that cannot be understood keeps nothing: whoever asks for one of its pulls again starts it. */
+function readKept(file: string): readonly Kept[] {
+  if (!existsSync(file)) return [];
+  try {
+    const kept = JSON.parse(readFileSync(file, 'utf8')) as unknown;
+    return Array.isArray(kept) ? kept.filter(isKept) : [];
+  } catch (error) {
+    if (error instanceof SyntaxError) return [];
+    throw error;
+  }
+}
+
+const isKept = (value: unknown): value is Kept =>
+  typeof value === 'object' &&
+  value !== null &&
+  'name' in value &&
+  typeof value.name === 'string' &&
+  'input' in value &&
+  typeof value.input === 'string';

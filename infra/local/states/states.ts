@@ -21,7 +21,9 @@ export interface States extends AsyncDisposable {
   /** For AWS_ENDPOINT_URL_SFN. */
   readonly endpoint: string;
   readonly stateMachineArn: string;
-  /** Ends every connection and every function under way. Executions that run vanish without a status change, as if the process had died. */
+  /** See {@link Executions.resume}: when the functions can be called. */
+  resume(): void;
+  /** Ends every connection and every function under way. Executions that run end without a status change, as if the process had died. */
   close(): Promise<void>;
 }
 
@@ -33,7 +35,7 @@ const KEEP_ALIVE_MS = 60_000;
 /**
  * Step Functions on loopback, for the AWS SDK: StartExecution, DescribeExecution, StopExecution, ListExecutions of one standard state machine.
  *
- * State is in memory alone. After a restart its executions are unknown (`ExecutionDoesNotExist`), which callers must take for "not running".
+ * Only executions that run are kept, where there is a `file`. After a restart others are unknown (`ExecutionDoesNotExist`), which callers must take for "not running".
  * Signatures are not verified; a web page cannot call it, because browsers ask before they send such a content type elsewhere, and get no answer.
  *
  * @throws Error if the definition is invalid or the port is taken.
@@ -52,6 +54,7 @@ export async function startStates({ port = 0, ...options }: StatesOptions): Prom
     port: listening,
     endpoint: `http://127.0.0.1:${listening}`,
     stateMachineArn: executions.stateMachineArn,
+    resume: () => executions.resume(),
     close,
     [Symbol.asyncDispose]: close,
   };

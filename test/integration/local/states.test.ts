@@ -6,7 +6,10 @@ import {
   type SFNClient,
 } from '@aws-sdk/client-sfn';
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -36,12 +39,14 @@ async function bench(
   definition: object,
   answers: Partial<Record<string, (payload: unknown, call: number) => ReturnType<Invoke>>> = {},
   haste: Haste = {},
+  file?: string,
 ): Promise<Bench> {
   const calls: [string, unknown][] = [];
   const ended: Execution[] = [];
   const states = await startStates({
     definition,
     haste,
+    ...(file === undefined ? {} : { file }),
     onEnded: (execution) => ended.push(execution),
     invoke: (name, payload) => {
       const call = calls.filter(([called]) => called === name).length;
@@ -362,7 +367,75 @@ void suite('the embedded Step Functions', () => {
     assert.equal(events, 1 + 2 + 200 * 7 + 2 + 1);
   });
 
-  test('after its end executions are unknown, and nothing goes on', async () => {
+  test('what ran when the process ended goes on in the next one with its file, and nothing else does', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'entrepot-states-'));
+    try {
+      const file = join(folder, 'executions.json');
+      const held = gate();
+      const work = async (payload: unknown) => {
+        if ((payload as { wait?: boolean }).wait === true) await held.opened;
+        return { payload };
+      };
+      {
+        await using first = await bench(oneTask('work'), { work }, {}, file);
+        for (const name of ['one', 'two']) await first.start(name, { id: name, wait: true });
+        await first.start('over');
+        await first.outcome('over');
+        await first.start('stopped', { id: 'stopped', wait: true });
+        const { stateMachineArn } = first.states;
+        const { executions = [] } = await first.client.send(new ListExecutionsCommand({ stateMachineArn }));
+        const { executionArn } = executions.find(({ name }) => name === 'stopped')!;
+        await first.client.send(new StopExecutionCommand({ executionArn }));
+        // As much as a killed process leaves: the file as it is while they run.
+        const left = await readFile(file);
+        held.open();
+        await first.outcome('one');
+        await first.outcome('two');
+        assert.deepEqual(JSON.parse(await readFile(file, 'utf8')), []);
+        await writeFile(file, left);
+      }
+      {
+        await using second = await bench(oneTask('work'), { work }, {}, file);
+        assert.deepEqual(second.calls, [], 'not before the functions can be called');
+        second.states.resume();
+        for (const name of ['one', 'two']) assert.equal((await second.outcome(name)).status, 'SUCCEEDED');
+        assert.deepEqual(second.calls, [
+          ['work', { id: 'one', wait: true }],
+          ['work', { id: 'two', wait: true }],
+        ]);
+        assert.equal(second.ended.length, 2);
+      }
+      for (const text of ['[]', '', '[{"name": 1}, null]', '{}', '[{"name":']) {
+        await writeFile(file, text);
+        await using third = await bench(oneTask('work'), { work }, {}, file);
+        third.states.resume();
+        await third.start('new');
+        await third.outcome('new');
+        assert.deepEqual(third.calls, [['work', { id: 'new' }]], text);
+      }
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('what runs when it is closed is told to nobody, and stays in the file', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'entrepot-states-'));
+    try {
+      const file = join(folder, 'executions.json');
+      const held = gate();
+      const machine = await bench(oneTask('work'), { work: () => held.opened.then(() => ({ payload: {} })) }, {}, file);
+      await machine.start('one');
+      const closed = machine[Symbol.asyncDispose]();
+      held.open();
+      await closed;
+      assert.deepEqual(machine.ended, []);
+      assert.deepEqual(JSON.parse(await readFile(file, 'utf8')), [{ name: 'one', input: '{"id":"one"}' }]);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('without a file executions are unknown after its end, and nothing goes on', async () => {
     let told: AbortSignal | undefined;
     const machine = await startStates({
       definition: oneTask('work'),
