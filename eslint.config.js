@@ -18,23 +18,23 @@ const middy = {
 /** What a folder of lib may import besides itself: everything that is not listed is refused, and so is every folder above lib. */
 const BELOW = {
   errors: [],
-  clock: ['errors'],
+  async: ['errors'],
   oci: ['errors'],
   reference: ['errors', 'oci'],
-  store: ['errors', 'clock', 'oci', 'reference'],
-  lock: ['errors', 'clock', 'oci', 'reference', 'catalog'],
-  catalog: ['errors', 'clock', 'oci', 'reference', 'store', 'lock'],
-  registry: ['errors', 'clock', 'oci', 'reference'],
-  pull: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry'],
+  store: ['errors', 'async', 'oci', 'reference'],
+  lock: ['errors', 'async', 'oci', 'reference', 'catalog'],
+  catalog: ['errors', 'async', 'oci', 'reference', 'store', 'lock'],
+  registry: ['errors', 'async', 'oci', 'reference'],
+  pull: ['errors', 'async', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry'],
   validate: ['errors', 'oci', 'reference', 'store', 'catalog', 'pull'],
-  jobs: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry', 'pull', 'telemetry'],
-  warmup: ['errors', 'clock', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'jobs', 'telemetry'],
-  access: ['errors', 'reference', 'catalog'],
+  jobs: ['errors', 'async', 'oci', 'reference', 'store', 'catalog', 'lock', 'registry', 'pull', 'telemetry'],
+  warmup: ['errors', 'async', 'oci', 'reference', 'catalog', 'lock', 'registry', 'pull', 'jobs', 'telemetry'],
+  access: ['errors', 'async', 'reference', 'catalog'],
   'mirror-config': ['errors', 'reference', 'registry'],
   telemetry: ['errors', 'pull', 'reference', 'registry'],
   serve: [
     'errors',
-    'clock',
+    'async',
     'oci',
     'reference',
     'store',
@@ -47,7 +47,7 @@ const BELOW = {
     'telemetry',
     'validate',
   ],
-  rebuild: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
+  rebuild: ['errors', 'async', 'oci', 'reference', 'store', 'catalog', 'lock', 'pull'],
   config: ['errors', 'oci', 'reference', 'registry', 'pull', 'access', 'warmup', 'serve'],
   events: [
     'errors',
@@ -62,9 +62,9 @@ const BELOW = {
     'http',
     'telemetry',
   ],
-  lambda: ['errors', 'clock', 'config', 'http', 'telemetry', 'jobs'],
-  doctor: ['errors', 'clock', 'oci', 'reference', 'store', 'catalog', 'jobs', 'telemetry', 'access', 'config', 'http'],
-  http: ['errors', 'clock', 'oci', 'reference', 'pull', 'jobs', 'access', 'telemetry', 'validate', 'serve'],
+  lambda: ['errors', 'async', 'config', 'http', 'telemetry', 'jobs'],
+  doctor: ['errors', 'async', 'oci', 'reference', 'store', 'catalog', 'jobs', 'telemetry', 'access', 'config', 'http'],
+  http: ['errors', 'async', 'oci', 'reference', 'pull', 'jobs', 'access', 'telemetry', 'validate', 'serve'],
 };
 const ALL = [...Object.keys(BELOW), 'cli'];
 /** Files of a backend: known to lib/services.ts, and to one another, alone. */
@@ -158,7 +158,7 @@ export default tseslint.config(
   },
   // A later entry replaces the whole rule for its files: so each names every pattern it needs.
   { files: ['lib/*.ts', 'lib/cli/**'], rules: restrict(awsClients, undici, middy) },
-  ...['errors', 'clock', 'oci', 'reference', 'config', 'events'].map((folder) =>
+  ...['errors', 'async', 'oci', 'reference', 'config', 'events'].map((folder) =>
     direction(folder, awsClients, undici, middy),
   ),
   ...['pull', 'validate', 'warmup', 'access', 'rebuild', 'mirror-config', 'serve'].map((folder) =>

@@ -1,4 +1,4 @@
-import { once } from '../lib/lazily.ts';
+import { once } from '../lib/async/lazily.ts';
 import { openRegistry } from '../lib/http/registry/open-registry.ts';
 import { eventDoor, unknownEvent } from '../lib/http/registry/registry-event.ts';
 import { lambdaHandler } from '../lib/lambda/handler.ts';

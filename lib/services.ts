@@ -8,7 +8,7 @@ import { notSet } from './errors/not-set.ts';
 import type { Executions } from './jobs/executions.ts';
 import type { Jobs } from './jobs/jobs.ts';
 import type { PullRecords } from './jobs/pull-record.ts';
-import { lazily, lazy } from './lazily.ts';
+import { lazily, lazy } from './async/lazily.ts';
 import { dynamoLeases } from './lock/dynamo-lease.ts';
 import type { Leases } from './lock/lease.ts';
 import type { Platform } from './oci/platform.ts';

@@ -3,7 +3,7 @@ import type { Users } from './access/users.ts';
 import type { dynamoClient } from './catalog/dynamo-client.ts';
 import type { Config } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
-import { lazily, lazy } from './lazily.ts';
+import { lazily, lazy } from './async/lazily.ts';
 import type { Landing } from './serve/landing.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { StoreConnection } from './services.ts';

@@ -1,6 +1,6 @@
 import { createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { ConfigError } from '../errors/cache-error.ts';
-import { kept } from './kept.ts';
+import { kept } from '../async/kept.ts';
 import type { SigningKey } from './signing-key.ts';
 
 const SEED_BYTES = 32;

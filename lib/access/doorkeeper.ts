@@ -1,13 +1,13 @@
 import { createHmac, randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { UnauthenticatedError } from '../errors/cache-error.ts';
 import { accessOfNames, namesOfValues } from './access-of.ts';
 import type { AccessSettings } from './access.ts';
 import { BASIC_CHALLENGE, parseBasic, type BasicCredentials } from './basic.ts';
-import { unlessAborted } from './kept.ts';
+import { SingleFlight } from '../async/single-flight.ts';
 import { verifyMinted, type MintedCaller } from './minted.ts';
 import type { Scrypt } from './password-hash.ts';
 import type { Doorkeeper, InboundAuth, Puller } from './puller.ts';
-import { remembered } from './remembered.ts';
 import type { PublishedKey } from './signing-key.ts';
 import { TOKEN_USER, type User, type Users } from './users.ts';
 import { verifier } from './verifier.ts';
@@ -54,32 +54,30 @@ function basicDoorkeeper({
   scrypt,
 }: DoorkeeperOptions): Doorkeeper {
   const verifying = verifier(scrypt);
-  const right = remembered<Puller>(MOST_REMEMBERED, RIGHT_MS, now);
-  const wrong = remembered<true>(MOST_REMEMBERED, WRONG_MS, now);
+  const clock = { perf: { now }, ttlResolution: 0 };
+  const right = new LRUCache<string, Puller>({ max: MOST_REMEMBERED, ttl: RIGHT_MS, ...clock });
+  const wrong = new LRUCache<string, true>({ max: MOST_REMEMBERED, ttl: WRONG_MS, ...clock });
   const ofThisProcess = randomBytes(32);
-  const underWay = new Map<string, Promise<Puller | undefined>>();
+  const verifications = new SingleFlight<Puller | undefined>();
 
-  const verify = async (mark: string, credentials: BasicCredentials): Promise<Puller | undefined> => {
-    try {
-      // For all who bring the same: no one caller's signal ends it.
-      const known = await users.read(new AbortController().signal);
-      const user = await verifying.verify(credentials, known);
-      const puller = user === undefined ? undefined : pullerOfUser(user, rules);
-      if (puller === undefined) wrong.set(mark, true);
-      else right.set(mark, puller);
-      return puller;
-    } finally {
-      underWay.delete(mark);
-    }
+  const verify = async (
+    mark: string,
+    credentials: BasicCredentials,
+    signal: AbortSignal,
+  ): Promise<Puller | undefined> => {
+    const known = await users.read(signal);
+    const user = await verifying.verify(credentials, known);
+    const puller = user === undefined ? undefined : pullerOfUser(user, rules);
+    if (puller === undefined) wrong.set(mark, true);
+    else right.set(mark, puller);
+    return puller;
   };
   const admitUser = async (credentials: BasicCredentials, header: string, signal: AbortSignal): Promise<Puller> => {
     const mark = createHmac('sha256', ofThisProcess).update(header).digest('base64');
     const known = right.get(mark);
     if (known !== undefined) return known;
     if (wrong.get(mark) !== undefined) throw new UnauthenticatedError(WRONG);
-    const verified = underWay.get(mark) ?? verify(mark, credentials);
-    underWay.set(mark, verified);
-    const puller = await unlessAborted(verified, signal);
+    const puller = await verifications.run(mark, signal, (shared) => verify(mark, credentials, shared));
     if (puller === undefined) throw new UnauthenticatedError(WRONG);
     return puller;
   };

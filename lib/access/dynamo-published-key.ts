@@ -2,7 +2,7 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { dynamoTable, isRefused, type Update } from '../catalog/dynamo-table.ts';
 import { PASSWORD_KEY } from '../catalog/keys.ts';
-import { kept } from './kept.ts';
+import { kept } from '../async/kept.ts';
 import type { PublishedKey } from './signing-key.ts';
 
 /** For so long after the key was replaced a process may take passwords of the old one. */

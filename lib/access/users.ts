@@ -1,5 +1,5 @@
 import { ConfigError } from '../errors/cache-error.ts';
-import { kept } from './kept.ts';
+import { kept } from '../async/kept.ts';
 import { parsePasswordHash, type PasswordHash } from './password-hash.ts';
 
 /** Somebody with a password of their own. */

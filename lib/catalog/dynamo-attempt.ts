@@ -1,5 +1,5 @@
 import { CatalogError } from '../errors/cache-error.ts';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 
 /** Rounds of `UnprocessedKeys`, or of throttling, before it is an error. */
 export const ROUNDS = 10;

@@ -16,7 +16,7 @@ import {
 import { marshall } from '@aws-sdk/util-dynamodb';
 import { randomUUID } from 'node:crypto';
 import { CatalogError } from '../errors/cache-error.ts';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { attempt, backOffMs, CONFLICT_PATIENCE_MS, PASSING, ROUNDS } from './dynamo-attempt.ts';
 import { OF_ANOTHER_VERSION, rowFrom, versioned, versionedUpdate, type Item } from './dynamo-schema.ts';
 import type { Key } from './keys.ts';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { formatRepository, parseReference } from '../reference/reference.ts';
 import { documentOf, openApiScene, shown, type ApiScene } from './api-checks.ts';
 import { must, SkipError, type Check } from './check.ts';

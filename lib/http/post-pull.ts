@@ -4,7 +4,7 @@ import type { PullRecord } from '../jobs/pull-record.ts';
 import { waitForEnd } from '../jobs/wait-for-end.ts';
 import { findHit } from '../pull/hit.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';
-import { startDeadline } from '../clock/deadline.ts';
+import { startDeadline } from '../async/time.ts';
 import { jsonAnswer } from './http-event.ts';
 import { preferredWaitSeconds } from './prefer.ts';
 import { problemDocument } from './problem-answer.ts';

@@ -1,4 +1,4 @@
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { CacheError, RateLimitedError } from '../errors/cache-error.ts';
 import { endAbandoned } from './abandoned.ts';
 import { failureOf } from '../pull/failure.ts';
@@ -7,7 +7,7 @@ import { amountOf } from './amount.ts';
 import { isEnded, type PullRecord } from './pull-record.ts';
 import { fenceOf } from '../lock/fence.ts';
 import { formatRepository } from '../reference/reference.ts';
-import { limiter, type Limiter } from '../pull/limiter.ts';
+import { newPermits, type Permits } from '../async/parallel.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
 import { pull, type PullKeeper } from '../pull/pull.ts';
 import { NOTHING_MOVED, type Receipt } from '../pull/receipt.ts';
@@ -40,11 +40,11 @@ export interface LocalJobs extends Jobs, AsyncDisposable {
  */
 export function localJobs(deps: LocalJobsDeps, failed: (id: string, error: unknown) => void): LocalJobs {
   const closing = new AbortController();
-  const places = new Map<string, { readonly limiter: Limiter; users: number }>();
+  const places = new Map<string, { readonly limiter: Permits; users: number }>();
   const running = new Map<string, Promise<void>>();
 
   async function inPlaceOf(name: string, most: number, work: () => Promise<void>): Promise<void> {
-    const place = places.get(name) ?? { limiter: limiter(most), users: 0 };
+    const place = places.get(name) ?? { limiter: newPermits(most), users: 0 };
     places.set(name, place);
     place.users += 1;
     try {

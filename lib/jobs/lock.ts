@@ -1,5 +1,5 @@
 import { pullLeaseName } from '../catalog/keys.ts';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { LeaseHeldError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRecord } from './pull-record.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';

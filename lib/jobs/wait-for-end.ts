@@ -1,4 +1,4 @@
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { DeadlineError } from '../errors/cache-error.ts';
 import { isEnded, type PullRecord, type PullRecords } from './pull-record.ts';
 

@@ -1,6 +1,6 @@
 import middy, { type MiddyfiedHandler } from '@middy/core';
 import type { Context } from 'aws-lambda';
-import { startDeadline } from '../clock/deadline.ts';
+import { startDeadline } from '../async/time.ts';
 import { workMsOf } from '../http/deadline.ts';
 import { isHttpEvent } from '../http/http-event.ts';
 import { problemMiddleware } from '../http/problem-middleware.ts';

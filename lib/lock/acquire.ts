@@ -1,6 +1,6 @@
 import { leaseWatch } from './lease-watch.ts';
 import { isLease, type HeldLease, type Lease, type Leases } from './lease.ts';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 
 /**
  * The lease, as soon as it is free or its holder is known to be dead. Waits until `signal` fires and then throws its reason.

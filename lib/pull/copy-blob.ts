@@ -1,7 +1,7 @@
 import type { BlobRow, Catalog } from '../catalog/catalog.ts';
 import { blobLeaseName } from '../catalog/keys.ts';
-import { withGrace } from '../clock/grace.ts';
-import { sleep } from '../clock/sleep.ts';
+import { withGrace } from '../async/time.ts';
+import { sleep } from '../async/time.ts';
 import {
   BlobsFailedError,
   BlobUnknownError,
@@ -22,7 +22,7 @@ import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { StoredContent } from '../store/content-store.ts';
 import type { BlobSource } from './carried.ts';
 import { drainBlob, ingestBlob, type ClaimedBlob } from './ingest-blob.ts';
-import { allOrFirstFailure, limiter } from './limiter.ts';
+import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 import { checkSize, mayUse } from './presence.ts';
 import type { PullDeps } from './pull-request.ts';
 
@@ -63,7 +63,7 @@ export async function copyMissing(
   done: (blob: Descriptor, outcome: CopyOutcome | 'absent') => void,
   optional: ReadonlySet<Digest> = new Set(),
 ): Promise<void> {
-  const permits = limiter(deps.limits.parallelBlobs);
+  const permits = newPermits(deps.limits.parallelBlobs);
   const looks = batchedLooks(deps.catalog);
   const failures: BlobFailure[] = [];
   let unavailable = 0;

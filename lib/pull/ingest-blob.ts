@@ -1,4 +1,4 @@
-import { withGrace } from '../clock/grace.ts';
+import { withGrace } from '../async/time.ts';
 import { CacheError, ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';

@@ -13,7 +13,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { InlineContent } from '../oci/manifest.ts';
 import { isManifestOrIndexType, OCTET_STREAM } from '../oci/media-type.ts';
 import type { Upstream } from '../registry/upstream.ts';
-import { allOrFirstFailure, limiter } from './limiter.ts';
+import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 import type { PullDeps } from './pull-request.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
 
@@ -51,7 +51,7 @@ export async function readOthers(
   if (distinct.length === 0) return new Map();
   const digests = distinct.map(({ digest }) => digest);
   const links = await deps.catalog.findLinks(upstream.repository, digests, signal);
-  const permits = limiter(PARALLEL_ENTRIES);
+  const permits = newPermits(PARALLEL_ENTRIES);
   let heldBytes = 0;
   const found = await allOrFirstFailure(distinct, signal, (entry, stop) =>
     permits.run(async () => {

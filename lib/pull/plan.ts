@@ -16,7 +16,7 @@ import { formatReference } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { inlineOf } from './carried.ts';
 import { isOptional, platformsFor, wantedEntries, type Wanted } from './coverage.ts';
-import { allOrFirstFailure, limiter } from './limiter.ts';
+import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { isUnusable, othersAmong, readOthers, type Other, type UnusableError } from './other-entries.ts';
 import { readManifest, type HeldManifest } from './read-manifest.ts';
@@ -284,7 +284,7 @@ async function readEntries(
     distinct.map((entry) => entry.digest),
     signal,
   );
-  const places = limiter(PARALLEL_MANIFESTS);
+  const places = newPermits(PARALLEL_MANIFESTS);
   const unusable = new Map<Digest, CacheError>();
   const found = await allOrFirstFailure(distinct, signal, (entry, stop) =>
     places.run(async () => {

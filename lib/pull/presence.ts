@@ -3,7 +3,7 @@ import { InvalidManifestError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { PUBLIC } from '../reference/trust-domain.ts';
 import type { BlobSource } from './carried.ts';
-import { limiter, allOrFirstFailure } from './limiter.ts';
+import { newPermits, allOrFirstFailure } from '../async/parallel.ts';
 import type { PullDeps } from './pull-request.ts';
 
 /** Questions to the registry at the same time. */
@@ -40,7 +40,7 @@ export async function findMissing(
 ): Promise<{ present: Descriptor[]; missing: Descriptor[] }> {
   const digests = blobs.map((blob) => blob.digest);
   const { links, blobs: rows } = await deps.catalog.findContents(upstream.repository, digests, signal);
-  const questions = limiter(PARALLEL_QUESTIONS);
+  const questions = newPermits(PARALLEL_QUESTIONS);
   const there = await allOrFirstFailure(blobs, signal, async (blob, stop) => {
     const row = rows.get(blob.digest);
     checkSize(blob, row);

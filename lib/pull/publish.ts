@@ -11,7 +11,7 @@ import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import type { StoredContent } from '../store/content-store.ts';
 import type { Coverage } from './coverage.ts';
-import { allOrFirstFailure, limiter } from './limiter.ts';
+import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 import type { Plan, PlannedContent } from './plan.ts';
 import type { PullDeps } from './pull-request.ts';
 import type { HeldManifest } from './read-manifest.ts';
@@ -38,7 +38,7 @@ export async function storeManifests(
   // Of a type that nobody here knows: to others the same bytes may need something.
   const known = unknown.filter(({ content }) => content.kind === 'index' || content.opaque !== true);
   await deps.catalog.writeContents(new Map(known.map(needsOf)), signal);
-  const permits = limiter(PARALLEL_PUTS);
+  const permits = newPermits(PARALLEL_PUTS);
   const put = (some: readonly HeldManifest[]) =>
     allOrFirstFailure(some, signal, (manifest, stop) =>
       permits.run(() => storeOne(deps, upstream.domain, manifest, rows.get(manifest.descriptor.digest), stop)),

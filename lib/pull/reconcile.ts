@@ -4,7 +4,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { s3ChecksumOf } from '../store/checksums.ts';
 import type { ContentStore, StoredContent } from '../store/content-store.ts';
-import { allOrFirstFailure, limiter } from './limiter.ts';
+import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 
 const PARALLEL_LOOKS = 16;
 /** Rows that others keep writing to: they are looked at again so often. */
@@ -49,7 +49,7 @@ export async function reconcile(
   { adopt, bytes = false, signal }: ReconcileOptions,
 ): Promise<ReadonlyMap<Digest, string>> {
   const missing = new Map<Digest, string>();
-  const places = limiter(PARALLEL_LOOKS);
+  const places = newPermits(PARALLEL_LOOKS);
   let open = contents;
   for (let round = 1; open.length > 0; round++) {
     if (round > ROUNDS) throw tooBusy(open);

@@ -6,7 +6,7 @@ import type { RegistryCredentials } from './credentials.ts';
 import { answerFailure } from './failure.ts';
 import { parseRealm } from './realm.ts';
 import { isTransient } from './retry.ts';
-import { SharedWork } from './shared-work.ts';
+import { SingleFlight } from '../async/single-flight.ts';
 import { basicAuthorization, type Tokens, type TokenPurpose } from './tokens.ts';
 import type { Answer, Caller, Transport } from './transport.ts';
 
@@ -40,7 +40,7 @@ interface AuthOptions {
  */
 export class Auth {
   readonly #options: AuthOptions;
-  readonly #pinging = new SharedWork<Scheme>();
+  readonly #pinging = new SingleFlight<Scheme>();
   #scheme: Scheme | undefined;
   /** What was refused although it had just been had: asking for another one would be in vain. */
   #refusedWhenNew: string | undefined;
@@ -116,7 +116,7 @@ export class Auth {
   }
 
   async #ping(caller: Caller): Promise<Scheme> {
-    return await this.#pinging.run(caller.signal, (signal) => this.#pingOnce({ ...caller, signal }));
+    return await this.#pinging.run('', caller.signal, (signal) => this.#pingOnce({ ...caller, signal }));
   }
 
   async #pingOnce(caller: Caller): Promise<Scheme> {

@@ -1,4 +1,4 @@
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import {
   CacheError,
   ContentMismatchError,

@@ -7,7 +7,7 @@ import { clean } from './failure.ts';
 import { SecretCredentials } from './secrets-credentials.ts';
 import type { KnownSecrets } from './known-secrets.ts';
 import type { RegistrySettings } from './settings.ts';
-import { SharedWork } from './shared-work.ts';
+import { SingleFlight } from '../async/single-flight.ts';
 
 /** What proves to a registry who we are. Never logged, shown or stored. */
 export type Credentials =
@@ -57,7 +57,7 @@ export class RegistryCredentials {
   readonly #settings: RegistrySettings;
   readonly #reader: CredentialReader | undefined;
   readonly #secrets: KnownSecrets;
-  readonly #reading = new SharedWork<IssuedCredentials | undefined>();
+  readonly #reading = new SingleFlight<IssuedCredentials | undefined>();
   #kept: { readonly issued: IssuedCredentials | undefined; readonly untilMs: number } | undefined;
 
   /** Adds to `secrets` whatever is read. */
@@ -127,7 +127,7 @@ export class RegistryCredentials {
     const reader = this.#reader;
     if (reader === undefined) return undefined;
     if (this.#kept === undefined || this.#kept.untilMs <= Date.now()) {
-      const issued = await this.#reading.run(signal, (shared) => reader.read(shared));
+      const issued = await this.#reading.run('', signal, (shared) => reader.read(shared));
       for (const one of [issued?.credentials, ...(issued?.namespaces?.values() ?? [])])
         this.#secrets.add(secretOf(one));
       this.#kept = { issued, untilMs: issued?.untilMs ?? Date.now() + CREDENTIALS_KEPT_MS };

@@ -1,4 +1,4 @@
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { UpstreamLimits } from './settings.ts';
 

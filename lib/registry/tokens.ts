@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { DeniedError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { parseJson } from '../oci/read-json.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
@@ -16,7 +17,7 @@ import {
 } from './failure.ts';
 import { movedRealm, type Realm } from './realm.ts';
 import { isRedirect } from './redirect.ts';
-import { SharedWork } from './shared-work.ts';
+import { SingleFlight } from '../async/single-flight.ts';
 import type { Answer, Caller, Question, Transport } from './transport.ts';
 
 const OP = 'get token';
@@ -49,18 +50,14 @@ interface TokensOptions {
   readonly redirects: number;
 }
 
-interface TokenEntry {
-  readonly fetching: SharedWork<Token>;
-  token: Token | undefined;
-}
-
 /**
  * The bearer tokens of one host, one per purpose and trust domain, shared by all who ask at the same time. Failures are not kept; at most
  * {@link MAX_ENTRIES} tokens are, the latest.
  */
 export class Tokens {
   readonly #options: TokensOptions;
-  readonly #entries = new Map<string, TokenEntry>();
+  readonly #tokens = new LRUCache<string, Token>({ max: MAX_ENTRIES });
+  readonly #fetching = new SingleFlight<Token>();
 
   constructor(options: TokensOptions) {
     this.#options = options;
@@ -72,11 +69,12 @@ export class Tokens {
    * @throws DeniedError if the realm refuses; UpstreamUnavailableError, RateLimitedError.
    */
   async get(purpose: TokenPurpose, caller: Caller): Promise<string> {
-    const entry = this.#entryOf(purpose, caller.domain);
-    if (entry.token !== undefined && Date.now() < entry.token.untilMs) return entry.token.text;
-    const token = await entry.fetching.run(caller.signal, async (signal) => {
+    const key = keyOf(purpose, caller.domain);
+    const known = this.#tokens.get(key);
+    if (known !== undefined && Date.now() < known.untilMs) return known.text;
+    const token = await this.#fetching.run(key, caller.signal, async (signal) => {
       const fetched = await this.#fetch(purpose, { ...caller, signal });
-      entry.token = fetched;
+      this.#tokens.set(key, fetched);
       return fetched;
     });
     return token.text;
@@ -84,22 +82,8 @@ export class Tokens {
 
   /** Makes the next `get` fetch a new one, unless that happened already. */
   forget(purpose: TokenPurpose, domain: TrustDomain, refused: string): void {
-    const entry = this.#entryOf(purpose, domain);
-    if (entry.token?.text === refused) entry.token = undefined;
-  }
-
-  #entryOf({ realm, service, scope }: TokenPurpose, domain: TrustDomain): TokenEntry {
-    // The domain, because a token that one credential got proves nothing for another (I9).
-    const key = JSON.stringify([realm.url.href, service, scope, domain]);
-    const entry = this.#entries.get(key) ?? { fetching: new SharedWork<Token>(), token: undefined };
-    // To the end of the map's order: the first is the one that nobody asked for the longest. One that is being fetched serves those who wait for it all the same.
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
-    for (const oldest of this.#entries.keys()) {
-      if (this.#entries.size <= MAX_ENTRIES) break;
-      this.#entries.delete(oldest);
-    }
-    return entry;
+    const key = keyOf(purpose, domain);
+    if (this.#tokens.get(key)?.text === refused) this.#tokens.delete(key);
   }
 
   async #fetch(purpose: TokenPurpose, caller: Caller): Promise<Token> {
@@ -253,3 +237,7 @@ function parseAnswer(bytes: Buffer): Record<string, unknown> {
     return {};
   }
 }
+
+/** With the domain, because a token that one credential got proves nothing for another (I9). */
+const keyOf = ({ realm, service, scope }: TokenPurpose, domain: TrustDomain): string =>
+  JSON.stringify([realm.url.href, service, scope, domain]);

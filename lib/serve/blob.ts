@@ -1,6 +1,6 @@
 import type { BlobRow, Link } from '../catalog/catalog.ts';
 import { isTyped } from '../catalog/needs.ts';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import {
   BlobUnknownError,
   CacheError,

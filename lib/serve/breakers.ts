@@ -1,6 +1,6 @@
+import { LRUCache } from 'lru-cache';
 import { CacheError, DeadlineError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
-import { boundedMap } from './bounded-map.ts';
 
 /** What is asked of registries. A fault at one kind says nothing of the others. */
 export type QuestionKind = 'manifests' | 'blobs' | 'referrers' | 'tags' | 'locate';
@@ -41,9 +41,9 @@ interface Rest {
  * whole is left alone, for questions of that kind, where it says so (429), or where several different questions in a row met silence.
  */
 export function breakers(): Breakers {
-  const resting = boundedMap<Rest>(MOST_OPEN);
+  const resting = new LRUCache<string, Rest>({ max: MOST_OPEN });
   /** Questions that met silence since the last answer, by registry and kind. */
-  const silent = boundedMap<Set<string>>(MOST_OPEN);
+  const silent = new LRUCache<string, Set<string>>({ max: MOST_OPEN });
 
   return {
     check(subject) {
@@ -58,8 +58,9 @@ export function breakers(): Breakers {
     },
 
     failed(subject, failure, wasSlow) {
-      const rest = (key: string, forMs: number, reason: unknown): void =>
+      const rest = (key: string, forMs: number, reason: unknown): void => {
         resting.set(key, { untilMs: Date.now() + forMs, failure: reason });
+      };
       const registry = registryOf(subject);
       if (failure instanceof RateLimitedError) {
         rest(registry, failure.retryAfterMs ?? USUAL_REST_MS, failure);
@@ -72,7 +73,7 @@ export function breakers(): Breakers {
       if (!(reason instanceof UpstreamUnavailableError)) return;
       rest(keyOf(subject), reason.retryAfterMs ?? SHORT_REST_MS, reason);
       if (isAnswer(reason)) return;
-      const questions = silent.get(registry) ?? new Set();
+      const questions = silent.get(registry) ?? new Set<string>();
       silent.set(registry, questions.add(keyOf(subject)));
       if (questions.size < SILENT_QUESTIONS) return;
       silent.delete(registry);

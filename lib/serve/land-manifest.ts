@@ -1,5 +1,5 @@
 import { landLeaseName } from '../catalog/keys.ts';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';

@@ -1,4 +1,4 @@
-import { startDeadline } from '../clock/deadline.ts';
+import { startDeadline } from '../async/time.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';

@@ -1,6 +1,6 @@
 import type { Link, Pointer } from '../catalog/catalog.ts';
 import { isTyped } from '../catalog/needs.ts';
-import { startDeadline } from '../clock/deadline.ts';
+import { startDeadline } from '../async/time.ts';
 import {
   ContentLostError,
   ContentMismatchError,

@@ -1,15 +1,15 @@
+import { LRUCache } from 'lru-cache';
 import type { Link } from '../catalog/catalog.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Reference, type Repository } from '../reference/reference.ts';
-import { SharedWork } from '../registry/shared-work.ts';
+import { SingleFlight } from '../async/single-flight.ts';
 import type { SizeAnswer } from './blob-alone.ts';
-import { boundedMap, type BoundedMap } from './bounded-map.ts';
 import { breakers, type Subject } from './breakers.ts';
 import { freshnessOf } from './freshness.ts';
 import type { Sent } from './gone.ts';
 import type { Landed, Landing } from './landing.ts';
 import { USUAL_PATIENCE, type ServePatience } from './patience.ts';
-import { processSeats, type Seats } from './seats.ts';
+import { newPermits, type Permits } from '../async/parallel.ts';
 import type { ServeDeps } from './serve-deps.ts';
 import type { Freshness } from './settings.ts';
 import type { TagList } from './tags.ts';
@@ -30,24 +30,24 @@ export interface Serving {
   readonly patience: ServePatience;
   readonly freshness: (reference: Reference) => Freshness;
   /** Bytes of manifests, whichever repository may serve them. */
-  readonly manifests: BoundedMap<Uint8Array>;
+  readonly manifests: LRUCache<string, Uint8Array>;
   /** Links of manifests that have landed, by repository and digest: they are never taken back. */
-  readonly links: BoundedMap<Link>;
+  readonly links: LRUCache<string, Link>;
   /**
    * Manifests that nobody pulled here and that nothing refers to, by repository and digest: when that was asked, epoch milliseconds. No row says it,
    * because there is no end to the digests that can be made up.
    */
-  readonly unreferred: BoundedMap<number>;
+  readonly unreferred: LRUCache<string, number>;
   /** Content that clients were sent to the store for, by digest. */
-  readonly sent: BoundedMap<Sent>;
+  readonly sent: LRUCache<string, Sent>;
   /** Sizes of blobs that no manifest names here, by repository and digest, as their registry says them. No row says them either. */
-  readonly blobSizes: BoundedMap<SizeAnswer>;
+  readonly blobSizes: LRUCache<string, SizeAnswer>;
   /** Lists of tags, by repository. */
-  readonly tagLists: BoundedMap<TagList>;
+  readonly tagLists: LRUCache<string, TagList>;
   /** For questions to a registry about manifests that nobody pulled here. */
-  readonly strangeQuestions: Seats;
+  readonly strangeQuestions: Permits;
   /** For questions to a registry about blobs that no manifest names here: of each registry its own, so that one that is silent keeps no other waiting. */
-  readonly blobQuestions: (registry: string) => Seats;
+  readonly blobQuestions: (registry: string) => Permits;
   /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
   readonly share: <T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
   /** Whether {@link share} runs that work now. */
@@ -65,45 +65,43 @@ export interface Serving {
 }
 
 export function serving(deps: ServeDeps): Serving {
-  const running = new Map<string, SharedWork<unknown>>();
+  const flights = new SingleFlight<unknown>();
   const breaking = breakers();
   const patience = deps.patience ?? USUAL_PATIENCE;
-  const blobQuestions = new Map<string, Seats>();
-  const manifests = boundedMap<Uint8Array>(MANIFEST_BYTES, (bytes) => bytes.byteLength);
+  const blobQuestions = new Map<string, Permits>();
+  const manifests = new LRUCache<string, Uint8Array>({
+    maxSize: MANIFEST_BYTES,
+    sizeCalculation: ({ byteLength }) => Math.max(1, byteLength),
+  });
 
   return {
     deps,
     patience,
     freshness: freshnessOf(deps.settings.freshness),
     manifests,
-    links: boundedMap(MOST_LINKS),
-    unreferred: boundedMap(MOST_UNREFERRED),
-    sent: boundedMap(MOST_SENT),
-    blobSizes: boundedMap(MOST_SIZES),
-    tagLists: boundedMap<TagList>(MOST_LISTED_TAGS, ({ tags }) => tags.length + 1),
-    strangeQuestions: processSeats(MOST_STRANGE_QUESTIONS),
+    links: new LRUCache({ max: MOST_LINKS }),
+    unreferred: new LRUCache({ max: MOST_UNREFERRED }),
+    sent: new LRUCache({ max: MOST_SENT }),
+    blobSizes: new LRUCache({ max: MOST_SIZES }),
+    tagLists: new LRUCache<string, TagList>({
+      maxSize: MOST_LISTED_TAGS,
+      sizeCalculation: ({ tags }) => tags.length + 1,
+    }),
+    strangeQuestions: newPermits(MOST_STRANGE_QUESTIONS),
 
     blobQuestions(registry) {
       // Registries are those of the configuration: there is an end to them.
-      const seats = blobQuestions.get(registry) ?? processSeats(MOST_STRANGE_QUESTIONS);
+      const seats = blobQuestions.get(registry) ?? newPermits(MOST_STRANGE_QUESTIONS);
       blobQuestions.set(registry, seats);
       return seats;
     },
 
     async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-      signal.throwIfAborted();
-      const shared = (running.get(key) ?? new SharedWork<unknown>()) as SharedWork<T>;
-      running.set(key, shared);
-      return await shared.run(signal, async (stop) => {
-        try {
-          return await work(stop);
-        } finally {
-          if (running.get(key) === shared) running.delete(key);
-        }
-      });
+      // The same key is always the same work.
+      return (await flights.run(key, signal, work)) as T;
     },
 
-    isShared: (key) => running.has(key),
+    isShared: (key) => flights.isRunning(key),
 
     requireAwake: (subject) => breaking.check(subject),
 

@@ -1,6 +1,6 @@
 import type { Pointer } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../catalog/keys.ts';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { LeaseHeldError, ManifestUnknownError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease } from '../lock/lease.ts';

@@ -1,5 +1,5 @@
 import { BusyError } from '../errors/cache-error.ts';
-import { processSeats } from './seats.ts';
+import { newPermits } from '../async/parallel.ts';
 import type { ServeCall } from './serve-deps.ts';
 
 /** Where callers wait for a blob that is on its way: so many, and no more. */
@@ -14,7 +14,7 @@ export interface WaitingRoom {
 
 /** The room of one process. */
 export function processWaitingRoom(most: number): WaitingRoom {
-  const seats = processSeats(most);
+  const seats = newPermits(most);
   return {
     enter() {
       const seat = seats.take();

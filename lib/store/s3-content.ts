@@ -5,7 +5,7 @@ import {
   PutObjectCommand,
   type HeadObjectCommandOutput,
 } from '@aws-sdk/client-s3';
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { crc32 } from 'node:zlib';
 import { ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';

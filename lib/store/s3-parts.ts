@@ -5,7 +5,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { withGrace } from '../clock/grace.ts';
+import { withGrace } from '../async/time.ts';
 import { StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';

@@ -1,6 +1,6 @@
-import { sleep } from '../clock/sleep.ts';
+import { sleep } from '../async/time.ts';
 import { RateLimitedError } from '../errors/cache-error.ts';
-import { limiter } from '../pull/limiter.ts';
+import { newPermits } from '../async/parallel.ts';
 
 /** Until when a run may work. */
 export interface RunTime {
@@ -35,7 +35,7 @@ export interface RegistryPace {
 }
 
 export function registryPace(registry: string, time: RunTime): RegistryPace {
-  const permits = limiter(PARALLEL);
+  const permits = newPermits(PARALLEL);
   let restsUntilMs = 0;
   let rests = 0;
 

@@ -1,6 +1,6 @@
 import { warmupLeaseName } from '../catalog/keys.ts';
-import { withGrace } from '../clock/grace.ts';
-import { sleep } from '../clock/sleep.ts';
+import { withGrace } from '../async/time.ts';
+import { sleep } from '../async/time.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease, type Lease, type Leases } from '../lock/lease.ts';
 import type { Announcer, WarmupSummary } from '../telemetry/telemetry.ts';

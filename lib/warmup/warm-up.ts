@@ -5,7 +5,7 @@ import type { PullRecord, PullRecords } from '../jobs/pull-record.ts';
 import { requestKey } from '../jobs/request-key.ts';
 import { waitForEnd } from '../jobs/wait-for-end.ts';
 import { coverage, wantedPlatforms } from '../pull/coverage.ts';
-import { limiter } from '../pull/limiter.ts';
+import { newPermits } from '../async/parallel.ts';
 import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
 import { findKnown } from '../pull/whole.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../reference/reference.ts';
@@ -42,7 +42,7 @@ export async function warmUp(
   time: RunTime,
   tally: RunTally,
 ): Promise<void> {
-  const pulls = limiter(settings.parallel);
+  const pulls = newPermits(settings.parallel);
   const paces = new Map<string, RegistryPace>();
   const seen = new Set<string>();
   const upstreams = countedUpstreams(outer.upstreams, outer.metrics);

@@ -9,7 +9,7 @@ import type { ServeCall } from '../../serve/serve-deps.ts';
 import { recordSent } from '../../serve/gone.ts';
 import type { Serving } from '../../serve/serving.ts';
 import { openReferrers } from '../../serve/referrers.ts';
-import { startDeadline } from '../../clock/deadline.ts';
+import { startDeadline } from '../../async/time.ts';
 import { hopsOf, MAX_HOPS, nextHop } from './hops.ts';
 import { catalogAnswer, tagsAnswer } from './list-answers.ts';
 import { referrersAnswer } from './referrers-answer.ts';

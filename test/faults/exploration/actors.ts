@@ -1,5 +1,5 @@
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
-import { startDeadline } from '../../../lib/clock/deadline.ts';
+import { startDeadline } from '../../../lib/async/time.ts';
 import { CacheError } from '../../../lib/errors/cache-error.ts';
 import { contentDeleted } from '../../../lib/events/content-deleted.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';

@@ -1,5 +1,5 @@
 import type { Catalog } from '../../../lib/catalog/catalog.ts';
-import { sleep } from '../../../lib/clock/sleep.ts';
+import { sleep } from '../../../lib/async/time.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 
 /** Writes of the catalogue that rest on what was seen before: where a process stands still, that may be otherwise by then. */

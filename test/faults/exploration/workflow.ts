@@ -1,5 +1,5 @@
-import { startDeadline } from '../../../lib/clock/deadline.ts';
-import { sleep } from '../../../lib/clock/sleep.ts';
+import { startDeadline } from '../../../lib/async/time.ts';
+import { sleep } from '../../../lib/async/time.ts';
 import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
 import type { PullRequest } from '../../../lib/pull/pull-request.ts';
 import type { Services } from '../../../lib/services.ts';

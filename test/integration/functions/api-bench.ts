@@ -9,7 +9,7 @@ import type { PullRecords } from '../../../lib/jobs/pull-record.ts';
 import { ANSWERS, problemSchema } from '../../../lib/http/answer-schemas.ts';
 import type { ApiDeps } from '../../../lib/http/api-call.ts';
 import { answerRequest } from '../../../lib/http/control-api.ts';
-import { startDeadline } from '../../../lib/clock/deadline.ts';
+import { startDeadline } from '../../../lib/async/time.ts';
 import { routeOf } from '../../../lib/http/routes.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import type { Services } from '../../../lib/services.ts';

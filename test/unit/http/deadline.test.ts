@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';
-import { startDeadline } from '../../../lib/clock/deadline.ts';
+import { startDeadline } from '../../../lib/async/time.ts';
 import { workMsOf } from '../../../lib/http/deadline.ts';
 
 test('the work ends a margin before the invocation: 10 s, or 15 % of a short one', () => {

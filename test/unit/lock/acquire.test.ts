@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { acquire } from '../../../lib/lock/acquire.ts';
 import type { HeldLease, Lease, LeaseWatch } from '../../../lib/lock/lease.ts';
-import { sleep } from '../../../lib/clock/sleep.ts';
+import { sleep } from '../../../lib/async/time.ts';
 
 const forever = new AbortController().signal;
 const held: HeldLease = { holder: 'h', version: 'v', durationMs: 1_000, leaseUntilMs: 0 };

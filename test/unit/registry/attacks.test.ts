@@ -11,7 +11,6 @@ import { DockerCredentials } from '../../../lib/registry/docker-credentials.ts';
 import { clean } from '../../../lib/registry/failure.ts';
 import { parseRetryAfterMs } from '../../../lib/registry/retry.ts';
 import type { RegistrySettings, UpstreamLimits } from '../../../lib/registry/settings.ts';
-import { SharedWork } from '../../../lib/registry/shared-work.ts';
 
 let folder = '';
 const path = process.env.PATH;
@@ -92,17 +91,6 @@ describe('hostile helpers and registries', () => {
     await assert.rejects(askHelper('long.test', undefined, '! '.repeat(100_000)), (error) => {
       return error instanceof ConfigError && error.message.length < 500;
     });
-  });
-
-  test('shared work that ignores its signal does not hold its last caller', async () => {
-    const work = new SharedWork<never>();
-    const stop = new AbortController();
-    const reason = new Error('deadline');
-    const left = work.run(stop.signal, () => new Promise(() => undefined));
-    const startMs = performance.now();
-    stop.abort(reason);
-    await assert.rejects(left, reason);
-    assert.ok(elapsedMs(startMs) < 2000);
   });
 
   test('clean: 64 KiB of anything cost no time', () => {

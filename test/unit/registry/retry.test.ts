@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import { DeniedError, RateLimitedError, UpstreamUnavailableError } from '../../../lib/errors/cache-error.ts';
 import { clean } from '../../../lib/registry/failure.ts';
 import { backoffMs, parseRetryAfterMs, withRetries } from '../../../lib/registry/retry.ts';
-import { SharedWork } from '../../../lib/registry/shared-work.ts';
 
 const NOW_MS = Date.UTC(2030, 0, 1, 12, 0, 0);
 const forever = new AbortController().signal;
@@ -82,45 +81,4 @@ test('clean: one line, short, without secrets', () => {
   assert.equal(clean('token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.sig rejected'), 'token … rejected');
   assert.equal(clean(`blob sha256:${'a'.repeat(64)}`), `blob sha256:${'a'.repeat(64)}`);
   assert.equal(clean('x '.repeat(500)).length, 201);
-});
-
-test('shared work: one run for all who ask at once; failures are not kept', async () => {
-  const work = new SharedWork<number>();
-  let runs = 0;
-  const run = (): Promise<number> =>
-    work.run(forever, () => {
-      runs++;
-      return runs === 1 ? Promise.reject(new Error('first')) : Promise.resolve(runs);
-    });
-  const outcomes = await Promise.allSettled([run(), run()]);
-  assert.deepEqual(
-    outcomes.map(({ status }) => status),
-    ['rejected', 'rejected'],
-  );
-  assert.equal(await run(), 2);
-});
-
-test('shared work: one caller may leave; with the last one the work is aborted', async () => {
-  const work = new SharedWork<never>();
-  let ended = false;
-  const run = (signal: AbortSignal): Promise<never> =>
-    work.run(
-      signal,
-      (shared) =>
-        new Promise((_resolve, reject) => {
-          shared.addEventListener('abort', () => {
-            ended = true;
-            reject(new Error('aborted'));
-          });
-        }),
-    );
-  const first = new AbortController();
-  const second = new AbortController();
-  const running = [run(first.signal), run(second.signal)];
-  first.abort(new Error('one'));
-  await assert.rejects(running[0]!, /one/);
-  assert.equal(ended, false);
-  second.abort(new Error('two'));
-  await assert.rejects(running[1]!, /two/);
-  assert.equal(ended, true);
 });

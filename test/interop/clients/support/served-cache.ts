@@ -14,7 +14,7 @@ const COMMAND = fileURLToPath(new URL('../../../../lib/cli/entrepot.js', import.
 export interface ServedConfiguration {
   readonly registries: Readonly<Record<string, object>>;
   readonly freshness?: readonly object[];
-  /** Seats of the waiting room. */
+  /** Permits of the waiting room. */
   readonly waiting?: number;
   /** Docker's `config.json`, for registries with `credentials: docker`. */
   readonly docker?: object;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { lazily, lazy } from '../../lib/lazily.ts';
+import { lazily, lazy } from '../../../lib/async/lazily.ts';
 
 interface Doubler {
   double(number: number): Promise<number>;

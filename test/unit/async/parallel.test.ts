@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { allOrFirstFailure, limiter } from '../../../lib/pull/limiter.ts';
+import { allOrFirstFailure, newPermits } from '../../../lib/async/parallel.ts';
 
 const never = new AbortController().signal;
 
 test('no more than so many run at a time, in the order in which they came, and all of them do', async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(fc.nat(4), { maxLength: 12 }), async (permits, turns) => {
-      const places = limiter(permits);
+      const places = newPermits(permits);
       const begun: number[] = [];
       let running = 0;
       await Promise.allSettled(
@@ -92,4 +92,35 @@ test('the signal of one call is not fired by another call that fails', async () 
     /own/,
   );
   assert.equal(caller.signal.aborted, false);
+});
+
+test('permits go to those who wait in the order in which they came; whoever stops waiting takes none', async () => {
+  const permits = newPermits(2);
+  const [first, second] = [permits.take(), await permits.wait(never)];
+  assert.ok(first !== undefined);
+  assert.equal(permits.take(), undefined);
+  const holders: string[] = [];
+  const wait = async (name: string, signal = never): Promise<Disposable> => {
+    const permit = await permits.wait(signal);
+    holders.push(name);
+    return permit;
+  };
+  const leaving = new AbortController();
+  const [third, left, fourth] = [wait('third'), wait('left', leaving.signal), wait('fourth')];
+  leaving.abort(new Error('gone'));
+  await assert.rejects(left, /gone/);
+  await assert.rejects(permits.wait(leaving.signal), /gone/);
+  first[Symbol.dispose]();
+  const one = await third;
+  assert.deepEqual(holders, ['third']);
+  second[Symbol.dispose]();
+  const other = await fourth;
+  assert.deepEqual(holders, ['third', 'fourth']);
+  assert.equal(permits.take(), undefined, 'a permit that is handed on is not free');
+  for (const permit of [one, other]) permit[Symbol.dispose]();
+  const free = [permits.take(), permits.take(), permits.take()];
+  assert.deepEqual(
+    free.map((permit) => permit !== undefined),
+    [true, true, false],
+  );
 });

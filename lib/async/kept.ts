@@ -1,4 +1,5 @@
 import { CacheError } from '../errors/cache-error.ts';
+import { SingleFlight } from './single-flight.ts';
 
 export interface KeptOptions<T> {
   /** Throws CacheErrors. Its signal fires when it takes too long, and not for any one caller. */
@@ -10,7 +11,7 @@ export interface KeptOptions<T> {
   readonly now: () => number;
 }
 
-/** After a failure callers hear of it for so long without another try. */
+/** After a failure callers get it for so long without another try. */
 const REST_MS = 5_000;
 /** Of one read. */
 const READ_MS = 10_000;
@@ -29,20 +30,19 @@ export function kept<T>({
 }: KeptOptions<T>): (signal: AbortSignal, atMostMs?: number) => Promise<T> {
   let last: { readonly value: T; readonly readMs: number } | undefined;
   let failure: { readonly error: unknown; readonly failedMs: number } | undefined;
-  let reading: Promise<T> | undefined;
+  const reading = new SingleFlight<T>();
 
-  const readAnew = async (): Promise<T> => {
+  const readAnew = async (signal: AbortSignal): Promise<T> => {
     const startedMs = now();
     try {
-      const value = await read(AbortSignal.timeout(READ_MS));
+      const value = await read(AbortSignal.any([signal, AbortSignal.timeout(READ_MS)]));
       last = { value, readMs: startedMs };
       failure = undefined;
       return value;
     } catch (error) {
-      failure = { error, failedMs: now() };
+      // No one waits for it any more: it says nothing of what is read.
+      if (!signal.aborted) failure = { error, failedMs: now() };
       throw error;
-    } finally {
-      reading = undefined;
     }
   };
   return async (signal, atMostMs) => {
@@ -56,23 +56,10 @@ export function kept<T>({
     if (last !== undefined && isWithin(atMostMs ?? freshMs)) return last.value;
     if (failure !== undefined && now() < failure.failedMs + REST_MS) return staleInsteadOf(failure.error);
     try {
-      return await unlessAborted((reading ??= readAnew()), signal);
+      return await reading.run('', signal, readAnew);
     } catch (error) {
       signal.throwIfAborted();
       return staleInsteadOf(error);
     }
   };
-}
-
-/** What the work gives, or the signal's reason as soon as it fires; the work goes on for whoever else waits for it. */
-export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const left = Promise.withResolvers<never>();
-  const leave = (): void => left.reject(signal.reason as Error);
-  if (signal.aborted) leave();
-  else signal.addEventListener('abort', leave, { once: true });
-  try {
-    return await Promise.race([work, left.promise]);
-  } finally {
-    signal.removeEventListener('abort', leave);
-  }
 }
