@@ -25,6 +25,9 @@ const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   events: ['table', 'readBlobs', 'startPulls', 'failedEvents', 'readDeletions'],
 };
 
+/** Whether the function asks registries, with their credentials. */
+export const asksRegistries = (name: FunctionName): boolean => CAPABILITIES[name].includes('registries');
+
 /** Functions that the state machine calls. */
 export const TASKS = ['plan', 'copy', 'publish', 'fail'] as const satisfies readonly FunctionName[];
 

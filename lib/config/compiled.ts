@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Config, Environment } from './config.ts';
-import { storeOf } from './location.ts';
+import { dockerConfigPathOf, storeOf } from './location.ts';
 import { problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
 
@@ -68,7 +68,8 @@ export async function loadRuntimeConfig(
   const found = problems();
   const store = storeOf(variable, cwd, variable('AWS_LAMBDA_FUNCTION_NAME') !== undefined, found);
   found.throwIfAny(undefined);
-  return Object.freeze({ ...readCompiledConfig(text), file, store: Object.freeze(store), dockerConfigPath: undefined });
+  const dockerConfigPath = dockerConfigPathOf(variable, cwd);
+  return Object.freeze({ ...readCompiledConfig(text), file, store: Object.freeze(store), dockerConfigPath });
 }
 
 /** Undefined where the file is another one, or cannot be read: `loadConfig` says what is wrong with it. */

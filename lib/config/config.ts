@@ -9,7 +9,7 @@ import { DEFAULT_CONFIG_FILES, LIMITS, type LimitName } from './defaults.ts';
 import type { WarmupSettings } from '../warmup/warmup-settings.ts';
 import { eventsOf } from './events.ts';
 import { readConfigFile, type WantedFile } from './file.ts';
-import { storeOf, type StoreLocation } from './location.ts';
+import { dockerConfigPathOf, storeOf, type StoreLocation } from './location.ts';
 import { problems, type Problems } from './problems.ts';
 import { registriesOf, sectionsOf } from './registries.ts';
 import { serveOf } from './serve.ts';
@@ -87,8 +87,6 @@ export function loadConfig(
   if (target === 'aws') checkElsewhere(registries.values(), serve, found);
   found.throwIfAny(file.path);
 
-  const dockerFolder = variable('DOCKER_CONFIG');
-  const home = variable('HOME');
   return Object.freeze({
     file: file.path,
     registries,
@@ -98,10 +96,7 @@ export function loadConfig(
     events: frozen(events),
     serve: Object.freeze(serve),
     store: Object.freeze(store),
-    dockerConfigPath:
-      dockerFolder === undefined
-        ? home && resolve(cwd, home, '.docker', 'config.json')
-        : resolve(cwd, dockerFolder, 'config.json'),
+    dockerConfigPath: dockerConfigPathOf(variable, cwd),
   });
 }
 

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { DEFAULT_HOME } from './defaults.ts';
 import type { Problems } from './problems.ts';
 
@@ -60,4 +60,11 @@ export function storeOf(
     if (table === undefined) found.add('ENTREPOT_TABLE', `is not set: it names the DynamoDB table; ${both}`);
   }
   return { kind: 'local', home: resolve(cwd, variable('ENTREPOT_HOME') ?? DEFAULT_HOME) };
+}
+
+/** Docker's `config.json`: in the folder that `DOCKER_CONFIG` names, else in `.docker` of `HOME`; undefined where neither is set. */
+export function dockerConfigPathOf(variable: (name: string) => string | undefined, cwd: string): string | undefined {
+  const home = variable('HOME');
+  const folder = variable('DOCKER_CONFIG') ?? (home === undefined ? undefined : join(home, '.docker'));
+  return folder === undefined ? undefined : resolve(cwd, folder, 'config.json');
 }

@@ -40,13 +40,15 @@ export interface RunningApplication extends AsyncDisposable {
   interrupt(): Promise<number | null>;
 }
 
-export async function startRunningApplication(configuration: object): Promise<RunningApplication> {
+/** @param logins what Docker's `config.json` holds. */
+export async function startRunningApplication(configuration: object, logins: object = {}): Promise<RunningApplication> {
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-app-'));
   const config = join(folder, 'entrepot.yaml');
   await writeFile(config, stringify(configuration));
+  await writeFile(join(folder, 'config.json'), JSON.stringify(logins));
   const child = spawn(process.execPath, [LAUNCHER, 'local', '--all', '--port', '0', '--json'], {
     cwd: folder,
-    env: { ...childEnvironment(), ENTREPOT_CONFIG: config, ENTREPOT_HOME: join(folder, 'home') },
+    env: { ...childEnvironment(), ENTREPOT_CONFIG: config, ENTREPOT_HOME: join(folder, 'home'), DOCKER_CONFIG: folder },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let shown = '';

@@ -67,9 +67,9 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   onStep('starting the services');
   const activity = openActivity(onActivity);
   const executionsFile = join(folder, 'executions.json');
-  const core = resources.use(
-    await startCore({ deployment, stack, taskRoots, runtime, logs, executionsFile, activity }),
-  );
+  const { dockerConfigPath } = config;
+  const own = { taskRoots, runtime, logs, executionsFile, dockerConfigPath };
+  const core = resources.use(await startCore({ deployment, stack, activity, ...own }));
   const { functions, deliveries, events, schedules, environment } = core;
   const { s3Root: root } = homeAt(home);
   const put = (event: object): void => events.put('default', event);

@@ -1,5 +1,6 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { functionArn, functionName, FUNCTIONS, type FunctionName } from '../../names.ts';
+import { asksRegistries } from '../../resources/roles.ts';
 import { stackEnvironment, type StackEndpoints } from '../local-stack.ts';
 import { startStates, statusChangeEvent, type Invoke } from '../states/states.ts';
 import { openActivity, type Activity, type ActivityFields } from './activity.ts';
@@ -23,6 +24,8 @@ export interface CoreOptions {
   readonly logs: string;
   /** Keeps the executions that run: what a killed process left goes on. Without it they end with this process. */
   readonly executionsFile?: string;
+  /** Docker's `config.json`, for the functions that ask registries: a compiled configuration says only that credentials are there. */
+  readonly dockerConfigPath?: string | undefined;
   /** Told of executions of the state machine and of runs of warm-ups. */
   readonly activity?: Activity;
 }
@@ -140,8 +143,12 @@ const countsOf = (summary: unknown): ActivityFields =>
     ]),
   );
 
-function functionSpecs(options: CoreOptions, known: Readonly<Record<string, string>>): readonly FunctionSpec[] {
-  const { deployment, taskRoots, runtime, logs } = options;
+/** The functions of the deployment as they run here. `known`: variables of all of them, read when one is started. */
+export function functionSpecs(
+  options: Omit<CoreOptions, 'stack'>,
+  known: Readonly<Record<string, string>>,
+): readonly FunctionSpec[] {
+  const { deployment, taskRoots, runtime, logs, dockerConfigPath } = options;
   const { service, context } = deployment;
   return service.functions.map(({ name, timeoutMs, memoryMiB, reservedConcurrency }) => {
     const taskRoot = taskRoots.get(name);
@@ -149,7 +156,11 @@ function functionSpecs(options: CoreOptions, known: Readonly<Record<string, stri
       throw new Error(`serverless.yml has the function ${name}, and functions/${name}.ts is missing`);
     }
     // The secret of the template is a file here, which the stack names.
-    const own = { ENTREPOT_CONFIG: join(taskRoot, 'config.json'), ENTREPOT_SIGNING_SECRET: '' };
+    const own = {
+      ENTREPOT_CONFIG: join(taskRoot, 'config.json'),
+      ENTREPOT_SIGNING_SECRET: '',
+      ...(asksRegistries(name as FunctionName) ? dockerVariables(dockerConfigPath) : {}),
+    };
     return {
       name,
       arn: String(resolved(functionArn(STAGE, name as FunctionName), context)),
@@ -162,6 +173,13 @@ function functionSpecs(options: CoreOptions, known: Readonly<Record<string, stri
       concurrency: reservedConcurrency ?? ACCOUNT_CONCURRENCY,
     };
   });
+}
+
+/** Where Docker's credentials are; its helpers are on the PATH, and keep what they know in the home. */
+function dockerVariables(configPath: string | undefined): Readonly<Record<string, string>> {
+  if (configPath === undefined) return {};
+  const { HOME } = process.env;
+  return { DOCKER_CONFIG: dirname(configPath), ...(HOME === undefined ? {} : { HOME }) };
 }
 
 /** The variables of serverless.yml, with what they are here, and the endpoints. Nothing of the developer's own environment but the PATH. */

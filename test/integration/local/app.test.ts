@@ -36,22 +36,29 @@ interface PullDocument {
 describe('the whole application, driven with curl', { timeout: 240_000 }, () => {
   let sample: SampleRegistry;
   let slow: TestUpstream;
+  let login: TestUpstream;
   let application: RunningApplication;
   /** A layer of the slow image. */
   let layer: string;
 
   before(async () => {
-    [sample, slow] = await Promise.all([startSampleRegistry(), startUpstream()]);
+    [sample, slow, login] = await Promise.all([
+      startSampleRegistry(),
+      startUpstream(),
+      startUpstream({ auth: { kind: 'basic', users: { bob: 'word' } } }),
+    ]);
+    login.addImage('team/app', upstreamImage(noiseImage({ name: 'login' }), 'v1'));
     sample.publish('team/app', 'v1', multiArchImage({ name: 'app', attestations: true }));
     for (const name of ['slow', 'event']) {
       const image = noiseImage({ name, layerBytes: [20_000, 30_000] });
       if (name === 'slow') [layer = ''] = [...image.blobs].find(([, bytes]) => bytes.byteLength >= 20_000) ?? [];
       slow.addImage(`team/${name}`, upstreamImage(image, 'v1'));
     }
-    application = await startRunningApplication({
+    const configuration = {
       registries: {
         'sample.example.test': { endpoint: sample.origin, credentials: 'none' },
         'slow.example.test': { endpoint: slow.origin, credentials: 'none' },
+        'login.example.test': { endpoint: login.origin },
       },
       warmups: {
         nightly: {
@@ -61,11 +68,13 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
         },
       },
       limits: { leaseSeconds: 2 },
-    });
+    };
+    const auths = { 'login.example.test': { username: 'bob', password: 'word' } };
+    application = await startRunningApplication(configuration, { auths });
   });
   after(async () => {
     await application[Symbol.asyncDispose]();
-    await Promise.all([sample.close(), slow.close()]);
+    await Promise.all([sample.close(), slow.close(), login.close()]);
   });
 
   const post = (path: string, body: object, ...options: readonly string[]): Promise<CurlAnswer> =>
@@ -119,6 +128,14 @@ describe('the whole application, driven with curl', { timeout: 240_000 }, () => 
     const { password } = answer.document as TokenDocument;
     const caller = await verifyMinted({ find: () => Promise.resolve(key) }, password, { signal });
     assert.deepEqual(caller, { kind: 'iam', arn: 'arn:aws:iam::000000000000:user/local' });
+  });
+
+  test("Docker's credentials are used, without a word of them in the configuration", async () => {
+    const reference = 'login.example.test/team/app:v1';
+    const answer = await post('/v1/pull', { reference });
+    assert.deepEqual([answer.status, (answer.document as Receipt).outcome], [200, 'pulled'], answer.body);
+    const path = `/v1/images?reference=${encodeURIComponent(reference)}`;
+    assert.equal((await application.curl(path, '-X', 'DELETE')).status, 204);
   });
 
   test('who does not wait polls; a killed environment costs time alone', async () => {

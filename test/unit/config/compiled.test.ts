@@ -166,6 +166,20 @@ describe('the configuration of a function', () => {
     await assert.rejects(loadRuntimeConfig({ ...environment, ENTREPOT_TABLE: '' }, '/'), /ENTREPOT_TABLE: is not set/);
   });
 
+  test("has Docker's configuration where the environment says it is, as everywhere else", async () => {
+    const file = { ...AWS, ENTREPOT_CONFIG: writeFile(compileConfig(richConfig())) };
+    for (const [environment, path] of [
+      [{}, undefined],
+      [{ DOCKER_CONFIG: '/docker' }, '/docker/config.json'],
+      [{ HOME: '/home/me' }, '/home/me/.docker/config.json'],
+      [{ HOME: '/home/me', DOCKER_CONFIG: 'docker' }, '/task/docker/config.json'],
+      [{ HOME: '', DOCKER_CONFIG: '' }, undefined],
+    ] as const) {
+      const { dockerConfigPath } = await loadRuntimeConfig({ ...file, ...environment }, '/task');
+      assert.equal(dockerConfigPath, path, JSON.stringify(environment));
+    }
+  });
+
   test('may be the YAML itself, or JSON that is YAML', async () => {
     for (const text of ['registries: {ghcr.io: {}}', '{"registries": {"ghcr.io": {}}}']) {
       const config = await loadRuntimeConfig({ ...AWS, ENTREPOT_CONFIG: writeFile(text) }, folder);
