@@ -17,6 +17,8 @@ export interface Pointer {
   readonly resolvedBy?: string;
   readonly published?: Digest;
   readonly publishedMs?: number;
+  /** The holder of the lock under which it was published: while it holds the lock still, nothing but its release is to come. */
+  readonly publishedBy?: string;
   /** What was published before: still servable. */
   readonly previous?: Digest;
   /** When the upstream said that there is no such name; a later resolution takes it back. Epoch milliseconds. */

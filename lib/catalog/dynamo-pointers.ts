@@ -76,7 +76,7 @@ export function pointerWrites(table: Table) {
       const removal: Update = {
         key: tagKey(reference),
         update:
-          'SET removedMs = :nowMs, expiresSeconds = :expiresSeconds REMOVE resolved, checkedMs, resolvedBy, published, publishedMs, previous, missingMs, recorded',
+          'SET removedMs = :nowMs, expiresSeconds = :expiresSeconds REMOVE resolved, checkedMs, resolvedBy, published, publishedMs, publishedBy, previous, missingMs, recorded',
         condition: 'attribute_exists(pk)',
         values: { ':nowMs': nowMs, ':expiresSeconds': Math.ceil(nowMs / 1000) + REMOVED_ROW_SECONDS },
       };
@@ -98,7 +98,7 @@ export function pointerWrites(table: Table) {
     },
 
     async publish(publication, lock, signal) {
-      const pointer = nextPointer(publication);
+      const pointer = nextPointer(publication, lock);
       const root = rootUpdate(publication);
       // Invisible before the pointer names it, and too large for a transaction that others wait for.
       if (root !== undefined) await table.update(root, 'write a root', signal);
@@ -173,13 +173,17 @@ const lost = (lock: Fence, op: string): LeaseLostError =>
   new LeaseLostError(op, `lease ${lock.name} was taken over before we could ${op}; nothing was changed, pull again`);
 
 /** What the pointer will be: `previous` keeps what was published before, as long as that was something else. */
-function nextPointer({ root, pointer, checkedMs, publishedMs, incarnation, generation }: Publication): Pointer {
+function nextPointer(
+  { root, pointer, checkedMs, publishedMs, incarnation, generation }: Publication,
+  { holder }: Fence,
+): Pointer {
   const previous = pointer?.published === root.digest ? pointer.previous : pointer?.published;
   return {
     resolved: root.digest,
     checkedMs,
     published: root.digest,
     publishedMs,
+    publishedBy: holder,
     ...(previous === undefined ? {} : { previous }),
     generation: generation ?? (pointer?.generation ?? 0) + 1,
     ...(incarnation === undefined ? {} : { incarnation }),
@@ -193,11 +197,12 @@ function nextPointer({ root, pointer, checkedMs, publishedMs, incarnation, gener
 }
 
 function pointerUpdate({ reference, pointer: seen }: Publication, pointer: Pointer): Update {
-  const { published, publishedMs, checkedMs, generation, previous, incarnation, recorded } = pointer;
+  const { published, publishedMs, publishedBy, checkedMs, generation, previous, incarnation, recorded } = pointer;
   const set = Object.entries({
     resolved: published,
     published,
     publishedMs,
+    publishedBy,
     checkedMs,
     generation,
     previous,

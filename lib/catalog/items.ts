@@ -23,6 +23,7 @@ export function pointerFrom(item: Item): Pointer {
     resolvedBy: item.resolvedBy as string | undefined,
     published: item.published as Digest | undefined,
     publishedMs: item.publishedMs as number | undefined,
+    publishedBy: item.publishedBy as string | undefined,
     previous: item.previous as Digest | undefined,
     missingMs: item.missingMs as number | undefined,
     removedMs: item.removedMs as number | undefined,

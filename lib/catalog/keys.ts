@@ -6,8 +6,8 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *
  *   kind   pk                           sk                     attributes
  *   ─────  ───────────────────────────  ─────────────────────  ──────────────────────────────────────────────────────────────────
- *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, resolutions, resolvedBy, published, publishedMs, previous, missingMs, generation,
- *                                                             incarnation, recorded; expiresSeconds where there is missingMs alone;
+ *   TAG    TAG#<registry>/<repository>  <tag> or @<digest>     resolved, checkedMs, resolutions, resolvedBy, published, publishedMs, publishedBy, previous, missingMs,
+ *                                                             generation, incarnation, recorded; expiresSeconds where there is missingMs alone;
  *                                                             once it is removed: generation, incarnation, resolutions, removedMs, expiresSeconds
  *          TAG#<registry>/<repository>  referrers:<digest>     resolved (the list of what refers to that manifest), checkedMs
  *   ROOT   ROOT#<digest>                ROOT                   mediaType, size, entries (deflated), contents{}, foreign{}, usedDay

@@ -1,14 +1,16 @@
 import type { PullRecord } from './pull-record.ts';
 import type { Receipt } from '../pull/receipt.ts';
+import type { Lease } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { JobDeps } from './job-deps.ts';
 
-/** Ends the pull with its receipt, which then says how long it took from the request on; counts it, and tells the bus. */
+/** Ends the pull with its receipt, which then says how long it took from the request on; counts it, frees the lock, and then tells the bus: nobody waits for that. */
 export async function succeed(
   deps: Pick<JobDeps, 'records' | 'metrics' | 'announcer'>,
   record: PullRecord,
   receipt: Receipt,
   signal: AbortSignal,
+  lock?: Pick<Lease, 'release'>,
 ): Promise<void> {
   const durationMs = Math.max(0, Date.now() - record.createdMs);
   const ended = await deps.records.succeed(record.id, { ...receipt, durationMs }, signal);
@@ -19,6 +21,7 @@ export async function succeed(
     metrics.add('FillMilliseconds', durationMs);
   }
   metrics.add('BytesSaved', receipt.bytes.present);
+  await lock?.release();
   await announceEnd(deps, ended, signal);
 }
 

@@ -116,6 +116,7 @@ const pointer: z.ZodMiniType<Pointer> = record({
   resolvedBy: z.exactOptional(text),
   published: z.exactOptional(digest),
   publishedMs: z.exactOptional(count),
+  publishedBy: z.exactOptional(text),
   previous: z.exactOptional(digest),
   missingMs: z.exactOptional(count),
   removedMs: z.exactOptional(count),

@@ -44,14 +44,13 @@ export const publishTask = (outer: JobDeps, event: unknown, signal: AbortSignal)
       }
       const receipt = receiptOf(plan, task, absent);
       if (receipt.outcome === 'hit') {
-        await succeed(deps, record, receipt, work);
-        await lock.release();
+        await succeed(deps, record, receipt, work, lock);
         return;
       }
       const content = withoutAbsent(plan.content, absent);
       const recordError = await resumePublish(deps.pull, reference, { ...plan, content }, lock, work);
-      await succeed(deps, record, recordError === undefined ? receipt : { ...receipt, recordError }, work);
-      await lock.release();
+      const ended = recordError === undefined ? receipt : { ...receipt, recordError };
+      await succeed(deps, record, ended, work, lock);
     });
     return { id };
   });

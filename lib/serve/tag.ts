@@ -3,7 +3,7 @@ import { pullLeaseName } from '../catalog/keys.ts';
 import { sleep } from '../async/time.ts';
 import { LeaseHeldError, ManifestUnknownError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
-import { isLease, type Lease } from '../lock/lease.ts';
+import { isLease, type HeldLease, type Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { Subject } from './breakers.ts';
@@ -69,7 +69,7 @@ const subjectOf = ({ repository, tag = '' }: Reference): Subject => ({ repositor
 
 /**
  * Asks the registry under the lock of the reference, unless somebody else just did. Who finds the lock held, for a question or for a pull of any length, takes what is
- * published under the tag at once.
+ * published under the tag at once; unless the holder has just published it: its lock is about to be free, and nobody else asks.
  */
 async function revalidate(state: Serving, call: ServeCall, reference: Reference, sinceMs: number): Promise<Meaning> {
   const { deps, patience } = state;
@@ -84,7 +84,8 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference,
     const pointer = await findPointer(state, reference, true, signal);
     const verdict = verdictOf(pointer, freshness, Date.now());
     const waitedMs = performance.now() - startedMs;
-    const published = lock === undefined && sinceMs === 0 ? publishedMeaning(pointer) : undefined;
+    const isOver = !isLease(outcome) && waitedMs <= patience.lockMs && hasPublished(outcome, pointer, patience.lockMs);
+    const published = lock === undefined && sinceMs === 0 && !isOver ? publishedMeaning(pointer) : undefined;
     if (verdict.kind === 'missing') throw missing(reference);
     if (verdict.kind === 'fresh' && (pointer?.checkedMs ?? 0) >= sinceMs) {
       const { digest } = verdict;
@@ -103,6 +104,10 @@ async function revalidate(state: Serving, call: ServeCall, reference: Reference,
     await sleep(watch.nextDelayMs(), signal);
   }
 }
+
+/** Whether the holder of the lock has published a moment ago. One that died after that holds its lock for minutes, and nobody waits for it. */
+const hasPublished = ({ holder }: HeldLease, pointer: Pointer | undefined, withinMs: number): boolean =>
+  pointer?.publishedBy === holder && Math.abs(Date.now() - (pointer.publishedMs ?? 0)) < withinMs;
 
 async function isLinked(
   { deps: { catalog } }: Serving,

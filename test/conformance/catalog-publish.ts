@@ -120,6 +120,7 @@ export function publishing(table: () => TableUnderTest): void {
       const pointer = await reach.catalog.publish(publication, lock, forever);
       assert.deepEqual(pointer, {
         ...{ resolved: root.digest, checkedMs: 1_000, published: root.digest, publishedMs: 2_000, generation: 1 },
+        publishedBy: lock.holder,
       });
       reach.proxy.log.length = 0;
       const now = await found(reach, reference, consistent);

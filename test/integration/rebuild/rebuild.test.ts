@@ -75,7 +75,7 @@ async function rows(): Promise<Map<string, Record<string, unknown>>> {
   const { Items = [] } = await dynamo.send(new ScanCommand({ TableName: bench.stack.table, ConsistentRead: true }));
   const lease = ['holder', 'version', 'durationMs', 'leaseUntilMs'];
   const written = ['committedBy', 'commit', 'stamp', 'usedDay'];
-  const way = [...lease, ...written, 'checkedMs', 'resolutions', 'resolvedBy', 'recorded'];
+  const way = [...lease, ...written, 'checkedMs', 'resolutions', 'resolvedBy', 'publishedBy', 'recorded'];
   return new Map(
     Items.map((item) => unmarshall(item))
       .filter(({ pk }) => !/^(LOCK#|EPOCH#|INCARNATION$)/.test(pk as string))

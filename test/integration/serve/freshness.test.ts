@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseReference } from '../../../lib/reference/reference.ts';
+import { pull } from '../../../lib/pull/pull.ts';
 import { multiArchImage, noiseImage } from '../../support/images.ts';
+import { gate } from '../../support/state-machine.ts';
 import { until } from '../../support/until.ts';
 import { when } from '../../support/upstream/upstream.ts';
 import { errorOf, refusalOf, startServeBench, type ServeBench, type Told } from './serve-bench.ts';
@@ -100,6 +104,61 @@ describe('the freshness of tags', { concurrency: false }, () => {
     for (const digest of now.manifests.keys()) {
       assert.equal(bench.upstream.count({ reference: digest, kind: 'manifest', method: 'GET' }), 1);
     }
+  });
+
+  /** A pull in another process that has published, and holds the lock until the record is written: that waits for the gate. */
+  const publishing = async (repository: string) => {
+    const { pull: deps } = bench.services;
+    const [published, recorded] = [gate(), gate()];
+    const refs: typeof deps.refs = {
+      ...deps.refs,
+      write: async (...record) => {
+        published.open();
+        await recorded.opened;
+        return await deps.refs.write(...record);
+      },
+    };
+    const reference = parseReference(`registry.example.test/${repository}:v1`);
+    const request = { reference, platforms: [], alwaysPull: true, attestations: true };
+    const ended = pull({ ...deps, refs }, request, new AbortController().signal);
+    await Promise.race([published.opened, ended]);
+    return { ended, finish: () => recorded.open() };
+  };
+
+  test('a pull that has published is not waited for by its record: who comes then asks when the lock is free', async () => {
+    for (const before of [undefined, noiseImage({ name: 'published before' })]) {
+      const repository = `revalidated/publishing-${before === undefined ? 'first' : 'next'}`;
+      if (before !== undefined) await bench.warm(before, repository);
+      const image = noiseImage({ name: `${repository}, one` });
+      const base = bench.offer(image, repository);
+      const { ended, finish } = await publishing(repository);
+      const pushed = noiseImage({ name: `${repository}, two` });
+      bench.offer(pushed, repository);
+      const told = elsewhere(`${base}/manifests/v1`);
+      const early = await Promise.race([told, sleep(200)]);
+      assert.equal(early, undefined, 'what is published may be old');
+      finish();
+      assert.equal(digestIn(await told), pushed.root.digest);
+      await ended;
+    }
+  });
+
+  test('one that published and does not free the lock is waited for briefly, and only just after that', async (context) => {
+    const image = noiseImage({ name: 'published and dead' });
+    const base = bench.offer(image, 'revalidated/dead');
+    const { ended, finish } = await publishing('revalidated/dead');
+    bench.upstream.requests.length = 0;
+    const toldWithin = async (lockMs: number): Promise<number> => {
+      const told = await (await bench.another(undefined, { lockMs })).get(`${base}/manifests/v1`);
+      assert.deepEqual([digestIn(told), told.headers.warning], [image.root.digest, undefined]);
+      return told.ms;
+    };
+    await toldWithin(500);
+    clockOf(context)(9_000);
+    assert.ok((await toldWithin(8_000)) < 8_000);
+    assert.deepEqual(asked(), []);
+    finish();
+    await ended;
   });
 
   test('staleIfError: a registry that is down, fails or limits us takes nothing away', async () => {
