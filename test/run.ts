@@ -17,20 +17,26 @@ import { fileURLToPath } from 'node:url';
 /** In order: the folders with the longest files begin first, so that the short ones fill the gaps. */
 const TEST_FOLDERS = ['conformance', 'faults', 'integration', 'unit'];
 /**
- * Files that leave their process as it was share one, so many at a time: what they import is most of what a small file costs. Any other has its own, and begins
- * before them: so do those that take longest in CI.
+ * Files that leave their process as it was share one, so many at a time: what they import, and that their code is fast by then, is much of what a small file costs.
+ * Any other has its own; so has one that waits at its top level, or imports what does.
  */
 const SHARING: readonly { readonly files: RegExp; readonly atATime: number }[] = [
-  { files: /^test\/unit\//, atATime: 1_000 },
+  { files: /^test\/conformance\/content-store/, atATime: 1 },
   {
-    files: /^test\/(conformance\/|faults\/(?!kill)[^/]+$|integration\/(jobs|pull|rebuild|registry|serve|warmup)\/)/,
-    atATime: 6,
+    files:
+      /^test\/(conformance\/(?!content-store)|faults\/(?!kill)[^/]+$|integration\/(jobs|pull|rebuild|registry|serve|warmup)\/)/,
+    atATime: 9,
   },
+  { files: /^test\/unit\/(?!cli\/credential-helpers|cost\/cost|infra\/openapi)/, atATime: 1_000 },
 ];
+/** Those that take longest in CI begin before all others. */
+const LONGEST = 'test/faults/';
 /** What of interop takes long and rarely breaks. */
 const HEAVY = '.heavy.test.ts';
 /** Files at once for each core: most of them wait most of the time. */
 const FILES_PER_CORE = 3;
+/** Of V8, for processes that live for seconds beside others: code is made fast early, and garbage is collected seldom, by no threads of its own. */
+const FOR_SHORT_LIVES = ['--no-lazy-feedback-allocation', '--max-semi-space-size=32', '--single-threaded-gc'];
 /** A test that takes longer hangs. */
 const TEST_TIMEOUT_MS = 5 * 60_000;
 /** And one of those that take long: some build what they need first. */
@@ -81,7 +87,8 @@ function inProcesses(files: readonly string[]): readonly string[] {
       made.push(file);
     }
   }
-  return [...alone, ...made];
+  const isLongest = (file: string): boolean => pathOf(file).startsWith(LONGEST);
+  return [...alone.filter(isLongest), ...made, ...alone.filter((file) => !isLongest(file))];
 }
 
 /** Runs the files and prints what comes of them. True if all tests passed, and there was one in each file. */
@@ -153,7 +160,7 @@ async function main(args: readonly string[]): Promise<number> {
 
   endAfter(isInterop ? RUN_TIMEOUT_MS.interop : RUN_TIMEOUT_MS.tests, isWatching);
   // Not forceExit: it loses what the process has not printed yet.
-  const processOptions: RunOptions = { execArgv: ['--import', WATCHDOG] };
+  const processOptions: RunOptions = { execArgv: ['--import', WATCHDOG, ...FOR_SHORT_LIVES] };
   // Interop files share daemons, ports and an installation; the others share nothing.
   const concurrency = isInterop ? 1 : availableParallelism() * FILES_PER_CORE;
   if (isWatching) return (await passes(files, { ...processOptions, concurrency, watch: true })) ? 0 : 1;

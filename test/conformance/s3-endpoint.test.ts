@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtempSync } from 'node:fs';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -20,7 +21,7 @@ import { clientOf, refused } from './s3-suite-support.ts';
 
 const MAIN = fileURLToPath(new URL('../../infra/local/s3/main.ts', import.meta.url));
 const keys = { region: 'us-east-1', accessKeyId: 'suite', secretAccessKey: 'suite-secret' };
-const scratch = await mkdtemp(join(tmpdir(), 'entrepot-s3-'));
+const scratch = mkdtempSync(join(tmpdir(), 'entrepot-s3-'));
 after(() => rm(scratch, { recursive: true, force: true }));
 
 const embedded = s3Process({

@@ -1,7 +1,11 @@
+import { createRequire } from 'node:module';
 import { describe } from 'node:test';
 import { relative } from 'node:path';
 
+const require = createRequire(import.meta.url);
+
 /** Runs test files one after the other in this process: each is a suite, with its hooks for itself. */
 export function severalFiles(project: string, files: readonly string[]): void {
-  for (const file of files) describe(relative(project, file), () => import(file));
+  // Not by import: a suite has the tests that are named while it is called.
+  for (const file of files) describe(relative(project, file), () => void require(file));
 }
