@@ -59,9 +59,10 @@ export function dynoxideBinary(machine: Machine = thisMachine()): string {
   }
 }
 
-/** The command line that serves the database in `file` on loopback. Streams stay off: they slow every write. */
-export function dynoxideCommand(port: number, file: string): readonly [string, ...string[]] {
-  return [dynoxideBinary(), 'serve', '--host', '127.0.0.1', '--port', String(port), '--db-path', file];
+/** The command line that serves the database in `file`, or in memory, on loopback. Streams stay off: they slow every write. */
+export function dynoxideCommand(port: number, file?: string): readonly [string, ...string[]] {
+  const kept = file === undefined ? [] : ['--db-path', file];
+  return [dynoxideBinary(), 'serve', '--host', '127.0.0.1', '--port', String(port), ...kept];
 }
 
 /** The same for the home, by a program that ends it when we end. The table of the home's mark is there before it listens. */

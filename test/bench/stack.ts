@@ -27,7 +27,7 @@ export async function startSeparateStack(signal: AbortSignal): Promise<TestStack
       await s3.stop();
     });
     await untilListening(port, s3, START_WITHIN_MS);
-    const dynamo = await startDynamo(join(root, 'dynamodb.sqlite'));
+    const dynamo = await startDynamo(join(root, 'mark.json'), join(root, 'dynamodb.sqlite'));
     resources.defer(() => dynamo.stop());
     const endpoints = stackAt({ s3: port, dynamodb: dynamo.port }, credentials, join(root, 'signing-key'));
     await prepareStack(endpoints, AbortSignal.any([signal, AbortSignal.timeout(START_WITHIN_MS)]));

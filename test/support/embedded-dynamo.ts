@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { startDynamo } from './stack.ts';
 import type { DynamoEndpoint } from './table-under-test.ts';
 
-/** The embedded DynamoDB alone, in a temporary folder. */
+/** The embedded DynamoDB alone, in memory. */
 export async function startEmbeddedDynamo(): Promise<DynamoEndpoint> {
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-dynamo-'));
-  const server = await startDynamo(join(folder, 'dynamodb.sqlite'));
+  const server = await startDynamo(join(folder, 'mark.json'));
   return {
     endpoint: `http://127.0.0.1:${server.port}`,
     region: 'us-east-1',

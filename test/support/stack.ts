@@ -35,7 +35,7 @@ export async function startStack(): Promise<TestStack> {
   const credentials = { accessKeyId: 'AKIAENTREPOTTEST', secretAccessKey: 'entrepot-test-secret-access-key' };
   const [s3, dynamo] = await Promise.all([
     startS3({ root: join(root, 's3'), region: LOCAL_REGION, ...credentials }),
-    startDynamo(join(root, 'dynamodb.sqlite')),
+    startDynamo(join(root, 'mark.json')),
   ]);
   const endpoints = stackAt({ s3: s3.port, dynamodb: dynamo.port }, credentials, join(root, 'signing-key'));
   const stop = async (): Promise<void> => {
@@ -61,9 +61,9 @@ export async function startStack(): Promise<TestStack> {
   };
 }
 
-/** A DynamoDB in a child process, on a port of its own. */
-export async function startDynamo(file: string): Promise<{ port: number; stop: () => Promise<void> }> {
-  const [schema, mark] = [`${file}.mark`, `mark-${randomUUID()}`];
+/** A DynamoDB in a child process, on a port of its own, in `file` or in memory. `schema` is a file for its mark. */
+export async function startDynamo(schema: string, file?: string): Promise<{ port: number; stop: () => Promise<void> }> {
+  const mark = `mark-${randomUUID()}`;
   writeMark(schema, mark);
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();

@@ -91,7 +91,7 @@ export const onDynamo = (operation: DynamoOperation, action: FaultAction, times 
 });
 
 /** The operations that a proxy saw, in order. */
-export const operationsOf = (proxy: FaultProxy): string[] => proxy.log.map(operationOf);
+export const operationsOf = (proxy: Pick<FaultProxy, 'log'>): string[] => proxy.log.map(operationOf);
 
 /** An error of DynamoDB in place of an answer. */
 export const dynamoError = (name: string, fields: Record<string, unknown> = {}, status = 400): FaultAction => ({

@@ -86,9 +86,7 @@ export function authenticate(request: SignedRequest, account: Account, nowMs: nu
   }
   checkScope(claim, account.region);
   checkSignedHeaders(request, claim);
-  const key = claim.scope
-    .split('/')
-    .reduce<Buffer>((derived, step) => hmac(derived, step), Buffer.from(`AWS4${account.secretAccessKey}`));
+  const key = signingKey(account.secretAccessKey, claim.scope);
   const canonical = canonicalRequest(request, claim);
   const context = `${claim.timestamp}\n${claim.scope}`;
   const expected = hmac(key, `${SCHEME}\n${context}\n${createHash('sha256').update(canonical).digest('hex')}`);
@@ -244,6 +242,16 @@ function parseTimestamp(text: string): number | undefined {
   const [, year, month, day, hour, minute, second] = match.map(Number);
   const ms = Date.UTC(year ?? 0, (month ?? 0) - 1, day, hour, minute, second);
   return Number.isNaN(ms) ? undefined : ms;
+}
+
+/** The key of the day: nearly every request is signed by the one before's. */
+let lastKey: { readonly secret: string; readonly scope: string; readonly key: Buffer } | undefined;
+
+function signingKey(secret: string, scope: string): Buffer {
+  if (lastKey?.secret === secret && lastKey.scope === scope) return lastKey.key;
+  const key = scope.split('/').reduce<Buffer>((derived, step) => hmac(derived, step), Buffer.from(`AWS4${secret}`));
+  lastKey = { secret, scope, key };
+  return key;
 }
 
 function hmac(key: Buffer, text: string): Buffer {
