@@ -19,7 +19,9 @@ import {
 } from '../support/store-under-test.ts';
 
 const { signal } = new AbortController();
-const SIZE = 4 * PART_BYTES + 1_000;
+/** Little is left behind what a predecessor brought. */
+const SIZE = 2 * PART_BYTES + 1_000;
+const LONG = 4 * PART_BYTES + 1_000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 type Content = ReturnType<typeof someContent>;
@@ -54,7 +56,7 @@ export function contentStoreResume(subject: () => StoreUnderTest): void {
 function goesOn(subject: () => StoreUnderTest): void {
   test('a successor goes on where a suspended ingest stopped: nothing before it is sent again', async () => {
     const it = subject();
-    const made = someContent(SIZE);
+    const made = someContent(LONG);
     const { content, bytes } = made;
     const checkpoint = await stopped(it, made, 2 * PART_BYTES + 10);
     assert.equal(checkpoint.domain, DOMAIN);
@@ -77,7 +79,7 @@ function goesOn(subject: () => StoreUnderTest): void {
 
   test('any number of successors bring it to its end, whatever each of them brings', async () => {
     const it = subject();
-    const { content, bytes } = someContent(SIZE);
+    const { content, bytes } = someContent(LONG);
     let checkpoint: Checkpoint | undefined;
     for (const parts of [1, 2, 2, 4]) {
       await using ingest = await it.resumable.begin(content, DOMAIN, signal, checkpoint);

@@ -3,7 +3,13 @@ import { after, before, describe, test } from 'node:test';
 import { CatalogError, LeaseLostError } from '../../lib/errors/cache-error.ts';
 import type { FaultAction } from '../support/http-fault-proxy.ts';
 import { multiArchImage } from '../support/images.ts';
-import { allUnprocessed, dynamoError, onDynamo, type DynamoOperation } from '../support/table-under-test.ts';
+import {
+  allUnprocessed,
+  dynamoError,
+  onDynamo,
+  operationsOf,
+  type DynamoOperation,
+} from '../support/table-under-test.ts';
 import { startFaultBench, type FaultBench } from './fault-bench.ts';
 
 let faults: FaultBench;
@@ -36,25 +42,23 @@ const passing: { name: string; action: FaultAction; operations: DynamoOperation[
   { name: 'in progress', action: dynamoError('TransactionInProgressException'), operations: ['TransactWriteItems'] },
 ];
 
-describe('a pull with faults of DynamoDB at several of its requests completes', { concurrency: 4 }, () => {
-  let number = 0;
-  for (const { name, action, operations } of passing) {
-    for (const operation of operations) {
-      const repository = `passing/${number++}`;
-      test(`${operation}: ${name}`, async () => {
-        await using faulty = await faults.open();
-        const image = multiArchImage({ name: repository });
-        const reference = faults.offer(image, repository);
-        // The first of its kind, and some in the middle.
+describe('a pull with faults of DynamoDB at several requests of each kind completes', { concurrency: 4 }, () => {
+  for (const [number, { name, action, operations }] of passing.entries()) {
+    const repository = `passing/${number}`;
+    test(`${name}: ${operations.join(', ')}`, async () => {
+      await using faulty = await faults.open();
+      const image = multiArchImage({ name: repository });
+      const reference = faults.offer(image, repository);
+      // The first of each kind, and some in the middle.
+      for (const operation of operations)
         for (const skip of [0, 1, 4]) faulty.dynamo.rules.push(onDynamo(operation, action, 1, skip));
-        const receipt = await faulty.cache.pull(reference);
-        assert.equal(receipt.outcome, 'pulled');
-        assert.equal(receipt.blobs.copied, image.blobs.size);
-        const hits = faulty.dynamo.log.filter(({ fault }) => fault !== undefined).length;
-        assert.ok(hits >= 1, 'the faults were met');
-        await faults.assertLanded(faulty, image, repository);
-      });
-    }
+      const receipt = await faulty.cache.pull(reference);
+      assert.equal(receipt.outcome, 'pulled');
+      assert.equal(receipt.blobs.copied, image.blobs.size);
+      const met = new Set(operationsOf({ log: faulty.dynamo.log.filter(({ fault }) => fault !== undefined) }));
+      assert.deepEqual(met, new Set(operations), 'the faults were met');
+      await faults.assertLanded(faulty, image, repository);
+    });
   }
 });
 

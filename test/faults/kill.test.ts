@@ -13,7 +13,7 @@ import { startUpstream, type TestUpstream } from '../support/upstream/upstream.t
  * A pulling process dies by SIGKILL at a random moment: after a random time, or at a random request to S3 or DynamoDB, which then arrives after the death
  * of its sender. Whatever the moment, the invariants hold, and the next pull completes. KILL_SEEDS says how many; KILL_SEED repeats one.
  */
-const SEEDS = Number(process.env.KILL_SEEDS ?? 3);
+const SEEDS = Number(process.env.KILL_SEEDS ?? 2);
 const FIRST_SEED = Number(process.env.KILL_SEED ?? Date.now() % 1_000_000);
 const COUNT = process.env.KILL_SEED === undefined ? SEEDS : 1;
 const REGISTRY = 'registry.example.test';

@@ -8,7 +8,7 @@ import { REPERTOIRE } from './repertoire.ts';
  * Seeded random schedules over the real code and the embedded servers. EXPLORE_SCHEDULES says how many (by hand, with `node --test` and this file, thousands),
  * EXPLORE_SEED repeats one. A failure prints its seed, and what happened. EXPLORE_SECONDS bounds the search: a slow machine does fewer.
  */
-const SCHEDULES = Number(process.env.EXPLORE_SCHEDULES ?? 8);
+const SCHEDULES = Number(process.env.EXPLORE_SCHEDULES ?? 4);
 const FIRST_SEED = Number(process.env.EXPLORE_SEED ?? Date.now() % 1_000_000);
 const SECONDS = Number(process.env.EXPLORE_SECONDS ?? Infinity);
 /** On average. */
