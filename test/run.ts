@@ -46,7 +46,7 @@ const RUN_TIMEOUT_MS = { tests: 30 * 60_000, interop: 60 * 60_000 };
 /** Ends a file's process that does not end by itself: see there. */
 const WATCHDOG = fileURLToPath(new URL('support/watchdog.ts', import.meta.url));
 
-const TESTS = fileURLToPath(new URL('.', import.meta.url));
+const TESTS = fileURLToPath(new URL('./', import.meta.url));
 const PROJECT = join(TESTS, '..');
 const SEVERAL_FILES = join(TESTS, 'support', 'several-files.ts');
 /** Of this run alone: another one may be under way. */

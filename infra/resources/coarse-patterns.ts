@@ -1,4 +1,4 @@
-import { parseGlob, type Glob } from '../../lib/reference/glob.ts';
+import { type Glob, parseGlob } from '../../lib/reference/globs.ts';
 
 /** As many as one pattern of the configuration may become; a policy of IAM holds 10,240 characters. */
 const MOST_PATTERNS = 100;

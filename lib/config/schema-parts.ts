@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseGlob } from '../reference/glob.ts';
+import { parseGlob } from '../reference/globs.ts';
 
 /*
  * What the shapes of the file's sections are made of. Values are never shown where they could hold a secret: whoever writes a

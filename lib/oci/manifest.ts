@@ -1,7 +1,6 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
-import type { Descriptor, IndexEntry } from './descriptor.ts';
+import { type Descriptor, type IndexEntry, inlineData, parseJson } from './descriptor.ts';
 import { DIGEST_FORM, digestOf, isDigest, type Digest } from './digest.ts';
-import { inlineData } from './inline-data.ts';
 import {
   isForeignLayerType,
   isIndexType,
@@ -14,7 +13,6 @@ import {
   OCTET_STREAM,
 } from './media-type.ts';
 import { normalisePlatform, type Platform } from './platform.ts';
-import { parseJson } from './read-json.ts';
 
 /** Bounds that hold before anything of a manifest is followed. */
 export interface ManifestLimits {

@@ -1,8 +1,7 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
-import type { Descriptor } from './descriptor.ts';
+import { type Descriptor, parseJson } from './descriptor.ts';
 import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from './digest.ts';
 import { OCI_INDEX } from './media-type.ts';
-import { parseJson } from './read-json.ts';
 
 /** A manifest that refers to another: a signature, an SBOM, an attestation. */
 export interface Referrer extends Descriptor {

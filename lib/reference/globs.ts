@@ -1,4 +1,151 @@
-import { parseGlob, type Glob } from './glob.ts';
+/*
+ * A pattern of the configuration, over a name whose parts are separated by "/": a repository, a tag, a caller.
+ *
+ *   glob   = *( "*" | "**" | "?" | class | choice | character )
+ *   "*"      characters of one part, any number, also none
+ *   "**"     parts, any number, also none: `team/**` is `team`, too. It stands alone between slashes.
+ *   "?"      one character of a part
+ *   class    "[" [ "!" | "^" ] 1*( character | character "-" character ) "]"   one character of a part: of these, or not of these
+ *   choice   "{" glob 1*( "," glob ) "}"   one of these; one of them may be empty
+ *
+ * There is no escape and no negation of a whole pattern. A character that other languages of patterns give a meaning to is
+ * refused, so that nothing is read otherwise than it was meant.
+ */
+export type Glob = readonly GlobToken[];
+export type GlobToken =
+  | { readonly kind: 'character'; readonly character: string }
+  | { readonly kind: 'class'; readonly accepts: (character: string) => boolean }
+  | { readonly kind: 'any' | 'star' | 'depth' }
+  | { readonly kind: 'choice'; readonly of: readonly Glob[] };
+
+/** What stands for itself. Names of callers have spaces, commas, "@", "+" and more; the others are syntax elsewhere. */
+const PLAIN = /^[^!()|\\\p{Cc}]$/u;
+const MOST_CHARACTERS = 1024;
+
+/**
+ * Reads a pattern.
+ *
+ * @param plain the characters that stand for themselves; fewer where the names that are matched have fewer.
+ * @throws SyntaxError saying what is not understood, and where.
+ */
+export function parseGlob(text: string, plain: RegExp = PLAIN): Glob {
+  if (text.length > MOST_CHARACTERS) throw new SyntaxError(`it is longer than ${MOST_CHARACTERS} characters`);
+  const characters = Array.from(text);
+  let at = 0;
+
+  function sequence(isChoice: boolean): Glob {
+    const tokens: GlobToken[] = [];
+    for (; at < characters.length; at++) {
+      const character = characters[at] ?? '';
+      if (isChoice && (character === ',' || character === '}')) break;
+      tokens.push(token(character));
+    }
+    return tokens;
+  }
+
+  /** Leaves `at` on the last character of the token. */
+  function token(character: string): GlobToken {
+    switch (character) {
+      case '*':
+        if (characters[at + 1] !== '*') return { kind: 'star' };
+        at++;
+        return { kind: 'depth' };
+      case '?':
+        return { kind: 'any' };
+      case '[':
+        return classToken();
+      case '{':
+        return choice();
+      case ']':
+      case '}':
+        throw new SyntaxError(`the ${JSON.stringify(character)} at character ${at + 1} closes nothing`);
+      default:
+        if (character !== '/' && !plain.test(character)) throw new SyntaxError(notPlain(character, at));
+        return { kind: 'character', character };
+    }
+  }
+
+  function choice(): GlobToken {
+    const start = at;
+    const of: Glob[] = [];
+    do {
+      at++;
+      of.push(sequence(true));
+    } while (characters[at] === ',');
+    if (characters[at] !== '}') throw new SyntaxError(`the "{" at character ${start + 1} is not closed`);
+    if (of.length < 2) throw new SyntaxError(`the braces at character ${start + 1} have no comma: a choice is {a,b}`);
+    return { kind: 'choice', of };
+  }
+
+  function classToken(): GlobToken {
+    const end = characters.indexOf(']', at);
+    if (end < 0) throw new SyntaxError(`the "[" at character ${at + 1} is not closed`);
+    const inside = characters.slice(at + 1, end);
+    at = end;
+    return { kind: 'class', accepts: parseClass(inside) };
+  }
+
+  const glob = sequence(false);
+  if (!standsAlone(glob)) {
+    throw new SyntaxError('"**" has to stand alone between slashes, as in team/**; within a part write "*"');
+  }
+  return glob;
+}
+
+function notPlain(character: string, at: number): string {
+  const where = `the ${JSON.stringify(character)} at character ${at + 1}`;
+  return character === '!' ? `${where} takes nothing out: list what is meant` : `${where} has no place in it`;
+}
+
+const codeOf = (character: string): number => character.codePointAt(0) ?? 0;
+
+/** `inside` is what the brackets hold. */
+function parseClass(inside: readonly string[]): (character: string) => boolean {
+  const written = `[${inside.join('')}]`;
+  const refuse = (why: string): never => {
+    throw new SyntaxError(`${why} in the class ${written}, which stands for one character, as in [a-z0-9]`);
+  };
+  const negated = inside[0] === '!' || inside[0] === '^';
+  const members = negated ? inside.slice(1) : inside;
+  if (members.length === 0) refuse('nothing is');
+  const unknown = members.find((member) => /[[/\\\p{Cc}]/u.test(member));
+  if (unknown !== undefined) refuse(`${JSON.stringify(unknown)} has no place`);
+  // [:alpha:] of POSIX, and the address of a registry: [::1].
+  if (members.indexOf(':') !== members.lastIndexOf(':')) refuse('":" is twice');
+
+  const ranges: (readonly [from: number, to: number])[] = [];
+  for (let at = 0; at < members.length; at++) {
+    const [from = '', dash, to] = members.slice(at, at + 3);
+    if (from === '-' && at > 0 && at < members.length - 1) refuse('a "-" between ranges is');
+    const isRange = from !== '-' && dash === '-' && to !== undefined;
+    if (isRange && codeOf(to) < codeOf(from)) refuse(`the range ${from}-${to} is backwards`);
+    ranges.push([codeOf(from), codeOf(isRange ? to : from)]);
+    if (isRange) at += 2;
+  }
+  return (character) => {
+    const code = codeOf(character);
+    return character !== '/' && ranges.some(([from, to]) => from <= code && code <= to) !== negated;
+  };
+}
+
+/** Whether each "**" has a slash or an end of the pattern on both sides, whichever alternatives are chosen. */
+function standsAlone(glob: Glob): boolean {
+  let alone = true;
+  /** Walks towards one end. `edge`: whether a part begins here; the answer is whether one begins behind the last token. */
+  const walk = (tokens: Glob, edge: boolean, backwards: boolean): boolean => {
+    for (const token of backwards ? tokens.toReversed() : tokens) {
+      if (token.kind === 'depth') alone &&= edge;
+      edge =
+        token.kind === 'choice'
+          ? token.of.map((one) => walk(one, edge, backwards)).every(Boolean)
+          : token.kind === 'character' && token.character === '/';
+    }
+    return edge;
+  };
+  walk(glob, true, false);
+  walk(glob, true, true);
+  return alone;
+}
 
 /**
  * Whether one of the patterns of the configuration matches the name; see {@link parseGlob} for what they are made of. Case

@@ -9,7 +9,7 @@ import {
 import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.ts';
 import { namedBlobs, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
 import { isSchema1Type, MANIFEST_ACCEPT } from '../oci/media-type.ts';
-import { parseJson } from '../oci/read-json.ts';
+import { parseJson } from '../oci/descriptor.ts';
 import { discard, readBounded } from './body.ts';
 import { decoded, isCoded } from './content-encoding.ts';
 import { answerFailure, clean, connectionFailure, htmlWords, isHtml, registryWords, single } from './failure.ts';

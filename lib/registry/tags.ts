@@ -1,5 +1,5 @@
 import { CacheError, UpstreamRefusedError } from '../errors/cache-error.ts';
-import { parseJson } from '../oci/read-json.ts';
+import { parseJson } from '../oci/descriptor.ts';
 import { isTag } from '../reference/reference.ts';
 import { registryWords } from './failure.ts';
 import { nextQuery, pagesOf, readPage, refusedList, type Page, type PagedList } from './pages.ts';

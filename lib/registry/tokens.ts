@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { DeniedError, UpstreamRefusedError } from '../errors/cache-error.ts';
-import { parseJson } from '../oci/read-json.ts';
+import { parseJson } from '../oci/descriptor.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { discard, readBounded } from './body.ts';
 import type { Credentials, RegistryCredentials } from './credentials.ts';

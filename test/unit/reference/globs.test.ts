@@ -1,8 +1,14 @@
 import fc from 'fast-check';
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parseGlob, type Glob } from '../../../lib/reference/glob.ts';
-import { compileGlob, globs, matchesGlob, type CompiledGlob } from '../../../lib/reference/globs.ts';
+import {
+  type CompiledGlob,
+  compileGlob,
+  type Glob,
+  globs,
+  matchesGlob,
+  parseGlob,
+} from '../../../lib/reference/globs.ts';
 
 describe('a pattern', () => {
   const cases: [pattern: string, matched: string[], others: string[]][] = [
