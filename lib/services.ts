@@ -2,7 +2,7 @@ import type { PublishedKey, SigningKey } from './access/signing-key.ts';
 import type { Users } from './access/users.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
-import { dynamoClient, type DynamoConnection } from './catalog/dynamo-client.ts';
+import { dynamoClient, type DynamoConnection } from './table/dynamo-client.ts';
 import type { Config, Limits } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
 import type { Executions } from './jobs/executions.ts';

@@ -1,6 +1,6 @@
 import type { PublishedKey, SigningKey } from './access/signing-key.ts';
 import type { Users } from './access/users.ts';
-import type { dynamoClient } from './catalog/dynamo-client.ts';
+import type { dynamoClient } from './table/dynamo-client.ts';
 import type { Config } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
 import { lazily, lazy } from './async/lazily.ts';

@@ -1,5 +1,5 @@
 import type { Template, Value } from '../cloudformation.ts';
-import { DOOR_PARTITIONS } from '../../lib/catalog/keys.ts';
+import { DOOR_PARTITIONS } from '../../lib/table/keys.ts';
 import { roleId, SERVICE } from '../names.ts';
 import {
   at,

@@ -1,5 +1,5 @@
 import { arn, attribute, sub, type Value } from '../cloudformation.ts';
-import { DOOR_PARTITIONS } from '../../lib/catalog/keys.ts';
+import { DOOR_PARTITIONS } from '../../lib/table/keys.ts';
 import type { CompiledConfig } from '../../lib/config/compiled.ts';
 import type { RegistrySettings } from '../../lib/registry/settings.ts';
 import { parseEcrHost } from '../../lib/registry/ecr-host.ts';

@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { dynamoTable, isRefused, type Update } from '../catalog/dynamo-table.ts';
-import { PASSWORD_KEY } from '../catalog/keys.ts';
+import { dynamoTable, isRefused, type Update } from '../table/dynamo-table.ts';
+import { PASSWORD_KEY } from '../table/keys.ts';
 import { kept } from '../async/kept.ts';
 import type { PublishedKey } from './signing-key.ts';
 

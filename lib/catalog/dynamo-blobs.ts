@@ -5,9 +5,9 @@ import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BlobRecord, BlobRow, Catalog } from './catalog.ts';
 import { nextEpoch } from './dynamo-completeness.ts';
-import { isRefused, type Table, type Update } from './dynamo-table.ts';
+import { isRefused, type Table, type Update } from '../table/dynamo-table.ts';
 import { blobFrom } from './items.ts';
-import { blobKey, epochKeys, NOBODY } from './keys.ts';
+import { blobKey, epochKeys, NOBODY } from '../table/keys.ts';
 
 /** Nobody wrote what the store holds since the row was read, and the store asked. */
 const SAME_COMMIT = '#commit = :seen';

@@ -6,7 +6,7 @@ import { graphWrites } from './dynamo-graph.ts';
 import { pointerWrites } from './dynamo-pointers.ts';
 import { reads } from './dynamo-reads.ts';
 import { incarnation } from './dynamo-incarnation.ts';
-import { dynamoTable } from './dynamo-table.ts';
+import { dynamoTable } from '../table/dynamo-table.ts';
 
 /** The catalogue in one DynamoDB table; its layout is drawn in `keys.ts`. */
 export function dynamoCatalog(options: { client: DynamoDBClient; table: string }): Catalog {

@@ -1,8 +1,8 @@
 import type { Digest } from '../oci/digest.ts';
 import type { Catalog, Publication } from './catalog.ts';
-import { type Check, type Item, type Table, type Update } from './dynamo-table.ts';
+import type { Check, Item, Table, Update } from '../table/dynamo-table.ts';
 import { digests, needsFrom, needsItem } from './items.ts';
-import { blobKey, childKey, completeKey, epochKey, epochKeys } from './keys.ts';
+import { blobKey, childKey, completeKey, epochKey, epochKeys } from '../table/keys.ts';
 
 /*
  * What is complete, and since when (I2). A set of complete entries is remembered with the epoch at which all of them were seen present. Every loss moves the epoch in

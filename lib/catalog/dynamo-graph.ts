@@ -1,6 +1,6 @@
 import type { Catalog } from './catalog.ts';
-import type { Table } from './dynamo-table.ts';
-import { linkKey, needKey, repoKey } from './keys.ts';
+import type { Table } from '../table/dynamo-table.ts';
+import { linkKey, needKey, repoKey } from '../table/keys.ts';
 
 /** Who may serve what, and who needs what. */
 export function graphWrites(table: Table) {

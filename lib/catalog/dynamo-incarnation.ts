@@ -1,7 +1,7 @@
 import type { Catalog } from './catalog.ts';
 import { nextEpoch } from './dynamo-completeness.ts';
-import type { Table, Update } from './dynamo-table.ts';
-import { INCARNATION_KEY } from './keys.ts';
+import type { Table, Update } from '../table/dynamo-table.ts';
+import { INCARNATION_KEY } from '../table/keys.ts';
 
 /** Which table this is among all that ever were on its bucket: read once for the life of the process. */
 export function incarnation(table: Table) {

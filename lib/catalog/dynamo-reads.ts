@@ -2,7 +2,7 @@ import { isDigest, type Digest } from '../oci/digest.ts';
 import { isTag, type Reference, type Repository } from '../reference/reference.ts';
 import type { BlobRow, CachedReference, Catalog, FoundRoot, Link } from './catalog.ts';
 import { epochFrom, seeWhole } from './dynamo-completeness.ts';
-import type { Item, Table } from './dynamo-table.ts';
+import type { Item, Table } from '../table/dynamo-table.ts';
 import { blobFrom, digests, linkFrom, pointerFrom, rootFrom } from './items.ts';
 import {
   blobKey,
@@ -17,7 +17,7 @@ import {
   rootLinkKey,
   tagKey,
   tagPartition,
-} from './keys.ts';
+} from '../table/keys.ts';
 import { bareEntries } from './needs.ts';
 
 /** Of one read. Of the tags that belong to one manifest (list of referrers, signature, attestation, SBOM) there are fewer. */

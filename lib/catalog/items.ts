@@ -8,7 +8,7 @@ import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root } from '.
 import { heldLease } from '../lock/dynamo-fence.ts';
 import { completeFrom } from './dynamo-completeness.ts';
 import { contentIdOf } from './needs.ts';
-import type { Item } from './dynamo-table.ts';
+import type { Item } from '../table/dynamo-table.ts';
 
 /*
  * Rows to objects and back. Rows were written by us, so they are read without checks beyond their types; what an older

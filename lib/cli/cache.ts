@@ -1,4 +1,4 @@
-import { dynamoClient } from '../catalog/dynamo-client.ts';
+import { dynamoClient } from '../table/dynamo-client.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { cacheName } from './configured.ts';

@@ -8,7 +8,7 @@ import {
   type UpdateItemCommandInput,
 } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
-import { dynamoClient } from '../catalog/dynamo-client.ts';
+import { dynamoClient } from '../table/dynamo-client.ts';
 import { SkipError } from './check.ts';
 import type { Target } from './target.ts';
 

@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
-import { dynamoTable, isRefused, type Item, type Table, type Update } from '../catalog/dynamo-table.ts';
-import { activeKey, pullKey } from '../catalog/keys.ts';
+import { dynamoTable, isRefused, type Item, type Table, type Update } from '../table/dynamo-table.ts';
+import { activeKey, pullKey } from '../table/keys.ts';
 import { CatalogError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference } from '../reference/reference.ts';
@@ -10,7 +10,7 @@ import { isEnded, type PullRecord, type PullRecords } from './pull-record.ts';
 import { requestKey } from './request-key.ts';
 
 /*
- * PULL and ACTIVE (lib/catalog/keys.ts):
+ * PULL and ACTIVE (lib/table/keys.ts):
  *
  *                  join                       begin              succeed, fail
  *   PULL    (none) ────► queued ─────────────────────► running ──────────────────► succeeded | failed ──► expires

@@ -1,4 +1,4 @@
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { sleep } from '../async/time.ts';
 import { LeaseHeldError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRecord } from './pull-record.ts';

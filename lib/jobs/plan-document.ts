@@ -1,6 +1,6 @@
 import * as z from 'zod/mini';
 import type { Pointer } from '../catalog/catalog.ts';
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { InvalidManifestError, StoreError } from '../errors/cache-error.ts';
 import { fence, type Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';

@@ -1,6 +1,6 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import * as z from 'zod/mini';
-import type { Item } from '../catalog/dynamo-table.ts';
+import type { Item } from '../table/dynamo-table.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import { fence } from '../lock/fence.ts';
 import { count, decode, flag, list, platform, record, ShapeError, text } from '../oci/schemas.ts';

@@ -1,4 +1,4 @@
-import { NOBODY } from '../catalog/keys.ts';
+import { NOBODY } from '../table/keys.ts';
 import type { Fence } from './fence.ts';
 import type { HeldLease } from './lease.ts';
 

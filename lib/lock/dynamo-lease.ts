@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
-import { isLockRow, leaseKey, NOBODY, type Key } from '../catalog/keys.ts';
-import { dynamoTable, isRefused, type Item, type Table, type Update } from '../catalog/dynamo-table.ts';
+import { isLockRow, type Key, leaseKey, NOBODY } from '../table/keys.ts';
+import { dynamoTable, isRefused, type Item, type Table, type Update } from '../table/dynamo-table.ts';
 import { withGrace } from '../async/time.ts';
 import { CacheError, CatalogError, LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, heldLease, STILL_HELD } from './dynamo-fence.ts';

@@ -1,5 +1,5 @@
 import type { BlobRow, Catalog } from '../catalog/catalog.ts';
-import { blobLeaseName } from '../catalog/keys.ts';
+import { blobLeaseName } from '../table/keys.ts';
 import { withGrace } from '../async/time.ts';
 import { sleep } from '../async/time.ts';
 import {

@@ -1,4 +1,4 @@
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { BlobsFailedError, ContentSweptError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Lease } from '../lock/lease.ts';

@@ -1,5 +1,5 @@
 import type { Catalog, Pointer } from '../catalog/catalog.ts';
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { DeadlineError, LeaseHeldError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Lease, Leases } from '../lock/lease.ts';

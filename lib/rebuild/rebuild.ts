@@ -1,5 +1,5 @@
 import type { Catalog, FoundRoot, Pointer, Publication } from '../catalog/catalog.ts';
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { blobEntries, withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire } from '../lock/acquire.ts';

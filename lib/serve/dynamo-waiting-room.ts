@@ -1,6 +1,6 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { dynamoTable, isRefused } from '../catalog/dynamo-table.ts';
-import { waitingKey } from '../catalog/keys.ts';
+import { dynamoTable, isRefused } from '../table/dynamo-table.ts';
+import { waitingKey } from '../table/keys.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { tooMany, type WaitingRoom } from './waiting-room.ts';
 import type { ServeCall } from './serve-deps.ts';

@@ -1,4 +1,4 @@
-import { landLeaseName } from '../catalog/keys.ts';
+import { landLeaseName } from '../table/keys.ts';
 import { sleep } from '../async/time.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';
 import { isLease } from '../lock/lease.ts';

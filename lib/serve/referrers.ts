@@ -1,6 +1,6 @@
 import type { Pointer } from '../catalog/catalog.ts';
 import { BusyError, ContentLostError, LeaseLostError } from '../errors/cache-error.ts';
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { acquire } from '../lock/acquire.ts';
 import type { Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';

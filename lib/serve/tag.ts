@@ -1,5 +1,5 @@
 import type { Pointer } from '../catalog/catalog.ts';
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { sleep } from '../async/time.ts';
 import { LeaseHeldError, ManifestUnknownError } from '../errors/cache-error.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';

@@ -1,4 +1,4 @@
-import { pullLeaseName } from '../catalog/keys.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import {
   InvalidManifestError,
   LeaseLostError,

@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
-import { dynamoTable, isRefused, type Item } from '../catalog/dynamo-table.ts';
-import { warmupKey } from '../catalog/keys.ts';
+import { dynamoTable, isRefused, type Item } from '../table/dynamo-table.ts';
+import { warmupKey } from '../table/keys.ts';
 import { LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
 import type { Fence } from '../lock/fence.ts';

@@ -1,4 +1,4 @@
-import { warmupLeaseName } from '../catalog/keys.ts';
+import { warmupLeaseName } from '../table/keys.ts';
 import { withGrace } from '../async/time.ts';
 import { sleep } from '../async/time.ts';
 import { leaseWatch } from '../lock/lease-watch.ts';

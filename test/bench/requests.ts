@@ -2,7 +2,7 @@ import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
 import { marshall } from '@aws-sdk/util-dynamodb';
 import { sampleImage, SAMPLE_REPOSITORY, SAMPLE_TAG } from '../../infra/local/sample/sample-image.ts';
 import { startSampleRegistry } from '../../infra/local/sample/sample-registry.ts';
-import { rootKey, tagKey } from '../../lib/catalog/keys.ts';
+import { rootKey, tagKey } from '../../lib/table/keys.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
 import { openCache } from '../support/cache.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import type { BlobRecord, BlobRow } from '../../lib/catalog/catalog.ts';
-import { blobKey, NOBODY } from '../../lib/catalog/keys.ts';
+import { blobKey, NOBODY } from '../../lib/table/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import type { Descriptor } from '../../lib/oci/descriptor.ts';
 import type { Digest } from '../../lib/oci/digest.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import type { CachedReference } from '../../lib/catalog/catalog.ts';
-import { tagKey } from '../../lib/catalog/keys.ts';
+import { tagKey } from '../../lib/table/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { formatReference, parseReference, type Reference, type Repository } from '../../lib/reference/reference.ts';
 import { TOMBSTONE_MS } from '../../lib/store/ref-record.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, afterEach, test } from 'node:test';
-import { completeKey, leaseKey, pullLeaseName, rootLinkKey, tagKey } from '../../lib/catalog/keys.ts';
+import { completeKey, leaseKey, pullLeaseName, rootLinkKey, tagKey } from '../../lib/table/keys.ts';
 import { CatalogError, ContentSweptError, LeaseLostError } from '../../lib/errors/cache-error.ts';
 import type { Digest } from '../../lib/oci/digest.ts';
 import { parseReference, type Reference } from '../../lib/reference/reference.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { digestOf } from '../../lib/oci/digest.ts';
-import { pullLeaseName } from '../../lib/catalog/keys.ts';
+import { pullLeaseName } from '../../lib/table/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { acquire } from '../../lib/lock/acquire.ts';
 import { parseReference } from '../../lib/reference/reference.ts';

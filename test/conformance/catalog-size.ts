@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { rootKey } from '../../lib/catalog/keys.ts';
+import { rootKey } from '../../lib/table/keys.ts';
 import type { IndexEntry } from '../../lib/oci/descriptor.ts';
 import type { TableUnderTest } from '../support/table-under-test.ts';
 import { found, freshReference, INDEX_TYPE, LAYER_TYPE, publicationOf, publishNow, some } from './catalog-subject.ts';

@@ -2,7 +2,7 @@ import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { marshall } from '@aws-sdk/util-dynamodb';
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { blobKey, tagKey, type Key } from '../../lib/catalog/keys.ts';
+import { blobKey, type Key, tagKey } from '../../lib/table/keys.ts';
 import { CatalogError } from '../../lib/errors/cache-error.ts';
 import { forever, type Reach, type TableUnderTest } from '../support/table-under-test.ts';
 import { found, freshReference, publicationOf, publishNow, some, someDigest, someIndex } from './catalog-subject.ts';

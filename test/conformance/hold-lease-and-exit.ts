@@ -3,7 +3,7 @@
  *
  *   node hold-lease-and-exit.ts ENDPOINT REGION KEY SECRET TABLE NAME
  */
-import { dynamoClient } from '../../lib/catalog/dynamo-client.ts';
+import { dynamoClient } from '../../lib/table/dynamo-client.ts';
 import { acquire } from '../../lib/lock/acquire.ts';
 import { dynamoLeases } from '../../lib/lock/dynamo-lease.ts';
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { blobLeaseName, leaseKey, NOBODY } from '../../lib/catalog/keys.ts';
+import { blobLeaseName, leaseKey, NOBODY } from '../../lib/table/keys.ts';
 import { CatalogError, LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { leaseWatch } from '../../lib/lock/lease-watch.ts';
 import { isLease } from '../../lib/lock/lease.ts';

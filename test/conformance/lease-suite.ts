@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { blobKey, blobLeaseName, leaseKey, NOBODY } from '../../lib/catalog/keys.ts';
+import { blobKey, blobLeaseName, leaseKey, NOBODY } from '../../lib/table/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { acquire } from '../../lib/lock/acquire.ts';
 import { leaseWatch } from '../../lib/lock/lease-watch.ts';

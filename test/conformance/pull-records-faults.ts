@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { activeKey, pullKey } from '../../lib/catalog/keys.ts';
+import { activeKey, pullKey } from '../../lib/table/keys.ts';
 import { CatalogError } from '../../lib/errors/cache-error.ts';
 import { requestKey } from '../../lib/jobs/request-key.ts';
 import { dynamoError, forever, onDynamo, operationsOf, type TableUnderTest } from '../support/table-under-test.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
-import { activeKey, pullKey } from '../../lib/catalog/keys.ts';
+import { activeKey, pullKey } from '../../lib/table/keys.ts';
 import type { PullRecord, PullRecords } from '../../lib/jobs/pull-record.ts';
 import { requestKey } from '../../lib/jobs/request-key.ts';
 import { digestOf } from '../../lib/oci/digest.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { dynamoClient } from '../../lib/catalog/dynamo-client.ts';
-import { dynamoTable, type Item } from '../../lib/catalog/dynamo-table.ts';
-import type { Key } from '../../lib/catalog/keys.ts';
+import { dynamoClient } from '../../lib/table/dynamo-client.ts';
+import { dynamoTable, type Item } from '../../lib/table/dynamo-table.ts';
+import type { Key } from '../../lib/table/keys.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
 import type { TrustDomain } from '../../lib/reference/trust-domain.ts';
 import { openCache, startBench, type Bench, type CacheOptions, type TestCache } from '../support/cache.ts';

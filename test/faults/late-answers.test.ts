@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Pointer } from '../../lib/catalog/catalog.ts';
-import { pullLeaseName } from '../../lib/catalog/keys.ts';
+import { pullLeaseName } from '../../lib/table/keys.ts';
 import { acquire } from '../../lib/lock/acquire.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import type { PullDeps, PullRequest } from '../../lib/pull/pull-request.ts';

@@ -3,7 +3,7 @@
  */
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Publication } from '../../lib/catalog/catalog.ts';
-import { pullLeaseName } from '../../lib/catalog/keys.ts';
+import { pullLeaseName } from '../../lib/table/keys.ts';
 import { acquire } from '../../lib/lock/acquire.ts';
 import { parseDigest, type Digest } from '../../lib/oci/digest.ts';
 import { pull } from '../../lib/pull/pull.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { blobKey, NOBODY } from '../../lib/catalog/keys.ts';
+import { blobKey, NOBODY } from '../../lib/table/keys.ts';
 import { StoreError } from '../../lib/errors/cache-error.ts';
 import type { FaultAction, FaultRule } from '../support/http-fault-proxy.ts';
 import { noiseImage, type Image } from '../support/images.ts';

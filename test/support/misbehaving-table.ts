@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { dynamoClient, type DynamoConnection } from '../../lib/catalog/dynamo-client.ts';
+import { dynamoClient, type DynamoConnection } from '../../lib/table/dynamo-client.ts';
 import {
   cancelled,
   dynamoAnswer,

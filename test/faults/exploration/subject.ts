@@ -1,7 +1,7 @@
 import type { TransactWriteItem, UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
 import type { Catalog } from '../../../lib/catalog/catalog.ts';
 import { dynamoCatalog } from '../../../lib/catalog/dynamo-catalog.ts';
-import { dynamoClient, type DynamoConnection } from '../../../lib/catalog/dynamo-client.ts';
+import { dynamoClient, type DynamoConnection } from '../../../lib/table/dynamo-client.ts';
 import type { Services } from '../../../lib/services.ts';
 import type { ContentStore } from '../../../lib/store/content-store.ts';
 

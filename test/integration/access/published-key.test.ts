@@ -5,7 +5,7 @@ import { derivedSigningKey } from '../../../lib/access/derived-key.ts';
 import { dynamoPublishedKey } from '../../../lib/access/dynamo-published-key.ts';
 import { mintPassword, verifyMinted, type MintedCaller } from '../../../lib/access/minted.ts';
 import type { PublishedKey } from '../../../lib/access/signing-key.ts';
-import { DOOR_PARTITIONS, PASSWORD_KEY } from '../../../lib/catalog/keys.ts';
+import { DOOR_PARTITIONS, PASSWORD_KEY } from '../../../lib/table/keys.ts';
 import { CatalogError, UnauthenticatedError } from '../../../lib/errors/cache-error.ts';
 import { startEmbeddedDynamo } from '../../support/embedded-dynamo.ts';
 import {

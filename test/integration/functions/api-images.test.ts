@@ -2,7 +2,7 @@ import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { AccessRule } from '../../../lib/access/access.ts';
-import { pullLeaseName } from '../../../lib/catalog/keys.ts';
+import { pullLeaseName } from '../../../lib/table/keys.ts';
 import { formatImageCursor } from '../../../lib/http/image-cursor.ts';
 import type { ImagesDocument } from '../../../lib/http/images.ts';
 import type { Problem } from '../../../lib/http/problem.ts';

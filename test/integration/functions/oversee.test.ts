@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startStates, statusChangeEvent, type Execution, type States } from '../../../infra/local/states/states.ts';
 import type * as OverseeFunction from '../../../functions/oversee.ts';
-import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
+import { dynamoClient } from '../../../lib/table/dynamo-client.ts';
 import { dynamoPullRecords } from '../../../lib/jobs/dynamo-pull-records.ts';
 import { freshRequest } from '../../conformance/pull-records-subject.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';

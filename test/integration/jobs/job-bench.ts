@@ -1,7 +1,7 @@
 import { StopExecutionCommand } from '@aws-sdk/client-sfn';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startStates, type Execution } from '../../../infra/local/states/states.ts';
-import { pullKey } from '../../../lib/catalog/keys.ts';
+import { pullKey } from '../../../lib/table/keys.ts';
 import type { Executions } from '../../../lib/jobs/executions.ts';
 import type { Jobs } from '../../../lib/jobs/jobs.ts';
 import type { PullRecords } from '../../../lib/jobs/pull-record.ts';

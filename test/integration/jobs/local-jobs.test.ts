@@ -1,14 +1,14 @@
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { pullKey } from '../../../lib/catalog/keys.ts';
+import { pullKey } from '../../../lib/table/keys.ts';
 import { isEnded, type PullRecord } from '../../../lib/jobs/pull-record.ts';
 import { parsePlatform } from '../../../lib/oci/platform.ts';
 import type { PullRequest } from '../../../lib/pull/pull-request.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { localJobs, type LocalJobs } from '../../../lib/jobs/local-jobs.ts';
-import { dynamoTable } from '../../../lib/catalog/dynamo-table.ts';
-import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
+import { dynamoTable } from '../../../lib/table/dynamo-table.ts';
+import { dynamoClient } from '../../../lib/table/dynamo-client.ts';
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { statusChangeEvent } from '../../../infra/local/states/states.ts';
-import { leaseKey, NOBODY } from '../../../lib/catalog/keys.ts';
+import { leaseKey, NOBODY } from '../../../lib/table/keys.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
 import { ABANDONED } from '../../../lib/jobs/abandoned.ts';
 import { formatReference } from '../../../lib/reference/reference.ts';

@@ -3,7 +3,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { leaseWatch } from '../../../lib/lock/lease-watch.ts';
 import { isLease } from '../../../lib/lock/lease.ts';
-import { pullLeaseName } from '../../../lib/catalog/keys.ts';
+import { pullLeaseName } from '../../../lib/table/keys.ts';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { privateDomain } from '../../../lib/reference/trust-domain.ts';

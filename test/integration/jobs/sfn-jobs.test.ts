@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { leaseKey, NOBODY } from '../../../lib/catalog/keys.ts';
+import { leaseKey, NOBODY } from '../../../lib/table/keys.ts';
 import { JobUnavailableError } from '../../../lib/errors/cache-error.ts';
 import { ABANDONED } from '../../../lib/jobs/abandoned.ts';
 import { DENIED, fenceOf, freshRequest, receiptOf } from '../../conformance/pull-records-subject.ts';

@@ -9,7 +9,7 @@ import { unmarshall } from '@aws-sdk/util-dynamodb';
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { NOBODY } from '../../../lib/catalog/keys.ts';
+import { NOBODY } from '../../../lib/table/keys.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';

@@ -4,7 +4,7 @@ import { marshall, unmarshall } from '@aws-sdk/util-dynamodb';
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { blobKey } from '../../../lib/catalog/keys.ts';
+import { blobKey } from '../../../lib/table/keys.ts';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import type { Checkpoint } from '../../../lib/store/content-store.ts';

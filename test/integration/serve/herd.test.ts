@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, mock, test } from 'node:test';
-import { pullLeaseName } from '../../../lib/catalog/keys.ts';
+import { pullLeaseName } from '../../../lib/table/keys.ts';
 import { acquire } from '../../../lib/lock/acquire.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { noiseImage } from '../../support/images.ts';

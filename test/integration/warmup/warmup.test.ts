@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { warmupLeaseName } from '../../../lib/catalog/keys.ts';
+import { warmupLeaseName } from '../../../lib/table/keys.ts';
 import {
   CacheError,
   LeaseLostError,

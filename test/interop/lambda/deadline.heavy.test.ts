@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { FunctionFailedError } from '../../../infra/local/app/functions.ts';
 import { dynamoCatalog } from '../../../lib/catalog/dynamo-catalog.ts';
-import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
+import { dynamoClient } from '../../../lib/table/dynamo-client.ts';
 import { dynamoPullRecords } from '../../../lib/jobs/dynamo-pull-records.ts';
 import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';

@@ -9,8 +9,8 @@ import {
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { dynamoCatalog } from '../../../lib/catalog/dynamo-catalog.ts';
-import { dynamoClient } from '../../../lib/catalog/dynamo-client.ts';
-import { pullLeaseName } from '../../../lib/catalog/keys.ts';
+import { dynamoClient } from '../../../lib/table/dynamo-client.ts';
+import { pullLeaseName } from '../../../lib/table/keys.ts';
 import { dynamoPullRecords } from '../../../lib/jobs/dynamo-pull-records.ts';
 import type { PullFailure } from '../../../lib/pull/failure.ts';
 import { isEnded, type PullRecord } from '../../../lib/jobs/pull-record.ts';

@@ -1,4 +1,4 @@
-import { hexOf, type Digest } from '../oci/digest.ts';
+import { type Digest, hexOf } from '../oci/digest.ts';
 import { formatRepository, pointerOf, type Reference, type Repository } from '../reference/reference.ts';
 
 /*

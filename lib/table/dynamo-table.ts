@@ -1,24 +1,24 @@
+import { randomUUID } from 'node:crypto';
 import {
+  type AttributeValue,
   BatchGetItemCommand,
   BatchWriteItemCommand,
   ConditionalCheckFailedException,
+  type DynamoDBClient,
   GetItemCommand,
   QueryCommand,
   ScanCommand,
   TransactionCanceledException,
+  type TransactWriteItem,
   TransactWriteItemsCommand,
   UpdateItemCommand,
-  type AttributeValue,
-  type DynamoDBClient,
-  type TransactWriteItem,
   type WriteRequest,
 } from '@aws-sdk/client-dynamodb';
 import { marshall } from '@aws-sdk/util-dynamodb';
-import { randomUUID } from 'node:crypto';
-import { CatalogError } from '../errors/cache-error.ts';
 import { sleep } from '../async/time.ts';
-import { attempt, backOffMs, CONFLICT_PATIENCE_MS, PASSING, ROUNDS } from './dynamo-attempt.ts';
-import { OF_ANOTHER_VERSION, rowFrom, versioned, versionedUpdate, type Item } from './dynamo-schema.ts';
+import { CatalogError } from '../errors/cache-error.ts';
+import { attempt, backOffMs, CONFLICT_PATIENCE_MS, PASSING, ROUNDS } from './dynamo-client.ts';
+import { type Item, OF_ANOTHER_VERSION, rowFrom, versioned, versionedUpdate } from './dynamo-rows.ts';
 import type { Key } from './keys.ts';
 
 /** Limits of the API: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { digestOf } from '../../../lib/oci/digest.ts';
+import { parseReference } from '../../../lib/reference/reference.ts';
 import {
   blobKey,
   blobLeaseName,
@@ -10,9 +12,7 @@ import {
   repositoryOf,
   rootLinkKey,
   tagKey,
-} from '../../../lib/catalog/keys.ts';
-import { digestOf } from '../../../lib/oci/digest.ts';
-import { parseReference } from '../../../lib/reference/reference.ts';
+} from '../../../lib/table/keys.ts';
 
 const digest = digestOf(Buffer.from('content'));
 
