@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { LeaseLostError } from '../errors/cache-error.ts';
-import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
+import { fenceValues, STILL_HELD } from '../lock/dynamo-lease.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BlobRecord, BlobRow, Catalog } from './catalog.ts';

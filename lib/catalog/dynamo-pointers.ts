@@ -1,5 +1,5 @@
 import { CatalogError, ContentSweptError, LeaseLostError } from '../errors/cache-error.ts';
-import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
+import { fenceValues, STILL_HELD } from '../lock/dynamo-lease.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';

@@ -5,7 +5,7 @@ import { algorithmOf, hexOf, type Algorithm, type Digest } from '../oci/digest.t
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Checkpoint } from '../store/content-store.ts';
 import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root } from './catalog.ts';
-import { heldLease } from '../lock/dynamo-fence.ts';
+import { heldLease } from '../lock/dynamo-lease.ts';
 import { completeFrom } from './dynamo-completeness.ts';
 import { contentIdOf } from './needs.ts';
 import type { Item } from '../table/dynamo-table.ts';

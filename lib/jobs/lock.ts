@@ -2,7 +2,7 @@ import { pullLeaseName } from '../table/keys.ts';
 import { sleep } from '../async/time.ts';
 import { LeaseHeldError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRecord } from './pull-record.ts';
-import { leaseWatch } from '../lock/lease-watch.ts';
+import { leaseWatch } from '../lock/heartbeat.ts';
 import type { Fence } from '../lock/fence.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';

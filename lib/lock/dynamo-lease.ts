@@ -1,14 +1,29 @@
-import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
-import { isLockRow, type Key, leaseKey, NOBODY } from '../table/keys.ts';
-import { dynamoTable, isRefused, type Item, type Table, type Update } from '../table/dynamo-table.ts';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { withGrace } from '../async/time.ts';
 import { CacheError, CatalogError, LeaseLostError } from '../errors/cache-error.ts';
-import { fenceValues, heldLease, STILL_HELD } from './dynamo-fence.ts';
-import { startHeartbeat } from './heartbeat.ts';
-import { SKEW_MS } from './lease-watch.ts';
+import { dynamoTable, isRefused, type Item, type Table, type Update } from '../table/dynamo-table.ts';
+import { isLockRow, type Key, leaseKey, NOBODY } from '../table/keys.ts';
 import type { Fence } from './fence.ts';
-import type { Lease, Leases } from './lease.ts';
+import { SKEW_MS, startHeartbeat } from './heartbeat.ts';
+import type { HeldLease, Lease, Leases } from './lease.ts';
+
+/** Still ours. Without this a late holder would undo the work of the next one. */
+export const STILL_HELD = 'holder = :holder AND generation = :generation';
+
+/** The values of {@link STILL_HELD}. */
+export const fenceValues = ({ holder, generation }: Fence) => ({ ':holder': holder, ':generation': generation });
+
+/** Who holds the lease by its row, if anybody does. */
+export function heldLease(row: Readonly<Record<string, unknown>> | undefined): HeldLease | undefined {
+  if (row?.holder === undefined || row.holder === NOBODY) return undefined;
+  return {
+    holder: row.holder as string,
+    version: row.version as string,
+    durationMs: row.durationMs as number,
+    leaseUntilMs: row.leaseUntilMs as number,
+  };
+}
 
 const RELEASE_TIMEOUT_MS = 5_000;
 /** Time for the answer to a write that takes a lease when its caller is stopped, and then for giving back what it may have taken. */

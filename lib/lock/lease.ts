@@ -1,4 +1,6 @@
+import { sleep } from '../async/time.ts';
 import type { Fence } from './fence.ts';
+import { leaseWatch } from './heartbeat.ts';
 
 /**
  * A lease that is being renewed while it is held. `signal` fires when renewing failed or somebody took the lease over: all work under it must stop.
@@ -67,3 +69,23 @@ export interface LeaseWatch {
 }
 
 export const isLease = (outcome: Lease | HeldLease): outcome is Lease => 'release' in outcome;
+
+/**
+ * The lease, as soon as it is free or its holder is known to be dead. Waits until `signal` fires and then throws its reason.
+ *
+ * @param refused is told who held it when the first try was refused, and waited for.
+ */
+export async function acquire(
+  leases: Pick<Leases, 'tryAcquire'>,
+  name: string,
+  signal: AbortSignal,
+  refused: (held: HeldLease) => Promise<void> = () => Promise.resolve(),
+): Promise<Lease> {
+  const watch = leaseWatch();
+  for (let first = true; ; first = false) {
+    const outcome = await leases.tryAcquire(name, watch, signal);
+    if (isLease(outcome)) return outcome;
+    if (first) await refused(outcome);
+    await sleep(watch.nextDelayMs(), signal);
+  }
+}

@@ -14,7 +14,7 @@ import {
   type BlobFailure,
   type CacheError,
 } from '../errors/cache-error.ts';
-import { leaseWatch } from '../lock/lease-watch.ts';
+import { leaseWatch } from '../lock/heartbeat.ts';
 import { isLease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';

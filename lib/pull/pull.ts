@@ -1,7 +1,6 @@
 import { pullLeaseName } from '../table/keys.ts';
 import { BlobsFailedError, ContentSweptError } from '../errors/cache-error.ts';
-import { acquire } from '../lock/acquire.ts';
-import type { Lease } from '../lock/lease.ts';
+import { acquire, type Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../registry/upstream.ts';

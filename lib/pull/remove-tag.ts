@@ -1,8 +1,7 @@
 import type { Catalog, Pointer } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../table/keys.ts';
 import { DeadlineError, LeaseHeldError } from '../errors/cache-error.ts';
-import { acquire } from '../lock/acquire.ts';
-import type { Lease, Leases } from '../lock/lease.ts';
+import { acquire, type Lease, type Leases } from '../lock/lease.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import { nextIncarnation, recordedName, writeInOrder, type RefDeps } from './ref-order.ts';
 

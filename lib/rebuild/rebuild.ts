@@ -2,8 +2,7 @@ import type { Catalog, FoundRoot, Pointer, Publication } from '../catalog/catalo
 import { pullLeaseName } from '../table/keys.ts';
 import { blobEntries, withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
-import { acquire } from '../lock/acquire.ts';
-import type { Leases } from '../lock/lease.ts';
+import { acquire, type Leases } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, parseReference, type Reference } from '../reference/reference.ts';
 import type { ContentStore, FoundRefRecord, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';

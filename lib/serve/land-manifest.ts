@@ -1,6 +1,6 @@
 import { landLeaseName } from '../table/keys.ts';
 import { sleep } from '../async/time.ts';
-import { leaseWatch } from '../lock/lease-watch.ts';
+import { leaseWatch } from '../lock/heartbeat.ts';
 import { isLease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isManifestLink } from '../pull/other-entries.ts';

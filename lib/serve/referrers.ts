@@ -1,8 +1,7 @@
 import type { Pointer } from '../catalog/catalog.ts';
 import { BusyError, ContentLostError, LeaseLostError } from '../errors/cache-error.ts';
 import { pullLeaseName } from '../table/keys.ts';
-import { acquire } from '../lock/acquire.ts';
-import type { Lease } from '../lock/lease.ts';
+import { acquire, type Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import {
   NO_REFERRERS,

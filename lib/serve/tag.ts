@@ -2,7 +2,7 @@ import type { Pointer } from '../catalog/catalog.ts';
 import { pullLeaseName } from '../table/keys.ts';
 import { sleep } from '../async/time.ts';
 import { LeaseHeldError, ManifestUnknownError } from '../errors/cache-error.ts';
-import { leaseWatch } from '../lock/lease-watch.ts';
+import { leaseWatch } from '../lock/heartbeat.ts';
 import { isLease, type HeldLease, type Lease } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';

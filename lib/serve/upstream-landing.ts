@@ -5,7 +5,7 @@ import {
   ManifestUnknownError,
   UpstreamRefusedError,
 } from '../errors/cache-error.ts';
-import { acquire } from '../lock/acquire.ts';
+import { acquire } from '../lock/lease.ts';
 import type { Fence } from '../lock/fence.ts';
 import { digestOf, type Digest } from '../oci/digest.ts';
 import { namedBlobs } from '../oci/manifest.ts';

@@ -3,7 +3,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { dynamoTable, isRefused, type Item } from '../table/dynamo-table.ts';
 import { warmupKey } from '../table/keys.ts';
 import { LeaseLostError } from '../errors/cache-error.ts';
-import { fenceValues, STILL_HELD } from '../lock/dynamo-fence.ts';
+import { fenceValues, STILL_HELD } from '../lock/dynamo-lease.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { WarmupSummary } from '../telemetry/telemetry.ts';
 import type { WarmupRun, WarmupRuns } from './warmup-runs.ts';

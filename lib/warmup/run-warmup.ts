@@ -1,7 +1,7 @@
 import { warmupLeaseName } from '../table/keys.ts';
 import { withGrace } from '../async/time.ts';
 import { sleep } from '../async/time.ts';
-import { leaseWatch } from '../lock/lease-watch.ts';
+import { leaseWatch } from '../lock/heartbeat.ts';
 import { isLease, type Lease, type Leases } from '../lock/lease.ts';
 import type { Announcer, WarmupSummary } from '../telemetry/telemetry.ts';
 import type { RunTime } from './registry-pace.ts';

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { digestOf } from '../../lib/oci/digest.ts';
 import { pullLeaseName } from '../../lib/table/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
-import { acquire } from '../../lib/lock/acquire.ts';
+import { acquire } from '../../lib/lock/lease.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import { resolveNow } from './catalog-subject.ts';
 import { forever, type TableUnderTest } from '../support/table-under-test.ts';

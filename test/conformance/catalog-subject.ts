@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Found, Pointer, Publication } from '../../lib/catalog/catalog.ts';
 import { blobLeaseName, pullLeaseName } from '../../lib/table/keys.ts';
-import { leaseWatch } from '../../lib/lock/lease-watch.ts';
+import { leaseWatch } from '../../lib/lock/heartbeat.ts';
 import type { Fence } from '../../lib/lock/fence.ts';
 import { isLease, type Lease } from '../../lib/lock/lease.ts';
 import type { Descriptor, IndexEntry } from '../../lib/oci/descriptor.ts';

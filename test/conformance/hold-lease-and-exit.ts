@@ -4,7 +4,7 @@
  *   node hold-lease-and-exit.ts ENDPOINT REGION KEY SECRET TABLE NAME
  */
 import { dynamoClient } from '../../lib/table/dynamo-client.ts';
-import { acquire } from '../../lib/lock/acquire.ts';
+import { acquire } from '../../lib/lock/lease.ts';
 import { dynamoLeases } from '../../lib/lock/dynamo-lease.ts';
 
 const [endpoint = '', region = '', accessKeyId = '', secretAccessKey = '', table = '', name = ''] =

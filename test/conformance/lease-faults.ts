@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { blobLeaseName, leaseKey, NOBODY } from '../../lib/table/keys.ts';
 import { CatalogError, LeaseLostError } from '../../lib/errors/cache-error.ts';
-import { leaseWatch } from '../../lib/lock/lease-watch.ts';
+import { leaseWatch } from '../../lib/lock/heartbeat.ts';
 import { isLease } from '../../lib/lock/lease.ts';
 import { digestOf } from '../../lib/oci/digest.ts';
 import { answerWith, dynamoError, forever, onDynamo, type TableUnderTest } from '../support/table-under-test.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { leaseWatch } from '../../lib/lock/lease-watch.ts';
+import { leaseWatch } from '../../lib/lock/heartbeat.ts';
 import { isLease, type Lease, type Leases, type LeaseWatch } from '../../lib/lock/lease.ts';
 import { forever } from '../support/table-under-test.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Pointer } from '../../lib/catalog/catalog.ts';
 import { pullLeaseName } from '../../lib/table/keys.ts';
-import { acquire } from '../../lib/lock/acquire.ts';
+import { acquire } from '../../lib/lock/lease.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import type { PullDeps, PullRequest } from '../../lib/pull/pull-request.ts';
 import { parseReference } from '../../lib/reference/reference.ts';

@@ -4,7 +4,7 @@
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Publication } from '../../lib/catalog/catalog.ts';
 import { pullLeaseName } from '../../lib/table/keys.ts';
-import { acquire } from '../../lib/lock/acquire.ts';
+import { acquire } from '../../lib/lock/lease.ts';
 import { parseDigest, type Digest } from '../../lib/oci/digest.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import type { PullDeps } from '../../lib/pull/pull-request.ts';

@@ -6,7 +6,7 @@ import { pullLeaseName } from '../../../lib/table/keys.ts';
 import { formatImageCursor } from '../../../lib/http/image-cursor.ts';
 import type { ImagesDocument } from '../../../lib/http/images.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
-import { acquire } from '../../../lib/lock/acquire.ts';
+import { acquire } from '../../../lib/lock/lease.ts';
 import { hexOf, type Digest } from '../../../lib/oci/digest.ts';
 import type { CachedImage } from '../../../lib/pull/cached-image.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';

@@ -7,7 +7,7 @@ import type { Jobs } from '../../../lib/jobs/jobs.ts';
 import type { PullRecords } from '../../../lib/jobs/pull-record.ts';
 import { sfnExecutions } from '../../../lib/jobs/sfn-executions.ts';
 import { sfnJobs } from '../../../lib/jobs/sfn-jobs.ts';
-import { leaseWatch } from '../../../lib/lock/lease-watch.ts';
+import { leaseWatch } from '../../../lib/lock/heartbeat.ts';
 import type { Fence } from '../../../lib/lock/fence.ts';
 import { isLease, type Leases } from '../../../lib/lock/lease.ts';
 import { recordsAt } from '../../conformance/pull-records-subject.ts';

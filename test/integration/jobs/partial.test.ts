@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { leaseWatch } from '../../../lib/lock/lease-watch.ts';
+import { leaseWatch } from '../../../lib/lock/heartbeat.ts';
 import { isLease } from '../../../lib/lock/lease.ts';
 import { pullLeaseName } from '../../../lib/table/keys.ts';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';

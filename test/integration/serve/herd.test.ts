@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, mock, test } from 'node:test';
 import { pullLeaseName } from '../../../lib/table/keys.ts';
-import { acquire } from '../../../lib/lock/acquire.ts';
+import { acquire } from '../../../lib/lock/lease.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { noiseImage } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';

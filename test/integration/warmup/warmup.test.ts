@@ -8,7 +8,7 @@ import {
   RateLimitedError,
   UnknownNameError,
 } from '../../../lib/errors/cache-error.ts';
-import { acquire } from '../../../lib/lock/acquire.ts';
+import { acquire } from '../../../lib/lock/lease.ts';
 import { runWarmup } from '../../../lib/warmup/run-warmup.ts';
 import { openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';

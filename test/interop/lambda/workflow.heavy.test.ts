@@ -17,7 +17,7 @@ import { isEnded, type PullRecord } from '../../../lib/jobs/pull-record.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
 import type { PullDocument } from '../../../lib/http/pull-document.ts';
 import { dynamoLeases } from '../../../lib/lock/dynamo-lease.ts';
-import { leaseWatch } from '../../../lib/lock/lease-watch.ts';
+import { leaseWatch } from '../../../lib/lock/heartbeat.ts';
 import { isLease } from '../../../lib/lock/lease.ts';
 import { parseDigest, type Digest } from '../../../lib/oci/digest.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { acquire } from '../../../lib/lock/acquire.ts';
-import type { HeldLease, Lease, LeaseWatch } from '../../../lib/lock/lease.ts';
+import { acquire, type HeldLease, type Lease, type LeaseWatch } from '../../../lib/lock/lease.ts';
 import { sleep } from '../../../lib/async/time.ts';
 
 const forever = new AbortController().signal;

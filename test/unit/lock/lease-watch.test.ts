@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { leaseWatch } from '../../../lib/lock/lease-watch.ts';
+import { leaseWatch } from '../../../lib/lock/heartbeat.ts';
 
 const held = (version: string, durationMs = 1_000) => ({ holder: 'h', version, durationMs, leaseUntilMs: 0 });
 
