@@ -13,8 +13,7 @@ import {
 import { randomUUID } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { crc32Base64 } from '../store/checksums.ts';
-import { s3Client, UNSIGNED_PAYLOAD, withPayloadHash } from '../store/s3-client.ts';
-import { isNotFound } from '../store/s3-errors.ts';
+import { isNotFound, s3Client, UNSIGNED_PAYLOAD, withPayloadHash } from '../store/s3-client.ts';
 import { must, SkipError } from './check.ts';
 import type { Target } from './target.ts';
 

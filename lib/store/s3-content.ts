@@ -15,8 +15,15 @@ import type { TrustDomain } from '../reference/trust-domain.ts';
 import { crc32Base64, s3ChecksumOf, sha256Base64 } from './checksums.ts';
 import type { StoredContent } from './content-store.ts';
 import { blobKey } from './keys.ts';
-import { withPayloadHash, type S3Bucket } from './s3-client.ts';
-import { isChecksumRefused, isConflict, isNotFound, isPreconditionFailed, raise } from './s3-errors.ts';
+import {
+  isChecksumRefused,
+  isConflict,
+  isNotFound,
+  isPreconditionFailed,
+  raise,
+  type S3Bucket,
+  withPayloadHash,
+} from './s3-client.ts';
 
 type Content = Pick<Descriptor, 'digest' | 'size'>;
 

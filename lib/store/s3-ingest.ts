@@ -3,14 +3,12 @@ import { ContentMismatchError, StoreError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { algorithmOf } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
-import { BufferPool } from './buffer-pool.ts';
+import { BufferPool, type PartPlan } from './parts.ts';
 import { appendCrc32, crc32Base64 } from './checksums.ts';
 import type { Checkpoint, Ingest, StoredContent } from './content-store.ts';
 import { IngestDigest, ResumedDigest } from './ingest-digest.ts';
-import type { PartPlan } from './parts.ts';
-import type { S3Bucket } from './s3-client.ts';
+import { isBadRequest, type S3Bucket } from './s3-client.ts';
 import { putContent } from './s3-content.ts';
-import { isBadRequest } from './s3-errors.ts';
 import { PartUploads } from './s3-parts.ts';
 import type { ResumedUpload } from './s3-resume.ts';
 

@@ -13,9 +13,8 @@ import type { TrustDomain } from '../reference/trust-domain.ts';
 import { crc32Base64 } from './checksums.ts';
 import type { StoredContent } from './content-store.ts';
 import { blobKey } from './keys.ts';
-import { UNSIGNED_PAYLOAD, withPayloadHash, type S3Bucket } from './s3-client.ts';
+import { isConflict, isNotFound, raise, type S3Bucket, UNSIGNED_PAYLOAD, withPayloadHash } from './s3-client.ts';
 import { CONTENT_TYPE, findContent, isExpected, locate, pause, writeOnce, type ExpectedContent } from './s3-content.ts';
-import { isConflict, isNotFound, raise } from './s3-errors.ts';
 import type { ResumedUpload } from './s3-resume.ts';
 
 /** Enough for a request and its retries; a deadline that passed grants no more. */

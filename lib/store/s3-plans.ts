@@ -4,8 +4,7 @@ import { digestOf, hexOf } from '../oci/digest.ts';
 import { sha256Base64 } from './checksums.ts';
 import type { Plans } from './content-store.ts';
 import { planKey } from './keys.ts';
-import { withPayloadHash, type S3Bucket } from './s3-client.ts';
-import { isConflict, isNotFound, isPreconditionFailed, raise } from './s3-errors.ts';
+import { isConflict, isNotFound, isPreconditionFailed, raise, type S3Bucket, withPayloadHash } from './s3-client.ts';
 
 /** Plans as JSON objects of the bucket. */
 export function s3Plans(bucket: S3Bucket): Plans {

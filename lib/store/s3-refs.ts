@@ -11,8 +11,7 @@ import { sha256Base64 } from './checksums.ts';
 import type { FoundRefRecord, RefRecords } from './content-store.ts';
 import { INCARNATION_KEY, REFS_PREFIX, refKey } from './keys.ts';
 import { isOver, outcomeOver, parseIncarnation, parseRefRecord } from './ref-record.ts';
-import { withPayloadHash, type S3Bucket } from './s3-client.ts';
-import { isConflict, isNotFound, isPreconditionFailed, raise } from './s3-errors.ts';
+import { isConflict, isNotFound, isPreconditionFailed, raise, type S3Bucket, withPayloadHash } from './s3-client.ts';
 
 /** Writers of one record at the same moment are two at most: the holder of the lock, and one that lost it. */
 const WRITE_TRIES = 5;

@@ -4,12 +4,11 @@ import { algorithmOf } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { appendCrc32, crc32Base64, crc32FromBase64 } from './checksums.ts';
 import type { Checkpoint } from './content-store.ts';
-import type { ResumableHash } from './hash-state.ts';
+import type { ResumableHash } from './ingest-digest.ts';
 import { blobKey } from './keys.ts';
 import type { PartPlan } from './parts.ts';
-import type { S3Bucket } from './s3-client.ts';
+import { isNotFound, raise, type S3Bucket } from './s3-client.ts';
 import { locate } from './s3-content.ts';
-import { isNotFound, raise } from './s3-errors.ts';
 import type { UploadedPart } from './s3-parts.ts';
 
 /** The bucket's lifecycle rule aborts uploads seven days after their start: whoever goes on with one needs time to finish. */
@@ -49,7 +48,7 @@ export async function findResumable(
   const isOurs = checkpoint.domain === domain && Date.now() - startedMs < MAX_AGE_MS;
   const fits = plan.parts > 1 && partBytes === plan.partBytes && partsDone > 0 && offset <= content.size;
   if (!isOurs || !fits || hashState === undefined) return undefined;
-  const { resumeHash } = await import('./hash-state.ts');
+  const { resumeHash } = await import('./ingest-digest.ts');
   const hash = await resumeHash(algorithmOf(content.digest), hashState);
   if (hash === undefined) return undefined;
 

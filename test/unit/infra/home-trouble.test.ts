@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import { homeTrouble } from '../../../infra/local/home-trouble.ts';
 import { isDiskFull } from '../../../infra/local/s3/errors.ts';
 import { CatalogError, DeniedError, InvalidNameError, StoreError } from '../../../lib/errors/cache-error.ts';
-import { storeError } from '../../../lib/store/s3-errors.ts';
+import { storeError } from '../../../lib/store/s3-client.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'entrepot-home-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BufferPool } from '../../../lib/store/buffer-pool.ts';
+import { BufferPool } from '../../../lib/store/parts.ts';
 
 test('lends no more than its limit, and the same buffers again', async () => {
   const pool = new BufferPool(16, 2);

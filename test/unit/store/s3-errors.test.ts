@@ -2,7 +2,7 @@ import { S3ServiceException } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ContentLostError, StoreError } from '../../../lib/errors/cache-error.ts';
-import { isConflict, isNotFound, isPreconditionFailed, raise, storeError } from '../../../lib/store/s3-errors.ts';
+import { isConflict, isNotFound, isPreconditionFailed, raise, storeError } from '../../../lib/store/s3-client.ts';
 
 const answered = (status: number, name: string): S3ServiceException =>
   new S3ServiceException({ name, message: 'said S3', $fault: 'client', $metadata: { httpStatusCode: status } });
