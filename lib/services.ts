@@ -13,7 +13,7 @@ import { dynamoLeases } from './lock/dynamo-lease.ts';
 import type { Leases } from './lock/lease.ts';
 import type { Platform } from './oci/platform.ts';
 import type { PullDeps, PullLimits } from './pull/pull-request.ts';
-import { allowRule } from './registry/allow.ts';
+import { allowRule } from './registry/settings.ts';
 import type { Upstreams } from './registry/upstream.ts';
 import type { Landing } from './serve/landing.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';

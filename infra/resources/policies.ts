@@ -1,8 +1,7 @@
 import { arn, attribute, sub, type Value } from '../cloudformation.ts';
 import { DOOR_PARTITIONS } from '../../lib/table/keys.ts';
 import type { CompiledConfig } from '../../lib/config/compiled.ts';
-import type { RegistrySettings } from '../../lib/registry/settings.ts';
-import { parseEcrHost } from '../../lib/registry/ecr-host.ts';
+import { parseEcrHost, type RegistrySettings } from '../../lib/registry/settings.ts';
 import { busArn, executionArns, functionArn, stackName, stateMachineArn, type FunctionName } from '../names.ts';
 import type { StackSettings } from '../settings.ts';
 import { coarsePatterns } from './coarse-patterns.ts';

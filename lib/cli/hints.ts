@@ -2,7 +2,7 @@ import { basename, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/config.ts';
 import { prefixOf } from '../mirror-config/registry-names.ts';
-import { allowOf } from '../registry/allow.ts';
+import { allowOf } from '../registry/settings.ts';
 import type { Reference } from '../reference/reference.ts';
 
 const HUB_IMAGE = { repository: { registry: 'docker.io', path: 'library/alpine' }, tag: '3.20' };

@@ -1,5 +1,4 @@
-import { parseEcrHost } from '../registry/ecr-host.ts';
-import type { CredentialSource } from '../registry/settings.ts';
+import { type CredentialSource, parseEcrHost } from '../registry/settings.ts';
 
 /** What a key of `limits` is when the file does not say it, and what it may be. */
 export interface LimitRange {

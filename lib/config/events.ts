@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseEcrHost } from '../registry/ecr-host.ts';
+import { parseEcrHost } from '../registry/settings.ts';
 import type { EventSettings } from './config.ts';
 import type { Problems } from './problems.ts';
 import { parsePattern } from './schema.ts';

@@ -2,9 +2,7 @@ import type { EventSettings } from '../config/config.ts';
 import { InvalidRequestError } from '../errors/cache-error.ts';
 import { globs } from '../reference/globs.ts';
 import { parseTag, type Reference } from '../reference/reference.ts';
-import { allowOf } from '../registry/allow.ts';
-import { parseEcrHost } from '../registry/ecr-host.ts';
-import type { RegistrySettings } from '../registry/settings.ts';
+import { allowOf, parseEcrHost, type RegistrySettings } from '../registry/settings.ts';
 
 /** What was pushed to ECR, or why it is none of our business. */
 export type EcrPush = { readonly reference: Reference } | { readonly ignored: string };

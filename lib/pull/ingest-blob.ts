@@ -3,7 +3,7 @@ import { CacheError, ContentMismatchError, StoreError } from '../errors/cache-er
 import type { Lease } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { drainVerified } from '../oci/verify.ts';
-import { paceOf, type BlobReading } from '../registry/pace.ts';
+import { type BlobReading, paceOf } from '../registry/settings.ts';
 import type { BlobBytes } from '../registry/upstream.ts';
 import type { Checkpoint, Ingest, StoredContent } from '../store/content-store.ts';
 import type { BlobSource } from './carried.ts';

@@ -1,10 +1,9 @@
 import { DeniedError } from '../errors/cache-error.ts';
 import { hostOf, type HostRules } from './address.ts';
 import { discard } from './body.ts';
-import { parseChallenges, type Challenge } from './challenge.ts';
+import { type Challenge, parseChallenges, parseRealm } from './challenge.ts';
 import type { RegistryCredentials } from './credentials.ts';
 import { answerFailure } from './failure.ts';
-import { parseRealm } from './realm.ts';
 import { isTransient } from './retry.ts';
 import { SingleFlight } from '../async/single-flight.ts';
 import { basicAuthorization, type Tokens, type TokenPurpose } from './tokens.ts';

@@ -1,8 +1,7 @@
 import { pipeline, type Transform } from 'node:stream';
 import { BlobUnknownError, ContentMismatchError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import type { Body } from './body.ts';
-import { decoderOf, isCoded } from './content-encoding.ts';
+import { type Body, decoderOf, isCoded } from './body.ts';
 import { registryWords, single } from './failure.ts';
 import type { ApiRequest, Session } from './session.ts';
 import type { Answer, Caller } from './transport.ts';

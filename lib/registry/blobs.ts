@@ -9,9 +9,8 @@ import {
 import type { Descriptor } from '../oci/descriptor.ts';
 import { OP, openBlobBody, wrongSize, type BlobBody } from './blob-body.ts';
 import { connectionFailure, htmlWords, isHtml } from './failure.ts';
-import { askInOrder } from './mirrors.ts';
-import { paceOf, type BlobReading, type Pace } from './pace.ts';
-import { backoffMs } from './retry.ts';
+import { askInOrder, backoffMs } from './retry.ts';
+import { type BlobReading, type Pace, paceOf } from './settings.ts';
 import type { Session, Sources } from './session.ts';
 import type { Caller } from './transport.ts';
 import type { BlobBytes } from './upstream.ts';

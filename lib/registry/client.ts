@@ -6,21 +6,19 @@ import type { Digest } from '../oci/digest.ts';
 import type { ReferrersIndex } from '../oci/referrers.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
 import { isAnonymous, type TrustDomain } from '../reference/trust-domain.ts';
-import { allowRule } from './allow.ts';
+import { allowRule, type BlobReading, type RegistrySettings, type UpstreamLimits } from './settings.ts';
 import { openBlob } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
 import { hasBlob, sizeOfBlob } from './has-blob.ts';
-import { locateBlob, type PassRules } from './locate.ts';
+import { locateBlob, type PassRules } from './find-redirect.ts';
 import { fetchTag, readManifest, resolveTag } from './manifests.ts';
-import { askInOrder } from './mirrors.ts';
-import type { BlobReading } from './pace.ts';
+import { askInOrder } from './retry.ts';
 import { Session, type Sources } from './session.ts';
 import { listReferrers } from './referrers.ts';
-import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { listTags } from './tags.ts';
 import { noRefusals, noRequests, Transport, type Caller } from './transport.ts';
 import type { BlobBytes, FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
-import { withoutSecrets } from './without-secrets.ts';
+import { withoutSecrets } from './secrets.ts';
 
 /** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
 const CREDENTIALS_TIMEOUT_MS = 20_000;

@@ -5,7 +5,7 @@ import { DockerCredentials } from './docker-credentials.ts';
 import { EcrCredentials } from './ecr-credentials.ts';
 import { clean } from './failure.ts';
 import { SecretCredentials } from './secrets-credentials.ts';
-import type { KnownSecrets } from './known-secrets.ts';
+import type { KnownSecrets } from './secrets.ts';
 import type { RegistrySettings } from './settings.ts';
 import { SingleFlight } from '../async/single-flight.ts';
 

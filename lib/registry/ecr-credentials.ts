@@ -1,8 +1,7 @@
 import type { ECRClientConfig } from '@aws-sdk/client-ecr';
 import { CacheError, ConfigError, CredentialsError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { CredentialReader, IssuedCredentials } from './credentials.ts';
-import { parseEcrHost } from './ecr-host.ts';
-import type { CredentialSource, RegistrySettings } from './settings.ts';
+import { type CredentialSource, parseEcrHost, type RegistrySettings } from './settings.ts';
 
 const OP = 'get ECR token';
 /** ECR's tokens live 12 h. They are renewed half an hour early, so that none ends in the middle of a pull. */

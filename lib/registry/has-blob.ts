@@ -1,8 +1,7 @@
 import { BlobSizeError, BlobUnknownError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.ts';
-import { discard, readBounded } from './body.ts';
-import { decoded, isCoded } from './content-encoding.ts';
+import { decoded, discard, isCoded, readBounded } from './body.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
 import type { ApiRequest, Session } from './session.ts';
 import type { Answer, Caller } from './transport.ts';

@@ -12,7 +12,7 @@ import {
 import { discard } from './body.ts';
 import { single } from './failure.ts';
 import { fetchTag } from './manifests.ts';
-import { nextQuery, pagesOf, readPage, refusedList, type Page, type PagedList } from './pages.ts';
+import { nextQuery, type Page, type PagedList, pagesOf, readPage, refusedList } from './tags.ts';
 import type { Session } from './session.ts';
 import type { Answer, Caller } from './transport.ts';
 

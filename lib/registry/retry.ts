@@ -1,5 +1,6 @@
 import { sleep } from '../async/time.ts';
-import { RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import { CacheError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
+import type { Session, Sources } from './session.ts';
 import type { UpstreamLimits } from './settings.ts';
 
 const BASE_DELAY_MS = 200;
@@ -48,4 +49,25 @@ export function parseRetryAfterMs(value: string | undefined, nowMs: number): num
   // Date.parse takes many things; an HTTP date starts with the name of a day.
   const dateMs = /^[a-z]{3,9},? /i.test(text) ? Date.parse(text) : NaN;
   return Number.isNaN(dateMs) ? undefined : Math.min(Math.max(0, dateMs - nowMs), RETRY_AFTER_LIMIT_MS);
+}
+
+/**
+ * The first answer: of a mirror, or else of the endpoint, whose word is final. Whatever a mirror fails with (unreachable, 5xx, 404, refused
+ * without credentials, wrong content) only leads on to the next.
+ */
+export async function askInOrder<T>(
+  { mirrors, endpoint }: Sources,
+  signal: AbortSignal,
+  ask: (session: Session) => Promise<T>,
+): Promise<T> {
+  for (const mirror of mirrors) {
+    if (mirror.isResting) continue;
+    try {
+      return await ask(mirror);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof CacheError)) throw error;
+    }
+  }
+  return await ask(endpoint);
 }

@@ -15,7 +15,7 @@ import {
   registryWords,
   single,
 } from './failure.ts';
-import { movedRealm, type Realm } from './realm.ts';
+import { movedRealm, type Realm } from './challenge.ts';
 import { isRedirect } from './redirect.ts';
 import { SingleFlight } from '../async/single-flight.ts';
 import type { Answer, Caller, Question, Transport } from './transport.ts';

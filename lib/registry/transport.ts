@@ -1,14 +1,17 @@
-import type { LookupFunction } from 'node:net';
 import type { IncomingHttpHeaders } from 'node:http';
+import type { LookupFunction } from 'node:net';
+import manifest from '../../package.json' with { type: 'json' };
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { ConfiguredHosts, type Reach } from './address.ts';
 import type { Body } from './body.ts';
-import { createConnections, type Connections, type Traffic } from './connector.ts';
+import { type Connections, createConnections, type Traffic } from './connector.ts';
 import { connectionFailure } from './failure.ts';
-import { KnownSecrets } from './known-secrets.ts';
+import { KnownSecrets } from './secrets.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import type { RefusalCounts, RequestCounts } from './upstream.ts';
-import { USER_AGENT } from './user-agent.ts';
+
+/** How we introduce ourselves to registries: `entrepot/0.1.0`. */
+export const USER_AGENT = `entrepot/${manifest.version}`;
 
 /** What a request is for, as the receipt counts it. No pull lists tags or referrers: they are part of the total alone. */
 export type RequestKind = Exclude<keyof RequestCounts, 'total'> | 'tags' | 'referrers';

@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { ReferrersIndex } from '../oci/referrers.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
-import type { BlobReading } from './pace.ts';
+import type { BlobReading } from './settings.ts';
 
 /** Requests sent, retries included. The receipt shows them as `registryRequests`. */
 export interface RequestCounts {

@@ -2,7 +2,7 @@ import { startDeadline } from '../async/time.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
-import { objectionTo } from '../registry/pass-redirects.ts';
+import { objectionTo } from '../registry/settings.ts';
 import type { ServeCall } from './serve-deps.ts';
 import { contentKey, type Serving } from './serving.ts';
 

@@ -4,7 +4,7 @@ import type { PullDeps, PullRequest } from '../../../lib/pull/pull-request.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { SlowBlobError } from '../../../lib/errors/cache-error.ts';
-import type { BlobReading } from '../../../lib/registry/pace.ts';
+import type { BlobReading } from '../../../lib/registry/settings.ts';
 import type { Upstream } from '../../../lib/registry/upstream.ts';
 import { noiseImage, type Image } from '../../support/images.ts';
 import { startPullBench, type PullBench } from './pull-bench.ts';

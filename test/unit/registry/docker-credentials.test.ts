@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 import type { Credentials, IssuedCredentials } from '../../../lib/registry/credentials.ts';
 import { DockerCredentials } from '../../../lib/registry/docker-credentials.ts';
-import { parseEcrHost } from '../../../lib/registry/ecr-host.ts';
+import { parseEcrHost } from '../../../lib/registry/settings.ts';
 
 let folder = '';
 const path = process.env.PATH;

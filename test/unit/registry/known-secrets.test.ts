@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'node:test';
 import { DeniedError } from '../../../lib/errors/cache-error.ts';
-import { KnownSecrets } from '../../../lib/registry/known-secrets.ts';
+import { KnownSecrets } from '../../../lib/registry/secrets.ts';
 
 const known = (...secrets: string[]): KnownSecrets => {
   const all = new KnownSecrets();

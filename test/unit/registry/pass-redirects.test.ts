@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { objectionTo } from '../../../lib/registry/pass-redirects.ts';
+import { objectionTo } from '../../../lib/registry/settings.ts';
 
 const HOSTS = ['cdn.example.test', '*.blobs.example.test'];
 const objection = (url: string, hosts = HOSTS): string | undefined => objectionTo(new URL(url), hosts);

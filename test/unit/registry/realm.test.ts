@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UpstreamRefusedError } from '../../../lib/errors/cache-error.ts';
 import { ConfiguredHosts, HostRules } from '../../../lib/registry/address.ts';
-import { parseRealm } from '../../../lib/registry/realm.ts';
+import { parseRealm } from '../../../lib/registry/challenge.ts';
 
 const realm = (text: string, endpoint: string, realms: string[] = [], endpointMayBePrivate = true): string => {
   const base = new URL(endpoint);

@@ -4,9 +4,9 @@ import type { Digest } from '../oci/digest.ts';
 import { isPublicAddress } from './address.ts';
 import { discard } from './body.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
-import { objectionTo } from './pass-redirects.ts';
 import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import type { ApiRequest, Session } from './session.ts';
+import { objectionTo } from './settings.ts';
 import type { Answer, Caller } from './transport.ts';
 
 const OP = 'locate blob';
