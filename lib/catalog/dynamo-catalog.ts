@@ -1,12 +1,77 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { dynamoTable, type Table, type Update } from '../table/dynamo-table.ts';
+import { INCARNATION_KEY, linkKey, needKey, repoKey } from '../table/keys.ts';
 import type { Catalog } from './catalog.ts';
 import { blobWrites } from './dynamo-blobs.ts';
-import { completeness } from './dynamo-completeness.ts';
-import { graphWrites } from './dynamo-graph.ts';
+import { completeness, nextEpoch } from './dynamo-completeness.ts';
 import { pointerWrites } from './dynamo-pointers.ts';
 import { reads } from './dynamo-reads.ts';
-import { incarnation } from './dynamo-incarnation.ts';
-import { dynamoTable } from '../table/dynamo-table.ts';
+
+/** Which table this is among all that ever were on its bucket: read once for the life of the process. */
+export function incarnation(table: Table) {
+  let known: number | undefined;
+  return {
+    async readIncarnation({ fresh, signal }) {
+      if (known !== undefined && !fresh) return known;
+      const row = await table.get(INCARNATION_KEY, true, 'read the incarnation of the table', signal);
+      known = row?.number as number | undefined;
+      return known;
+    },
+    async writeIncarnation(number, signal) {
+      const op = 'write the incarnation of the table';
+      const next: Update = {
+        key: INCARNATION_KEY,
+        update: 'SET #number = :number',
+        condition: 'attribute_not_exists(#number) OR #number < :number',
+        names: { '#number': 'number' },
+        values: { ':number': number },
+      };
+      const row = await table.get(INCARNATION_KEY, true, op, signal);
+      // A table that had another one was restored or rebuilt: what it remembers as complete may be older than losses.
+      await table.transact([next, ...(row === undefined ? [] : nextEpoch())], op, signal);
+      const now = await table.get(INCARNATION_KEY, true, op, signal);
+      known = Math.max(number, now?.number as number);
+      return known;
+    },
+  } satisfies Partial<Catalog>;
+}
+
+/** Who may serve what, and who needs what. */
+export function graphWrites(table: Table) {
+  return {
+    async writeLinks(repository, links, signal) {
+      const rows = links.map(({ digest, mediaType, size, landed, via, neededBy }) => ({
+        ...linkKey(repository, digest),
+        mediaType,
+        size,
+        landed,
+        via,
+        neededBy,
+      }));
+      await table.putAll([...rows, { ...repoKey(repository) }], 'write links', signal);
+    },
+    async linkEarly(repository, { digest, mediaType, size, via, landed }, signal) {
+      const more = [
+        ...(via === undefined ? [] : [', via = :via']),
+        ...(landed === undefined ? [] : [', landed = :landed']),
+      ];
+      await table.update(
+        {
+          key: linkKey(repository, digest),
+          update: `SET mediaType = :mediaType, #size = :size${more.join('')}`,
+          names: { '#size': 'size' },
+          values: { ':mediaType': mediaType, ':size': size, ':via': via, ':landed': landed },
+        },
+        'link content',
+        signal,
+      );
+    },
+    async writeNeeds(repository, needed, neededBy, signal) {
+      const rows = needed.map((digest) => ({ ...needKey(repository, digest), neededBy }));
+      await table.putAll(rows, 'write needs', signal);
+    },
+  } satisfies Partial<Catalog>;
+}
 
 /** The catalogue in one DynamoDB table; its layout is drawn in `keys.ts`. */
 export function dynamoCatalog(options: { client: DynamoDBClient; table: string }): Catalog {

@@ -8,9 +8,8 @@ import type { Catalog, Pointer, Publication } from './catalog.ts';
 import { completeUpdate, epochUnchanged, seeWhole, seenBy, type Seen } from './dynamo-completeness.ts';
 import type { Check, Table, Update } from '../table/dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
-import { bareEntries, isTyped, talliesOf } from './needs.ts';
+import { bareEntries, isTyped, skippedAfter, talliesOf } from './needs.ts';
 import { leaseKey, pullLeaseName, rootKey, rootLinkKey, tagKey } from '../table/keys.ts';
-import { skippedAfter } from './skipped.ts';
 
 /** No other resolution was recorded since the row was read: an older answer never replaces a newer one, whoever's clock says what. */
 const noneSince = (pointer: Pointer | undefined): string =>

@@ -1,5 +1,5 @@
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
-import { hexOf, type Digest } from '../oci/digest.ts';
+import { type Digest, hexOf } from '../oci/digest.ts';
 import { isManifestOrIndexType } from '../oci/media-type.ts';
 import type { ForeignLayer, Link, Root } from './catalog.ts';
 
@@ -69,4 +69,14 @@ export function withNeeders(links: readonly Link[], { root, contents, foreign }:
     const neededBy = needers.get(link.digest) ?? (isListed ? root : undefined);
     return neededBy === undefined ? link : { ...link, neededBy };
   });
+}
+
+/** What a registry did not have, after a publish that found `complete` and did not find `skipped`. */
+export function skippedAfter(
+  known: ReadonlySet<Digest> | undefined,
+  complete: readonly Digest[],
+  skipped: readonly Digest[],
+): ReadonlySet<Digest> {
+  const found = new Set(complete);
+  return new Set([...(known ?? []), ...skipped].filter((digest) => !found.has(digest)));
 }

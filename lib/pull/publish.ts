@@ -1,6 +1,5 @@
 import type { BlobRow, Catalog, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
-import { bareEntries, blobEntries, talliesOf, withNeeders } from '../catalog/needs.ts';
-import { skippedAfter } from '../catalog/skipped.ts';
+import { bareEntries, blobEntries, skippedAfter, talliesOf, withNeeders } from '../catalog/needs.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
