@@ -1,7 +1,7 @@
 import type { CachedReference, Catalog } from '../catalog/catalog.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isImageEntry, platformName } from '../oci/select.ts';
-import { heldBytes, heldEntries } from '../pull/cached-image.ts';
+import { heldBytes, heldEntries } from '../images/images.ts';
 import { formatReference } from '../reference/reference.ts';
 import { EXIT, formatBytes, printable, tableLines, type ExitCode, type Output } from './output.ts';
 import { ownCommand } from './hints.ts';

@@ -1,4 +1,4 @@
-import { rebuild, type RebuildDeps, type RebuiltReference } from '../rebuild/rebuild.ts';
+import { rebuild, type RebuildDeps, type RebuiltReference } from '../repair/rebuild.ts';
 import { counted, EXIT, printable, type ExitCode, type Output } from './output.ts';
 
 /** Makes the table again from the bucket, and says what became of each record. Done only if nothing was lost. */

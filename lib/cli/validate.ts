@@ -1,4 +1,4 @@
-import { validate, type Validation, type ValidateDeps, type ValidateRequest } from '../validate/validate.ts';
+import { validate, type ValidateDeps, type ValidateRequest, type Validation } from '../repair/validate.ts';
 import { EXIT, formatBytes, printable, type ExitCode, type Output } from './output.ts';
 
 /** Says what the cache holds of one reference. Done only if all of it is there. */

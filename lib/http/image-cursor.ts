@@ -1,6 +1,6 @@
 import { InvalidRequestError } from '../errors/cache-error.ts';
 import { isDigest } from '../oci/digest.ts';
-import type { ImagePosition } from '../pull/image-page.ts';
+import type { ImagePosition } from '../images/images.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
 
 const KIND = 'images';

@@ -1,7 +1,6 @@
 import { checkMayUse } from '../access/access-of.ts';
-import { cachedImage } from '../pull/cached-image.ts';
-import { imagePage } from '../pull/image-page.ts';
-import { removeTag } from '../pull/remove-tag.ts';
+import { cachedImage, imagePage } from '../images/images.ts';
+import { removeTag } from '../images/remove-tag.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';
 import { HttpError } from './http-error.ts';

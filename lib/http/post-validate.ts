@@ -1,5 +1,5 @@
 import { checkMayUse } from '../access/access-of.ts';
-import { validate } from '../validate/validate.ts';
+import { validate } from '../repair/validate.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';
 import { jsonAnswer } from './http-event.ts';
 import { parseValidateBody } from './request.ts';

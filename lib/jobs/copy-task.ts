@@ -7,7 +7,7 @@ import type { Digest } from '../oci/digest.ts';
 import { copier } from '../pull/copier.ts';
 import { linkLanded } from '../pull/publish.ts';
 import { optionalOf } from '../pull/skipped.ts';
-import { isStopped } from '../pull/stopped.ts';
+import { isStopped } from '../pull/pull-request.ts';
 import { startBatchProgress, total, type BatchProgress } from './batch-progress.ts';
 import { underLock } from './lock.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';

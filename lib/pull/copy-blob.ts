@@ -20,10 +20,10 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { StoredContent } from '../store/content-store.ts';
-import type { BlobSource } from './carried.ts';
+import type { BlobSource } from './read-manifest.ts';
 import { drainBlob, ingestBlob, type ClaimedBlob } from './ingest-blob.ts';
 import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
-import { checkSize, mayUse } from './presence.ts';
+import { checkSize, mayUse } from './copier.ts';
 import type { PullDeps } from './pull-request.ts';
 
 /** Who brought a missing blob. */

@@ -1,9 +1,11 @@
 import type { ForeignLayer, Found } from '../catalog/catalog.ts';
-import type { IndexEntry } from '../oci/descriptor.ts';
+import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { isIndexType, isManifestType } from '../oci/media-type.ts';
+import { type Manifest, platformOfConfig } from '../oci/manifest.ts';
+import { isImageConfigType, isIndexType, isManifestType } from '../oci/media-type.ts';
 import { normalisePlatform, type Platform } from '../oci/platform.ts';
 import { hasPlatforms, selectEntries } from '../oci/select.ts';
+import type { PullLimits } from './pull-request.ts';
 import type { SkippedContent } from './receipt.ts';
 import { distinctSkipped, skippedEntry, skippedLayer } from './skipped.ts';
 
@@ -95,4 +97,25 @@ export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, want
     complete:
       has(root.digest) && askable && missing.length === 0 && [...entries, ...layers].every((one) => one.complete),
   };
+}
+
+/**
+ * The platform of a single image, as its config states it; undefined for an artifact, and where the config states none, or is too large to be read for it: it is
+ * content all the same.
+ */
+export async function statedPlatform(
+  { config }: Manifest,
+  { manifestBytes }: Pick<PullLimits, 'manifestBytes'>,
+  read: (config: Descriptor) => Promise<Uint8Array>,
+): Promise<Platform | undefined> {
+  if (config === undefined || !isImageConfigType(config.mediaType) || config.size > manifestBytes) return undefined;
+  return platformOfConfig(await read(config));
+}
+
+/** Why {@link statedPlatform} found none, for messages: `is an artifact without a platform (no config states one)`. */
+export function withoutPlatform({ config }: Manifest, { manifestBytes }: Pick<PullLimits, 'manifestBytes'>): string {
+  if (config !== undefined && isImageConfigType(config.mediaType) && config.size > manifestBytes) {
+    return `states its platform in a config of ${config.size} bytes, which is not read for it: the limit is ${manifestBytes} (limits.manifestBytes in the configuration)`;
+  }
+  return 'is an artifact without a platform (no config states one)';
 }

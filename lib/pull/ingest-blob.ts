@@ -6,7 +6,7 @@ import { drainVerified } from '../oci/verify.ts';
 import { type BlobReading, paceOf } from '../registry/settings.ts';
 import type { BlobBytes } from '../registry/upstream.ts';
 import type { Checkpoint, Ingest, StoredContent } from '../store/content-store.ts';
-import type { BlobSource } from './carried.ts';
+import type { BlobSource } from './read-manifest.ts';
 import type { PullDeps } from './pull-request.ts';
 
 /** Ingests of one blob before a conflicting writer is an error. */

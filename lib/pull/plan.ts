@@ -14,15 +14,13 @@ import { formatPlatform, matchesPlatform } from '../oci/platform.ts';
 import { platformName, requirePlatforms, requireReadable } from '../oci/select.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
-import { inlineOf } from './carried.ts';
-import { isOptional, platformsFor, wantedEntries, type Wanted } from './coverage.ts';
+import { type HeldManifest, inlineOf, readManifest } from './read-manifest.ts';
+import { isOptional, platformsFor, statedPlatform, type Wanted, wantedEntries, withoutPlatform } from './coverage.ts';
 import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { isUnusable, othersAmong, readOthers, type Other, type UnusableError } from './other-entries.ts';
-import { readManifest, type HeldManifest } from './read-manifest.ts';
 import type { SkippedContent } from './receipt.ts';
 import { distinctSkipped, skippedEntry } from './skipped.ts';
-import { statedPlatform, withoutPlatform } from './stated-platform.ts';
 
 const PARALLEL_MANIFESTS = 6;
 /** Manifests of the largest size that one level of a tree may hold in memory. Real ones have a hundredth of it. */

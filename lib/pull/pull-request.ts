@@ -1,8 +1,9 @@
+import type { Catalog } from '../catalog/catalog.ts';
+import { CacheError, DeadlineError } from '../errors/cache-error.ts';
+import type { Leases } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
-import type { Catalog } from '../catalog/catalog.ts';
-import type { Leases } from '../lock/lease.ts';
 import type { Upstreams } from '../registry/upstream.ts';
 import type { ContentStore, RefRecords } from '../store/content-store.ts';
 
@@ -62,3 +63,7 @@ export interface PullDeps {
   readonly requireAllowed: (repository: Repository) => void;
   readonly progress?: PullProgress;
 }
+
+/** Time is over; an error that no later try can mend is told all the same. */
+export const isStopped = (deadline: AbortSignal, error: unknown): boolean =>
+  deadline.aborted && deadline.reason instanceof DeadlineError && !(error instanceof CacheError && !error.retryable);

@@ -8,12 +8,11 @@ import { copyMissing, type CopyOutcome } from './copy-blob.ts';
 import { askCache, earlierResolvers } from './hit.ts';
 import { prepare, type HeldPull, type Prepared } from './prepare.ts';
 import { linkLanded, publishPrepared } from './publish.ts';
-import { withPlaces } from './place.ts';
-import type { PullDeps, PullRequest } from './pull-request.ts';
+import { withPlaces } from './read-manifest.ts';
+import { isStopped, type PullDeps, type PullRequest } from './pull-request.ts';
 import { receiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
 import { optionalOf, skippedBy, withoutAbsent } from './skipped.ts';
-import { isStopped } from './stopped.ts';
 
 /*
  * A pull has three steps. One process runs them one after the other (below); a workflow runs each as a task, with a document between them (lib/jobs).

@@ -1,7 +1,13 @@
-import { ContentLostError, InvalidManifestError } from '../errors/cache-error.ts';
+import {
+  type BlobFailure,
+  BlobsFailedError,
+  BlobUnknownError,
+  ContentLostError,
+  InvalidManifestError,
+} from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { parseAnyManifest, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
+import { type Index, type InlineContent, type Manifest, parseAnyManifest, parseManifest } from '../oci/manifest.ts';
 import type { FetchedManifest, Upstream } from '../registry/upstream.ts';
 import type { PullDeps } from './pull-request.ts';
 import { reconcile } from './reconcile.ts';
@@ -77,4 +83,63 @@ async function readStored(
     await reconcile(deps, [linked], { adopt: false, signal });
     return undefined;
   }
+}
+
+/** Where the blobs of one pull come from. */
+export type BlobSource = Pick<Upstream, 'repository' | 'domain' | 'hasBlob' | 'openBlob'>;
+
+/**
+ * The upstream, without a request for what `inline` has: manifests of its repository carry that content themselves, so whoever may have them may have it, and
+ * reading them was the proof (I9).
+ */
+export function carrying(upstream: BlobSource, inline: InlineContent): BlobSource {
+  return {
+    repository: upstream.repository,
+    domain: upstream.domain,
+    hasBlob: async (blob, signal) => inline.has(blob.digest) || (await upstream.hasBlob(blob, signal)),
+    openBlob: async (blob, offset, signal, reading) => {
+      const bytes = inline.get(blob.digest);
+      return bytes === undefined
+        ? await upstream.openBlob(blob, offset, signal, reading)
+        : only(bytes.subarray(offset));
+    },
+  };
+}
+
+async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  if (bytes.byteLength > 0) yield await Promise.resolve(bytes);
+}
+
+/** What documents carry, all together. */
+export const inlineOf = (documents: readonly { readonly inline?: InlineContent }[]): Map<Digest, Uint8Array> =>
+  new Map(documents.flatMap(({ inline = [] }) => [...inline]));
+
+/** A manifest without its bytes. */
+export type ReadManifest = Pick<HeldManifest, 'descriptor' | 'content'>;
+
+/** Where one of the manifests names the blob: `layers[0] of sha256:…`. Undefined where none does. */
+export function placeOf(manifests: readonly ReadManifest[], digest: Digest): string | undefined {
+  for (const { descriptor, content } of manifests) {
+    if (content.kind === 'index') {
+      const listed = content.entries.findIndex((entry) => entry.digest === digest);
+      if (listed >= 0) return `manifests[${listed}] of ${descriptor.digest}, and no manifest of its registry either`;
+      continue;
+    }
+    if (content.config?.digest === digest) return `config of ${descriptor.digest}`;
+    const at = content.layers.findIndex((layer) => layer.digest === digest);
+    // Foreign layers are not among them: then the position is another.
+    if (at >= 0) return `${content.foreignLayers.length > 0 ? 'a layer' : `layers[${at}]`} of ${descriptor.digest}`;
+  }
+  return undefined;
+}
+
+/** The same failures; what a registry does not have is said with its place in the image. */
+export function withPlaces(error: BlobsFailedError, manifests: readonly ReadManifest[]): BlobsFailedError {
+  const placed = ({ digest, error: own }: BlobFailure): BlobFailure => {
+    const place = placeOf(manifests, digest as Digest);
+    if (!(own instanceof BlobUnknownError) || place === undefined) return { digest, error: own };
+    return { digest, error: new BlobUnknownError(`${own.message}; it is ${place}`) };
+  };
+  const [first, ...others] = error.failures.map(placed);
+  return first === undefined ? error : new BlobsFailedError([first, ...others]);
 }

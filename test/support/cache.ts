@@ -5,7 +5,7 @@ import { pull } from '../../lib/pull/pull.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import { openServices, type Services } from '../../lib/services.ts';
-import { validate, type Validation } from '../../lib/validate/validate.ts';
+import { validate, type Validation } from '../../lib/repair/validate.ts';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -11,7 +11,7 @@ import { verifyMinted } from '../../../lib/access/minted.ts';
 import type { TokenDocument } from '../../../lib/http/post-token.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
-import type { Validation } from '../../../lib/validate/validate.ts';
+import type { Validation } from '../../../lib/repair/validate.ts';
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
 import { entrepotProcess } from '../../support/entrepot.ts';
 import {

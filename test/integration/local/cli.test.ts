@@ -9,7 +9,7 @@ import { childEnvironment } from '../../../infra/local/processes.ts';
 import type { ImageRow } from '../../../lib/cli/images.ts';
 import type { FailureDocument } from '../../../lib/cli/output.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
-import type { Validation } from '../../../lib/validate/validate.ts';
+import type { Validation } from '../../../lib/repair/validate.ts';
 import { DAMAGES, filesOf } from '../../support/damage.ts';
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';
 import { entrepot as inProcess, entrepotProcess, LAUNCHER, runOf, type Run } from '../../support/entrepot.ts';

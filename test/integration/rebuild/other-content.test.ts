@@ -2,7 +2,7 @@ import { DeleteItemCommand, DynamoDBClient, ScanCommand } from '@aws-sdk/client-
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { rebuild } from '../../../lib/rebuild/rebuild.ts';
+import { rebuild } from '../../../lib/repair/rebuild.ts';
 import { bySha512, listing, multiArchImage, noise, noiseImage, type Image } from '../../support/images.ts';
 import { startPullBench, type PullBench } from '../pull/pull-bench.ts';
 

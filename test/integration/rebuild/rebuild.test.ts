@@ -4,9 +4,9 @@ import { unmarshall } from '@aws-sdk/util-dynamodb';
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { digestOf, hexOf } from '../../../lib/oci/digest.ts';
-import { removeTag } from '../../../lib/pull/remove-tag.ts';
+import { removeTag } from '../../../lib/images/remove-tag.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { rebuild, type RebuiltReference } from '../../../lib/rebuild/rebuild.ts';
+import { rebuild, type RebuiltReference } from '../../../lib/repair/rebuild.ts';
 import { openCache, rawS3, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import {
   buildAttestation,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { removeTag } from '../../../lib/pull/remove-tag.ts';
+import { removeTag } from '../../../lib/images/remove-tag.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { noiseImage, upstreamImage } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';

@@ -1,15 +1,15 @@
 import type { Catalog, FoundRoot, Pointer, Publication } from '../catalog/catalog.ts';
-import { pullLeaseName } from '../table/keys.ts';
 import { blobEntries, withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire, type Leases } from '../lock/lease.ts';
 import type { Digest } from '../oci/digest.ts';
-import { formatReference, parseReference, type Reference } from '../reference/reference.ts';
-import type { ContentStore, FoundRefRecord, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';
-import { compareOrder, isOver } from '../store/ref-record.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import { nameOf, raiseIncarnation } from '../pull/ref-order.ts';
 import { foreignOf } from '../pull/skipped.ts';
+import { formatReference, parseReference, type Reference } from '../reference/reference.ts';
+import type { ContentStore, FoundRefRecord, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';
+import { compareOrder, isOver } from '../store/ref-record.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { readTree, type StoredTree } from './stored-tree.ts';
 
 export interface RebuildDeps {

@@ -1,9 +1,9 @@
 import type { Catalog, Pointer } from '../catalog/catalog.ts';
-import { pullLeaseName } from '../table/keys.ts';
 import { DeadlineError, LeaseHeldError } from '../errors/cache-error.ts';
 import { acquire, type Lease, type Leases } from '../lock/lease.ts';
+import { nextIncarnation, recordedName, type RefDeps, writeInOrder } from '../pull/ref-order.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
-import { nextIncarnation, recordedName, writeInOrder, type RefDeps } from './ref-order.ts';
+import { pullLeaseName } from '../table/keys.ts';
 
 export interface RemoveTagDeps {
   readonly catalog: RefDeps['catalog'] & Pick<Catalog, 'removeTag'>;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CachedReference, Catalog } from '../../../lib/catalog/catalog.ts';
+import { imagePage, type ImagePageRequest } from '../../../lib/images/images.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
-import { imagePage, type ImagePageRequest } from '../../../lib/pull/image-page.ts';
 import {
   formatReference,
   formatRepository,

@@ -3,11 +3,11 @@ import { isTyped } from '../catalog/needs.ts';
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { blobsOf, parseManifest, type Index, type Manifest } from '../oci/manifest.ts';
+import { blobsOf, type Index, type Manifest, parseManifest } from '../oci/manifest.ts';
 import { isIndexType } from '../oci/media-type.ts';
-import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
+import { statedPlatform } from '../pull/coverage.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
-import { statedPlatform } from '../pull/stated-platform.ts';
+import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import type { ContentStore, RefRecord } from '../store/content-store.ts';
 
 /** What the bucket holds of a root, of what its record calls complete. */

@@ -4,13 +4,12 @@ import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatPlatform, type Platform } from '../oci/platform.ts';
 import { platformName, selectEntries } from '../oci/select.ts';
-import { coverage, platformsFor, wantedPlatforms, type Coverage, type Wanted } from '../pull/coverage.ts';
+import { coverage, type Coverage, platformsFor, type Wanted, wantedPlatforms } from '../pull/coverage.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
-import { reconcile } from '../pull/reconcile.ts';
-import { findKnown, findRestored } from '../pull/whole.ts';
-import { storedContents } from '../pull/stored-contents.ts';
 import { platformsOf } from '../pull/receipt-draft.ts';
 import type { ReceiptPlatform } from '../pull/receipt.ts';
+import { reconcile } from '../pull/reconcile.ts';
+import { findKnown, findRestored, storedContents } from '../pull/whole.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { ContentStore } from '../store/content-store.ts';
 
