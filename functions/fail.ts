@@ -1,5 +1,5 @@
 import { taskHandler } from '../lib/lambda/task-handler.ts';
-import { failTask } from '../lib/jobs/fail-task.ts';
+import { failTask } from '../lib/jobs/publish-task.ts';
 
 /** The task of the state machine that ends a pull with the error of another task. */
 export const handler = taskHandler(failTask);

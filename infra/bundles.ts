@@ -22,7 +22,7 @@ const DOORS = {
     clients: ['undici', '@aws-sdk/client-secrets-manager', '@aws-sdk/client-ecr', '@aws-sdk/client-sts'],
   },
   workflow: {
-    modules: ['lib/jobs/sfn-client.ts', 'lib/jobs/sfn-executions.ts', 'lib/jobs/sfn-jobs.ts'],
+    modules: ['lib/jobs/sfn-jobs.ts'],
     clients: ['@aws-sdk/client-sfn'],
   },
   signing: {

@@ -5,8 +5,7 @@ import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './table/dynamo-client.ts';
 import type { Config, Limits } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
-import type { Executions } from './jobs/executions.ts';
-import type { Jobs } from './jobs/jobs.ts';
+import type { Executions, Jobs } from './jobs/jobs.ts';
 import type { PullRecords } from './jobs/pull-record.ts';
 import { lazily, lazy } from './async/lazily.ts';
 import { dynamoLeases } from './lock/dynamo-lease.ts';
@@ -258,7 +257,7 @@ function openWorkflow(
   const workflow = lazy(
     async () => {
       if (stateMachine === undefined) throw notSet('ENTREPOT_STATE_MACHINE', 'the ARN of the state machine that pulls');
-      const { sfnClient } = await import('./jobs/sfn-client.ts');
+      const { sfnClient } = await import('./jobs/sfn-jobs.ts');
       return { client: sfnClient(sfn), stateMachine };
     },
     ({ client }) => client.destroy(),
@@ -274,7 +273,7 @@ function openWorkflow(
     ),
     executions: lazily<Executions>(
       async () => {
-        const { sfnExecutions } = await import('./jobs/sfn-executions.ts');
+        const { sfnExecutions } = await import('./jobs/sfn-jobs.ts');
         return sfnExecutions(await workflow.get());
       },
       { start: true, look: true, oldestStartMs: true },

@@ -6,7 +6,7 @@ import {
   type SFNClient,
 } from '@aws-sdk/client-sfn';
 import { randomUUID } from 'node:crypto';
-import { sfnClient } from '../jobs/sfn-client.ts';
+import { sfnClient } from '../jobs/sfn-jobs.ts';
 import { must, SkipError, type Check } from './check.ts';
 import { mustRefuse } from './refusal.ts';
 import type { Target } from './target.ts';

@@ -1,7 +1,7 @@
 import { checkMayUse } from '../access/access-of.ts';
 import type { PullFailure } from '../pull/failure.ts';
 import type { PullRecord } from '../jobs/pull-record.ts';
-import { waitForEnd } from '../jobs/wait-for-end.ts';
+import { waitForEnd } from '../jobs/jobs.ts';
 import { findHit } from '../pull/hit.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';
 import { startDeadline } from '../async/time.ts';

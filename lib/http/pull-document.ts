@@ -1,7 +1,6 @@
 import { STATUS_CODES } from 'node:http';
-import { progressOf } from '../jobs/progress.ts';
+import { progressOf, type PullRecord } from '../jobs/pull-record.ts';
 import type { PullFailure } from '../pull/failure.ts';
-import type { PullRecord } from '../jobs/pull-record.ts';
 import { formatPlatform } from '../oci/platform.ts';
 import { formatReference } from '../reference/reference.ts';
 import type { Problem } from './problem.ts';

@@ -6,8 +6,7 @@ import { CatalogError, LeaseLostError } from '../errors/cache-error.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference } from '../reference/reference.ts';
 import { amountItem, failureItem, receiptItem, recordFrom, requestItem } from './pull-items.ts';
-import { isEnded, type PullRecord, type PullRecords } from './pull-record.ts';
-import { requestKey } from './request-key.ts';
+import { isEnded, type PullRecord, type PullRecords, requestKey } from './pull-record.ts';
 
 /*
  * PULL and ACTIVE (lib/table/keys.ts):

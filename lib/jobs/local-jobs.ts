@@ -1,9 +1,9 @@
 import { sleep } from '../async/time.ts';
 import { CacheError, RateLimitedError } from '../errors/cache-error.ts';
-import { endAbandoned } from './abandoned.ts';
+import { announceEnd, endAbandoned, succeed } from './ending.ts';
 import { failureOf } from '../pull/failure.ts';
-import type { Jobs } from './jobs.ts';
-import { amountOf } from './amount.ts';
+import type { JobDeps, Jobs } from './jobs.ts';
+import { amountOf } from './tasks.ts';
 import { isEnded, type PullRecord } from './pull-record.ts';
 import { fenceOf } from '../lock/fence.ts';
 import { formatRepository } from '../reference/reference.ts';
@@ -11,9 +11,7 @@ import { newPermits, type Permits } from '../async/parallel.ts';
 import type { PullProgress } from '../pull/pull-request.ts';
 import { pull, type PullKeeper } from '../pull/pull.ts';
 import { NOTHING_MOVED, type Receipt } from '../pull/receipt.ts';
-import { startBatchProgress } from './batch-progress.ts';
-import { announceEnd, succeed } from './ending.ts';
-import type { JobDeps } from './job-deps.ts';
+import { startBatchProgress } from './copy-task.ts';
 
 /** Pulls at the same time, so that a slow repository keeps no other waiting, and a slow registry no other: of one repository, and of all of one registry. */
 const PARALLEL_PULLS = { repository: 3, registry: 12 };

@@ -1,10 +1,9 @@
 import { InvalidRequestError } from '../errors/cache-error.ts';
-import { endAbandoned, isAbandoned } from './abandoned.ts';
-import type { Executions } from './executions.ts';
+import { announceEnd, endAbandoned, isAbandoned } from './ending.ts';
+import type { Executions } from './jobs.ts';
 import type { PullRecords } from './pull-record.ts';
 import type { Leases } from '../lock/lease.ts';
 import type { Announcer, Metrics } from '../telemetry/telemetry.ts';
-import { announceEnd } from './ending.ts';
 
 export interface OverseeDeps {
   readonly records: PullRecords;

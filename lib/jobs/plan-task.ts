@@ -1,4 +1,4 @@
-import { amountOf } from './amount.ts';
+import { amountOf, parseTask, type PlanAnswer, pullTask, recordOf } from './tasks.ts';
 import { isEnded, type PullRecord } from './pull-record.ts';
 import { fenceOf } from '../lock/fence.ts';
 import type { Lease } from '../lock/lease.ts';
@@ -6,14 +6,11 @@ import { askCache } from '../pull/hit.ts';
 import { hitOrOurs, prepare, type HeldPull, type Prepared } from '../pull/prepare.ts';
 import { keptGround } from '../pull/publish.ts';
 import { receiptDraft } from '../pull/receipt-draft.ts';
-import { batchesOf } from './batches.ts';
+import { batchesOf, formatPlan } from './plan-document.ts';
 import { announceEnd, succeed } from './ending.ts';
-import { freeLock, lockFor } from './lock.ts';
-import { formatPlan } from './plan-document.ts';
+import { freeLock, lockFor } from './job-lock.ts';
 import { asTask, finalError, NoProgressError } from './task-error.ts';
-import { parseTask, recordOf } from './task-input.ts';
-import { pullTask, type PlanAnswer } from './tasks.ts';
-import type { JobDeps } from './job-deps.ts';
+import type { JobDeps } from './jobs.ts';
 
 /** Content that is swept under a pull, or a lock that is lost, are rare: a pull to which it happens so often meets something else. */
 const MAX_PLANS = 5;

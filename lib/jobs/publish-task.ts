@@ -1,18 +1,26 @@
-import { failureOfBlobs } from '../pull/failure.ts';
-import { isEnded } from './pull-record.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import { failureOfBlobs } from '../pull/failure.ts';
 import { linkLanded, resumePublish } from '../pull/publish.ts';
 import type { BlobTally, Moved, Receipt } from '../pull/receipt.ts';
 import { distinctSkipped, skippedBy, withoutAbsent, withoutSkipped } from '../pull/skipped.ts';
 import { announceEnd, succeed } from './ending.ts';
-import { freeLock, underLock } from './lock.ts';
+import { freeLock, underLock } from './job-lock.ts';
+import type { JobDeps } from './jobs.ts';
 import { MAX_PLAN_BYTES, parsePlan, type PlanDocument } from './plan-document.ts';
-import { sumOfMoved, sumOfRequests } from './sums.ts';
-import { asTask, TaskError } from './task-error.ts';
-import { broken, parseTask, recordOf } from './task-input.ts';
-import { publishTask as publishTaskInput, type PublishTask, type PullTask } from './tasks.ts';
-import type { JobDeps } from './job-deps.ts';
+import { isEnded } from './pull-record.ts';
+import { asTask, failureFrom, TaskError } from './task-error.ts';
+import {
+  broken,
+  failTask as failTaskInput,
+  parseTask,
+  type PublishTask,
+  publishTask as publishTaskInput,
+  type PullTask,
+  recordOf,
+  sumOfMoved,
+  sumOfRequests,
+} from './tasks.ts';
 
 /**
  * The last step of the pull (lib/pull/publish.ts): links, and the pointer last of all, if the lock is still ours. Then the pull has its receipt, and the lock is
@@ -102,3 +110,23 @@ function receiptOf(plan: PlanDocument, { batches }: PublishTask, absent: Readonl
 }
 
 const movedOf = ({ present, copied, copiedElsewhere }: Moved): Moved => ({ present, copied, copiedElsewhere });
+
+/**
+ * Ends the pull with the error of whatever task failed, and frees its lock. A pull that has ended already stays as it is. Repeating it is safe.
+ *
+ * @throws TaskError
+ */
+export const failTask = (outer: JobDeps, event: unknown, signal: AbortSignal): Promise<PullTask> =>
+  asTask(outer, async (deps) => {
+    const {
+      id,
+      error: { Error: name, Cause: cause },
+    } = parseTask(failTaskInput, event);
+    const before = await recordOf(deps, id, signal);
+    const failure = failureFrom(name, cause);
+    const record = await deps.records.fail(id, failure, signal);
+    if (before.state !== 'failed' && record.state === 'failed') deps.metrics.add('PullsFailed', 1);
+    await freeLock(deps, record.lock, signal);
+    await announceEnd(deps, record, signal);
+    return { id };
+  });

@@ -8,7 +8,7 @@ import type { PullRequest } from '../pull/pull-request.ts';
 import { receipt, type Receipt } from '../pull/receipt.ts';
 import { formatReference, parseReference } from '../reference/reference.ts';
 import { pullFailure, type PullFailure } from '../pull/failure.ts';
-import { amount, type Amount } from './amount.ts';
+import { amount, type Amount } from './tasks.ts';
 import type { PullRecord } from './pull-record.ts';
 
 /*

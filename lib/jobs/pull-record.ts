@@ -1,8 +1,11 @@
-import type { Amount } from './amount.ts';
+import { createHash } from 'node:crypto';
 import type { Fence } from '../lock/fence.ts';
+import { normalisePlatform, type Platform } from '../oci/platform.ts';
+import type { PullFailure } from '../pull/failure.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import type { Receipt } from '../pull/receipt.ts';
-import type { PullFailure } from '../pull/failure.ts';
+import { formatRepository, pointerOf } from '../reference/reference.ts';
+import type { Amount } from './tasks.ts';
 
 /**
  * `queued`: written down, its execution may not have begun. `running`: planned or copying. The other two are the end, and never change again.
@@ -63,4 +66,58 @@ export interface PullRecords {
   succeed(id: string, receipt: Receipt, signal: AbortSignal): Promise<PullRecord>;
   /** The same for a failure. */
   fail(id: string, failure: PullFailure, signal: AbortSignal): Promise<PullRecord>;
+}
+
+/**
+ * Equal for requests that mean the same, whatever their order and spelling, and different otherwise: 64 hex digits.
+ *
+ * `linux/arm64` and `linux/arm64/v8` differ, because the first takes every variant. A tag beside a digest means nothing.
+ */
+export function requestKey(request: PullRequest): string {
+  const { reference, platforms, attestations, alwaysPull, resolvedSinceMs, blob } = request;
+  const distinct = [...new Set(platforms.map(exact))].sort();
+  const said = [formatRepository(reference.repository), pointerOf(reference), distinct, attestations, alwaysPull];
+  if (resolvedSinceMs !== undefined) said.push('as resolved');
+  if (blob !== undefined) said.push('blob');
+  return createHash('sha256').update(JSON.stringify(said)).digest('hex');
+}
+
+function exact(platform: Platform): string {
+  const { os, architecture, variant = '' } = normalisePlatform(platform);
+  return `${os}/${architecture}/${variant}`;
+}
+
+/** How far a pull is. */
+export interface Progress {
+  /** All of the image that was asked for. */
+  readonly total: Amount;
+  /** What had to be copied when it was planned. */
+  readonly missing: Amount;
+  /** Of `missing`. */
+  readonly copied: Amount;
+  /** Since it was planned; null where no time has passed. */
+  readonly bytesPerSecond: number | null;
+  /** Until all is copied at this rate; null where nothing has been copied yet, and for a pull that failed. */
+  readonly etaSeconds: number | null;
+}
+
+/** How far the pull is at `nowMs`; undefined before it was planned. A pull that ended stands still. */
+export function progressOf(record: PullRecord, nowMs: number): Progress | undefined {
+  const { planned, plannedMs, endedMs, state } = record;
+  if (planned === undefined || plannedMs === undefined) return undefined;
+  const { total, missing } = planned;
+  // Batches count what they did; of a plan that was made anew meanwhile, a late one may count too much.
+  const copied = {
+    blobs: Math.min(record.copied.blobs, missing.blobs),
+    bytes: Math.min(record.copied.bytes, missing.bytes),
+  };
+  const elapsedMs = (endedMs ?? nowMs) - plannedMs;
+  const bytesPerSecond = elapsedMs > 0 ? Math.round((copied.bytes * 1000) / elapsedMs) : null;
+  return { total, missing, copied, bytesPerSecond, etaSeconds: eta() };
+
+  function eta(): number | null {
+    if (state === 'succeeded' || missing.bytes === copied.bytes) return state === 'failed' ? null : 0;
+    if (state === 'failed' || bytesPerSecond === null || bytesPerSecond === 0) return null;
+    return Math.ceil((missing.bytes - copied.bytes) / bytesPerSecond);
+  }
 }

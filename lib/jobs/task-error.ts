@@ -9,7 +9,7 @@ import {
 } from '../errors/cache-error.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import { decode, record, ShapeError, text } from '../oci/schemas.ts';
-import type { JobDeps } from './job-deps.ts';
+import type { JobDeps } from './jobs.ts';
 
 /** What the state machine does about an error. Every other name is final. */
 export const LEASE_HELD = 'LeaseHeld';

@@ -1,7 +1,38 @@
 import * as z from 'zod/mini';
+import { CacheError } from '../errors/cache-error.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { count, decode, list, record, ShapeError, text } from '../oci/schemas.ts';
 import { failureOfBlob } from '../pull/failure.ts';
-import { count, list, record, text } from '../oci/schemas.ts';
-import { moved, NO_REQUESTS, NOTHING_MOVED, requests } from '../pull/receipt.ts';
+import { type Moved, moved, NO_REQUESTS, NOTHING_MOVED, type Receipt, requests } from '../pull/receipt.ts';
+import type { JobDeps } from './jobs.ts';
+import type { PullRecord } from './pull-record.ts';
+import { finalError } from './task-error.ts';
+
+/** Distinct configs and layers, and their bytes. */
+export const amount = record({ blobs: count, bytes: count });
+export type Amount = z.output<typeof amount>;
+
+export const amountOf = (blobs: readonly Descriptor[]): Amount => ({
+  blobs: blobs.length,
+  bytes: blobs.reduce((sum, { size }) => sum + size, 0),
+});
+
+type RequestCounts = Receipt['registryRequests'];
+
+export const sumOfMoved = (a: Moved, b: Moved): Moved => ({
+  present: a.present + b.present,
+  copied: a.copied + b.copied,
+  copiedElsewhere: a.copiedElsewhere + b.copiedElsewhere,
+});
+
+export const sumOfRequests = (a: RequestCounts, b: RequestCounts): RequestCounts => ({
+  total: a.total + b.total,
+  ping: a.ping + b.ping,
+  token: a.token + b.token,
+  manifest: a.manifest + b.manifest,
+  blob: a.blob + b.blob,
+  redirected: a.redirected + b.redirected,
+});
 
 /*
  * What flows through the state machine (infra/workflow.ts): the id of the pull, and small numbers. Everything else is in the PULL row and in plans/.
@@ -88,3 +119,28 @@ export const failTask = record({
   }),
 });
 export type FailTask = z.output<typeof failTask>;
+
+/** What a task was called with. @throws TaskError, a final one, if it is something else. */
+export function parseTask<S extends z.ZodMiniType>(schema: S, event: unknown): z.output<S> {
+  try {
+    return decode(schema, event, 'task');
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    throw broken(`${error.message}; the state machine and its functions are of different versions`, error);
+  }
+}
+
+/** The record that the task is about. */
+export async function recordOf(
+  { records }: Pick<JobDeps, 'records'>,
+  id: string,
+  signal: AbortSignal,
+): Promise<PullRecord> {
+  const record = await records.find(id, signal);
+  if (record !== undefined) return record;
+  throw broken(`there is no pull ${id}: executions are started by the API and the warm-ups, or it ended long ago`);
+}
+
+/** The task makes no sense: no later try can mend it. */
+export const broken = (message: string, cause?: unknown): Error =>
+  finalError(new CacheError(message, { op: 'run task', origin: 'catalog', retryable: false, cause }));

@@ -1,5 +1,5 @@
 import type { MiddyfiedHandler } from '@middy/core';
-import type { JobDeps } from '../jobs/job-deps.ts';
+import type { JobDeps } from '../jobs/jobs.ts';
 import { lambdaHandler } from './handler.ts';
 
 type Task = (deps: JobDeps, event: unknown, signal: AbortSignal) => Promise<unknown>;

@@ -1,6 +1,6 @@
 import type { Link } from '../catalog/catalog.ts';
 import { CacheError } from '../errors/cache-error.ts';
-import type { PullRecord } from '../jobs/pull-record.ts';
+import { type PullRecord, requestKey } from '../jobs/pull-record.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseManifest } from '../oci/manifest.ts';
@@ -9,7 +9,6 @@ import type { Platform } from '../oci/platform.ts';
 import { selectEntries } from '../oci/select.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
-import { requestKey } from '../jobs/request-key.ts';
 import { landByDigest } from './land-manifest.ts';
 import { linksThatNeed } from './needed-by.ts';
 import { readBytes } from './stored-manifest.ts';

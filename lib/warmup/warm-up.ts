@@ -1,9 +1,7 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import { InvalidRequestError } from '../errors/cache-error.ts';
-import type { Jobs } from '../jobs/jobs.ts';
-import type { PullRecord, PullRecords } from '../jobs/pull-record.ts';
-import { requestKey } from '../jobs/request-key.ts';
-import { waitForEnd } from '../jobs/wait-for-end.ts';
+import { type Jobs, waitForEnd } from '../jobs/jobs.ts';
+import { type PullRecord, type PullRecords, requestKey } from '../jobs/pull-record.ts';
 import { coverage, wantedPlatforms } from '../pull/coverage.ts';
 import { newPermits } from '../async/parallel.ts';
 import type { PullDeps, PullRequest } from '../pull/pull-request.ts';

@@ -3,7 +3,7 @@ import { startSampleRegistry } from '../../infra/local/sample/sample-registry.ts
 import { startStates } from '../../infra/local/states/states.ts';
 import { workflowDefinition } from '../../infra/workflow.ts';
 import { sfnJobs } from '../../lib/jobs/sfn-jobs.ts';
-import { waitForEnd } from '../../lib/jobs/wait-for-end.ts';
+import { waitForEnd } from '../../lib/jobs/jobs.ts';
 import type { Image } from '../../infra/local/sample/image-builder.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import type { PullRequest } from '../../lib/pull/pull-request.ts';

@@ -9,7 +9,7 @@ import { localJobs } from '../../lib/jobs/local-jobs.ts';
 import { planTask } from '../../lib/jobs/plan-task.ts';
 import { publishTask } from '../../lib/jobs/publish-task.ts';
 import type { CopyAnswer } from '../../lib/jobs/tasks.ts';
-import type { JobDeps } from '../../lib/jobs/job-deps.ts';
+import type { JobDeps } from '../../lib/jobs/jobs.ts';
 import { openCache, type TestCache } from '../support/cache.ts';
 import { buildImage, noiseLayer, upstreamImage, type Image } from '../support/images.ts';
 import { serveCall } from '../support/serve-call.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { activeKey, pullKey } from '../../lib/table/keys.ts';
 import { CatalogError } from '../../lib/errors/cache-error.ts';
-import { requestKey } from '../../lib/jobs/request-key.ts';
+import { requestKey } from '../../lib/jobs/pull-record.ts';
 import { dynamoError, forever, onDynamo, operationsOf, type TableUnderTest } from '../support/table-under-test.ts';
 import { amount, DENIED, fenceOf, freshRequest, receiptOf, recordsAt } from './pull-records-subject.ts';
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { dynamoPullRecords } from '../../lib/jobs/dynamo-pull-records.ts';
 import type { PullFailure } from '../../lib/pull/failure.ts';
-import type { Amount } from '../../lib/jobs/amount.ts';
+import type { Amount } from '../../lib/jobs/tasks.ts';
 import type { PullRecords } from '../../lib/jobs/pull-record.ts';
 import type { Fence } from '../../lib/lock/fence.ts';
 import { digestOf } from '../../lib/oci/digest.ts';

@@ -13,7 +13,7 @@ import { copyTask } from '../../lib/jobs/copy-task.ts';
 import { planTask } from '../../lib/jobs/plan-task.ts';
 import { publishTask } from '../../lib/jobs/publish-task.ts';
 import { TaskError } from '../../lib/jobs/task-error.ts';
-import type { JobDeps } from '../../lib/jobs/job-deps.ts';
+import type { JobDeps } from '../../lib/jobs/jobs.ts';
 import { noiseImage, upstreamImage, type Image } from '../support/images.ts';
 import { until } from '../support/until.ts';
 import { startFaultBench, type FaultBench, type FaultyCache } from './fault-bench.ts';

@@ -1,5 +1,5 @@
 import { SFNClient } from '@aws-sdk/client-sfn';
-import { sfnClient } from '../../lib/jobs/sfn-client.ts';
+import { sfnClient } from '../../lib/jobs/sfn-jobs.ts';
 
 /** A client for the endpoint of a state machine, that tries so often. */
 export const sfnClientAt = (endpoint: string, maxAttempts = 4): SFNClient =>

@@ -5,12 +5,11 @@ import type { PullRequest } from '../../../lib/pull/pull-request.ts';
 import type { Services } from '../../../lib/services.ts';
 import { below } from '../../support/random.ts';
 import { copyTask } from '../../../lib/jobs/copy-task.ts';
-import { failTask } from '../../../lib/jobs/fail-task.ts';
+import { failTask, publishTask } from '../../../lib/jobs/publish-task.ts';
 import { planTask } from '../../../lib/jobs/plan-task.ts';
-import { publishTask } from '../../../lib/jobs/publish-task.ts';
 import { PLAN_AGAIN, TaskError } from '../../../lib/jobs/task-error.ts';
 import type { CopyAnswer, CopyTask } from '../../../lib/jobs/tasks.ts';
-import type { JobDeps } from '../../../lib/jobs/job-deps.ts';
+import type { JobDeps } from '../../../lib/jobs/jobs.ts';
 
 const TRIES = 20;
 const MOST_BETWEEN_TRIES_MS = 100;

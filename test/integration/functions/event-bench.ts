@@ -5,7 +5,7 @@ import { stringify } from 'yaml';
 import { startStates } from '../../../infra/local/states/states.ts';
 import { loadConfig } from '../../../lib/config/config.ts';
 import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
-import { waitForEnd } from '../../../lib/jobs/wait-for-end.ts';
+import { waitForEnd } from '../../../lib/jobs/jobs.ts';
 import { pull } from '../../../lib/pull/pull.ts';
 import { openServices, type Services } from '../../../lib/services.ts';
 import { rawS3 } from '../../support/cache.ts';

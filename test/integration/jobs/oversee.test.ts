@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { statusChangeEvent } from '../../../infra/local/states/states.ts';
 import { leaseKey, NOBODY } from '../../../lib/table/keys.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
-import { ABANDONED } from '../../../lib/jobs/abandoned.ts';
+import { ABANDONED } from '../../../lib/jobs/ending.ts';
 import { formatReference } from '../../../lib/reference/reference.ts';
 import type { Announcement, MetricName } from '../../../lib/telemetry/telemetry.ts';
 import { oversee, type OverseeDeps } from '../../../lib/jobs/oversee.ts';

@@ -3,7 +3,7 @@ import { after, before, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { leaseKey, NOBODY } from '../../../lib/table/keys.ts';
 import { JobUnavailableError } from '../../../lib/errors/cache-error.ts';
-import { ABANDONED } from '../../../lib/jobs/abandoned.ts';
+import { ABANDONED } from '../../../lib/jobs/ending.ts';
 import { DENIED, fenceOf, freshRequest, receiptOf } from '../../conformance/pull-records-subject.ts';
 import { startEmbeddedDynamo } from '../../support/embedded-dynamo.ts';
 import { gate } from '../../support/state-machine.ts';

@@ -11,7 +11,7 @@ import { USUAL_PATIENCE, type ServePatience } from '../../../lib/serve/patience.
 import type { Services } from '../../../lib/services.ts';
 import type { Logger } from '../../../lib/telemetry/logger.ts';
 import { localJobs, type LocalJobs } from '../../../lib/jobs/local-jobs.ts';
-import type { JobDeps } from '../../../lib/jobs/job-deps.ts';
+import type { JobDeps } from '../../../lib/jobs/jobs.ts';
 import { openCache, rawS3, startBench, type TestCache, type TestStack } from '../../support/cache.ts';
 import { upstreamImage, type Image } from '../../support/images.ts';
 import { until } from '../../support/until.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
 import { MAX_CONCURRENCY, workflowDefinition } from '../../../infra/workflow.ts';
-import { MAX_BATCHES } from '../../../lib/jobs/batches.ts';
+import { MAX_BATCHES } from '../../../lib/jobs/plan-document.ts';
 import type { CopyAnswer, PlanAnswer } from '../../../lib/jobs/tasks.ts';
 
 /** It has no types. */

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { digestOf } from '../../../lib/oci/digest.ts';
 import type { Descriptor } from '../../../lib/oci/descriptor.ts';
-import { batchesOf, MAX_BATCHES } from '../../../lib/jobs/batches.ts';
+import { batchesOf, MAX_BATCHES } from '../../../lib/jobs/plan-document.ts';
 
 const MIB = 1024 * 1024;
 /** What a blob weighs beside its bytes. */

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { progressOf } from '../../../lib/jobs/progress.ts';
-import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
+import { progressOf, type PullRecord } from '../../../lib/jobs/pull-record.ts';
 import { amount, requestOf } from '../../conformance/pull-records-subject.ts';
 
 const PLANNED_MS = 1_000_000;

@@ -1,12 +1,12 @@
-import { pullLeaseName } from '../table/keys.ts';
 import { sleep } from '../async/time.ts';
 import { LeaseHeldError, LeaseLostError } from '../errors/cache-error.ts';
-import type { PullRecord } from './pull-record.ts';
-import { leaseWatch } from '../lock/heartbeat.ts';
 import type { Fence } from '../lock/fence.ts';
+import { leaseWatch } from '../lock/heartbeat.ts';
 import { isLease, type Lease } from '../lock/lease.ts';
 import { formatReference } from '../reference/reference.ts';
-import type { JobDeps } from './job-deps.ts';
+import { pullLeaseName } from '../table/keys.ts';
+import type { JobDeps } from './jobs.ts';
+import type { PullRecord } from './pull-record.ts';
 
 /** A pull that is nearly done ends within this; for longer ones, waiting in the state machine costs nothing. */
 const USUAL_PATIENCE_MS = 20_000;

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { requestKey } from '../../../lib/jobs/request-key.ts';
+import fc from 'fast-check';
+import { requestKey } from '../../../lib/jobs/pull-record.ts';
 import { requestOf } from '../../conformance/pull-records-subject.ts';
 
 const DIGEST = `sha256:${'a'.repeat(64)}`;
