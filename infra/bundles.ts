@@ -33,7 +33,7 @@ const DOORS = {
     modules: ['lib/access/secrets-users.ts', 'lib/access/file-users.ts'],
     clients: ['@aws-sdk/client-secrets-manager'],
   },
-  landing: { modules: ['lib/serve/lambda-landing.ts'], clients: ['@aws-sdk/client-lambda'] },
+  landing: { modules: ['lib/serve/lambda-fetcher.ts'], clients: ['@aws-sdk/client-lambda'] },
   announcements: { modules: ['lib/telemetry/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
 } as const;
 type Door = keyof typeof DOORS;

@@ -14,7 +14,7 @@ import type { Platform } from './oci/platform.ts';
 import type { PullDeps, PullLimits } from './pull/pull-request.ts';
 import { allowRule } from './registry/settings.ts';
 import type { Upstreams } from './registry/upstream.ts';
-import type { Landing } from './serve/landing.ts';
+import type { Landing } from './serve/fetcher.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { ContentStore, Plans, Presigner, RefRecords } from './store/content-store.ts';
 import type { S3ClientOptions } from './store/s3-client.ts';

@@ -4,7 +4,7 @@ import type { dynamoClient } from './table/dynamo-client.ts';
 import type { Config } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
 import { lazily, lazy } from './async/lazily.ts';
-import type { Landing } from './serve/landing.ts';
+import type { Landing } from './serve/fetcher.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { StoreConnection } from './services.ts';
 import type { Presigner } from './store/content-store.ts';
@@ -47,7 +47,7 @@ export function openLanding({ landFunction }: StoreConnection, opened: AsyncDisp
   const landing = lazy(
     async () => {
       if (landFunction === undefined) throw notSet('ENTREPOT_LAND_FUNCTION', 'the function that asks registries');
-      const { lambdaLanding } = await import('./serve/lambda-landing.ts');
+      const { lambdaLanding } = await import('./serve/lambda-fetcher.ts');
       return lambdaLanding(landFunction);
     },
     (remote) => remote.close(),

@@ -1,9 +1,9 @@
 import type { Jobs } from '../jobs/jobs.ts';
 import { openRegistry } from '../http/registry/open-registry.ts';
 import type { RegistryAnswer, RegistryRequest } from '../http/registry/registry-door.ts';
-import { USUAL_PATIENCE, type ServePatience } from '../serve/patience.ts';
-import type { ServeCall } from '../serve/serve-deps.ts';
-import { upstreamLanding } from '../serve/upstream-landing.ts';
+import { type ServePatience, USUAL_PATIENCE } from '../serve/settings.ts';
+import type { ServeCall } from '../serve/serving.ts';
+import { upstreamLanding } from '../serve/upstream-fetcher.ts';
 import { processWaitingRoom } from '../serve/waiting-room.ts';
 import type { Services } from '../services.ts';
 

@@ -2,8 +2,7 @@ import { startDeadline } from '../async/time.ts';
 import { BlobUnknownError, BusyError, CacheError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
-import type { ServeCall } from './serve-deps.ts';
-import { contentKey, type Serving } from './serving.ts';
+import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 /** What a registry said of a blob, and until when that is believed (epoch milliseconds): its size in bytes, or why it cannot be had. */
 export interface SizeAnswer {

@@ -20,11 +20,10 @@ import { PUBLIC } from '../reference/trust-domain.ts';
 import { startJobOf, startJobOfBlob } from './start-job.ts';
 import { sizeOfBlob } from './blob-alone.ts';
 import { isGone } from './gone.ts';
-import { locationOf, sendsOn } from './location.ts';
+import { locationOf, sendsOn } from './blob-redirect.ts';
 import { linksThatNeed } from './needed-by.ts';
-import type { ServeCall } from './serve-deps.ts';
-import { contentKey, type Serving } from './serving.ts';
-import { readBytes } from './stored-manifest.ts';
+import { contentKey, type ServeCall, type Serving } from './serving.ts';
+import { readBytes } from './manifest.ts';
 
 /** A blob that is there, and that the repository may serve. */
 export interface ServedBlob {

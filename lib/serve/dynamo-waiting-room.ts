@@ -3,7 +3,7 @@ import { dynamoTable, isRefused } from '../table/dynamo-table.ts';
 import { waitingKey } from '../table/keys.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { tooMany, type WaitingRoom } from './waiting-room.ts';
-import type { ServeCall } from './serve-deps.ts';
+import type { ServeCall } from './serving.ts';
 
 /** Nobody waits longer than this: callers that came in the period before the last one have left, or died. */
 const PERIOD_MS = 30_000;

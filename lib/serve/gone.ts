@@ -1,8 +1,7 @@
 import { CacheError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isAsRecorded } from '../pull/reconcile.ts';
-import type { ServeCall } from './serve-deps.ts';
-import type { Serving } from './serving.ts';
+import type { ServeCall, Serving } from './serving.ts';
 
 /** A client that comes back within this may come because the store did not have what it was sent for. */
 const COMES_BACK_WITHIN_MS = 60_000;

@@ -1,6 +1,6 @@
+import { startDeadline } from '../async/time.ts';
 import type { Link, Pointer } from '../catalog/catalog.ts';
 import { isTyped } from '../catalog/needs.ts';
-import { startDeadline } from '../async/time.ts';
 import {
   ContentLostError,
   ContentMismatchError,
@@ -13,15 +13,34 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isManifestLink } from '../pull/other-entries.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
-import { staleOf, type Stale } from './freshness.ts';
+import { landByDigest, type Meaning } from './fetcher.ts';
+import { type Stale, staleOf } from './freshness.ts';
 import { isGone } from './gone.ts';
+import { contentKey, type ServeCall, type Serving } from './serving.ts';
 import { startJobOfManifest, startJobOfTag } from './start-job.ts';
-import { landByDigest } from './land-manifest.ts';
-import type { Meaning } from './landing.ts';
-import type { ServeCall } from './serve-deps.ts';
-import { contentKey, type Serving } from './serving.ts';
-import { readBytes } from './stored-manifest.ts';
 import { findPointer, meaningOf, newMeaningOf } from './tag.ts';
+
+/** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it: that is recorded. */
+export async function readBytes(
+  state: Serving,
+  manifest: Descriptor,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  const { manifests, deps } = state;
+  const cached = manifests.get(manifest.digest);
+  if (cached !== undefined) return cached;
+  try {
+    const bytes = await state.share(`read ${manifest.digest}`, signal, (shared) =>
+      deps.store.read(manifest, deps.limits.manifestBytes, shared),
+    );
+    manifests.set(manifest.digest, bytes);
+    return bytes;
+  } catch (error) {
+    if (!(error instanceof ContentLostError)) throw error;
+    await deps.landing.markLost({ signal }, manifest.digest);
+    return undefined;
+  }
+}
 
 /** A manifest or index, byte for byte as its registry gave it. */
 export interface ServedManifest {

@@ -13,10 +13,9 @@ import {
 } from '../oci/referrers.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf } from './freshness.ts';
-import { referrersReference, type LandedReferrers } from './landing.ts';
-import type { ServeCall } from './serve-deps.ts';
-import { contentKey, type Serving } from './serving.ts';
-import { readBytes } from './stored-manifest.ts';
+import { type LandedReferrers, referrersReference } from './fetcher.ts';
+import { contentKey, type ServeCall, type Serving } from './serving.ts';
+import { readBytes } from './manifest.ts';
 
 export interface ServedReferrers {
   readonly index: ReferrersIndex;

@@ -9,11 +9,10 @@ import type { Platform } from '../oci/platform.ts';
 import { selectEntries } from '../oci/select.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
-import { landByDigest } from './land-manifest.ts';
+import { landByDigest } from './fetcher.ts';
 import { linksThatNeed } from './needed-by.ts';
-import { readBytes } from './stored-manifest.ts';
-import type { ServeCall } from './serve-deps.ts';
-import { contentKey, type Serving } from './serving.ts';
+import { readBytes } from './manifest.ts';
+import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 const WHOLE = { platforms: [], alwaysPull: false, attestations: true } as const;
 /** So long a pull that no retry mends is not tried again. */

@@ -8,9 +8,8 @@ import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { Subject } from './breakers.ts';
 import { verdictOf } from './freshness.ts';
-import type { Meaning } from './landing.ts';
-import type { ServeCall } from './serve-deps.ts';
-import type { Serving } from './serving.ts';
+import type { Meaning } from './fetcher.ts';
+import type { ServeCall, Serving } from './serving.ts';
 
 /**
  * What the tag means: by `pointer`, what the cache knows of it, where that is fresh enough; else the registry is asked, by HEAD, once for all who ask

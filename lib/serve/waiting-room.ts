@@ -1,6 +1,6 @@
 import { BusyError } from '../errors/cache-error.ts';
 import { newPermits } from '../async/parallel.ts';
-import type { ServeCall } from './serve-deps.ts';
+import type { ServeCall } from './serving.ts';
 
 /** Where callers wait for a blob that is on its way: so many, and no more. */
 export interface WaitingRoom {

@@ -1,4 +1,4 @@
-import type { ServeCall } from '../../lib/serve/serve-deps.ts';
+import type { ServeCall } from '../../lib/serve/serving.ts';
 import type { LogFields } from '../../lib/telemetry/logger.ts';
 
 /** A call that nobody hears of, but `warn`, which is told of warnings and errors. */

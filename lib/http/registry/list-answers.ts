@@ -1,8 +1,6 @@
 import type { Repository } from '../../reference/reference.ts';
-import { listRepositories, type RepositoryQuery } from '../../serve/repositories.ts';
-import type { ServeCall } from '../../serve/serve-deps.ts';
-import type { Serving } from '../../serve/serving.ts';
-import { listTags } from '../../serve/tags.ts';
+import { listRepositories, listTags, type RepositoryQuery } from '../../serve/lists.ts';
+import type { ServeCall, Serving } from '../../serve/serving.ts';
 import { HttpError } from '../http-error.ts';
 import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
 

@@ -1,6 +1,6 @@
 import { UnknownNameError } from '../../errors/cache-error.ts';
 import { formatRepository } from '../../reference/reference.ts';
-import type { ServeCall } from '../../serve/serve-deps.ts';
+import type { ServeCall } from '../../serve/serving.ts';
 import type { LogFields } from '../../telemetry/logger.ts';
 import { clientText } from '../../telemetry/redacted.ts';
 import { statusOf } from '../problem.ts';

@@ -13,8 +13,8 @@ import { itemsOf, rowsOf } from '../../support/table-rows.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';
 import { startUpstream, times, when, type Action, type TestUpstream } from '../../support/upstream/upstream.ts';
-import { answerLanding, remoteLanding } from '../../../lib/serve/landing-document.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
+import { answerLanding, remoteLanding } from '../../../lib/serve/fetch-document.ts';
+import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
 import { doorOf, quietCall } from './door-under-test.ts';
 import { errorOf, refusalOf, REGISTRY, startServeBench, type ServeBench, type Told } from './serve-bench.ts';
 

@@ -1,10 +1,9 @@
 import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
 import type { RegistryAnswer } from '../../../lib/http/registry/registry-door.ts';
-import type { Landing } from '../../../lib/serve/landing.ts';
-import type { ServeCall } from '../../../lib/serve/serve-deps.ts';
-import { serving } from '../../../lib/serve/serving.ts';
+import type { Landing } from '../../../lib/serve/fetcher.ts';
+import { type ServeCall, serving } from '../../../lib/serve/serving.ts';
 import type { ServeSettings } from '../../../lib/serve/settings.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
+import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
 import { processWaitingRoom } from '../../../lib/serve/waiting-room.ts';
 import { forever } from '../../support/table-under-test.ts';
 import type { ServeBench } from './serve-bench.ts';

@@ -4,7 +4,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import { join } from 'node:path';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { createUpstreams } from '../../../lib/registry/client.ts';
-import type { ServePatience } from '../../../lib/serve/patience.ts';
+import type { ServePatience } from '../../../lib/serve/settings.ts';
 import type { Services } from '../../../lib/services.ts';
 import { noiseImage, upstreamImage, type Image } from '../../support/images.ts';
 import { forever } from '../../support/table-under-test.ts';

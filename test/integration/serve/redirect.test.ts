@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Digest } from '../../../lib/oci/digest.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-landing.ts';
+import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
 import { noise, noiseImage, upstreamImage } from '../../support/images.ts';
 import { loseContent } from '../../support/lost-content.ts';
 import { until } from '../../support/until.ts';

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { localRegistry } from '../../../lib/cli/local-registry.ts';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import { registryServer } from '../../../lib/http/registry/registry-server.ts';
-import { USUAL_PATIENCE, type ServePatience } from '../../../lib/serve/patience.ts';
+import { type ServePatience, USUAL_PATIENCE } from '../../../lib/serve/settings.ts';
 import type { Services } from '../../../lib/services.ts';
 import type { Logger } from '../../../lib/telemetry/logger.ts';
 import { localJobs, type LocalJobs } from '../../../lib/jobs/local-jobs.ts';

@@ -1,13 +1,12 @@
-import { pullLeaseName } from '../table/keys.ts';
 import {
   InvalidManifestError,
   LeaseLostError,
   ManifestUnknownError,
   UpstreamRefusedError,
 } from '../errors/cache-error.ts';
-import { acquire } from '../lock/lease.ts';
 import type { Fence } from '../lock/fence.ts';
-import { digestOf, type Digest } from '../oci/digest.ts';
+import { acquire } from '../lock/lease.ts';
+import { type Digest, digestOf } from '../oci/digest.ts';
 import { namedBlobs } from '../oci/manifest.ts';
 import { isIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
 import { NO_REFERRERS_DIGEST } from '../oci/referrers.ts';
@@ -15,15 +14,16 @@ import { requireBlobBytes } from '../pull/blob-alone.ts';
 import { mayUse } from '../pull/copier.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
-import { readManifest, type HeldManifest } from '../pull/read-manifest.ts';
+import { type HeldManifest, readManifest } from '../pull/read-manifest.ts';
 import { reconcile } from '../pull/reconcile.ts';
 import { resolveRoot } from '../pull/resolve.ts';
 import { formatReference, formatRepository, type Repository } from '../reference/reference.ts';
 import type { Upstream } from '../registry/upstream.ts';
+import { pullLeaseName } from '../table/keys.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
-import { referrersReference, type Landed, type LandedReferrers, type Landing } from './landing.ts';
+import { type Landed, type LandedReferrers, type Landing, referrersReference } from './fetcher.ts';
 import { linksThatNeed } from './needed-by.ts';
-import type { ServeCall } from './serve-deps.ts';
+import type { ServeCall } from './serving.ts';
 
 const EVERYTHING = { platforms: [], explicit: false, attestations: true };
 

@@ -1,8 +1,8 @@
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { UpstreamUnavailableError } from '../errors/cache-error.ts';
-import type { Landing } from './landing.ts';
-import { remoteLanding } from './landing-document.ts';
+import { remoteLanding } from './fetch-document.ts';
+import type { Landing } from './fetcher.ts';
 
 const OP = 'ask registry';
 /** Longer than the function takes: whoever waits has a shorter patience of its own. */

@@ -11,12 +11,12 @@ import {
   RateLimitedError,
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
-import { failureOf, pullFailure, type PullFailure } from '../pull/failure.ts';
 import { fence, fenceOf } from '../lock/fence.ts';
 import { count, decode, descriptor, digest, flag, list, record, ShapeError, text } from '../oci/schemas.ts';
+import { failureOf, pullFailure, type PullFailure } from '../pull/failure.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
-import type { Landing } from './landing.ts';
-import type { ServeCall } from './serve-deps.ts';
+import type { Landing } from './fetcher.ts';
+import type { ServeCall } from './serving.ts';
 
 /*
  * How a function asks another for a Landing: one method and its arguments as JSON, and its result, or its failure, as JSON. A failure is an answer, so that

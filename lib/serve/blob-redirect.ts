@@ -3,8 +3,7 @@ import { CacheError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { objectionTo } from '../registry/settings.ts';
-import type { ServeCall } from './serve-deps.ts';
-import { contentKey, type Serving } from './serving.ts';
+import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 /** Whether clients may be sent on for blobs of the registry at all: `serve.onBlobMiss`, and hosts of the registry that they may be sent to. */
 export const sendsOn = ({ deps: { settings, passRedirects } }: Serving, { registry }: Repository): boolean =>

@@ -19,8 +19,8 @@ import {
 import { statusOf } from '../../../lib/errors/status.ts';
 import type { Fence } from '../../../lib/lock/fence.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
-import { answerLanding, remoteLanding } from '../../../lib/serve/landing-document.ts';
-import type { Landing } from '../../../lib/serve/landing.ts';
+import { answerLanding, remoteLanding } from '../../../lib/serve/fetch-document.ts';
+import type { Landing } from '../../../lib/serve/fetcher.ts';
 import type { LogFields } from '../../../lib/telemetry/logger.ts';
 import { serveCall } from '../../support/serve-call.ts';
 
