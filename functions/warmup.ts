@@ -2,7 +2,7 @@ import { workMsOf } from '../lib/http/deadline.ts';
 import { lambdaHandler } from '../lib/lambda/handler.ts';
 import { describedError } from '../lib/telemetry/redacted.ts';
 import { runWarmup } from '../lib/warmup/run-warmup.ts';
-import { parseWarmupEvent } from '../lib/warmup/warmup-event.ts';
+import { parseWarmupEvent } from '../lib/warmup/warmup-settings.ts';
 
 /** Told by a schedule of EventBridge Scheduler which warm-up to run: see {@link runWarmup}. The same run may be told twice. */
 export const handler = lambdaHandler(async (event, invocation) => {

@@ -5,9 +5,8 @@ import { leaseWatch } from '../lock/heartbeat.ts';
 import { isLease, type Lease, type Leases } from '../lock/lease.ts';
 import type { Announcer, WarmupSummary } from '../telemetry/telemetry.ts';
 import type { RunTime } from './registry-pace.ts';
-import { runTally } from './run-tally.ts';
+import { runTally, type WarmupRun, type WarmupRuns } from './warmup-runs.ts';
 import { warmUp, type WarmUpDeps } from './warm-up.ts';
-import type { WarmupRun, WarmupRuns } from './warmup-runs.ts';
 import type { WarmupSettings } from './warmup-settings.ts';
 
 /*

@@ -12,7 +12,7 @@ import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 import { chooseTags } from './choose-tags.ts';
 import { registryPace, type RegistryPace, type RunTime } from './registry-pace.ts';
-import type { RunTally } from './run-tally.ts';
+import type { RunTally } from './warmup-runs.ts';
 import type { WarmupEntry, WarmupSettings } from './warmup-settings.ts';
 
 /** References of one run. Each costs a request at its registry, and a line of the summary. */
