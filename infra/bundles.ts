@@ -26,11 +26,11 @@ const DOORS = {
     clients: ['@aws-sdk/client-sfn'],
   },
   signing: {
-    modules: ['lib/access/secrets-signing-key.ts', 'lib/access/local-signing-key.ts'],
+    modules: ['lib/access/secrets-signing-key.ts'],
     clients: ['@aws-sdk/client-secrets-manager'],
   },
   users: {
-    modules: ['lib/access/secrets-users.ts', 'lib/access/file-users.ts'],
+    modules: ['lib/access/secrets-users.ts'],
     clients: ['@aws-sdk/client-secrets-manager'],
   },
   landing: { modules: ['lib/serve/lambda-fetcher.ts'], clients: ['@aws-sdk/client-lambda'] },

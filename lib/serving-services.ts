@@ -73,7 +73,7 @@ export const openSigningKey = ({ signingSecret, signingKeyFile }: StoreConnectio
         return (await import('./access/secrets-signing-key.ts')).secretsSigningKey(signingSecret);
       }
       if (signingKeyFile !== undefined) {
-        return (await import('./access/local-signing-key.ts')).localSigningKey(signingKeyFile);
+        return (await import('./access/secrets-signing-key.ts')).localSigningKey(signingKeyFile);
       }
       throw notSet('ENTREPOT_SIGNING_SECRET', 'the secret that signs passwords');
     },
@@ -94,7 +94,7 @@ export function openUsers({ serve: { auth } }: Config): Users {
   return lazily<Users>(
     async () =>
       'file' in place
-        ? (await import('./access/file-users.ts')).fileUsers(place.file)
+        ? (await import('./access/secrets-users.ts')).fileUsers(place.file)
         : (await import('./access/secrets-users.ts')).secretsUsers(place.secretId),
     { read: true },
   );

@@ -10,7 +10,7 @@ import type { StackCredentials } from './local-stack.ts';
  *   starting.lock      held by the one client that starts a supervisor
  *   supervisor.json    SupervisorRecord: pids and ports; a hint, believed only after a look at the processes themselves
  *   credentials.json   keys of the embedded S3, made once
- *   signing-key        what signs passwords, made by the first use (lib/access/local-signing-key.ts)
+ *   signing-key        what signs passwords, made by the first use (lib/access/secrets-signing-key.ts)
  *   dynamodb.sqlite    the table
  *   dynamodb-mark.json a schema for dynoxide: the table whose name only this home knows, by which its DynamoDB is recognised
  *   s3/                the bucket

@@ -4,7 +4,7 @@ import type { PublishedKey, SigningKey } from './signing-key.ts';
 
 /** Who a minted password was given to, as the control API knew it. */
 export type MintedCaller =
-  /** The ARN of lib/access/caller.ts: of a role, without path and session. */
+  /** The ARN of lib/access/principal.ts: of a role, without path and session. */
   | { readonly kind: 'iam'; readonly arn: string }
   /** The subject of a JWT, for the log, and the values of the configured claim, for the rules. */
   | { readonly kind: 'jwt'; readonly subject: string; readonly values: readonly string[] };

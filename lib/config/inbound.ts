@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import * as z from 'zod';
-import type { InboundAuth } from '../access/puller.ts';
+import type { InboundAuth } from '../access/principal.ts';
 import type { Problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
 import { text } from './schema-parts.ts';

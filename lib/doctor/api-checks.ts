@@ -1,4 +1,4 @@
-import { nameOfCaller, parseCaller } from '../access/caller.ts';
+import { nameOfCaller, parseCaller } from '../access/principal.ts';
 import { must, SkipError, type Check } from './check.ts';
 import type { HttpAnswer } from './sigv4-requests.ts';
 import { askApi, type ApiCall, type Target } from './target.ts';

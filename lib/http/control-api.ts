@@ -1,6 +1,6 @@
 import type { APIGatewayProxyEventV2 } from 'aws-lambda';
-import { accessOf } from '../access/access-of.ts';
-import { nameOfCaller, parseCaller } from '../access/caller.ts';
+import { accessOf } from '../access/access.ts';
+import { nameOfCaller, parseCaller } from '../access/principal.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import type { Logger, LogFields } from '../telemetry/logger.ts';
 import type { Answer, ApiCall, ApiDeps, Operate } from './api-call.ts';

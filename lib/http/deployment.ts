@@ -1,5 +1,5 @@
 import manifest from '../../package.json' with { type: 'json' };
-import { nameOfCaller } from '../access/caller.ts';
+import { nameOfCaller } from '../access/principal.ts';
 import type { Answer, ApiCall, ApiDeps } from './api-call.ts';
 import { jsonAnswer } from './http-event.ts';
 import type { DocumentOf, deploymentSchema } from './answer-schemas.ts';

@@ -1,4 +1,4 @@
-import { checkMayUse } from '../access/access-of.ts';
+import { checkMayUse } from '../access/access.ts';
 import { cachedImage, imagePage } from '../images/images.ts';
 import { removeTag } from '../images/remove-tag.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';

@@ -1,4 +1,4 @@
-import { checkMayUse } from '../access/access-of.ts';
+import { checkMayUse } from '../access/access.ts';
 import type { PullFailure } from '../pull/failure.ts';
 import type { PullRecord } from '../jobs/pull-record.ts';
 import { waitForEnd } from '../jobs/jobs.ts';

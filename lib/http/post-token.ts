@@ -1,5 +1,5 @@
 import type { AccessSettings, Caller } from '../access/access.ts';
-import { valuesOfClaim } from '../access/caller.ts';
+import { valuesOfClaim } from '../access/principal.ts';
 import { mintPassword, type MintedCaller } from '../access/minted.ts';
 import { TOKEN_USER } from '../access/users.ts';
 import type { Answer, ApiCall, ApiDeps } from './api-call.ts';

@@ -1,4 +1,4 @@
-import { checkMayUse } from '../access/access-of.ts';
+import { checkMayUse } from '../access/access.ts';
 import { validate } from '../repair/validate.ts';
 import type { ApiCall, Answer, ApiDeps } from './api-call.ts';
 import { jsonAnswer } from './http-event.ts';

@@ -1,4 +1,4 @@
-import type { InboundAuth } from '../access/puller.ts';
+import type { InboundAuth } from '../access/principal.ts';
 
 /** How fresh a tag must be that is served, and what is served when that cannot be found out. The first that matches holds. */
 export interface FreshnessRule {

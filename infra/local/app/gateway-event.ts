@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { APIGatewayProxyEventV2WithRequestContext, APIGatewayEventRequestContextV2 } from 'aws-lambda';
-import { isPrincipal } from '../../../lib/access/caller.ts';
+import { isPrincipal } from '../../../lib/access/principal.ts';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 import { ACCOUNT_ID } from './deployment.ts';
 import { decoded, DEFAULT_PATH, type RouteMatch } from './routes.ts';

@@ -1,4 +1,4 @@
-import { doorkeeper } from '../../access/doorkeeper.ts';
+import { doorkeeper } from '../../access/authenticator.ts';
 import type { AccessSettings } from '../../access/access.ts';
 import type { PublishedKey } from '../../access/signing-key.ts';
 import type { Users } from '../../access/users.ts';

@@ -1,4 +1,4 @@
-import type { Doorkeeper, Puller } from '../../access/puller.ts';
+import type { Doorkeeper, Puller } from '../../access/principal.ts';
 import { UnknownNameError } from '../../errors/cache-error.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OCTET_STREAM } from '../../oci/media-type.ts';

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { derivedSigningKey } from '../../../lib/access/derived-key.ts';
+import { derivedSigningKey, type PublishedKey } from '../../../lib/access/signing-key.ts';
 import { dynamoPublishedKey } from '../../../lib/access/dynamo-published-key.ts';
 import { mintPassword, verifyMinted, type MintedCaller } from '../../../lib/access/minted.ts';
-import type { PublishedKey } from '../../../lib/access/signing-key.ts';
 import { DOOR_PARTITIONS, PASSWORD_KEY } from '../../../lib/table/keys.ts';
 import { CatalogError, UnauthenticatedError } from '../../../lib/errors/cache-error.ts';
 import { startEmbeddedDynamo } from '../../support/embedded-dynamo.ts';

@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type * as ApiFunction from '../../../functions/api.ts';
 import type { AccessSettings } from '../../../lib/access/access.ts';
-import { doorkeeper } from '../../../lib/access/doorkeeper.ts';
+import { doorkeeper } from '../../../lib/access/authenticator.ts';
 import { secretsSigningKey } from '../../../lib/access/secrets-signing-key.ts';
 import { secretsUsers } from '../../../lib/access/secrets-users.ts';
 import { ConfigError, CredentialsError, CacheError } from '../../../lib/errors/cache-error.ts';

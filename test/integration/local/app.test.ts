@@ -6,7 +6,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
-import { localSigningKey } from '../../../lib/access/local-signing-key.ts';
+import { localSigningKey } from '../../../lib/access/secrets-signing-key.ts';
 import { verifyMinted } from '../../../lib/access/minted.ts';
 import type { TokenDocument } from '../../../lib/http/post-token.ts';
 import type { Problem } from '../../../lib/http/problem.ts';

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { accessOf, checkMayUse } from '../../../lib/access/access-of.ts';
-import type { AccessRule, AccessSettings, Caller } from '../../../lib/access/access.ts';
+import {
+  accessOf,
+  type AccessRule,
+  type AccessSettings,
+  type Caller,
+  checkMayUse,
+} from '../../../lib/access/access.ts';
 import { ForbiddenError } from '../../../lib/errors/cache-error.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { AccessSettings } from '../../../lib/access/access.ts';
-import { nameOfCaller, parseCaller, valuesOfClaim } from '../../../lib/access/caller.ts';
+import { nameOfCaller, parseCaller, valuesOfClaim } from '../../../lib/access/principal.ts';
 import { UnauthenticatedError } from '../../../lib/errors/cache-error.ts';
 
 const BY_IAM: AccessSettings = { rules: [] };

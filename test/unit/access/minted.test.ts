@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createHmac, createPrivateKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import fc from 'fast-check';
-import { derivedSigningKey } from '../../../lib/access/derived-key.ts';
+import { derivedSigningKey } from '../../../lib/access/signing-key.ts';
 import { mintPassword, verifyMinted, type MintedCaller } from '../../../lib/access/minted.ts';
 import { CacheError, InvalidRequestError, UnauthenticatedError } from '../../../lib/errors/cache-error.ts';
 import { publishedHere } from '../../support/published-key.ts';

@@ -4,9 +4,9 @@ import { mkdtemp, readdir, rm, stat, writeFile, chmod } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { derivedSigningKey } from '../../../lib/access/derived-key.ts';
-import { fileUsers } from '../../../lib/access/file-users.ts';
-import { localSigningKey } from '../../../lib/access/local-signing-key.ts';
+import { derivedSigningKey } from '../../../lib/access/signing-key.ts';
+import { fileUsers } from '../../../lib/access/secrets-users.ts';
+import { localSigningKey } from '../../../lib/access/secrets-signing-key.ts';
 import {
   formatPasswordHash,
   hashPassword,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseLocalCaller } from '../../../infra/local/app/gateway-event.ts';
-import { parseCaller } from '../../../lib/access/caller.ts';
+import { parseCaller } from '../../../lib/access/principal.ts';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 
 describe('the caller that an ARN names', () => {
