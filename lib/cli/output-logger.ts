@@ -1,5 +1,4 @@
-import type { LogFields, Logger } from '../telemetry/logger.ts';
-import { asciiOf, describedError, redacted } from '../telemetry/redacted.ts';
+import { asciiOf, describedError, type LogFields, type Logger, redacted } from '../telemetry/logger.ts';
 import type { Output } from './output.ts';
 
 export const LOG_FORMATS = ['text', 'json'] as const;

@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { CacheError } from '../errors/cache-error.ts';
 import { formatReference, parseReference } from '../reference/reference.ts';
-import { redacted } from '../telemetry/redacted.ts';
+import { redacted } from '../telemetry/logger.ts';
 import { NO_STATUS, statusOn, type Status, type StatusStream } from './status.ts';
 
 /** Exit codes of every command. */

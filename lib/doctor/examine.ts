@@ -1,4 +1,4 @@
-import { redacted } from '../telemetry/redacted.ts';
+import { redacted } from '../telemetry/logger.ts';
 import { ContradictionError, SkipError, type Check, type Finding, type Verdict } from './check.ts';
 import type { Target } from './target.ts';
 

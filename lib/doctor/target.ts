@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
 import type { DeploymentDocument } from '../http/deployment.ts';
-import { redacted } from '../telemetry/redacted.ts';
+import { redacted } from '../telemetry/logger.ts';
 import { SkipError } from './check.ts';
 import { describe } from './examine.ts';
 import type { HttpAnswer, Requests } from './sigv4-requests.ts';

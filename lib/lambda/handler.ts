@@ -6,10 +6,8 @@ import { isHttpEvent } from '../http/http-event.ts';
 import { problemMiddleware } from '../http/problem-middleware.ts';
 import { statusOf } from '../http/problem.ts';
 import type { Services } from '../services.ts';
-import type { Logger } from '../telemetry/logger.ts';
-import { invocationLogger, powertoolsLogger } from '../telemetry/powertools-logger.ts';
-import { invocationMetrics, powertoolsMetrics } from '../telemetry/powertools-metrics.ts';
-import { describedError } from '../telemetry/redacted.ts';
+import { describedError, type Logger } from '../telemetry/logger.ts';
+import { invocationLogger, invocationMetrics, powertoolsLogger, powertoolsMetrics } from '../telemetry/powertools.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 import { processServices } from './open-services.ts';
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { clientText } from '../../../lib/telemetry/redacted.ts';
+import { clientText } from '../../../lib/telemetry/logger.ts';
 import type { Activity, ActivityFields } from './activity.ts';
 import { FunctionFailedError, ThrottledError, type Functions } from './functions.ts';
 import {

@@ -9,7 +9,7 @@ import {
   type Reference,
   type Repository,
 } from '../../reference/reference.ts';
-import { clientText } from '../../telemetry/redacted.ts';
+import { clientText } from '../../telemetry/logger.ts';
 import { HttpError } from '../http-error.ts';
 
 /** One request of the pull API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints */

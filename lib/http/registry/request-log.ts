@@ -1,8 +1,7 @@
 import { UnknownNameError } from '../../errors/cache-error.ts';
 import { formatRepository } from '../../reference/reference.ts';
 import type { ServeCall } from '../../serve/serving.ts';
-import type { LogFields } from '../../telemetry/logger.ts';
-import { clientText } from '../../telemetry/redacted.ts';
+import { clientText, type LogFields } from '../../telemetry/logger.ts';
 import { statusOf } from '../problem.ts';
 import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
 import type { RegistryRoute } from './registry-route.ts';

@@ -25,7 +25,7 @@ import {
   UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
-import { redacted } from '../../../lib/telemetry/redacted.ts';
+import { redacted } from '../../../lib/telemetry/logger.ts';
 import { problemOf, retryAfterSecondsOf, statusOf } from '../../../lib/http/problem.ts';
 
 /** Of a pull: one blob for each reason. */

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { CacheError, DeniedError } from '../../../lib/errors/cache-error.ts';
-import { describedError, redacted } from '../../../lib/telemetry/redacted.ts';
+import { describedError, redacted } from '../../../lib/telemetry/logger.ts';
 
 const LIB = join(import.meta.dirname, '../../../lib/telemetry');
 
@@ -15,8 +15,8 @@ interface Written {
 /** What a process writes that runs the script with `logger` and `metrics` of one invocation. */
 function written(script: string, variables: Record<string, string> = {}): Written {
   const program = `
-    import { invocationLogger, powertoolsLogger } from ${JSON.stringify(join(LIB, 'powertools-logger.ts'))};
-    import { invocationMetrics, powertoolsMetrics } from ${JSON.stringify(join(LIB, 'powertools-metrics.ts'))};
+    import { invocationLogger, powertoolsLogger } from ${JSON.stringify(join(LIB, 'powertools.ts'))};
+    import { invocationMetrics, powertoolsMetrics } from ${JSON.stringify(join(LIB, 'powertools.ts'))};
     const shared = { logger: powertoolsLogger(), metrics: powertoolsMetrics() };
     const logger = invocationLogger(shared.logger, { requestId: 'request' });
     const metrics = invocationMetrics(shared.metrics);
