@@ -1,5 +1,5 @@
 import { loadConfig, type Config } from '../config/config.ts';
-import type { StoreLocation } from '../config/location.ts';
+import type { StoreLocation } from '../config/environment.ts';
 import type { Output } from './output.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { sdkEndpoints } from '../config/sdk-endpoints.ts';
+import { sdkEndpoints } from '../config/environment.ts';
 import type { Finding, Verdict } from '../doctor/check.ts';
 import { examineDeployment } from '../doctor/doctor.ts';
 import type { CheckGroup } from '../doctor/examine.ts';

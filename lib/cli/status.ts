@@ -1,6 +1,6 @@
 import { clearScreenDown, cursorTo, moveCursor } from 'node:readline';
 import type { Writable } from 'node:stream';
-import { hasCursor } from '../config/terminal.ts';
+import { hasCursor } from '../config/environment.ts';
 
 /** What is under way, in lines that fit into so many columns and rows. Where there is room for one alone, it is the first. */
 export type Status = (columns: number, rows: number) => readonly string[];

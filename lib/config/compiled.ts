@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Config, Environment } from './config.ts';
-import { dockerConfigPathOf, storeOf } from './location.ts';
+import { dockerConfigPathOf, storeOf } from './environment.ts';
 import { problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
 

@@ -9,7 +9,7 @@ import { DEFAULT_CONFIG_FILES, LIMITS, type LimitName } from './defaults.ts';
 import type { WarmupSettings } from '../warmup/warmup-settings.ts';
 import { eventsOf } from './events.ts';
 import { readConfigFile, type WantedFile } from './file.ts';
-import { dockerConfigPathOf, storeOf, type StoreLocation } from './location.ts';
+import { dockerConfigPathOf, type StoreLocation, storeOf } from './environment.ts';
 import { problems, type Problems } from './problems.ts';
 import { registriesOf, sectionsOf } from './registries.ts';
 import { serveOf } from './serve.ts';

@@ -1,4 +1,4 @@
-import type { SdkEndpoints } from '../config/sdk-endpoints.ts';
+import type { SdkEndpoints } from '../config/environment.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import type { Finding } from './check.ts';
 import { CHECK_GROUPS } from './checks.ts';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { helperSettings, hostOf } from '../../../lib/config/helper.ts';
-import { inboundOf, type InboundTarget } from '../../../lib/config/inbound.ts';
-import { storeOf } from '../../../lib/config/location.ts';
+import { inboundOf, type InboundTarget } from '../../../lib/config/serve.ts';
+import { storeOf } from '../../../lib/config/environment.ts';
 import { problems } from '../../../lib/config/problems.ts';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 

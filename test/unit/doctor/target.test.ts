@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sdkEndpoints } from '../../../lib/config/sdk-endpoints.ts';
+import { sdkEndpoints } from '../../../lib/config/environment.ts';
 import { SkipError } from '../../../lib/doctor/check.ts';
 import type { HttpAnswer, HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import {
