@@ -1,10 +1,10 @@
 import { InvalidRequestError } from '../lib/errors/cache-error.ts';
-import { answerRequest } from '../lib/http/control-api.ts';
+import { answerRequest } from '../lib/http/control/control-api.ts';
 import { isHttpEvent } from '../lib/http/http-event.ts';
 import { lambdaHandler } from '../lib/lambda/handler.ts';
 
 /**
- * The control API `/v1` behind an API Gateway HTTP API (payload 2.0): see lib/http/routes.ts and docs/api.md.
+ * The control API `/v1` behind an API Gateway HTTP API (payload 2.0): see lib/http/control/routes.ts and docs/api.md.
  *
  * Who calls is what the API's authoriser proved, as its event says. Whoever may invoke the function directly can write any event: that right is one to everything here.
  */

@@ -1,4 +1,4 @@
-import { taskHandler } from '../lib/lambda/task-handler.ts';
+import { taskHandler } from '../lib/lambda/handler.ts';
 import { planTask } from '../lib/jobs/plan-task.ts';
 
 /** The first task of the state machine (infra/workflow.ts): what has to be copied, under the lock of the reference. */

@@ -1,6 +1,6 @@
 import { CacheError } from '../lib/errors/cache-error.ts';
 import { statusOf } from '../lib/errors/status.ts';
-import { parsePullInput } from '../lib/http/request.ts';
+import { parsePullInput } from '../lib/http/control/requests.ts';
 import { lambdaHandler, type Invocation } from '../lib/lambda/handler.ts';
 import type { PullRequest } from '../lib/pull/pull-request.ts';
 import { pull } from '../lib/pull/pull.ts';

@@ -1,5 +1,4 @@
-import { workMsOf } from '../lib/http/deadline.ts';
-import { lambdaHandler } from '../lib/lambda/handler.ts';
+import { lambdaHandler, workMsOf } from '../lib/lambda/handler.ts';
 import { describedError } from '../lib/telemetry/logger.ts';
 import { runWarmup } from '../lib/warmup/run-warmup.ts';
 import { parseWarmupEvent } from '../lib/warmup/warmup-settings.ts';

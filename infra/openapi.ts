@@ -11,7 +11,7 @@ import {
   receiptSchema,
   tokenSchema,
   validationSchema,
-} from '../lib/http/answer-schemas.ts';
+} from '../lib/http/control/answer-schemas.ts';
 import {
   imageQuerySchema,
   imagesQuerySchema,
@@ -19,8 +19,8 @@ import {
   pullSchema as pullRequestSchema,
   tokenSchema as tokenRequestSchema,
   validateSchema,
-} from '../lib/http/request.ts';
-import { ROUTES, type Operation, type Route } from '../lib/http/routes.ts';
+} from '../lib/http/control/requests.ts';
+import { type Operation, type Route, ROUTES } from '../lib/http/control/routes.ts';
 
 /*
  * docs/openapi.json: the control API by the table of its routes and by the schemas that check what comes in and describe what goes out.

@@ -2,7 +2,7 @@ import { isLoopback, type HelperSettings } from '../config/helper.ts';
 import { regionOf } from '../doctor/target.ts';
 import { requestsIn, sdkRegion, type HttpAnswer } from '../doctor/sigv4-requests.ts';
 import { CacheError } from '../errors/cache-error.ts';
-import type { TokenDocument } from '../http/post-token.ts';
+import type { TokenDocument } from '../http/control/deployment.ts';
 
 /**
  * A new password for the registry endpoint, from `POST /v1/token` of the URL of the settings, signed with the credentials that the AWS SDK finds. Nothing is sent

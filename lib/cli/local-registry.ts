@@ -1,6 +1,5 @@
 import type { Jobs } from '../jobs/jobs.ts';
-import { openRegistry } from '../http/registry/open-registry.ts';
-import type { RegistryAnswer, RegistryRequest } from '../http/registry/registry-door.ts';
+import { openRegistry, type RegistryAnswer, type RegistryRequest } from '../http/registry/open-registry.ts';
 import { type ServePatience, USUAL_PATIENCE } from '../serve/settings.ts';
 import type { ServeCall } from '../serve/serving.ts';
 import { upstreamLanding } from '../serve/upstream-fetcher.ts';

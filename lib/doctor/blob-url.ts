@@ -2,7 +2,7 @@ import type { Digest } from '../oci/digest.ts';
 import { keepsLogin, WHY_NOT_BELOW } from '../config/serve.ts';
 import { blobKey } from '../store/keys.ts';
 import { regionalEndpoint } from '../store/s3-presign.ts';
-import type { DeploymentDocument } from '../http/deployment.ts';
+import type { DeploymentDocument } from '../http/control/deployment.ts';
 import { must } from './check.ts';
 import { askExactly, type ExactAnswer } from './exact-http.ts';
 import { isLoopback } from './target.ts';

@@ -1,4 +1,4 @@
-import type { DeploymentDocument } from '../http/deployment.ts';
+import type { DeploymentDocument } from '../http/control/deployment.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.ts';
 import { parseManifest } from '../oci/manifest.ts';

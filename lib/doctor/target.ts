@@ -1,6 +1,6 @@
 import * as z from 'zod/mini';
 import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
-import type { DeploymentDocument } from '../http/deployment.ts';
+import type { DeploymentDocument } from '../http/control/deployment.ts';
 import { redacted } from '../telemetry/logger.ts';
 import { SkipError } from './check.ts';
 import { describe } from './examine.ts';

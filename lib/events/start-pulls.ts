@@ -1,6 +1,6 @@
 import type { EventSettings } from '../config/config.ts';
 import { CacheError, InvalidRequestError } from '../errors/cache-error.ts';
-import { parsePullInput } from '../http/request.ts';
+import { parsePullInput } from '../http/control/requests.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import { findHit, type HitDeps } from '../pull/hit.ts';
 import type { PullRequest } from '../pull/pull-request.ts';

@@ -1,8 +1,26 @@
 import { STATUS_CODES } from 'node:http';
-import { CacheError, InvalidRequestError } from '../errors/cache-error.ts';
+import type { MiddlewareObj, Request } from '@middy/core';
+import type { APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
+import { CacheError, type ErrorCode, InvalidRequestError } from '../errors/cache-error.ts';
 import { statusOf as statusOfDomain } from '../errors/status.ts';
-import { HttpError } from './http-error.ts';
-import type { DocumentOf, problemSchema } from './answer-schemas.ts';
+import type { DocumentOf, problemSchema } from './control/answer-schemas.ts';
+import { isHttpEvent, jsonAnswer } from './http-event.ts';
+
+/** An answer that HTTP alone knows: a path or method that is not there, a thing that is not found under its name. */
+export class HttpError extends CacheError {
+  readonly status: 400 | 404 | 405;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    status: 400 | 404 | 405,
+    message: string,
+    { code, headers = {} }: { code?: ErrorCode; headers?: Readonly<Record<string, string>> } = {},
+  ) {
+    super(message, { op: 'answer', origin: 'client', retryable: false, ...(code === undefined ? {} : { code }) });
+    this.status = status;
+    this.headers = headers;
+  }
+}
 
 /** The answer to a failed request of the control API: https://www.rfc-editor.org/rfc/rfc9457 (`application/problem+json`). */
 export type Problem = DocumentOf<typeof problemSchema>;
@@ -35,4 +53,37 @@ export function retryAfterSecondsOf(status: number, retryAfterMs: number | undef
   if (status !== 429 && status !== 503) return undefined;
   if (retryAfterMs !== undefined) return Math.max(1, Math.ceil(retryAfterMs / 1000));
   return status === 503 ? RETRY_AFTER_SECONDS : undefined;
+}
+
+/** Whatever was thrown, as problem details with the headers that belong to them. */
+export function problemAnswer(error: unknown, requestId: string): APIGatewayProxyStructuredResultV2 {
+  const retryAfterMs = error instanceof CacheError ? error.retryAfterMs : undefined;
+  const problem = problemOf(error, requestId);
+  return problemDocument(problem, retryAfterSecondsOf(problem.status, retryAfterMs), {
+    ...(error instanceof HttpError ? error.headers : {}),
+  });
+}
+
+export function problemDocument(
+  problem: Problem,
+  retryAfterSeconds: number | undefined,
+  headers: Readonly<Record<string, string>> = {},
+): APIGatewayProxyStructuredResultV2 {
+  return jsonAnswer(problem.status, problem, {
+    'content-type': 'application/problem+json',
+    'x-request-id': problem.requestId,
+    ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),
+    // RFC 9110, section 15.5.2: 401 says how to ask.
+    ...(problem.status === 401 ? { 'www-authenticate': 'AWS4-HMAC-SHA256, Bearer' } : {}),
+    ...headers,
+  });
+}
+
+/** The end of every error of a handler behind an HTTP API: an answer of problem details. For whoever invokes it otherwise, the invocation fails. */
+export function problemMiddleware(): MiddlewareObj {
+  return {
+    onError(request: Request) {
+      if (isHttpEvent(request.event)) request.response = problemAnswer(request.error, request.context.awsRequestId);
+    },
+  };
 }

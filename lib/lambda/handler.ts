@@ -1,15 +1,54 @@
-import middy, { type MiddyfiedHandler } from '@middy/core';
+import middy from '@middy/core';
+import type { MiddyfiedHandler } from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { startDeadline } from '../async/time.ts';
-import { workMsOf } from '../http/deadline.ts';
+import { loadRuntimeConfig } from '../config/compiled.ts';
+import { ConfigError } from '../errors/cache-error.ts';
 import { isHttpEvent } from '../http/http-event.ts';
-import { problemMiddleware } from '../http/problem-middleware.ts';
-import { statusOf } from '../http/problem.ts';
-import type { Services } from '../services.ts';
+import { problemMiddleware, statusOf } from '../http/problem.ts';
+import type { JobDeps } from '../jobs/jobs.ts';
+import { openServices, type Services } from '../services.ts';
 import { describedError, type Logger } from '../telemetry/logger.ts';
 import { invocationLogger, invocationMetrics, powertoolsLogger, powertoolsMetrics } from '../telemetry/powertools.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
-import { processServices } from './open-services.ts';
+
+let opening: Promise<Services> | undefined;
+
+/**
+ * The services of this process: opened by the first event, kept for the life of the process. A wrong configuration is tried anew each time.
+ *
+ * @throws ConfigError
+ */
+export async function processServices(): Promise<Services> {
+  opening ??= open();
+  try {
+    return await opening;
+  } catch (error) {
+    opening = undefined;
+    throw error;
+  }
+}
+
+async function open(): Promise<Services> {
+  const config = await loadRuntimeConfig();
+  if (config.store.kind !== 'aws') {
+    throw new ConfigError('ENTREPOT_BUCKET and ENTREPOT_TABLE are not set: the function needs both');
+  }
+  return openServices(config, config.store);
+}
+
+/** Kept back for the end of a pull: giving up transfers, freeing leases, answering. */
+const MARGIN_MS = 10_000;
+/** Short invocations cannot spare so much. */
+const MARGIN_SHARE = 0.15;
+/** An HTTP API gives up after 30 s. */
+const HTTP_MS = 25_000;
+
+/** How long the work of an invocation may take that ends in `remainingMs`. */
+export function workMsOf(remainingMs: number, isHttp: boolean): number {
+  const workMs = Math.max(0, remainingMs - Math.min(MARGIN_MS, remainingMs * MARGIN_SHARE));
+  return isHttp ? Math.min(workMs, HTTP_MS) : workMs;
+}
 
 /** What one event is worked on with. Nothing of it may be used after the work returned. */
 export interface Invocation {
@@ -72,3 +111,13 @@ function logFailure(logger: Logger, error: unknown, isAnswered: boolean): void {
   if (retryable) logger.warn('the invocation failed, and may be tried again', { error: describedError(error) });
   else logger.error('the invocation failed', error);
 }
+
+type Task = (deps: JobDeps, event: unknown, signal: AbortSignal) => Promise<unknown>;
+
+/** The handler of a task of the state machine; its log names the pull. */
+export const taskHandler = (task: Task): MiddyfiedHandler<unknown, unknown> =>
+  lambdaHandler((event, { services, metrics, logger, signal }) => {
+    logger.keep({ pullId: (event as { id?: unknown } | null)?.id });
+    const { pull, records, plans, workflowLeases: leases, announcer } = services;
+    return task({ pull, records, leases, plans, announcer, metrics }, event, signal);
+  });

@@ -1,6 +1,6 @@
 import { BASIC_CHALLENGE } from '../../lib/access/basic.ts';
 import type { CacheError } from '../../lib/errors/cache-error.ts';
-import type { RegistryAnswer } from '../../lib/http/registry/registry-door.ts';
+import type { RegistryAnswer } from '../../lib/http/registry/open-registry.ts';
 import { errorAnswer } from '../../lib/http/registry/registry-errors.ts';
 import { eventDoor, type EventDoor } from '../../lib/http/registry/registry-event.ts';
 import { isRegistryPath, registryRoute } from '../../lib/http/registry/registry-route.ts';

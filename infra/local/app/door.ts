@@ -17,7 +17,7 @@ import { gatewayEvent, splitUrl, type LocalCaller } from './gateway-event.ts';
 import { readBounded, TooLongError } from './read-bounded.ts';
 import { findRoute, type Route, type RouteMatch } from './routes.ts';
 import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
-import { sendAnswer } from '../../../lib/http/unread-body.ts';
+import { sendAnswer } from '../../../lib/http/send-answer.ts';
 import { closeServer } from '../close-server.ts';
 
 /** What the door answers itself, beside the API: looking at, and poking, the application. */

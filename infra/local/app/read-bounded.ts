@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-/** A body that is longer than it may be. What still comes of it is discarded until the answer is sent, which ends the connection: lib/http/unread-body.ts. */
+/** A body that is longer than it may be. What still comes of it is discarded until the answer is sent, which ends the connection: lib/http/send-answer.ts. */
 export class TooLongError extends Error {
   constructor(maxBytes: number) {
     super(`the body is longer than ${maxBytes} bytes`);

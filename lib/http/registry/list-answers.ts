@@ -1,8 +1,8 @@
 import type { Repository } from '../../reference/reference.ts';
 import { listRepositories, listTags, type RepositoryQuery } from '../../serve/lists.ts';
 import type { ServeCall, Serving } from '../../serve/serving.ts';
-import { HttpError } from '../http-error.ts';
-import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
+import { HttpError } from '../problem.ts';
+import type { RegistryAnswer, RegistryRequest } from './open-registry.ts';
 
 /** What the cache holds, and the caller may see: https://distribution.github.io/distribution/spec/api/#listing-repositories */
 export async function catalogAnswer(

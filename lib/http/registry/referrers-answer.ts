@@ -1,6 +1,6 @@
 import type { Referrer, ReferrersIndex } from '../../oci/referrers.ts';
 import type { ServedReferrers } from '../../serve/referrers.ts';
-import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
+import type { RegistryAnswer, RegistryDoor } from './open-registry.ts';
 
 /** Of one answer, whatever the door could carry. */
 const PAGE_REFERRERS = 1_000;

@@ -9,13 +9,20 @@ import type { ServeCall, Serving } from '../../serve/serving.ts';
 import { recordSent } from '../../serve/gone.ts';
 import { openReferrers } from '../../serve/referrers.ts';
 import { startDeadline } from '../../async/time.ts';
-import { hopsOf, MAX_HOPS, nextHop } from './hops.ts';
+import {
+  hopsOf,
+  isRegistryPath,
+  MAX_HOPS,
+  nextHop,
+  registryRoute,
+  type RegistryRoute,
+  unknownName,
+} from './registry-route.ts';
 import { catalogAnswer, tagsAnswer } from './list-answers.ts';
 import { referrersAnswer } from './referrers-answer.ts';
-import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './registry-door.ts';
+import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './open-registry.ts';
 import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
 import { logAnswered, type KnownOfRequest } from './request-log.ts';
-import { isRegistryPath, registryRoute, unknownName, type RegistryRoute } from './registry-route.ts';
 
 /** From the arrival of a request to its answer, whatever is slow: containerd drops a registry that sends no headers for 30 s. */
 const MOST_SECONDS = 20;

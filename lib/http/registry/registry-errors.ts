@@ -5,9 +5,8 @@ import {
   ContentMismatchError,
   type ErrorCode,
 } from '../../errors/cache-error.ts';
-import { retryAfterSecondsOf, statusOf } from '../problem.ts';
-import { HttpError } from '../http-error.ts';
-import type { RegistryAnswer } from './registry-door.ts';
+import { HttpError, retryAfterSecondsOf, statusOf } from '../problem.ts';
+import type { RegistryAnswer } from './open-registry.ts';
 
 /** Clients show the message to people: it is short, and holds nothing of ours. */
 const MAX_MESSAGE_CHARACTERS = 1_000;

@@ -2,7 +2,7 @@ import type { ALBResult, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import { STATUS_CODES } from 'node:http';
 import { isIP } from 'node:net';
 import { isHttpEvent } from '../http-event.ts';
-import type { RegistryAnswer, RegistryDoor } from './registry-door.ts';
+import type { RegistryAnswer, RegistryDoor } from './open-registry.ts';
 import { errorAnswer } from './registry-errors.ts';
 
 /** A door of AWS: how it hands a request on, and what it carries back. */

@@ -1,16 +1,16 @@
 import { InvalidNameError, ManifestUnknownError, UnknownNameError } from '../../errors/cache-error.ts';
-import { parseDigest, type Digest } from '../../oci/digest.ts';
+import { type Digest, parseDigest } from '../../oci/digest.ts';
 import {
   isTag,
+  type KnownRegistries,
   parseReference,
   parseRegistry,
-  registryOfPart,
-  type KnownRegistries,
   type Reference,
+  registryOfPart,
   type Repository,
 } from '../../reference/reference.ts';
 import { clientText } from '../../telemetry/logger.ts';
-import { HttpError } from '../http-error.ts';
+import { HttpError } from '../problem.ts';
 
 /** One request of the pull API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints */
 export type RegistryRoute =
@@ -124,3 +124,19 @@ export const unknownName = (why: string): UnknownNameError =>
 
 /** Normalised as every other reference: `alpine` of Docker Hub is `library/alpine`. */
 const inRegistry = (registry: string, path: string): Repository => parseReference(`${registry}/${path}:any`).repository;
+
+/** Redirects to ourselves that one client may follow for one blob: most clients follow ten in all, and the last leads to S3. */
+export const MAX_HOPS = 8;
+const LIFETIME_MS = 60_000;
+
+/**
+ * How often the client that brings `token` was sent back to us. 0 for one that brings none, an old one (of a redirect that the client kept), or nonsense. It is
+ * not signed: a client that says another number asks anew, which it may always do, or ends its own wait.
+ */
+export function hopsOf(token: string | undefined): number {
+  const [, count = '0', untilMs = '0'] = /^([1-9])\.(\d{13})$/.exec(token ?? '') ?? [];
+  return Number(untilMs) < Date.now() ? 0 : Number(count);
+}
+
+/** What the client brings the next time. */
+export const nextHop = (count: number): string => `${count + 1}.${Date.now() + LIFETIME_MS}`;

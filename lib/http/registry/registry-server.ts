@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { sendAnswer } from '../unread-body.ts';
-import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
+import { sendAnswer } from '../send-answer.ts';
+import type { RegistryAnswer, RegistryRequest } from './open-registry.ts';
 
 /** Of one request: names and tokens are far shorter. */
 const MAX_HEADER_BYTES = 32 * 1024;

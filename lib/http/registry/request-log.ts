@@ -3,7 +3,7 @@ import { formatRepository } from '../../reference/reference.ts';
 import type { ServeCall } from '../../serve/serving.ts';
 import { clientText, type LogFields } from '../../telemetry/logger.ts';
 import { statusOf } from '../problem.ts';
-import type { RegistryAnswer, RegistryRequest } from './registry-door.ts';
+import type { RegistryAnswer, RegistryRequest } from './open-registry.ts';
 import type { RegistryRoute } from './registry-route.ts';
 
 /** What became known of a request before it was answered. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Problem } from '../../../lib/http/problem.ts';
-import type { PullDocument } from '../../../lib/http/pull-document.ts';
+import type { PullDocument } from '../../../lib/http/control/pulls.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';

@@ -15,7 +15,7 @@ import { doorkeeper } from '../../../lib/access/authenticator.ts';
 import { secretsSigningKey } from '../../../lib/access/secrets-signing-key.ts';
 import { secretsUsers } from '../../../lib/access/secrets-users.ts';
 import { ConfigError, CredentialsError, CacheError } from '../../../lib/errors/cache-error.ts';
-import type { TokenDocument } from '../../../lib/http/post-token.ts';
+import type { TokenDocument } from '../../../lib/http/control/deployment.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { openCache, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import { lambdaContext } from '../../support/http-event.ts';

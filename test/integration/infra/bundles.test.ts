@@ -98,7 +98,7 @@ describe('the bundles', () => {
     });
     assert.equal(stderr, '');
     assert.match(stdout, /^ConfigError /);
-    assert.match(stdout, /lib\/lambda\/open-services\.ts:\d+/);
+    assert.match(stdout, /lib\/lambda\/handler\.ts:\d+/);
   });
 
   test('name a part that they were packaged without, if it is used after all', async () => {

@@ -4,7 +4,7 @@ import { CHECKS, violations } from '../../../infra/checks/checks.ts';
 import type { Template } from '../../../infra/cloudformation.ts';
 import { FUNCTIONS } from '../../../infra/names.ts';
 import { plainTemplate } from '../../../infra/packaging/plain-template.ts';
-import { ROUTES } from '../../../lib/http/routes.ts';
+import { ROUTES } from '../../../lib/http/control/routes.ts';
 import { compiledTemplate } from '../../support/compiled-template.ts';
 import { ALB_PARAMETERS, BEHIND_ALB, EVERY_PARAMETER, EVERYTHING, KEY_ARN } from '../../support/packaged-config.ts';
 

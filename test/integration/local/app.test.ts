@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { startSampleRegistry, type SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
 import { localSigningKey } from '../../../lib/access/secrets-signing-key.ts';
 import { verifyMinted } from '../../../lib/access/minted.ts';
-import type { TokenDocument } from '../../../lib/http/post-token.ts';
+import type { TokenDocument } from '../../../lib/http/control/deployment.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import type { Validation } from '../../../lib/repair/validate.ts';

@@ -2,7 +2,7 @@ import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import type { RegistryAnswer } from '../../../lib/http/registry/registry-door.ts';
+import type { RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { answerLanding, remoteLanding } from '../../../lib/serve/fetch-document.ts';
 import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';

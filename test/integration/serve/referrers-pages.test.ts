@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
-import type { RegistryAnswer } from '../../../lib/http/registry/registry-door.ts';
+import type { RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
 import { noiseImage } from '../../support/images.ts';
 import { doorOf } from './door-under-test.ts';
 import { startServeBench, type ServeBench } from './serve-bench.ts';

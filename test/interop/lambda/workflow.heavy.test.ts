@@ -15,7 +15,7 @@ import { dynamoPullRecords } from '../../../lib/jobs/dynamo-pull-records.ts';
 import type { PullFailure } from '../../../lib/pull/failure.ts';
 import { isEnded, type PullRecord } from '../../../lib/jobs/pull-record.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
-import type { PullDocument } from '../../../lib/http/pull-document.ts';
+import type { PullDocument } from '../../../lib/http/control/pulls.ts';
 import { dynamoLeases } from '../../../lib/lock/dynamo-lease.ts';
 import { leaseWatch } from '../../../lib/lock/heartbeat.ts';
 import { isLease } from '../../../lib/lock/lease.ts';

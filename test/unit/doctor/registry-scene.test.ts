@@ -6,7 +6,7 @@ import { REGISTRY_CHECKS } from '../../../lib/doctor/registry-checks.ts';
 import { openRegistryScene, told, type RegistryScene } from '../../../lib/doctor/registry-scene.ts';
 import type { HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import type { Target } from '../../../lib/doctor/target.ts';
-import type { DeploymentDocument } from '../../../lib/http/deployment.ts';
+import type { DeploymentDocument } from '../../../lib/http/control/deployment.ts';
 import { parseDigest } from '../../../lib/oci/digest.ts';
 
 const API = 'https://abcdefghij.execute-api.eu-central-1.amazonaws.com';

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { OPENAPI_FILE, openApiDocument, packageVersion } from '../../../infra/openapi.ts';
-import { ANSWERS } from '../../../lib/http/answer-schemas.ts';
-import { ROUTES } from '../../../lib/http/routes.ts';
+import { ANSWERS } from '../../../lib/http/control/answer-schemas.ts';
+import { ROUTES } from '../../../lib/http/control/routes.ts';
 
 type Json = Record<string, unknown>;
 interface Operation {

@@ -7,7 +7,7 @@ import { ROOT } from '../../../infra/bundles.ts';
 import { FUNCTIONS, roleId, SERVICE } from '../../../infra/names.ts';
 import { TASKS } from '../../../infra/resources/roles.ts';
 import { PARAMETERS, stackSettings } from '../../../infra/settings.ts';
-import { ROUTES } from '../../../lib/http/routes.ts';
+import { ROUTES } from '../../../lib/http/control/routes.ts';
 
 interface Serverless {
   readonly service: string;

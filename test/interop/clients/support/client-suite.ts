@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import type { MediaTypes } from '../../../../infra/local/sample/image-builder.ts';
-import { MAX_HOPS } from '../../../../lib/http/registry/hops.ts';
+import { MAX_HOPS } from '../../../../lib/http/registry/registry-route.ts';
 import { upstreamImage } from '../../../support/images.ts';
 import { until } from '../../../support/until.ts';
 import { install, type Command } from '../../install.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { MAX_HOPS } from '../../../../lib/http/registry/hops.ts';
+import { MAX_HOPS } from '../../../../lib/http/registry/registry-route.ts';
 import { upstreamImage, type Image } from '../../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../../support/upstream/upstream.ts';
 import { closureOf } from '../../registry/closure.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hopsOf, MAX_HOPS, nextHop } from '../../../../lib/http/registry/hops.ts';
+import { hopsOf, MAX_HOPS, nextHop } from '../../../../lib/http/registry/registry-route.ts';
 
 test('a hop is counted as often as the client was sent back', () => {
   let count = 0;

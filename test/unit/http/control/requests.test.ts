@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
-import { parsePullInput, type PullInput } from '../../../lib/http/request.ts';
-import { formatReference } from '../../../lib/reference/reference.ts';
+import { InvalidRequestError } from '../../../../lib/errors/cache-error.ts';
+import { parsePullInput, type PullInput } from '../../../../lib/http/control/requests.ts';
+import { formatReference } from '../../../../lib/reference/reference.ts';
 
 /** The request in a form that is easy to compare. */
 function shown(input: PullInput): unknown {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { preferredWaitSeconds } from '../../../lib/http/prefer.ts';
+import { preferredWaitSeconds } from '../../../../lib/http/control/pulls.ts';
 
 test('the preference to wait', () => {
   const cases: [string | undefined, number | undefined][] = [

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
-import { formatImageCursor, parseImageCursor } from '../../../lib/http/image-cursor.ts';
-import { parseReference } from '../../../lib/reference/reference.ts';
+import { InvalidRequestError } from '../../../../lib/errors/cache-error.ts';
+import { formatImageCursor, parseImageCursor } from '../../../../lib/http/control/images.ts';
+import { parseReference } from '../../../../lib/reference/reference.ts';
 
 const ALPINE = parseReference('alpine').repository;
 const APP = parseReference('[::1]:5000/team/app').repository;

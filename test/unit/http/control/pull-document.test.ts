@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { PullRecord } from '../../../lib/jobs/pull-record.ts';
-import { pullSchema } from '../../../lib/http/answer-schemas.ts';
-import { problemOfFailure, pullDocument } from '../../../lib/http/pull-document.ts';
-import { parsePlatform } from '../../../lib/oci/platform.ts';
-import { parseReference } from '../../../lib/reference/reference.ts';
+import { pullSchema } from '../../../../lib/http/control/answer-schemas.ts';
+import { problemOfFailure, pullDocument } from '../../../../lib/http/control/pulls.ts';
+import type { PullRecord } from '../../../../lib/jobs/pull-record.ts';
+import { parsePlatform } from '../../../../lib/oci/platform.ts';
+import { parseReference } from '../../../../lib/reference/reference.ts';
 
 const ID = '00000000-0000-4000-8000-000000000001';
 const QUEUED: PullRecord = {

@@ -1,23 +1,64 @@
-import type { APIGatewayProxyEventV2 } from 'aws-lambda';
-import { accessOf } from '../access/access.ts';
-import { nameOfCaller, parseCaller } from '../access/principal.ts';
-import { CacheError } from '../errors/cache-error.ts';
-import type { Logger, LogFields } from '../telemetry/logger.ts';
-import type { Answer, ApiCall, ApiDeps, Operate } from './api-call.ts';
-import { httpRequest } from './http-event.ts';
-import { postPull } from './post-pull.ts';
-import { problemAnswer } from './problem-answer.ts';
-import { statusOf } from './problem.ts';
-import { routeOf, type Operation } from './routes.ts';
+import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
+import { type Access, accessOf, type AccessSettings, type Caller } from '../../access/access.ts';
+import type { MintingKeys } from '../../access/minted.ts';
+import { nameOfCaller, parseCaller } from '../../access/principal.ts';
+import { CacheError } from '../../errors/cache-error.ts';
+import type { Jobs } from '../../jobs/jobs.ts';
+import type { PullRecords } from '../../jobs/pull-record.ts';
+import type { PullDeps } from '../../pull/pull-request.ts';
+import type { ServeSettings } from '../../serve/settings.ts';
+import type { LogFields, Logger } from '../../telemetry/logger.ts';
+import type { Metrics } from '../../telemetry/telemetry.ts';
+import { type HttpRequest, httpRequest } from '../http-event.ts';
+import { problemAnswer, statusOf } from '../problem.ts';
+import { postPull } from './pulls.ts';
+import { type Operation, routeOf } from './routes.ts';
+
+export type Answer = APIGatewayProxyStructuredResultV2;
+
+/** What the control API works with. What a hit does not need is loaded by its first use. */
+export interface ApiDeps extends Omit<PullDeps, 'upstreams' | 'progress'> {
+  readonly access: AccessSettings;
+  /** Where this deployment keeps things, as it was told at its start. */
+  readonly deployment: {
+    readonly bucket: string;
+    readonly table: string;
+    readonly stateMachine?: string;
+    readonly bus?: string;
+  };
+  /** How this deployment serves, as it was configured. */
+  readonly serve: Pick<ServeSettings, 'front' | 'auth' | 'blobEndpoint'>;
+  readonly records: PullRecords;
+  readonly jobs: Jobs;
+  /** Undefined where the deployment has no secret to sign with. */
+  readonly keys?: MintingKeys | undefined;
+}
+
+/** One request of a caller that is known. */
+export interface ApiCall {
+  readonly request: HttpRequest;
+  /** What stands for `{id}` in the path: not yet known to be one. */
+  readonly id: string;
+  readonly caller: Caller;
+  readonly access: Access;
+  readonly requestId: string;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Aborts with a DeadlineError while there is still time to answer. */
+  readonly signal: AbortSignal;
+}
+
+/** What answers one route. Whatever it throws becomes problem details. */
+export type Operate = (deps: ApiDeps, call: ApiCall) => Promise<Answer>;
 
 /** What a hit needs is loaded with the function, all else when it is first asked for. */
 const OPERATIONS: Readonly<Record<Operation, () => Operate | Promise<Operate>>> = {
   pull: () => postPull,
-  findPull: async () => (await import('./find-pull.ts')).findPull,
+  findPull: async () => (await import('./pulls.ts')).findPull,
   listImages: async () => (await import('./images.ts')).listImages,
   removeTag: async () => (await import('./images.ts')).deleteImage,
-  validate: async () => (await import('./post-validate.ts')).postValidate,
-  token: async () => (await import('./post-token.ts')).postToken,
+  validate: async () => (await import('./images.ts')).postValidate,
+  token: async () => (await import('./deployment.ts')).postToken,
   deployment: async () => (await import('./deployment.ts')).getDeployment,
 };
 

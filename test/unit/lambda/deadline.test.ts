@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import { startDeadline } from '../../../lib/async/time.ts';
-import { workMsOf } from '../../../lib/http/deadline.ts';
+import { DeadlineError } from '../../../lib/errors/cache-error.ts';
+import { workMsOf } from '../../../lib/lambda/handler.ts';
 
 test('the work ends a margin before the invocation: 10 s, or 15 % of a short one', () => {
   assert.equal(workMsOf(900_000, false), 890_000);

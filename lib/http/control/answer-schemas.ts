@@ -1,10 +1,10 @@
-import { ERROR_CODES } from '../errors/error-codes.ts';
 import * as z from 'zod/mini';
-import type { PullState } from '../jobs/pull-record.ts';
-import type { Digest } from '../oci/digest.ts';
-import type { CachedImage } from '../images/images.ts';
-import type { BlobTally, Receipt } from '../pull/receipt.ts';
-import type { Validation } from '../repair/validate.ts';
+import { ERROR_CODES } from '../../errors/error-codes.ts';
+import type { CachedImage } from '../../images/images.ts';
+import type { PullState } from '../../jobs/pull-record.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { BlobTally, Receipt } from '../../pull/receipt.ts';
+import type { Validation } from '../../repair/validate.ts';
 import type { Operation } from './routes.ts';
 
 /*

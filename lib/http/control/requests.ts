@@ -1,10 +1,10 @@
 import * as z from 'zod/mini';
-import { LIFETIME } from '../access/minted.ts';
-import { CacheError, InvalidRequestError } from '../errors/cache-error.ts';
-import { parsePlatform } from '../oci/platform.ts';
-import type { PullRequest } from '../pull/pull-request.ts';
-import { parseReference, type Reference, type Repository } from '../reference/reference.ts';
-import type { ValidateRequest } from '../repair/validate.ts';
+import { LIFETIME } from '../../access/minted.ts';
+import { CacheError, InvalidRequestError } from '../../errors/cache-error.ts';
+import { parsePlatform } from '../../oci/platform.ts';
+import type { PullRequest } from '../../pull/pull-request.ts';
+import { parseReference, type Reference, type Repository } from '../../reference/reference.ts';
+import type { ValidateRequest } from '../../repair/validate.ts';
 
 /*
  * What callers may send. The schemas that check it are also what docs/openapi.json says of it (infra/openapi.ts): so each has a description.

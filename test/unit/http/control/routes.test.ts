@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { HttpError } from '../../../lib/http/http-error.ts';
-import { routeOf, ROUTES } from '../../../lib/http/routes.ts';
+import { routeOf, ROUTES } from '../../../../lib/http/control/routes.ts';
+import { HttpError } from '../../../../lib/http/problem.ts';
 
 test('each route is found by its method and path', () => {
   for (const { operation, method, path } of ROUTES) {
