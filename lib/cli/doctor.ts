@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { sdkEndpoints } from '../config/environment.ts';
-import type { Finding, Verdict } from '../doctor/check.ts';
+import type { CheckGroup, Finding, Verdict } from '../doctor/check.ts';
 import { examineDeployment } from '../doctor/doctor.ts';
-import type { CheckGroup } from '../doctor/examine.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { EXIT, formatDuration, printable, type ExitCode, type Output } from './output.ts';
 

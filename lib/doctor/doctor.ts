@@ -1,10 +1,37 @@
 import type { SdkEndpoints } from '../config/environment.ts';
 import { ConfigError } from '../errors/cache-error.ts';
-import type { Finding } from './check.ts';
-import { CHECK_GROUPS } from './checks.ts';
-import type { CheckGroup } from './examine.ts';
+import { API_CHECKS, openApiScene } from './api-checks.ts';
+import { checkGroup, type CheckGroup, type Finding } from './check.ts';
+import { DYNAMO_ROW_CHECKS } from './dynamo-row-checks.ts';
+import { DYNAMO_TABLE_CHECKS, openDynamoScene } from './dynamo-table-checks.ts';
+import { EVENTS_CHECKS, openEventsScene } from './events-checks.ts';
+import { openPlatformScene, PLATFORM_CHECKS } from './platform-checks.ts';
+import { openPullScene, PULL_CHECKS } from './pull-checks.ts';
+import { REGISTRY_CHECKS } from './registry-checks.ts';
+import { REGISTRY_CONTENT_CHECKS } from './registry-content-checks.ts';
+import { openRegistryScene } from './registry-fixture.ts';
+import { S3_BUCKET_CHECKS } from './s3-bucket-checks.ts';
+import { openS3Scene } from './s3-fixture.ts';
+import { S3_OBJECT_CHECKS } from './s3-object-checks.ts';
+import { S3_UPLOAD_CHECKS } from './s3-upload-checks.ts';
+import { openSfnScene, SFN_CHECKS } from './sfn-checks.ts';
 import { requestsIn, sdkRegion } from './sigv4-requests.ts';
 import { isLoopback, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } from './target.ts';
+
+/**
+ * Every check, in the order of the report. The pulls come before the registry endpoint's, which need an image that is complete,
+ * and before the workflow's own, which need an execution that has ended.
+ */
+export const CHECK_GROUPS: readonly CheckGroup[] = [
+  checkGroup('api', API_CHECKS, openApiScene),
+  checkGroup('pull', PULL_CHECKS, openPullScene),
+  checkGroup('registry', [...REGISTRY_CHECKS, ...REGISTRY_CONTENT_CHECKS], openRegistryScene),
+  checkGroup('s3', [...S3_OBJECT_CHECKS, ...S3_UPLOAD_CHECKS, ...S3_BUCKET_CHECKS], openS3Scene),
+  checkGroup('dynamo', [...DYNAMO_ROW_CHECKS, ...DYNAMO_TABLE_CHECKS], openDynamoScene),
+  checkGroup('sfn', SFN_CHECKS, openSfnScene),
+  checkGroup('events', EVENTS_CHECKS, openEventsScene),
+  checkGroup('platform', PLATFORM_CHECKS, openPlatformScene),
+];
 
 export interface Examination {
   /** Of the control API, with or without `/v1`. */

@@ -5,9 +5,8 @@ import {
   TransactWriteItemsCommand,
 } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
-import { must, type Check } from './check.ts';
-import type { DynamoScene, RowUpdate } from './dynamo-scene.ts';
-import { mustRefuse, refusalOf } from './refusal.ts';
+import { type Check, must, mustRefuse, refusalOf } from './check.ts';
+import type { DynamoScene, RowUpdate } from './dynamo-table-checks.ts';
 
 const RACERS = 8;
 const LOOKS = 5;

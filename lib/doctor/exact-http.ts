@@ -1,8 +1,29 @@
 import { once } from 'node:events';
-import { request as requestHttp, type IncomingMessage } from 'node:http';
+import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { answerBytes } from './answer-bytes.ts';
+import { CacheError } from '../errors/cache-error.ts';
 import { ContradictionError } from './check.ts';
+
+/** No answer that is looked at has more: manifests are 4 MiB at most by default. */
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+
+/** The whole body. @throws CacheError if it is longer than any answer should be. */
+export async function answerBytes(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.byteLength;
+    if (bytes > MAX_ANSWER_BYTES) {
+      throw new CacheError(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`, {
+        op: 'read answer',
+        origin: 'upstream',
+        retryable: false,
+      });
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
 
 export interface ExactCall {
   readonly method?: string;

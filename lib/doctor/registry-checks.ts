@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { must, SkipError, type Check } from './check.ts';
 import { headerOf, type ExactAnswer } from './exact-http.ts';
-import { isOurs, told, type RegistryScene } from './registry-scene.ts';
+import { isOurs, type RegistryScene, told } from './registry-fixture.ts';
 
 const REMAPPED = 'x-amzn-remapped-www-authenticate';
 const WRITING = ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];

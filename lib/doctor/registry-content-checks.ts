@@ -1,10 +1,9 @@
 import { algorithmOf, digestOf, type Digest } from '../oci/digest.ts';
 import { isManifestOrIndexType } from '../oci/media-type.ts';
-import { askBlobUrl, parseBlobUrl, toldByS3 } from './blob-url.ts';
+import { askBlobUrl, parseBlobUrl, presignedByOperator, toldByS3 } from './s3-blob-url.ts';
 import { must, SkipError, type Check } from './check.ts';
 import { headerOf, type ExactAnswer } from './exact-http.ts';
-import { told, type RegistryScene } from './registry-scene.ts';
-import { presignedByOperator } from './s3-presigned.ts';
+import { type RegistryScene, told } from './registry-fixture.ts';
 
 const SOME_TYPE = 'application/vnd.entrepot.doctor+json';
 /** Of a config; larger ones are none that a check should read. */

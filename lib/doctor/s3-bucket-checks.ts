@@ -6,9 +6,8 @@ import {
   GetPublicAccessBlockCommand,
   type LifecycleRule,
 } from '@aws-sdk/client-s3';
-import { must, type Check } from './check.ts';
-import { mustRefuse } from './refusal.ts';
-import type { OpenUpload, S3Scene } from './s3-scene.ts';
+import { type Check, must, mustRefuse } from './check.ts';
+import type { OpenUpload, S3Scene } from './s3-fixture.ts';
 import { completeUnconditionally } from './s3-upload-checks.ts';
 
 const NO_POLICY = 'its S3 has no settings and policies of buckets';

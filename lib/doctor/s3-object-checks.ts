@@ -2,9 +2,8 @@ import { DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aw
 import { digestOf, hexOf } from '../oci/digest.ts';
 import { sha256Base64 } from '../store/checksums.ts';
 import { withPayloadHash } from '../store/s3-client.ts';
-import { must, type Check } from './check.ts';
-import { mustRefuse, refusalOf } from './refusal.ts';
-import type { S3Scene } from './s3-scene.ts';
+import { type Check, must, mustRefuse, refusalOf } from './check.ts';
+import type { S3Scene } from './s3-fixture.ts';
 
 const RACERS = 8;
 const LOOKS = 5;

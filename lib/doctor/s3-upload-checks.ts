@@ -7,9 +7,8 @@ import {
 } from '@aws-sdk/client-s3';
 import { digestOf } from '../oci/digest.ts';
 import { sha256Base64 } from '../store/checksums.ts';
-import { must, type Check } from './check.ts';
-import { mustRefuse } from './refusal.ts';
-import { crcOf, type OpenUpload, type Part, type S3Scene } from './s3-scene.ts';
+import { type Check, must, mustRefuse } from './check.ts';
+import { crcOf, type OpenUpload, type Part, type S3Scene } from './s3-fixture.ts';
 
 /** The least of every part but the last: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
 const LEAST_PART_BYTES = 5 * 1024 * 1024;

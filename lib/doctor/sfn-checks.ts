@@ -7,8 +7,7 @@ import {
 } from '@aws-sdk/client-sfn';
 import { randomUUID } from 'node:crypto';
 import { sfnClient } from '../jobs/sfn-jobs.ts';
-import { must, SkipError, type Check } from './check.ts';
-import { mustRefuse } from './refusal.ts';
+import { type Check, must, mustRefuse, SkipError } from './check.ts';
 import type { Target } from './target.ts';
 
 interface SfnScene extends AsyncDisposable {

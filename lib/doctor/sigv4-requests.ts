@@ -2,7 +2,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { SignatureV4 } from '@smithy/signature-v4';
 import { createHash, createHmac } from 'node:crypto';
 import { ConfigError } from '../errors/cache-error.ts';
-import { answerBytes } from './answer-bytes.ts';
+import { answerBytes } from './exact-http.ts';
 
 export interface HttpCall {
   readonly method: string;

@@ -2,8 +2,7 @@ import * as z from 'zod/mini';
 import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
 import type { DeploymentDocument } from '../http/control/deployment.ts';
 import { redacted } from '../telemetry/logger.ts';
-import { SkipError } from './check.ts';
-import { describe } from './examine.ts';
+import { describe, SkipError } from './check.ts';
 import type { HttpAnswer, Requests } from './sigv4-requests.ts';
 
 /** What is asked of the control API. */

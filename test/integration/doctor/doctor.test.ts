@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { LocalApplication } from '../../../infra/local/app/application.ts';
 import type { SampleRegistry } from '../../../infra/local/sample/sample-registry.ts';
-import { CHECK_GROUPS } from '../../../lib/doctor/checks.ts';
+import { CHECK_GROUPS } from '../../../lib/doctor/doctor.ts';
 import { startFaultProxy, type FaultAction, type FaultProxy } from '../../support/http-fault-proxy.ts';
 import { NAME, startLyingDoor, TAG, type LyingDoor } from './registry-bench.ts';
 import { registryContentTests } from './registry-content-suite.ts';

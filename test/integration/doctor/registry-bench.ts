@@ -4,7 +4,7 @@ import { ContradictionError, SkipError } from '../../../lib/doctor/check.ts';
 import { askExactly } from '../../../lib/doctor/exact-http.ts';
 import { REGISTRY_CHECKS } from '../../../lib/doctor/registry-checks.ts';
 import { REGISTRY_CONTENT_CHECKS } from '../../../lib/doctor/registry-content-checks.ts';
-import { openRegistryScene, type RegistryScene } from '../../../lib/doctor/registry-scene.ts';
+import { openRegistryScene, type RegistryScene } from '../../../lib/doctor/registry-fixture.ts';
 import { requestsIn } from '../../../lib/doctor/sigv4-requests.ts';
 import { readDeployment, type Target } from '../../../lib/doctor/target.ts';
 import { startFaultProxy, type FaultProxy, type FaultRule } from '../../support/http-fault-proxy.ts';

@@ -3,7 +3,7 @@ import { before, test } from 'node:test';
 import { runDoctor } from '../../../lib/cli/doctor.ts';
 import { outputOn } from '../../../lib/cli/output.ts';
 import { SkipError } from '../../../lib/doctor/check.ts';
-import { CHECK_GROUPS } from '../../../lib/doctor/checks.ts';
+import { CHECK_GROUPS } from '../../../lib/doctor/doctor.ts';
 import { captured } from '../../support/entrepot.ts';
 import { startFaultProxy, type FaultAnswer, type FaultRequest } from '../../support/http-fault-proxy.ts';
 import { errors, INDEX, NAME, OURS, REGISTRY_IDS, TAG, type Lie, type LyingDoor } from './registry-bench.ts';

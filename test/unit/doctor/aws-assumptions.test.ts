@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../../../infra/bundles.ts';
 import { functionArn, FUNCTIONS, stateMachineArn } from '../../../infra/names.ts';
-import { CHECK_GROUPS } from '../../../lib/doctor/checks.ts';
+import { CHECK_GROUPS } from '../../../lib/doctor/doctor.ts';
 import { DEPLOYED_FUNCTIONS } from '../../../lib/doctor/platform-checks.ts';
 
 interface Assumption {

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ContradictionError, must, SkipError, type Check, type Finding } from '../../../lib/doctor/check.ts';
-import { checkGroup } from '../../../lib/doctor/examine.ts';
+import {
+  type Check,
+  checkGroup,
+  ContradictionError,
+  type Finding,
+  must,
+  SkipError,
+} from '../../../lib/doctor/check.ts';
 import type { Target } from '../../../lib/doctor/target.ts';
 
 interface Scene extends AsyncDisposable {

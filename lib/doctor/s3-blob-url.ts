@@ -1,11 +1,41 @@
-import type { Digest } from '../oci/digest.ts';
+import { S3Client } from '@aws-sdk/client-s3';
 import { keepsLogin, WHY_NOT_BELOW } from '../config/serve.ts';
-import { blobKey } from '../store/keys.ts';
-import { regionalEndpoint } from '../store/s3-presign.ts';
 import type { DeploymentDocument } from '../http/control/deployment.ts';
+import type { Digest } from '../oci/digest.ts';
+import { blobKey } from '../store/keys.ts';
+import { regionalEndpoint, s3Presigner } from '../store/s3-presign.ts';
 import { must } from './check.ts';
 import { askExactly, type ExactAnswer } from './exact-http.ts';
 import { isLoopback } from './target.ts';
+
+const URL_SECONDS = 60;
+
+export interface SignedPlace {
+  readonly bucket: string;
+  readonly region: string;
+  /** Scheme, host and port that the URL is for. */
+  readonly endpoint: URL;
+}
+
+/** A URL of the blob as the function signs them, under `contentType`: signed with the operator's credentials, and good for a minute. */
+export async function presignedByOperator(
+  { bucket, region, endpoint }: SignedPlace,
+  digest: Digest,
+  contentType: string,
+): Promise<URL> {
+  const client = new S3Client({ region });
+  try {
+    const presigner = s3Presigner({
+      bucket,
+      region: () => Promise.resolve(region),
+      credentials: () => client.config.credentials(),
+      endpoint,
+    });
+    return await presigner.presign(digest, { lifetimeSeconds: URL_SECONDS, contentType });
+  } finally {
+    client.destroy();
+  }
+}
 
 export interface BlobPlace {
   readonly deployment: Pick<DeploymentDocument, 'bucket' | 'serve'>;

@@ -1,11 +1,11 @@
 import type { DeploymentDocument } from '../http/control/deployment.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { algorithmOf, digestOf, isDigest, type Digest } from '../oci/digest.ts';
+import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import { formatReference, formatRepository, parseReference, type Repository } from '../reference/reference.ts';
 import { documentOf, shown } from './api-checks.ts';
 import { must, SkipError } from './check.ts';
-import { askExactly, headerOf, type ExactAnswer, type ExactCall } from './exact-http.ts';
+import { askExactly, type ExactAnswer, type ExactCall, headerOf } from './exact-http.ts';
 import { askApi, type Target } from './target.ts';
 
 /** The image of `--image`, as it is asked for at the registry endpoint. */

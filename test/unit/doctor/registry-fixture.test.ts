@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parseBlobUrl, toldByS3, type BlobPlace } from '../../../lib/doctor/blob-url.ts';
 import { ContradictionError, SkipError } from '../../../lib/doctor/check.ts';
 import { REGISTRY_CHECKS } from '../../../lib/doctor/registry-checks.ts';
-import { openRegistryScene, told, type RegistryScene } from '../../../lib/doctor/registry-scene.ts';
+import { openRegistryScene, type RegistryScene, told } from '../../../lib/doctor/registry-fixture.ts';
+import { type BlobPlace, parseBlobUrl, toldByS3 } from '../../../lib/doctor/s3-blob-url.ts';
 import type { HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import type { Target } from '../../../lib/doctor/target.ts';
 import type { DeploymentDocument } from '../../../lib/http/control/deployment.ts';

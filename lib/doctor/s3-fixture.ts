@@ -1,17 +1,17 @@
+import { randomUUID } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import {
   AbortMultipartUploadCommand,
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
-  PutObjectCommand,
-  UploadPartCommand,
   type HeadObjectCommandOutput,
+  PutObjectCommand,
   type PutObjectCommandInput,
   type S3Client,
+  UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import { randomUUID } from 'node:crypto';
-import { crc32 } from 'node:zlib';
 import { crc32Base64 } from '../store/checksums.ts';
 import { isNotFound, s3Client, UNSIGNED_PAYLOAD, withPayloadHash } from '../store/s3-client.ts';
 import { must, SkipError } from './check.ts';
