@@ -1,9 +1,33 @@
-import { dynamoClient } from '../table/dynamo-client.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, loadConfig } from '../config/config.ts';
+import type { StoreLocation } from '../config/environment.ts';
 import { ConfigError } from '../errors/cache-error.ts';
-import { cacheName } from './configured.ts';
-import type { Output } from './output.ts';
 import { openServices, type Services } from '../services.ts';
+import { dynamoClient } from '../table/dynamo-client.ts';
+import type { Output } from './output.ts';
+
+/**
+ * The configuration of this environment and folder. With `--verbose` says which it is, and which cache it names.
+ *
+ * @throws ConfigError
+ */
+export function configured(output: Pick<Output, 'detail'>): Config {
+  const config = loadConfig();
+  output.detail(
+    `configuration  ${config.file ?? `the built-in list of registries: no ENTREPOT_CONFIG is set, and ${process.cwd()} has no entrepot.yaml`}`,
+  );
+  output.detail(`cache          ${cacheName(config.store)}`);
+  return config;
+}
+
+/** Where the content is, in words. */
+export function cacheName(store: StoreLocation): string {
+  if (store.kind === 'local') return `the embedded stack in ${store.home}`;
+  const at = store.s3Endpoint === undefined ? '' : ` at ${withoutUser(store.s3Endpoint)}`;
+  return `the bucket ${store.bucket}${at} and the table ${store.table}`;
+}
+
+/** Whoever writes a password into a URL does not want to read it in a log. */
+const withoutUser = (url: string): string => url.replace(/\/\/[^/@]*@/, '//');
 
 /** The cache that the configuration names, for as long as it is held. */
 export interface OpenCache extends AsyncDisposable {

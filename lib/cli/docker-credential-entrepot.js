@@ -1,4 +1,4 @@
 #!/usr/bin/env node
 import { launch } from './launch.js';
 
-await launch('docker-credential-entrepot.ts');
+await launch('./credential-helper/docker-credential-entrepot.ts');

@@ -3,7 +3,22 @@ import { formatPasswordHash, hashPassword } from '../access/password-hash.ts';
 import { isName, TOKEN_USER } from '../access/users.ts';
 import { InvalidRequestError } from '../errors/cache-error.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
-import { readInput } from './read-input.ts';
+
+/**
+ * What another program writes to our standard input, to its end.
+ *
+ * @throws InvalidRequestError if it is longer than `maxBytes`.
+ */
+export async function readInput(input: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of input) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw new InvalidRequestError('stdin', `standard input is longer than ${maxBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
 
 const MAX_INPUT_BYTES = 4 * MOST_PASSWORD_CHARACTERS;
 const NOTED_CHARACTERS = 12;

@@ -1,4 +1,4 @@
 #!/usr/bin/env node
 import { launch } from './launch.js';
 
-await launch('kubelet-credential-entrepot.ts');
+await launch('./credential-helper/kubelet-credential-entrepot.ts');

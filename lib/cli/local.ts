@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { formatReference } from '../reference/reference.ts';
-import { cacheName, configured } from './configured.ts';
+import { cacheName, configured } from './cache.ts';
 import { exampleReference, ownCommand, pullHints } from './hints.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
 import { outputLogger, type LogOptions } from './output-logger.ts';

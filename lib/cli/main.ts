@@ -1,7 +1,7 @@
 import manifest from '../../package.json' with { type: 'json' };
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
-import { CLIENTS, type Client } from '../mirror-config/clients.ts';
+import { type Client, CLIENTS } from './mirror-config/mirror-config.ts';
 import { parsePlatform, type Platform } from '../oci/platform.ts';
 import { parseKnownReference } from '../reference/reference.ts';
 import type { Config } from '../config/config.ts';
@@ -13,8 +13,7 @@ import type { MirrorConfigOptions } from './mirror-config.ts';
 import { EXIT, outputOn, tolerateClosedPipes, type ExitCode, type Output, type Streams } from './output.ts';
 import { LOG_FORMATS, LOG_LEVELS, type LogOptions } from './output-logger.ts';
 import { pullImages, type NamedRequest } from './pull.ts';
-import { rebuildTable } from './rebuild.ts';
-import { validateImage } from './validate.ts';
+import { rebuildTable, validateImage } from './repair.ts';
 
 interface JsonOption {
   readonly json?: true;
@@ -283,7 +282,7 @@ function runImages(output: Output): Promise<ExitCode> {
     const config = await readConfig(output);
     await using cache = await openCache(config, output, signal);
     output.status('listing the images');
-    const { cacheName } = await import('./configured.ts');
+    const { cacheName } = await import('./cache.ts');
     return await explaining(cache, listImages(cache.services.catalog, cacheName(config.store), output, signal));
   });
 }
@@ -306,7 +305,7 @@ const explaining = (cache: OpenCache, work: Promise<ExitCode>): Promise<ExitCode
     throw cache.explained(error);
   });
 
-const readConfig = async (output: Output): Promise<Config> => (await import('./configured.ts')).configured(output);
+const readConfig = async (output: Output): Promise<Config> => (await import('./cache.ts')).configured(output);
 
 const parsePlatforms = (options: PlatformOption): readonly Platform[] =>
   (options.platform ?? []).map((text) => parsePlatform(text, '--platform'));

@@ -2,10 +2,14 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
-import { parseCacheOrigin } from '../mirror-config/cache-origin.ts';
-import type { Client } from '../mirror-config/clients.ts';
-import { mirrorConfig, type ClientConfig, type ConfigFile } from '../mirror-config/mirror-config.ts';
-import { configured } from './configured.ts';
+import {
+  type Client,
+  type ClientConfig,
+  type ConfigFile,
+  mirrorConfig,
+  parseCacheOrigin,
+} from './mirror-config/mirror-config.ts';
+import { configured } from './cache.ts';
 import { EXIT, printable, type ExitCode, type Output } from './output.ts';
 
 export interface MirrorConfigOptions {

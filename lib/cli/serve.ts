@@ -2,17 +2,47 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import type { Catalog } from '../catalog/catalog.ts';
 import { ConfigError } from '../errors/cache-error.ts';
-import type { Jobs } from '../jobs/jobs.ts';
+import { openRegistry, type RegistryAnswer, type RegistryRequest } from '../http/registry/open-registry.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
-import type { Reference } from '../reference/reference.ts';
-import type { Services } from '../services.ts';
+import type { Jobs } from '../jobs/jobs.ts';
 import { localJobs, type LocalJobsDeps } from '../jobs/local-jobs.ts';
-import { openCache } from './cache.ts';
-import { configured } from './configured.ts';
-import { localRegistry } from './local-registry.ts';
+import type { Reference } from '../reference/reference.ts';
+import type { ServeCall } from '../serve/serving.ts';
+import { type ServePatience, USUAL_PATIENCE } from '../serve/settings.ts';
+import { upstreamLanding } from '../serve/upstream-fetcher.ts';
+import { processWaitingRoom } from '../serve/waiting-room.ts';
+import type { Services } from '../services.ts';
+import { configured, openCache } from './cache.ts';
 import { exampleReference, ownCommand, pullHints } from './hints.ts';
+import { type LogOptions, outputLogger } from './output-logger.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
-import { outputLogger, type LogOptions } from './output-logger.ts';
+
+/** A door that streams carries whatever the cache takes as a manifest. */
+const LIMITS = { bodyBytes: 32 * 1024 * 1024 };
+
+/** What serving on this machine needs of the services. */
+type LocalServices = Pick<Services, 'config' | 'pull' | 'records' | 'presigner' | 'users' | 'publishedKey'>;
+
+/** The distribution API on this machine: one process, one door, for whom `serve.auth` lets in. Asks the registries itself. */
+export function localRegistry(
+  { config, pull, records, presigner, users, publishedKey }: LocalServices,
+  jobs: Jobs,
+  patience: ServePatience = USUAL_PATIENCE,
+): (asked: ServeCall & { readonly request: RegistryRequest }) => Promise<RegistryAnswer> {
+  const answer = openRegistry({
+    ...pull,
+    config,
+    landing: upstreamLanding(pull),
+    waitingRoom: processWaitingRoom(config.serve.waiting),
+    jobs,
+    records,
+    presigner,
+    patience,
+    users,
+    publishedKey,
+  });
+  return ({ request, ...call }) => answer({ request, limits: LIMITS }, call);
+}
 
 export interface ServeOptions extends LogOptions {
   /** On 127.0.0.1; 0: any free one. */

@@ -10,7 +10,7 @@ import type { PullRequest } from '../../lib/pull/pull-request.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import type { Announcer } from '../../lib/telemetry/telemetry.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
-import { localRegistry } from '../../lib/cli/local-registry.ts';
+import { localRegistry } from '../../lib/cli/serve.ts';
 import { runWarmup } from '../../lib/warmup/run-warmup.ts';
 import { copyTask } from '../../lib/jobs/copy-task.ts';
 import { planTask } from '../../lib/jobs/plan-task.ts';

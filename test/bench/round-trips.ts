@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { localRegistry } from '../../lib/cli/local-registry.ts';
+import { localRegistry } from '../../lib/cli/serve.ts';
 import { registryServer } from '../../lib/http/registry/registry-server.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import { copyTask } from '../../lib/jobs/copy-task.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { localRegistry } from '../../../lib/cli/local-registry.ts';
+import { localRegistry } from '../../../lib/cli/serve.ts';
 import { DeadlineError } from '../../../lib/errors/cache-error.ts';
 import { registryServer } from '../../../lib/http/registry/registry-server.ts';
 import { type ServePatience, USUAL_PATIENCE } from '../../../lib/serve/settings.ts';

@@ -10,9 +10,12 @@ import { dirname, join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { childEnvironment, freePort } from '../../../infra/local/processes.ts';
-import { parseCacheOrigin } from '../../../lib/mirror-config/cache-origin.ts';
-import type { Client } from '../../../lib/mirror-config/clients.ts';
-import { mirrorConfig, type ServedRegistry } from '../../../lib/mirror-config/mirror-config.ts';
+import {
+  type Client,
+  mirrorConfig,
+  parseCacheOrigin,
+  type ServedRegistry,
+} from '../../../lib/cli/mirror-config/mirror-config.ts';
 import { buildImage } from '../../support/images.ts';
 import { install } from '../install.ts';
 import { startDockerRegistry, type DockerRegistry } from '../registry/docker-registry.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
-import type { askToken } from '../../../lib/cli/ask-token.ts';
-import { answerDocker } from '../../../lib/cli/docker-credential-entrepot.ts';
-import { answerKubelet } from '../../../lib/cli/kubelet-credential-entrepot.ts';
-import { helperSettings } from '../../../lib/config/helper.ts';
+import type { askToken } from '../../../lib/cli/credential-helper/ask-token.ts';
+import { answerDocker } from '../../../lib/cli/credential-helper/docker-credential-entrepot.ts';
+import { answerKubelet } from '../../../lib/cli/credential-helper/kubelet-credential-entrepot.ts';
+import { helperSettings } from '../../../lib/cli/credential-helper/settings.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
 
 const settings = helperSettings({

@@ -1,8 +1,8 @@
-import manifest from '../../package.json' with { type: 'json' };
-import { helperSettings, hostOf, type HelperSettings } from '../config/helper.ts';
-import { CacheError } from '../errors/cache-error.ts';
+import manifest from '../../../package.json' with { type: 'json' };
+import { CacheError } from '../../errors/cache-error.ts';
+import { readInput } from '../hash-password.ts';
 import { askToken } from './ask-token.ts';
-import { readInput } from './read-input.ts';
+import { helperSettings, type HelperSettings, hostOf } from './settings.ts';
 
 /*
  * docker-credential-entrepot: a credential helper for docker, podman, skopeo, crane and whoever else speaks the protocol of

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
-import { ConfigError } from '../errors/cache-error.ts';
-import type { Environment } from './config.ts';
-import { readTextFile, UnreadableFileError } from './read-file.ts';
+import type { Environment } from '../../config/config.ts';
+import { readTextFile, UnreadableFileError } from '../../config/read-file.ts';
+import { ConfigError } from '../../errors/cache-error.ts';
 
 /** What a credential helper is told: where passwords come from, and whom they are for. */
 export interface HelperSettings {

@@ -1,7 +1,7 @@
-import { helperSettings, hostOf, type HelperSettings } from '../config/helper.ts';
-import { CacheError, InvalidRequestError } from '../errors/cache-error.ts';
+import { CacheError, InvalidRequestError } from '../../errors/cache-error.ts';
+import { readInput } from '../hash-password.ts';
 import { askToken } from './ask-token.ts';
-import { readInput } from './read-input.ts';
+import { helperSettings, type HelperSettings, hostOf } from './settings.ts';
 
 /*
  * kubelet-credential-entrepot: an image credential provider of the kubelet,

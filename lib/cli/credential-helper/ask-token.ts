@@ -1,8 +1,8 @@
-import { isLoopback, type HelperSettings } from '../config/helper.ts';
-import { regionOf } from '../doctor/target.ts';
-import { requestsIn, sdkRegion, type HttpAnswer } from '../doctor/sigv4-requests.ts';
-import { CacheError } from '../errors/cache-error.ts';
-import type { TokenDocument } from '../http/control/deployment.ts';
+import { type HttpAnswer, requestsIn, sdkRegion } from '../../doctor/sigv4-requests.ts';
+import { regionOf } from '../../doctor/target.ts';
+import { CacheError } from '../../errors/cache-error.ts';
+import type { TokenDocument } from '../../http/control/deployment.ts';
+import { type HelperSettings, isLoopback } from './settings.ts';
 
 /**
  * A new password for the registry endpoint, from `POST /v1/token` of the URL of the settings, signed with the credentials that the AWS SDK finds. Nothing is sent

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import {
+  CLIENTS,
+  mirrorConfig,
+  parseCacheOrigin,
+  prefixOf,
+  type ServedCache,
+  type ServedRegistry,
+  tomlString,
+} from '../../../lib/cli/mirror-config/mirror-config.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
-import { parseCacheOrigin } from '../../../lib/mirror-config/cache-origin.ts';
-import { CLIENTS } from '../../../lib/mirror-config/clients.ts';
-import { mirrorConfig, type ServedCache, type ServedRegistry } from '../../../lib/mirror-config/mirror-config.ts';
-import { prefixOf } from '../../../lib/mirror-config/registry-names.ts';
-import { tomlString } from '../../../lib/mirror-config/toml.ts';
 
 const HUB: ServedRegistry = { name: 'docker.io', endpoint: new URL('https://registry-1.docker.io') };
 const GHCR: ServedRegistry = { name: 'ghcr.io', endpoint: new URL('https://ghcr.io') };

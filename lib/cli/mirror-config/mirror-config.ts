@@ -1,0 +1,108 @@
+import { InvalidRequestError } from '../../errors/cache-error.ts';
+import { pathPartOf } from '../../reference/reference.ts';
+import type { RegistrySettings } from '../../registry/settings.ts';
+import { containerdConfig, dockerConfig, podmanConfig } from './clients.ts';
+
+/** The clients for which configurations are written; `podman` is also Buildah, skopeo and CRI-O. */
+export const CLIENTS = ['containerd', 'docker', 'podman'] as const;
+export type Client = (typeof CLIENTS)[number];
+
+/**
+ * Scheme, host and port of the cache, as its clients reach it.
+ *
+ * @throws InvalidRequestError without the URL where it holds a password (I7).
+ */
+export function parseCacheOrigin(text: string): URL {
+  const bad = (why: string): InvalidRequestError => new InvalidRequestError('--url', `--url ${why}`);
+  // Before it is parsed: what does not parse, or parses as something else, may hold a password, too.
+  if (text.includes('@')) {
+    throw bad('holds a user name or password; write https://host[:port], and sign in with the client');
+  }
+  if (!URL.canParse(text)) throw bad(`${JSON.stringify(text)} is not a URL; write https://host[:port]`);
+  const url = new URL(text);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') {
+    throw bad(`${JSON.stringify(text)} has neither https: nor http: in front; write https://host[:port]`);
+  }
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw bad(
+      `${JSON.stringify(text)} has a path or query; write scheme, host and port alone: clients add /v2/ themselves`,
+    );
+  }
+  return url;
+}
+
+/** Whether what is sent there never leaves the machine. */
+export function isLoopback({ hostname }: URL): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname);
+}
+
+/** Whether passwords sent there could be read on the way. */
+export const isReadable = (origin: URL): boolean => origin.protocol === 'http:' && !isLoopback(origin);
+
+/**
+ * The part of the path that names the registry: `CACHE/ghcr.io/org/app`; where the name has a port the alias, or `CACHE/localhost_5001/org/app`. Undefined for an IPv6
+ * address without an alias.
+ */
+export function prefixOf({ name, alias }: ServedRegistry): string | undefined {
+  const part = pathPartOf(name);
+  return part === name ? name : (alias ?? part);
+}
+
+/** An image of the registry, for examples. */
+export const exampleImage = ({ name }: ServedRegistry): string =>
+  name === 'docker.io' ? 'library/alpine:3.20' : 'team/app:v1';
+
+/** Where clients find the registry without any configuration. */
+export const isUsualEndpoint = ({ name, endpoint }: ServedRegistry): boolean =>
+  endpoint.origin === (name === 'docker.io' ? 'https://registry-1.docker.io' : new URL(`https://${name}`).origin);
+
+/** The text as a basic string: https://toml.io/en/v1.0.0#string */
+export function tomlString(text: string): string {
+  // JSON's escapes are TOML's, but TOML does not take a bare DEL.
+  return JSON.stringify(text).replaceAll('\u007f', '\\u007f');
+}
+
+/** What a registry is for its clients. */
+export type ServedRegistry = Pick<RegistrySettings, 'name' | 'alias' | 'endpoint'>;
+
+/** The cache, as its clients see it. */
+export interface ServedCache {
+  /** Scheme, host and port: see `parseCacheOrigin`. */
+  readonly origin: URL;
+  /** In the order of the configuration. */
+  readonly registries: readonly ServedRegistry[];
+  /** Whether callers must sign in. */
+  readonly needsLogin: boolean;
+}
+
+/** One file of a client's configuration. */
+export interface ConfigFile {
+  /** Relative, with `/`: where it goes below a folder of its own. */
+  readonly path: string;
+  /** Absolute: where the client on Linux looks for it. */
+  readonly place: string;
+  /** Lines for a file that may exist already, not a whole file. */
+  readonly isFragment: boolean;
+  /** Ends with a new line. */
+  readonly content: string;
+}
+
+/** Everything that makes one client use the cache. */
+export interface ClientConfig {
+  /** May be empty: where nothing that could be configured would help. */
+  readonly files: readonly ConfigFile[];
+  /** What files cannot say: a sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** The configuration that makes `client` pull from the cache first, and from the registries themselves when it is down. Pure. */
+export function mirrorConfig(client: Client, cache: ServedCache): ClientConfig {
+  switch (client) {
+    case 'containerd':
+      return containerdConfig(cache);
+    case 'docker':
+      return dockerConfig(cache);
+    case 'podman':
+      return podmanConfig(cache);
+  }
+}
