@@ -1,21 +1,41 @@
-/*
- * npm run quickstart: a first look at Entrepot, on this machine alone. Starts the embedded stack and a sample registry, pulls an image by the
- * Lambda handler, and checks what it shows. Ends with exit code 1 and a message where anything is not as it should be.
- */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Context } from 'aws-lambda';
 import { formatBytes, formatDuration } from '../../lib/cli/output.ts';
 import { receiptLines } from '../../lib/cli/pull.ts';
 import type { Receipt } from '../../lib/pull/receipt.ts';
 import { openLocalStack, stackEnvironment } from './connect.ts';
 import { tryLock } from './file-lock.ts';
 import { homeAt } from './home.ts';
-import { lambdaContext } from './lambda-event.ts';
 import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from './sample/sample-image.ts';
-import { startSampleRegistry, type SampleRegistry } from './sample/sample-registry.ts';
+import { type SampleRegistry, startSampleRegistry } from './sample/sample-registry.ts';
+
+/** What Lambda says is left of the invocation. */
+const REMAINING_MS = 900_000;
+
+/** The context of an invocation that has just begun. */
+export function lambdaContext(): Context {
+  const context: Omit<Context, 'done' | 'fail' | 'succeed'> = {
+    awsRequestId: 'local',
+    functionName: 'pull',
+    functionVersion: '$LATEST',
+    invokedFunctionArn: 'arn:aws:lambda:us-east-1:000000000000:function:pull',
+    memoryLimitInMB: '1024',
+    logGroupName: '/aws/lambda/pull',
+    logStreamName: 'local',
+    callbackWaitsForEmptyEventLoop: false,
+    getRemainingTimeInMillis: () => REMAINING_MS,
+  };
+  return context as Context; // Without the three callbacks of Node 0.10, which the types still ask for.
+}
+
+/*
+ * npm run quickstart: a first look at Entrepot, on this machine alone. Starts the embedded stack and a sample registry, pulls an image by the
+ * Lambda handler, and checks what it shows. Ends with exit code 1 and a message where anything is not as it should be.
+ */
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 /** A home of its own: it is emptied at each start, so that there is always something to pull. */

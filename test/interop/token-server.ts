@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { closeServer } from '../../infra/local/close-server.ts';
+import { closeServer } from '../../infra/local/processes.ts';
 
 /** Distribution takes a token for so much longer than it says (registry/auth/token/token.go, `Leeway`). */
 const LEEWAY_SECONDS = 60;

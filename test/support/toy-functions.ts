@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startFunctions, type Functions, type FunctionSpec } from '../../infra/local/app/functions.ts';
-import { buildRuntime } from '../../infra/local/app/runtime.ts';
+import { buildRuntime } from '../../infra/local/app/application.ts';
 
 /** A handler that does what its event says. */
 const TOY = `

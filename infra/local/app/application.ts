@@ -1,5 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 import { compileConfig } from '../../../lib/config/compiled.ts';
 import type { Config } from '../../../lib/config/config.ts';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
@@ -7,15 +9,26 @@ import { bundleFunctions } from '../../bundles.ts';
 import { tryLock } from '../file-lock.ts';
 import { homeAt, writePrivate } from '../home.ts';
 import type { StackEndpoints } from '../local-stack.ts';
-import { openActivity, type ActivityLine } from './activity.ts';
+import { type ActivityLine, openActivity } from './activity.ts';
 import { controlOf } from './control.ts';
 import { startCore } from './core.ts';
 import { ACCOUNT_ID, readDeployment } from './deployment.ts';
 import { openDoor } from './door.ts';
-import { parseLocalCaller } from './gateway-event.ts';
-import { buildRuntime } from './runtime.ts';
+import { parseLocalCaller } from './gateway.ts';
 import { startS3Events } from './s3-events.ts';
 import { startScheduler } from './scheduler.ts';
+
+const BOOTSTRAP = fileURLToPath(new URL('bootstrap.ts', import.meta.url));
+
+/**
+ * What runs in an execution environment here, and calls the handler: a program in the folder, and the command that starts it. JavaScript: what takes the types
+ * away is half of such a start, and there are many.
+ */
+export async function buildRuntime(folder: string): Promise<readonly string[]> {
+  const outfile = join(folder, 'bootstrap.mjs');
+  await build({ entryPoints: [BOOTSTRAP], outfile, format: 'esm', platform: 'node', logLevel: 'warning' });
+  return [process.execPath, outfile];
+}
 
 export interface LocalApplicationOptions {
   /** Of the embedded stack; what the application writes is in its folders `app` and `logs`. */

@@ -1,7 +1,7 @@
 import type { Activity } from './activity.ts';
 import type { EventBus } from './event-bus.ts';
 import type { Functions } from './functions.ts';
-import { gatewayMessage, type GatewayAnswer } from './gateway-answer.ts';
+import { type GatewayAnswer, gatewayMessage } from './gateway.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Control } from './door.ts';
 

@@ -5,20 +5,24 @@ import { clientText } from '../../../lib/telemetry/logger.ts';
 import type { Activity, ActivityFields } from './activity.ts';
 import { FunctionFailedError, ThrottledError, type Functions } from './functions.ts';
 import {
+  findRoute,
   gatewayAnswer,
+  type GatewayAnswer,
+  gatewayEvent,
   gatewayMessage,
   INTERNAL_ERROR,
+  type LocalCaller,
   NOT_FOUND,
+  type Route,
+  type RouteMatch,
+  splitUrl,
   TOO_LARGE,
   UNAVAILABLE,
-  type GatewayAnswer,
-} from './gateway-answer.ts';
-import { gatewayEvent, splitUrl, type LocalCaller } from './gateway-event.ts';
+} from './gateway.ts';
 import { readBounded, TooLongError } from './read-bounded.ts';
-import { findRoute, type Route, type RouteMatch } from './routes.ts';
 import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
 import { sendAnswer } from '../../../lib/http/send-answer.ts';
-import { closeServer } from '../close-server.ts';
+import { closeServer } from '../processes.ts';
 
 /** What the door answers itself, beside the API: looking at, and poking, the application. */
 export type Control = (method: string, path: string) => GatewayAnswer | undefined;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { closeServer } from '../close-server.ts';
+import { closeServer } from '../processes.ts';
 import { FunctionFailedError, ThrottledError, type Functions } from './functions.ts';
 import { readBounded, TooLongError } from './read-bounded.ts';
 import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';

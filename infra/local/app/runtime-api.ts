@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { readBounded, TooLongError } from './read-bounded.ts';
-import { closeServer } from '../close-server.ts';
+import { closeServer } from '../processes.ts';
 
 /*
  * The Runtime API of one execution environment: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html

@@ -1,5 +1,71 @@
-import { parseSchedule, type Firing } from './schedule-expression.ts';
+import { Cron } from 'croner';
 import type { Deliveries } from './deliveries.ts';
+
+/** When a schedule fires. */
+export interface Firing {
+  /** The next moment after `afterMs`, in epoch milliseconds; undefined where there is none any more. */
+  next(afterMs: number): number | undefined;
+}
+
+const UNITS_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const;
+/** The last value of each field of a cron expression, for steps that begin somewhere (`5/15`). */
+const LAST_OF_FIELD = [59, 23, 31, 12, 7, 2199];
+
+/**
+ * What a schedule of EventBridge means: `rate(5 minutes)`, counted from `startMs`, or `cron(minutes hours day-of-month month day-of-week year)`
+ * in the time zone. https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+ *
+ * @throws Error naming the expression, for one that EventBridge would refuse.
+ */
+export function parseSchedule(expression: string, timeZone: string, startMs: number): Firing {
+  const [, kind = '', inner = ''] = /^(rate|cron)\(([^()]*)\)$/.exec(expression.trim()) ?? [];
+  try {
+    if (kind === 'rate') return rate(inner, startMs);
+    if (kind === 'cron') return cron(inner, timeZone);
+  } catch (cause) {
+    throw new Error(`${expression} is no schedule: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
+  }
+  throw new Error(`${expression} is no schedule; write rate(5 minutes) or cron(0 3 * * ? *)`);
+}
+
+function rate(inner: string, startMs: number): Firing {
+  const [, count = '', unit = '', plural = ''] = /^\s*(\d{1,6})\s+(minute|hour|day)(s?)\s*$/.exec(inner) ?? [];
+  const everyMs = Number(count) * ((UNITS_MS[unit as keyof typeof UNITS_MS] as number | undefined) ?? 0);
+  if (everyMs === 0 || (count === '1') === (plural === 's')) throw new Error('write rate(1 minute) or rate(5 minutes)');
+  return { next: (afterMs) => startMs + (Math.floor((afterMs - startMs) / everyMs) + 1) * everyMs };
+}
+
+function cron(inner: string, timezone: string): Firing {
+  const fields = inner.trim().split(/\s+/);
+  if (fields.length !== 6) throw new Error(`cron has six fields, these are ${fields.length}`);
+  const [minutes, hours, dayOfMonth, month, dayOfWeek, year] = fields.map(expandedSteps);
+  // One of them must be "?": EventBridge knows no day that is both.
+  if ((dayOfMonth === '?') === (dayOfWeek === '?')) {
+    throw new Error('exactly one of day-of-month and day-of-week is "?"');
+  }
+  const days = `${dayOfMonth === '?' ? '*' : dayOfMonth} ${month} ${dayOfWeek === '?' ? '*' : lastWeekday(dayOfWeek ?? '')}`;
+  // alternativeWeekdays: 1 is Sunday, as EventBridge counts.
+  const pattern = new Cron(`0 ${minutes} ${hours} ${days} ${year}`, {
+    timezone,
+    paused: true,
+    alternativeWeekdays: true,
+  });
+  return { next: (afterMs) => pattern.nextRun(new Date(afterMs))?.getTime() };
+}
+
+/** `5/15` is from 5 on every 15th: other crons want the end, too. */
+function expandedSteps(field: string, index: number): string {
+  const expand = (item: string): string => item.replace(/^(\d+)\//, `$1-${LAST_OF_FIELD[index]}/`);
+  return field.split(',').map(expand).join(',');
+}
+
+/** `6L` is the last Friday, `L` alone Saturday. */
+function lastWeekday(dayOfWeek: string): string {
+  if (dayOfWeek === 'L') return '7';
+  return dayOfWeek.replace(/^([1-7]|[A-Z]{3})L$/i, '$1#L');
+}
 
 /** One schedule of the application. */
 export interface Schedule {

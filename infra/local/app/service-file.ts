@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { Application } from '../../application.ts';
 import { ROOT } from '../../bundles.ts';
-import { DEFAULT_PATH, type Route } from './routes.ts';
+import { DEFAULT_PATH, type Route } from './gateway.ts';
 
 /** A function of serverless.yml, as far as it matters to whoever runs it. */
 export interface ServiceFunction {

@@ -1,7 +1,6 @@
 import type { Resources, Value } from '../../cloudformation.ts';
 import { FUNCTIONS, functionId } from '../../names.ts';
-import type { EventPattern } from './event-pattern.ts';
-import type { BusRule } from './event-bus.ts';
+import type { BusRule, EventPattern } from './event-bus.ts';
 import type { Queue } from './queues.ts';
 import type { Schedule } from './scheduler.ts';
 

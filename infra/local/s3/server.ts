@@ -20,7 +20,7 @@ import { parseTarget } from './target.ts';
 import { UploadRows } from './upload-rows.ts';
 import { sweep } from './whole-object.ts';
 import { leaf } from './xml.ts';
-import { closeServer } from '../close-server.ts';
+import { closeServer } from '../processes.ts';
 
 /** Where an endpoint keeps its state, where it listens, and the one account it knows. */
 export interface S3Options {

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import type { Image, ManifestContent } from './image-builder.ts';
-import { closeServer } from '../close-server.ts';
+import { closeServer } from '../processes.ts';
 
 export type RequestKind = 'ping' | 'manifest' | 'blob' | 'other';
 

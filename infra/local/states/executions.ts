@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { writePrivate } from '../home.ts';
 import { openMachine, type Ending, type Haste, type Invoke, type Run } from './machine.ts';
-import { StatesError } from './states-error.ts';
+import { StatesError } from './limits.ts';
 
 export type ExecutionStatus = 'RUNNING' | Ending['status'];
 

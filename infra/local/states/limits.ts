@@ -1,5 +1,28 @@
 import type { StateMachine } from 'aws-local-stepfunctions';
 
+export type StatesCode =
+  | 'ExecutionAlreadyExists'
+  | 'ExecutionDoesNotExist'
+  | 'InvalidArn'
+  | 'InvalidExecutionInput'
+  | 'InvalidName'
+  | 'InvalidToken'
+  | 'SerializationException'
+  | 'StateMachineDoesNotExist'
+  | 'UnknownOperationException'
+  | 'ValidationException';
+
+/** A refusal that Step Functions would give too: status 400 with its code. */
+export class StatesError extends Error {
+  readonly code: StatesCode;
+
+  constructor(code: StatesCode, message: string) {
+    super(message);
+    this.name = 'StatesError';
+    this.code = code;
+  }
+}
+
 /** What the interpreter tells while it runs. */
 export type InterpreterEvent =
   ReturnType<StateMachine['run']>['eventLogs'] extends AsyncGenerator<infer Event> ? Event : never;

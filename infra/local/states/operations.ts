@@ -1,6 +1,5 @@
 import type { Execution, Executions } from './executions.ts';
-import { MOST_STATE_BYTES } from './limits.ts';
-import { StatesError } from './states-error.ts';
+import { MOST_STATE_BYTES, StatesError } from './limits.ts';
 
 type Parameters = Readonly<Record<string, unknown>>;
 type Operation = (executions: Executions, parameters: Parameters) => Promise<object> | object;

@@ -4,8 +4,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { openExecutions, type Execution, type Executions, type ExecutionsOptions } from './executions.ts';
 import { perform } from './operations.ts';
-import { StatesError } from './states-error.ts';
-import { closeServer } from '../close-server.ts';
+import { StatesError } from './limits.ts';
+import { closeServer } from '../processes.ts';
 
 export type { Execution } from './executions.ts';
 export type { Haste, Invoke, Invoked } from './machine.ts';

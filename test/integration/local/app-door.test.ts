@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { openDoor, type Door } from '../../../infra/local/app/door.ts';
-import { parseLocalCaller, type GatewayEvent } from '../../../infra/local/app/gateway-event.ts';
+import { type GatewayEvent, parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { startToys, type ToyFunctions } from '../../support/toy-functions.ts';
 
 /** Answers with the event itself, or with what the event's body says. */

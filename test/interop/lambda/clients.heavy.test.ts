@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openDoor } from '../../../infra/local/app/door.ts';
-import { parseLocalCaller } from '../../../infra/local/app/gateway-event.ts';
+import { parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import { apiEvent } from '../../support/api-event.ts';
 import { startBench, type Bench } from '../../support/cache.ts';

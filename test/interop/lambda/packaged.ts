@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { bundleFunctions } from '../../../infra/bundles.ts';
 import { startCore, type Core } from '../../../infra/local/app/core.ts';
-import type { Route } from '../../../infra/local/app/routes.ts';
+import type { Route } from '../../../infra/local/app/gateway.ts';
 import { readDeployment } from '../../../infra/local/app/deployment.ts';
 import type { StackEndpoints } from '../../../infra/local/local-stack.ts';
 import { zipFunctions } from '../../../infra/packaging/zips.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
 import { openDoor, type Door } from '../../../infra/local/app/door.ts';
-import { parseLocalCaller } from '../../../infra/local/app/gateway-event.ts';
+import { parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { apiEvent } from '../../support/api-event.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { matchesPattern } from '../../../infra/local/app/event-pattern.ts';
+import { matchesPattern } from '../../../infra/local/app/event-bus.ts';
 
 const event = {
   source: 'team.builder',

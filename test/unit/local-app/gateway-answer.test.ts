@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gatewayAnswer, INTERNAL_ERROR } from '../../../infra/local/app/gateway-answer.ts';
+import { gatewayAnswer, INTERNAL_ERROR } from '../../../infra/local/app/gateway.ts';
 
 test('a result with a status code says everything itself', () => {
   const { status, headers, body } = gatewayAnswer({

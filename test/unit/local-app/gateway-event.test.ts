@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parseLocalCaller } from '../../../infra/local/app/gateway-event.ts';
+import { parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { parseCaller } from '../../../lib/access/principal.ts';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { findRoute, type Route } from '../../../infra/local/app/routes.ts';
+import { findRoute, type Route } from '../../../infra/local/app/gateway.ts';
 
 const route = (method: string, path: string): Route => ({ method, path, functionName: `${method} ${path}` });
 const ROUTES = [

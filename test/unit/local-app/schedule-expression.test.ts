@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parseSchedule } from '../../../infra/local/app/schedule-expression.ts';
+import { parseSchedule } from '../../../infra/local/app/scheduler.ts';
 
 const START = '2026-03-01T00:00:30Z';
 
