@@ -1,8 +1,8 @@
 import { lambdaHandler } from '../lib/lambda/handler.ts';
-import { answerLanding } from '../lib/serve/fetch-document.ts';
-import { upstreamLanding } from '../lib/serve/upstream-fetcher.ts';
+import { answerFetch } from '../lib/serve/fetch-document.ts';
+import { upstreamFetcher } from '../lib/serve/upstream-fetcher.ts';
 
-/** Asks registries for functions/registry.ts, with their credentials, and lands the manifests that they answer: see {@link Landing}. */
+/** Asks registries for functions/registry.ts, with their credentials, and lands the manifests that they answer: see {@link Fetcher}. */
 export const handler = lambdaHandler((event, { services: { pull }, metrics, logger, signal }) =>
-  answerLanding(upstreamLanding(pull), event, { signal, logger, metrics }, pull.requireAllowed),
+  answerFetch(upstreamFetcher(pull), event, { signal, logger, metrics }, pull.requireAllowed),
 );

@@ -1,6 +1,6 @@
 import { once } from '../lib/async/lazily.ts';
 import { openRegistry } from '../lib/http/registry/open-registry.ts';
-import { eventDoor, unknownEvent } from '../lib/http/registry/registry-event.ts';
+import { eventTransport, unknownEvent } from '../lib/http/registry/registry-event.ts';
 import { lambdaHandler } from '../lib/lambda/handler.ts';
 import type { Services } from '../lib/services.ts';
 
@@ -12,7 +12,7 @@ const registryOf = once(({ pull, ...services }: Services) => openRegistry({ ...p
  * whatever its shape.
  */
 export const handler = lambdaHandler(async (event, { services, metrics, logger, signal }) => {
-  const door = eventDoor(event);
+  const door = eventTransport(event);
   if (door === undefined) {
     logger.warn('an event that is no request was refused');
     return unknownEvent();

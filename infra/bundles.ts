@@ -12,7 +12,7 @@ const CACHE = join(ROOT, 'node_modules', '.cache', 'entrepot-bundles');
 /**
  * What a function opens only when it needs it: the modules that lib/services.ts and lib/serving-services.ts import by `import()`, and the clients that come with them.
  */
-const DOORS = {
+const PARTS = {
   store: {
     modules: ['lib/store/s3-client.ts', 'lib/store/s3-store.ts', 'lib/store/s3-refs.ts', 'lib/store/s3-plans.ts'],
     clients: ['@aws-sdk/client-s3'],
@@ -36,11 +36,11 @@ const DOORS = {
   landing: { modules: ['lib/serve/lambda-fetcher.ts'], clients: ['@aws-sdk/client-lambda'] },
   announcements: { modules: ['lib/telemetry/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
 } as const;
-type Door = keyof typeof DOORS;
-const ALL_DOORS = Object.keys(DOORS) as Door[];
+type Part = keyof typeof PARTS;
+const ALL_PARTS = Object.keys(PARTS) as Part[];
 
 /** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
-const FUNCTION_DOORS: Readonly<Record<string, readonly Door[]>> = {
+const FUNCTION_PARTS: Readonly<Record<string, readonly Part[]>> = {
   api: ['store', 'workflow', 'signing'],
   registry: ['store', 'workflow', 'landing', 'users'],
   land: ['store', 'registries'],
@@ -144,9 +144,9 @@ async function bundleAll(outFolder: string): Promise<void> {
 
 /** One of {@link bundleFunctions}, always anew. */
 export async function bundleFunction(name: string, folder: string): Promise<Bundle> {
-  const doors = FUNCTION_DOORS[name];
+  const doors = FUNCTION_PARTS[name];
   if (doors === undefined) throw new Error(`functions/${name}.ts is not in FUNCTION_DOORS of infra/bundles.ts; add it`);
-  const closed = ALL_DOORS.filter((door) => !doors.includes(door));
+  const closed = ALL_PARTS.filter((door) => !doors.includes(door));
   const { metafile } = await esbuild({
     ...OPTIONS,
     entryPoints: { index: join('functions', `${name}.ts`) },
@@ -162,7 +162,7 @@ export async function bundleFunction(name: string, folder: string): Promise<Bund
 
 /** For comparison alone: one file that loads everything at once, as bundlers make it without being told more. Works like `functions/<name>.ts`. */
 export async function bundleNaively(name: string, folder: string): Promise<Bundle> {
-  const doors = Object.values(DOORS);
+  const doors = Object.values(PARTS);
   const modules = ['lib/config/config.ts', ...doors.flatMap((door) => door.modules)].map((module) => `./${module}`);
   const everything = [...modules, ...doors.flatMap((door) => door.clients)];
   const entry = [
@@ -194,8 +194,8 @@ const HTTP_WITHOUT_UNDICI: Plugin = {
 };
 
 /** Makes the import of a closed door fail with words that say so, instead of bringing a client along that is never used. */
-function wallUp(name: string, closed: readonly Door[]): Plugin {
-  const modules = new Map(closed.flatMap((door) => DOORS[door].modules.map((module) => [module as string, door])));
+function wallUp(name: string, closed: readonly Part[]): Plugin {
+  const modules = new Map(closed.flatMap((door) => PARTS[door].modules.map((module) => [module as string, door])));
   return {
     name: 'wall-up',
     setup(build) {
@@ -271,12 +271,12 @@ const packageOf = (input: string): readonly string[] => {
 /** What a cold start must not pay for, and no bundle holds for nothing. */
 export const isClient = (name: string): boolean => name === 'undici' || name.startsWith('@aws-sdk/client-');
 
-function check(bundle: Bundle, inputs: readonly string[], doors: readonly Door[]): void {
+function check(bundle: Bundle, inputs: readonly string[], doors: readonly Part[]): void {
   const { name } = bundle;
   const foreign = inputs.find((input) => /^(infra|test)\//.test(input));
   if (foreign !== undefined)
     throw new Error(`functions/${name}.ts leads to ${foreign}: nothing of ${dirname(foreign)} belongs into a function`);
-  const mayHold = new Set([...EAGER_CLIENTS, ...doors.flatMap((door): readonly string[] => DOORS[door].clients)]);
+  const mayHold = new Set([...EAGER_CLIENTS, ...doors.flatMap((door): readonly string[] => PARTS[door].clients)]);
   const unwanted = [...bundle.packages].filter((one) => isClient(one) && !mayHold.has(one));
   if (unwanted.length > 0)
     throw new Error(

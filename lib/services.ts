@@ -14,12 +14,12 @@ import type { Platform } from './oci/platform.ts';
 import type { PullDeps, PullLimits } from './pull/pull-request.ts';
 import { allowRule } from './registry/settings.ts';
 import type { Upstreams } from './registry/upstream.ts';
-import type { Landing } from './serve/fetcher.ts';
+import type { Fetcher } from './serve/fetcher.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { ContentStore, Plans, Presigner, RefRecords } from './store/content-store.ts';
 import type { S3ClientOptions } from './store/s3-client.ts';
 import {
-  openLanding,
+  openFetcher,
   openPublishedKey,
   openSigningKey,
   openUsers,
@@ -83,7 +83,7 @@ export interface Services extends AsyncDisposable {
   /** The same for the executions themselves. */
   readonly executions: Executions;
   /** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
-  readonly landing: Landing;
+  readonly landing: Fetcher;
   /** Of all processes on the table. */
   readonly waitingRoom: WaitingRoom;
   /** Locks that outlive the gaps between the tasks of a workflow. */
@@ -165,7 +165,7 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     presigner: presignerOf(config, connection, client),
     workflowLeases,
     ...openWorkflow(connection, { records, leases: workflowLeases }, opened),
-    landing: openLanding(connection, opened),
+    landing: openFetcher(connection, opened),
     waitingRoom: openWaitingRoom({ client, table, seats: config.serve.waiting }),
     warmupRuns: lazily<WarmupRuns>(
       async () => {

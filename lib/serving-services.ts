@@ -4,7 +4,7 @@ import type { dynamoClient } from './table/dynamo-client.ts';
 import type { Config } from './config/config.ts';
 import { notSet } from './errors/not-set.ts';
 import { lazily, lazy } from './async/lazily.ts';
-import type { Landing } from './serve/fetcher.ts';
+import type { Fetcher } from './serve/fetcher.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';
 import type { StoreConnection } from './services.ts';
 import type { Presigner } from './store/content-store.ts';
@@ -43,17 +43,17 @@ export const openWaitingRoom = (options: {
   });
 
 /** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
-export function openLanding({ landFunction }: StoreConnection, opened: AsyncDisposableStack): Landing {
+export function openFetcher({ landFunction }: StoreConnection, opened: AsyncDisposableStack): Fetcher {
   const landing = lazy(
     async () => {
       if (landFunction === undefined) throw notSet('ENTREPOT_LAND_FUNCTION', 'the function that asks registries');
-      const { lambdaLanding } = await import('./serve/lambda-fetcher.ts');
-      return lambdaLanding(landFunction);
+      const { lambdaFetcher } = await import('./serve/lambda-fetcher.ts');
+      return lambdaFetcher(landFunction);
     },
     (remote) => remote.close(),
   );
   opened.defer(() => landing.close());
-  return lazily<Landing>(() => landing.get(), {
+  return lazily<Fetcher>(() => landing.get(), {
     resolve: true,
     land: true,
     landReferrers: true,

@@ -1,5 +1,5 @@
 import type { Template, Value } from '../cloudformation.ts';
-import { DOOR_PARTITIONS } from '../../lib/table/keys.ts';
+import { ENDPOINT_PARTITIONS } from '../../lib/table/keys.ts';
 import { roleId, SERVICE } from '../names.ts';
 import {
   at,
@@ -130,7 +130,7 @@ export const doorChangesNothingServed = (template: Template): readonly string[] 
           const partitions = textsOf(at(Condition, 'ForAllValues:StringLike', 'dynamodb:LeadingKeys'));
           return (
             partitions.length > 0 &&
-            partitions.every((one) => DOOR_PARTITIONS.includes(one)) &&
+            partitions.every((one) => ENDPOINT_PARTITIONS.includes(one)) &&
             at(Condition, 'Null', 'dynamodb:LeadingKeys') === 'false'
           );
         }),

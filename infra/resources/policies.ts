@@ -1,5 +1,5 @@
 import { arn, attribute, sub, type Value } from '../cloudformation.ts';
-import { DOOR_PARTITIONS } from '../../lib/table/keys.ts';
+import { ENDPOINT_PARTITIONS } from '../../lib/table/keys.ts';
 import type { CompiledConfig } from '../../lib/config/compiled.ts';
 import { parseEcrHost, type RegistrySettings } from '../../lib/registry/settings.ts';
 import { busArn, executionArns, functionArn, stackName, stateMachineArn, type FunctionName } from '../names.ts';
@@ -97,7 +97,7 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
     allow(['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Query'], [storage.tableArn]),
     // A request without leading keys has none that are wrong: it is not allowed either.
     allow(['dynamodb:UpdateItem'], [storage.tableArn], {
-      'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': DOOR_PARTITIONS },
+      'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': ENDPOINT_PARTITIONS },
       Null: { 'dynamodb:LeadingKeys': 'false' },
     }),
   ],

@@ -6,7 +6,7 @@ import { accessOfNames, type AccessSettings, namesOfValues } from './access.ts';
 import { BASIC_CHALLENGE, type BasicCredentials, parseBasic } from './basic.ts';
 import { type MintedCaller, verifyMinted } from './minted.ts';
 import { isPassword, type Scrypt, scrypt as nodeScrypt } from './password-hash.ts';
-import type { Doorkeeper, InboundAuth, Puller } from './principal.ts';
+import type { Authenticator, InboundAuth, Principal } from './principal.ts';
 import type { PublishedKey } from './signing-key.ts';
 import { type KnownUsers, TOKEN_USER, type User, type Users } from './users.ts';
 
@@ -64,7 +64,7 @@ function limitedTurns(): { take(): Promise<Disposable> } {
   };
 }
 
-export interface DoorkeeperOptions {
+export interface AuthenticatorOptions {
   readonly auth: InboundAuth;
   /** Of the section `access`: what users, groups and the callers of minted passwords may use. */
   readonly rules: AccessSettings['rules'];
@@ -82,7 +82,7 @@ const WRONG_MS = 10_000;
 /** Of each kind: wrong ones drive no right ones out. */
 const MOST_REMEMBERED = 1_000;
 
-const ANYONE: Puller = { name: 'anyone', mayUse: () => true };
+const ANYONE: Principal = { name: 'anyone', mayUse: () => true };
 const WRONG = 'the user or the password is wrong';
 
 /**
@@ -92,7 +92,7 @@ const WRONG = 'the user or the password is wrong';
  * What is right is remembered for a minute under an HMAC of the whole header, so that scrypt is not on the way of a hit; what is wrong for ten seconds. The same
  * header is verified once for all who bring it meanwhile. All comparisons of secrets take the same time, and so does a user that does not exist.
  */
-export function doorkeeper(options: DoorkeeperOptions): Doorkeeper {
+export function authenticator(options: AuthenticatorOptions): Authenticator {
   return options.auth.kind === 'none'
     ? { challenge: undefined, admit: () => Promise.resolve(ANYONE) }
     : basicDoorkeeper(options);
@@ -104,19 +104,19 @@ function basicDoorkeeper({
   publishedKey,
   now = () => Date.now(),
   scrypt,
-}: DoorkeeperOptions): Doorkeeper {
+}: AuthenticatorOptions): Authenticator {
   const verifying = verifier(scrypt);
   const clock = { perf: { now }, ttlResolution: 0 };
-  const right = new LRUCache<string, Puller>({ max: MOST_REMEMBERED, ttl: RIGHT_MS, ...clock });
+  const right = new LRUCache<string, Principal>({ max: MOST_REMEMBERED, ttl: RIGHT_MS, ...clock });
   const wrong = new LRUCache<string, true>({ max: MOST_REMEMBERED, ttl: WRONG_MS, ...clock });
   const ofThisProcess = randomBytes(32);
-  const verifications = new SingleFlight<Puller | undefined>();
+  const verifications = new SingleFlight<Principal | undefined>();
 
   const verify = async (
     mark: string,
     credentials: BasicCredentials,
     signal: AbortSignal,
-  ): Promise<Puller | undefined> => {
+  ): Promise<Principal | undefined> => {
     const known = await users.read(signal);
     const user = await verifying.verify(credentials, known);
     const puller = user === undefined ? undefined : pullerOfUser(user, rules);
@@ -124,7 +124,7 @@ function basicDoorkeeper({
     else right.set(mark, puller);
     return puller;
   };
-  const admitUser = async (credentials: BasicCredentials, header: string, signal: AbortSignal): Promise<Puller> => {
+  const admitUser = async (credentials: BasicCredentials, header: string, signal: AbortSignal): Promise<Principal> => {
     const mark = createHmac('sha256', ofThisProcess).update(header).digest('base64');
     const known = right.get(mark);
     if (known !== undefined) return known;
@@ -145,12 +145,12 @@ function basicDoorkeeper({
   };
 }
 
-function pullerOfUser({ name, groups }: User, rules: AccessSettings['rules']): Puller {
+function pullerOfUser({ name, groups }: User, rules: AccessSettings['rules']): Principal {
   const names = [`user:${name}`, ...groups.map((group) => `group:${group}`)];
   return { ...accessOfNames(rules, names), name: `user:${name}` };
 }
 
-function pullerOfMinted(caller: MintedCaller, rules: AccessSettings['rules']): Puller {
+function pullerOfMinted(caller: MintedCaller, rules: AccessSettings['rules']): Principal {
   const names = caller.kind === 'iam' ? [caller.arn] : namesOfValues(caller.values);
   return { ...accessOfNames(rules, names), name: caller.kind === 'iam' ? caller.arn : caller.subject };
 }

@@ -80,14 +80,14 @@ export function valuesOfClaim(claims: Readonly<Record<string, unknown>>, { name,
 export const nameOfCaller = (caller: Caller): string => (caller.kind === 'iam' ? caller.arn : caller.subject);
 
 /** Who pulls by the registry endpoint, and what of. */
-export interface Puller {
+export interface Principal {
   /** For the log: `user:ci`, an ARN, or `anyone`. No secret. */
   readonly name: string;
   mayUse(repository: Repository): boolean;
 }
 
 /** Finds out who pulls. */
-export interface Doorkeeper {
+export interface Authenticator {
   /** What a 401 asks for: the value of `WWW-Authenticate`. Undefined where nobody has to say who they are. */
   readonly challenge: string | undefined;
   /**
@@ -95,7 +95,7 @@ export interface Doorkeeper {
    *
    * @throws UnauthenticatedError if it is missing where it is needed, or proves nothing; CacheError (retryable) where that could not be found out.
    */
-  admit(authorization: string | undefined, signal: AbortSignal): Promise<Puller>;
+  admit(authorization: string | undefined, signal: AbortSignal): Promise<Principal>;
 }
 
 /** The section `serve.auth` of the configuration. */

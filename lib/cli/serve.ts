@@ -9,7 +9,7 @@ import { localJobs, type LocalJobsDeps } from '../jobs/local-jobs.ts';
 import type { Reference } from '../reference/reference.ts';
 import type { ServeCall } from '../serve/serving.ts';
 import { type ServePatience, USUAL_PATIENCE } from '../serve/settings.ts';
-import { upstreamLanding } from '../serve/upstream-fetcher.ts';
+import { upstreamFetcher } from '../serve/upstream-fetcher.ts';
 import { processWaitingRoom } from '../serve/waiting-room.ts';
 import type { Services } from '../services.ts';
 import { configured, openCache } from './cache.ts';
@@ -32,7 +32,7 @@ export function localRegistry(
   const answer = openRegistry({
     ...pull,
     config,
-    landing: upstreamLanding(pull),
+    landing: upstreamFetcher(pull),
     waitingRoom: processWaitingRoom(config.serve.waiting),
     jobs,
     records,

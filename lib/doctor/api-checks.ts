@@ -4,9 +4,9 @@ import type { HttpAnswer } from './sigv4-requests.ts';
 import { askApi, type ApiCall, type Target } from './target.ts';
 
 /** The target, which needs no cleaning. */
-export type ApiScene = Target & AsyncDisposable;
+export type ApiFixture = Target & AsyncDisposable;
 
-export const openApiScene = (target: Target): ApiScene => ({
+export const openApiFixture = (target: Target): ApiFixture => ({
   ...target,
   [Symbol.asyncDispose]: () => Promise.resolve(),
 });
@@ -35,7 +35,7 @@ async function mustBeTold(target: Target, call: ApiCall, field: string, signal: 
 }
 
 /** What API Gateway must do before, and after, the function. */
-export const API_CHECKS: readonly Check<ApiScene>[] = [
+export const API_CHECKS: readonly Check<ApiFixture>[] = [
   {
     id: 'api-unsigned',
     claim: 'a request that nobody signed reaches no function: 403, or 401 where the API takes tokens',

@@ -1,20 +1,20 @@
 import type { SdkEndpoints } from '../config/environment.ts';
 import { ConfigError } from '../errors/cache-error.ts';
-import { API_CHECKS, openApiScene } from './api-checks.ts';
+import { API_CHECKS, openApiFixture } from './api-checks.ts';
 import { checkGroup, type CheckGroup, type Finding } from './check.ts';
 import { DYNAMO_ROW_CHECKS } from './dynamo-row-checks.ts';
-import { DYNAMO_TABLE_CHECKS, openDynamoScene } from './dynamo-table-checks.ts';
-import { EVENTS_CHECKS, openEventsScene } from './events-checks.ts';
-import { openPlatformScene, PLATFORM_CHECKS } from './platform-checks.ts';
-import { openPullScene, PULL_CHECKS } from './pull-checks.ts';
+import { DYNAMO_TABLE_CHECKS, openDynamoFixture } from './dynamo-table-checks.ts';
+import { EVENTS_CHECKS, openEventsFixture } from './events-checks.ts';
+import { openPlatformFixture, PLATFORM_CHECKS } from './platform-checks.ts';
+import { openPullFixture, PULL_CHECKS } from './pull-checks.ts';
 import { REGISTRY_CHECKS } from './registry-checks.ts';
 import { REGISTRY_CONTENT_CHECKS } from './registry-content-checks.ts';
-import { openRegistryScene } from './registry-fixture.ts';
+import { openRegistryFixture } from './registry-fixture.ts';
 import { S3_BUCKET_CHECKS } from './s3-bucket-checks.ts';
-import { openS3Scene } from './s3-fixture.ts';
+import { openS3Fixture } from './s3-fixture.ts';
 import { S3_OBJECT_CHECKS } from './s3-object-checks.ts';
 import { S3_UPLOAD_CHECKS } from './s3-upload-checks.ts';
-import { openSfnScene, SFN_CHECKS } from './sfn-checks.ts';
+import { openSfnFixture, SFN_CHECKS } from './sfn-checks.ts';
 import { requestsIn, sdkRegion } from './sigv4-requests.ts';
 import { isLoopback, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } from './target.ts';
 
@@ -23,14 +23,14 @@ import { isLoopback, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } f
  * and before the workflow's own, which need an execution that has ended.
  */
 export const CHECK_GROUPS: readonly CheckGroup[] = [
-  checkGroup('api', API_CHECKS, openApiScene),
-  checkGroup('pull', PULL_CHECKS, openPullScene),
-  checkGroup('registry', [...REGISTRY_CHECKS, ...REGISTRY_CONTENT_CHECKS], openRegistryScene),
-  checkGroup('s3', [...S3_OBJECT_CHECKS, ...S3_UPLOAD_CHECKS, ...S3_BUCKET_CHECKS], openS3Scene),
-  checkGroup('dynamo', [...DYNAMO_ROW_CHECKS, ...DYNAMO_TABLE_CHECKS], openDynamoScene),
-  checkGroup('sfn', SFN_CHECKS, openSfnScene),
-  checkGroup('events', EVENTS_CHECKS, openEventsScene),
-  checkGroup('platform', PLATFORM_CHECKS, openPlatformScene),
+  checkGroup('api', API_CHECKS, openApiFixture),
+  checkGroup('pull', PULL_CHECKS, openPullFixture),
+  checkGroup('registry', [...REGISTRY_CHECKS, ...REGISTRY_CONTENT_CHECKS], openRegistryFixture),
+  checkGroup('s3', [...S3_OBJECT_CHECKS, ...S3_UPLOAD_CHECKS, ...S3_BUCKET_CHECKS], openS3Fixture),
+  checkGroup('dynamo', [...DYNAMO_ROW_CHECKS, ...DYNAMO_TABLE_CHECKS], openDynamoFixture),
+  checkGroup('sfn', SFN_CHECKS, openSfnFixture),
+  checkGroup('events', EVENTS_CHECKS, openEventsFixture),
+  checkGroup('platform', PLATFORM_CHECKS, openPlatformFixture),
 ];
 
 export interface Examination {

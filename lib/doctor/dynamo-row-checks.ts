@@ -6,7 +6,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { randomUUID } from 'node:crypto';
 import { type Check, must, mustRefuse, refusalOf } from './check.ts';
-import type { DynamoScene, RowUpdate } from './dynamo-table-checks.ts';
+import type { DynamoFixture, RowUpdate } from './dynamo-table-checks.ts';
 
 const RACERS = 8;
 const LOOKS = 5;
@@ -14,7 +14,7 @@ const LOOKS = 5;
 const CONFLICTS: readonly unknown[] = ['None', 'TransactionConflict', 'ThrottlingError'];
 
 const transact = (
-  { client }: DynamoScene,
+  { client }: DynamoFixture,
   updates: readonly RowUpdate[],
   abortSignal: AbortSignal,
   token: string = randomUUID(),
@@ -28,7 +28,7 @@ const transact = (
   );
 
 /** What conditional writes and transactions must do. */
-export const DYNAMO_ROW_CHECKS: readonly Check<DynamoScene>[] = [
+export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
   {
     id: 'dynamo-loser-row',
     claim: 'a condition that fails gives back the row that stood in its way, in the same answer',

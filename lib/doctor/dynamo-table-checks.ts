@@ -25,7 +25,7 @@ type Row = Record<string, AttributeValue>;
 export type RowUpdate = Omit<UpdateItemCommandInput, 'UpdateExpression'> & { readonly UpdateExpression: string };
 
 /** The table, with a partition for the checks of this run, which is empty after disposal. */
-export interface DynamoScene extends AsyncDisposable {
+export interface DynamoFixture extends AsyncDisposable {
   readonly client: DynamoDBClient;
   readonly table: string;
   /** Adds one to `n` of the row, under the condition where there is one. */
@@ -35,7 +35,7 @@ export interface DynamoScene extends AsyncDisposable {
   count(name: string, signal: AbortSignal): Promise<number>;
 }
 
-export function openDynamoScene({ deployment, region }: Target): DynamoScene | SkipError {
+export function openDynamoFixture({ deployment, region }: Target): DynamoFixture | SkipError {
   if (deployment instanceof SkipError) return deployment;
   const { table } = deployment;
   const client = dynamoClient({ region });
@@ -88,14 +88,14 @@ async function cleanUp(client: DynamoDBClient, table: string, pk: AttributeValue
 
 const TTL_ATTRIBUTE = 'expiresSeconds';
 
-async function describe({ client, table }: DynamoScene, abortSignal: AbortSignal): Promise<TableDescription> {
+async function describe({ client, table }: DynamoFixture, abortSignal: AbortSignal): Promise<TableDescription> {
   const { Table: description } = await client.send(new DescribeTableCommand({ TableName: table }), { abortSignal });
   must(description !== undefined, 'DescribeTable told nothing of the table');
   return description;
 }
 
 /** What the table itself must be like, ours or one that was there before. */
-export const DYNAMO_TABLE_CHECKS: readonly Check<DynamoScene>[] = [
+export const DYNAMO_TABLE_CHECKS: readonly Check<DynamoFixture>[] = [
   {
     id: 'dynamo-table',
     claim: 'the table has the keys pk and sk, and is on demand',

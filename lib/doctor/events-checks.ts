@@ -2,13 +2,13 @@ import { DescribeEventBusCommand, EventBridgeClient, PutEventsCommand } from '@a
 import { must, SkipError, type Check } from './check.ts';
 import type { Target } from './target.ts';
 
-interface EventsScene extends AsyncDisposable {
+interface EventsFixture extends AsyncDisposable {
   readonly client: EventBridgeClient;
   readonly bus: string;
 }
 
 /** @returns why, where the deployment names no event bus. */
-export function openEventsScene({ deployment, region }: Target): EventsScene | SkipError {
+export function openEventsFixture({ deployment, region }: Target): EventsFixture | SkipError {
   if (deployment instanceof SkipError) return deployment;
   const { bus } = deployment;
   if (bus === null) return new SkipError('the deployment names no event bus');
@@ -26,7 +26,7 @@ export function openEventsScene({ deployment, region }: Target): EventsScene | S
 /** No rule of ours takes an event of this source (infra/resources/rules.ts). */
 const HARMLESS = { Source: 'entrepot', DetailType: 'Doctor' };
 
-const put = async ({ client, bus }: EventsScene, detail: string, abortSignal: AbortSignal) => {
+const put = async ({ client, bus }: EventsFixture, detail: string, abortSignal: AbortSignal) => {
   const entry = { ...HARMLESS, EventBusName: bus, Detail: detail };
   const { FailedEntryCount: failed, Entries: entries = [] } = await client.send(
     new PutEventsCommand({ Entries: [entry] }),
@@ -36,7 +36,7 @@ const put = async ({ client, bus }: EventsScene, detail: string, abortSignal: Ab
 };
 
 /** What EventBridge must do. */
-export const EVENTS_CHECKS: readonly Check<EventsScene>[] = [
+export const EVENTS_CHECKS: readonly Check<EventsFixture>[] = [
   {
     id: 'events-bus',
     claim: 'the event bus is there',

@@ -7,13 +7,13 @@ import type { Target } from './target.ts';
  * What is asked of Lambda and CloudWatch: one request each, for which a whole client of the SDK would be much.
  */
 
-interface PlatformScene extends AsyncDisposable {
+interface PlatformFixture extends AsyncDisposable {
   readonly target: Target;
   readonly stage: string;
 }
 
 /** @returns why, where the names of the functions are not known. */
-export function openPlatformScene(target: Target): PlatformScene | SkipError {
+export function openPlatformFixture(target: Target): PlatformFixture | SkipError {
   const { deployment } = target;
   if (deployment instanceof SkipError) return deployment;
   const { stage } = deployment;
@@ -62,7 +62,7 @@ function ask(
 }
 
 /** What Lambda and CloudWatch must do. */
-export const PLATFORM_CHECKS: readonly Check<PlatformScene>[] = [
+export const PLATFORM_CHECKS: readonly Check<PlatformFixture>[] = [
   {
     id: 'lambda-runtime',
     claim: `every function runs on ${RUNTIME}`,

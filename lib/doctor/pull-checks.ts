@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sleep } from '../async/time.ts';
 import { formatRepository, parseReference } from '../reference/reference.ts';
-import { documentOf, openApiScene, shown, type ApiScene } from './api-checks.ts';
+import { documentOf, openApiFixture, shown, type ApiFixture } from './api-checks.ts';
 import { must, SkipError, type Check } from './check.ts';
 import type { HttpAnswer } from './sigv4-requests.ts';
 import { askApi, type Target } from './target.ts';
@@ -11,23 +11,23 @@ const ANSWER_MS = 29_000;
 const BETWEEN_LOOKS_MS = 250;
 
 /** The target with an image that may be pulled. */
-type PullScene = ApiScene & { readonly image: string };
+type PullFixture = ApiFixture & { readonly image: string };
 
 /** @returns why, where no image was named. */
-export function openPullScene(target: Target): PullScene | SkipError {
+export function openPullFixture(target: Target): PullFixture | SkipError {
   const { image } = target;
   return image === undefined
     ? new SkipError('give --image with an image that may be pulled')
-    : { ...openApiScene(target), image };
+    : { ...openApiFixture(target), image };
 }
 
-function pull(scene: PullScene, asked: object, prefer: string | undefined, signal: AbortSignal): Promise<HttpAnswer> {
+function pull(scene: PullFixture, asked: object, prefer: string | undefined, signal: AbortSignal): Promise<HttpAnswer> {
   const headers = prefer === undefined ? {} : { prefer };
   return askApi(scene, { method: 'POST', path: '/v1/pull', headers, body: JSON.stringify(asked) }, signal);
 }
 
 /** The document of the pull as soon as it has ended. */
-async function ended(scene: PullScene, location: string, signal: AbortSignal): Promise<Record<string, unknown>> {
+async function ended(scene: PullFixture, location: string, signal: AbortSignal): Promise<Record<string, unknown>> {
   for (;;) {
     const answer = await askApi(scene, { path: location }, signal);
     must(answer.status === 200, `GET ${location}: ${shown(answer)}`);
@@ -37,7 +37,7 @@ async function ended(scene: PullScene, location: string, signal: AbortSignal): P
   }
 }
 
-async function endOfPull(scene: PullScene, asked: object, signal: AbortSignal): Promise<Record<string, unknown>> {
+async function endOfPull(scene: PullFixture, asked: object, signal: AbortSignal): Promise<Record<string, unknown>> {
   const answer = await pull(scene, asked, 'wait=0', signal);
   const location = answer.headers.get('location');
   must(answer.status === 202 && location?.startsWith('/v1/pulls/') === true, `POST /v1/pull: ${shown(answer)}`);
@@ -45,7 +45,7 @@ async function endOfPull(scene: PullScene, asked: object, signal: AbortSignal): 
 }
 
 /** The whole way of one image, end to end. */
-export const PULL_CHECKS: readonly Check<PullScene>[] = [
+export const PULL_CHECKS: readonly Check<PullFixture>[] = [
   {
     id: 'pull-workflow',
     claim: 'a pull goes through the workflow, with the rights that its functions have, to a receipt',

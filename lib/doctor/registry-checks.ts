@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { must, SkipError, type Check } from './check.ts';
 import { headerOf, type ExactAnswer } from './exact-http.ts';
-import { isOurs, type RegistryScene, told } from './registry-fixture.ts';
+import { isOurs, type RegistryFixture, told } from './registry-fixture.ts';
 
 const REMAPPED = 'x-amzn-remapped-www-authenticate';
 const WRITING = ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
@@ -11,20 +11,20 @@ const REFUSED = [400, 404];
 const ANSWER_MS = 29_000;
 
 /** The digest of the manifest of the image, which is what every way of asking for it must lead to. */
-async function digestAt(scene: RegistryScene, path: string, signal: AbortSignal): Promise<string> {
+async function digestAt(scene: RegistryFixture, path: string, signal: AbortSignal): Promise<string> {
   const answer = await scene.ask({ path }, signal);
   const digest = headerOf(answer, 'docker-content-digest');
   must(answer.status === 200 && digest !== undefined, `GET ${path}: ${told(answer)}`);
   return digest;
 }
 
-const plainPath = (scene: RegistryScene): string => {
+const plainPath = (scene: RegistryFixture): string => {
   const { name, pointer } = scene.image();
   return `/v2/${name}/manifests/${pointer}`;
 };
 
 /** Paths that lead to the manifest only if somebody on the way resolves them: what each of them is, and itself. */
-function oddPaths(scene: RegistryScene): readonly (readonly [what: string, path: string])[] {
+function oddPaths(scene: RegistryFixture): readonly (readonly [what: string, path: string])[] {
   const { repository, name, pointer } = scene.image();
   const { registry, path } = repository;
   const last = `manifests/${pointer}`;
@@ -44,7 +44,7 @@ function oddPaths(scene: RegistryScene): readonly (readonly [what: string, path:
 const byWhom = (answer: ExactAnswer): string => (isOurs(answer) ? '' : ' by the door');
 
 /** What the door of the registry endpoint must carry in, and out. */
-export const REGISTRY_CHECKS: readonly Check<RegistryScene>[] = [
+export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
   {
     id: 'registry-challenge',
     claim: 'who brings no login is answered 401 with the challenge, in the header that clients look for',

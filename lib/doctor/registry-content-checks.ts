@@ -3,7 +3,7 @@ import { isManifestOrIndexType } from '../oci/media-type.ts';
 import { askBlobUrl, parseBlobUrl, presignedByOperator, toldByS3 } from './s3-blob-url.ts';
 import { must, SkipError, type Check } from './check.ts';
 import { headerOf, type ExactAnswer } from './exact-http.ts';
-import { type RegistryScene, told } from './registry-fixture.ts';
+import { type RegistryFixture, told } from './registry-fixture.ts';
 
 const SOME_TYPE = 'application/vnd.entrepot.doctor+json';
 /** Of a config; larger ones are none that a check should read. */
@@ -14,7 +14,7 @@ const shownHeader = (answer: ExactAnswer, name: string): string =>
 
 /** The manifest at the tag or digest, with headers that say what it is. */
 async function readManifest(
-  scene: RegistryScene,
+  scene: RegistryFixture,
   pointer: string,
   signal: AbortSignal,
 ): Promise<ExactAnswer & { readonly digest: Digest }> {
@@ -33,7 +33,7 @@ function mustHave(answer: ExactAnswer, name: string, value: string): void {
 
 /** The URL that a GET of the config of the image is sent to. */
 async function redirected(
-  scene: RegistryScene,
+  scene: RegistryFixture,
   signal: AbortSignal,
 ): Promise<{ readonly url: URL; readonly answer: ExactAnswer; readonly digest: Digest; readonly size: number }> {
   const { digest, size } = (await scene.completeManifest(signal)).config;
@@ -44,14 +44,14 @@ async function redirected(
 }
 
 /** The same for a config that a check may read. */
-async function readableConfig(scene: RegistryScene, signal: AbortSignal): ReturnType<typeof redirected> {
+async function readableConfig(scene: RegistryFixture, signal: AbortSignal): ReturnType<typeof redirected> {
   const found = await redirected(scene, signal);
   if (found.size <= MAX_CONFIG_BYTES) return found;
   throw new SkipError(`the config of the image has ${found.size} bytes, too many to read here`);
 }
 
 /** What manifests and blobs must be like on the other side of the door, and of S3. */
-export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryScene>[] = [
+export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryFixture>[] = [
   {
     id: 'registry-manifest',
     claim: 'a manifest comes byte for byte, by tag and by digest, under its own type and with its exact length',

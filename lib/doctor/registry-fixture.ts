@@ -25,7 +25,7 @@ export interface CompleteManifest {
 }
 
 /** The registry endpoint, asked over one door. */
-export interface RegistryScene extends AsyncDisposable {
+export interface RegistryFixture extends AsyncDisposable {
   readonly target: Target;
   readonly deployment: DeploymentDocument;
   /** As nobody: without a login. */
@@ -47,7 +47,7 @@ const LOGIN_SECONDS = 1_800;
 const MANIFEST_LIMITS = { fanOut: 1_000 };
 
 /** @returns why, where it is not known what to ask, or where. */
-export function openRegistryScene(target: Target): RegistryScene | SkipError {
+export function openRegistryFixture(target: Target): RegistryFixture | SkipError {
   const { deployment } = target;
   if (deployment instanceof SkipError) return deployment;
   const origin = originOf(target, deployment);
@@ -63,7 +63,7 @@ export function openRegistryScene(target: Target): RegistryScene | SkipError {
       authorization,
     );
   };
-  const scene: RegistryScene = {
+  const scene: RegistryFixture = {
     target,
     deployment,
     askAsNobody,
@@ -153,7 +153,7 @@ function imageOf({ image }: Target): AskedImage {
 }
 
 /** The control API knows what is complete: to ask the registry endpoint for another platform would bring that into the cache. */
-async function findComplete(target: Target, scene: RegistryScene, signal: AbortSignal): Promise<CompleteManifest> {
+async function findComplete(target: Target, scene: RegistryFixture, signal: AbortSignal): Promise<CompleteManifest> {
   const { name } = scene.image();
   const reference = formatReference(parseReference(target.image ?? ''));
   const answer = await askApi(target, { path: `/v1/images?reference=${encodeURIComponent(reference)}` }, signal);

@@ -7,7 +7,7 @@ import {
   type LifecycleRule,
 } from '@aws-sdk/client-s3';
 import { type Check, must, mustRefuse } from './check.ts';
-import type { OpenUpload, S3Scene } from './s3-fixture.ts';
+import type { OpenUpload, S3Fixture } from './s3-fixture.ts';
 import { completeUnconditionally } from './s3-upload-checks.ts';
 
 const NO_POLICY = 'its S3 has no settings and policies of buckets';
@@ -22,7 +22,7 @@ interface Statement {
 }
 
 /** What the bucket itself must be like, ours or one that was there before. */
-export const S3_BUCKET_CHECKS: readonly Check<S3Scene>[] = [
+export const S3_BUCKET_CHECKS: readonly Check<S3Fixture>[] = [
   {
     id: 's3-policy-create-only',
     claim: 'nobody creates an object under blobs/, plans/ or refs/ unconditionally',

@@ -29,7 +29,7 @@ export interface Part {
 }
 
 /** The bucket, with a folder for the checks of this run: everything under the keys that were given out is gone after disposal. */
-export interface S3Scene extends AsyncDisposable {
+export interface S3Fixture extends AsyncDisposable {
   readonly client: S3Client;
   readonly bucket: string;
   /** A key of this run: under `doctor/<uuid>/`, or under another folder for what must be refused there. */
@@ -51,14 +51,14 @@ export interface OpenUpload {
 
 export const crcOf = (bytes: Buffer): string => crc32Base64(crc32(bytes));
 
-export function openS3Scene({ deployment, isLocal, region }: Target): S3Scene | SkipError {
+export function openS3Fixture({ deployment, isLocal, region }: Target): S3Fixture | SkipError {
   if (deployment instanceof SkipError) return deployment;
   const { bucket } = deployment;
   const client = s3Client({ region, ...(isLocal ? { forcePathStyle: true } : {}) });
   const run = randomUUID();
   const keys = new Set<string>();
   const uploads: OpenUpload[] = [];
-  const scene: S3Scene = {
+  const scene: S3Fixture = {
     client,
     bucket,
     key(name, folder = 'doctor') {

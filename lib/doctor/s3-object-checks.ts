@@ -3,7 +3,7 @@ import { digestOf, hexOf } from '../oci/digest.ts';
 import { sha256Base64 } from '../store/checksums.ts';
 import { withPayloadHash } from '../store/s3-client.ts';
 import { type Check, must, mustRefuse, refusalOf } from './check.ts';
-import type { S3Scene } from './s3-fixture.ts';
+import type { S3Fixture } from './s3-fixture.ts';
 
 const RACERS = 8;
 const LOOKS = 5;
@@ -12,7 +12,7 @@ const NO_ETAG = '"00000000000000000000000000000000"';
 const sha256Of = (text: string): string => sha256Base64(digestOf(Buffer.from(text)));
 
 /** What single objects must do. */
-export const S3_OBJECT_CHECKS: readonly Check<S3Scene>[] = [
+export const S3_OBJECT_CHECKS: readonly Check<S3Fixture>[] = [
   {
     id: 's3-put-if-none-match',
     claim: 'PUT with If-None-Match: * never overwrites',

@@ -8,14 +8,14 @@ import {
 import { digestOf } from '../oci/digest.ts';
 import { sha256Base64 } from '../store/checksums.ts';
 import { type Check, must, mustRefuse } from './check.ts';
-import { crcOf, type OpenUpload, type Part, type S3Scene } from './s3-fixture.ts';
+import { crcOf, type OpenUpload, type Part, type S3Fixture } from './s3-fixture.ts';
 
 /** The least of every part but the last: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
 const LEAST_PART_BYTES = 5 * 1024 * 1024;
 const CONTENT = Buffer.from('content of one part');
 const WRONG_CRC = crcOf(Buffer.from('other content'));
 
-async function begun(scene: S3Scene, name: string, signal: AbortSignal, bytes = CONTENT) {
+async function begun(scene: S3Fixture, name: string, signal: AbortSignal, bytes = CONTENT) {
   const key = scene.key(name);
   const upload: OpenUpload = { key, uploadId: await scene.begin(key, 'CRC32', signal) };
   return { upload, part: await scene.part(upload, 1, bytes, signal) };
@@ -25,7 +25,7 @@ type More = Partial<CompleteMultipartUploadCommandInput>;
 
 /** Complete as the code does it, save for `more`. */
 async function complete(
-  { client, bucket }: S3Scene,
+  { client, bucket }: S3Fixture,
   { key, uploadId }: OpenUpload,
   parts: readonly Part[],
   more: More,
@@ -43,14 +43,14 @@ async function complete(
 }
 
 /** What the bucket's policy must refuse. */
-export const completeUnconditionally = (scene: S3Scene, upload: OpenUpload, part: Part, signal: AbortSignal) =>
+export const completeUnconditionally = (scene: S3Fixture, upload: OpenUpload, part: Part, signal: AbortSignal) =>
   complete(scene, upload, [part], { IfNoneMatch: undefined }, signal);
 
-const listParts = ({ client, bucket }: S3Scene, { key, uploadId }: OpenUpload, abortSignal: AbortSignal) =>
+const listParts = ({ client, bucket }: S3Fixture, { key, uploadId }: OpenUpload, abortSignal: AbortSignal) =>
   client.send(new ListPartsCommand({ Bucket: bucket, Key: key, UploadId: uploadId }), { abortSignal });
 
 /** What multipart uploads must do. */
-export const S3_UPLOAD_CHECKS: readonly Check<S3Scene>[] = [
+export const S3_UPLOAD_CHECKS: readonly Check<S3Fixture>[] = [
   {
     id: 's3-upload-invisible',
     claim: 'an open upload shows no object; ListParts tells size, ETag and CRC-32 of its parts',

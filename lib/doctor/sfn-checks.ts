@@ -10,7 +10,7 @@ import { sfnClient } from '../jobs/sfn-jobs.ts';
 import { type Check, must, mustRefuse, SkipError } from './check.ts';
 import type { Target } from './target.ts';
 
-interface SfnScene extends AsyncDisposable {
+interface SfnFixture extends AsyncDisposable {
   readonly client: SFNClient;
   readonly stateMachine: string;
 }
@@ -18,7 +18,7 @@ interface SfnScene extends AsyncDisposable {
 const LISTED = 20;
 
 /** @returns why, where the deployment names no state machine. */
-export function openSfnScene({ deployment, region }: Target): SfnScene | SkipError {
+export function openSfnFixture({ deployment, region }: Target): SfnFixture | SkipError {
   if (deployment instanceof SkipError) return deployment;
   const { stateMachine } = deployment;
   if (stateMachine === null) return new SkipError('the deployment names no state machine');
@@ -34,7 +34,7 @@ export function openSfnScene({ deployment, region }: Target): SfnScene | SkipErr
 }
 
 /** What Step Functions must do. */
-export const SFN_CHECKS: readonly Check<SfnScene>[] = [
+export const SFN_CHECKS: readonly Check<SfnFixture>[] = [
   {
     id: 'sfn-standard',
     claim: 'the state machine is of the standard type, and active',

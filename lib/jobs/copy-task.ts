@@ -4,7 +4,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { copier } from '../pull/copier.ts';
 import { failureOf, type FailureOfBlob } from '../pull/failure.ts';
-import { linkLanded } from '../pull/publish.ts';
+import { linkStored } from '../pull/publish.ts';
 import { isStopped, type PullProgress } from '../pull/pull-request.ts';
 import type { Moved } from '../pull/receipt.ts';
 import { optionalOf } from '../pull/skipped.ts';
@@ -195,7 +195,7 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   const now = { ...soFar, keptBytes };
   if (stoppedBy instanceof BlobsFailedError && isFinal(task, now, stoppedBy)) {
     const landed = blobs.filter((blob) => batch.isDone(blob));
-    await linkLanded(deps.pull, upstream.repository, plan.content, landed, signal);
+    await linkStored(deps.pull, upstream.repository, plan.content, landed, signal);
     return { ...answerOf({ ...now, idle: 0, keptBytes: 0 }, 'done'), failed: failedOf(stoppedBy, plan) };
   }
   return partialAnswer(task, now, stoppedBy);

@@ -17,7 +17,7 @@ import {
   text,
 } from '../oci/schemas.ts';
 import type { PlannedContent } from '../pull/plan.ts';
-import type { KeptGround } from '../pull/publish.ts';
+import type { KeptContext } from '../pull/publish.ts';
 import { receipt, type Receipt } from '../pull/receipt.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { pullLeaseName } from '../table/keys.ts';
@@ -40,7 +40,7 @@ export interface PlanDocument {
   /** Those of `content.blobs` that the cache lacked, split for the copy tasks. */
   readonly batches: readonly (readonly Descriptor[])[];
   /** What was known of the reference under the lock; absent where nothing is published. */
-  readonly ground?: KeptGround;
+  readonly ground?: KeptContext;
   /** The pull is a hit, if the registry still lacks all that the batches name (`unchanged` of what was prepared). */
   readonly unchanged: boolean;
   /** As if all had landed; counts only what the planning itself did. */

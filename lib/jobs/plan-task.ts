@@ -4,7 +4,7 @@ import { fenceOf } from '../lock/fence.ts';
 import type { Lease } from '../lock/lease.ts';
 import { askCache } from '../pull/hit.ts';
 import { hitOrOurs, prepare, type HeldPull, type Prepared } from '../pull/prepare.ts';
-import { keptGround } from '../pull/publish.ts';
+import { keptContext } from '../pull/publish.ts';
 import { receiptDraft } from '../pull/receipt-draft.ts';
 import { batchesOf, formatPlan } from './plan-document.ts';
 import { announceEnd, succeed } from './ending.ts';
@@ -73,7 +73,7 @@ async function writePlan(
   const receipt = draft.finish('pulled', upstream.requests);
   deps.metrics.add('BytesCopied', receipt.bytes.copied);
   const batches = batchesOf(missing, deps.batchBytes);
-  const kept = ground && { ground: keptGround(ground) };
+  const kept = ground && { ground: keptContext(ground) };
   const document = { id, lock: fenceOf(lock), domain, content, batches, ...kept, unchanged, receipt };
   const key = await deps.plans.write(id, plans, formatPlan(document), signal);
   await deps.records.planned(id, { total: amountOf(content.blobs), missing: amountOf(missing) }, signal);

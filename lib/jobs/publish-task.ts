@@ -1,7 +1,7 @@
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { failureOfBlobs } from '../pull/failure.ts';
-import { linkLanded, resumePublish } from '../pull/publish.ts';
+import { linkStored, resumePublish } from '../pull/publish.ts';
 import type { BlobTally, Moved, Receipt } from '../pull/receipt.ts';
 import { distinctSkipped, skippedBy, withoutAbsent, withoutSkipped } from '../pull/skipped.ts';
 import { announceEnd, succeed } from './ending.ts';
@@ -46,7 +46,7 @@ export const publishTask = (outer: JobDeps, event: unknown, signal: AbortSignal)
       const [first, ...others] = task.batches.flatMap(({ failed = [] }) => failed);
       if (first !== undefined) {
         const landed = landedOf(task, plan).filter((blob) => !absent.has(digestOf(blob)));
-        await linkLanded(deps.pull, reference.repository, plan.content, landed, work);
+        await linkStored(deps.pull, reference.repository, plan.content, landed, work);
         const failure = failureOfBlobs([first, ...others]);
         throw new TaskError(failure.name, failure);
       }

@@ -6,12 +6,19 @@ import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Upstream } from '../registry/upstream.ts';
 import { blobAlone, prepareBlob } from './blob-alone.ts';
-import { carrying, type HeldManifest, inlineOf, type ReadManifest, readManifest, withPlaces } from './read-manifest.ts';
+import {
+  carrying,
+  type HeldManifest,
+  inlineOf,
+  type ReadManifest,
+  readManifest,
+  withPositions,
+} from './read-manifest.ts';
 import { copier } from './copier.ts';
 import type { Coverage, Wanted } from './coverage.ts';
 import { isAnswered, receiptOfHit, type EarlierResolvers } from './hit.ts';
 import { contentOf, planPull, type PlannedContent } from './plan.ts';
-import { coveredBy, publish, publishedKnown, storeManifests, type Ground } from './publish.ts';
+import { coveredBy, publish, publishedKnown, storeManifests, type PublicationContext } from './publish.ts';
 import type { PullDeps, PullRequest } from './pull-request.ts';
 import { draftPresent, type ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
@@ -44,7 +51,7 @@ export interface Prepared {
   /** Those of `content.blobs` that the cache lacks, or may not use here. */
   readonly missing: readonly Descriptor[];
   /** Absent for a blob alone: no pointer leads to it. */
-  readonly ground?: Ground;
+  readonly ground?: PublicationContext;
   /** What is complete once it is published. */
   readonly covered: Pick<Coverage, 'entries'>;
   /** All of it is published already, but for what the registry lacked when it was asked last: if it still has nothing of `missing`, the pull is a hit. */
@@ -88,7 +95,7 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   const { find, copy, obtain } = copier(deps, carrying(upstream, carried), draft, signal);
   const obtainPlaced = (config: Descriptor): Promise<Uint8Array> =>
     obtain(config).catch((error: unknown) => {
-      throw error instanceof BlobsFailedError ? withPlaces(error, [manifest]) : error;
+      throw error instanceof BlobsFailedError ? withPositions(error, [manifest]) : error;
     });
   const plan = await planPull({ deps, upstream, request, wanted, signal, obtain: obtainPlaced }, manifest);
   draft.planned({ ...plan, blobs: [...plan.blobs, ...plan.opaque.map(({ descriptor }) => descriptor)] });

@@ -107,7 +107,7 @@ export async function linkContent(
 }
 
 /** The same for those of its blobs that are there, where others failed. Never for more: a link says that the repository proved to have the blob (I9). */
-export function linkLanded(
+export function linkStored(
   deps: Parameters<typeof linkContent>[0],
   repository: Repository,
   content: PlannedContent,
@@ -118,7 +118,7 @@ export function linkLanded(
 }
 
 /** What was known of the reference under the lock, and when its registry said what it means now. */
-export interface Ground {
+export interface PublicationContext {
   readonly pointer: Pointer | undefined;
   readonly checkedMs: number;
   /** What was known of the root, before any row of its content was read. */
@@ -170,7 +170,7 @@ export const coveredBy = (plan: Pick<Plan, 'selected'>): Pick<Coverage, 'entries
 export async function publishPrepared(
   deps: PublishDeps,
   reference: Reference,
-  { content, ground }: { readonly content: PlannedContent; readonly ground?: Ground | undefined },
+  { content, ground }: { readonly content: PlannedContent; readonly ground?: PublicationContext | undefined },
   lock: Fence,
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -184,7 +184,7 @@ export async function publishPrepared(
 export async function resumePublish(
   deps: PublishDeps & { readonly catalog: Pick<Catalog, 'findPointer' | 'findRoot'> },
   reference: Reference,
-  { content, ground }: { readonly content: PlannedContent; readonly ground?: KeptGround },
+  { content, ground }: { readonly content: PlannedContent; readonly ground?: KeptContext },
   lock: Fence,
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -203,13 +203,13 @@ export async function resumePublish(
   return await publishPrepared(deps, reference, { content, ground: { ...known, found } }, lock, signal);
 }
 
-/** A {@link Ground} as it is kept between processes. */
-export interface KeptGround extends Omit<Ground, 'found'> {
+/** A {@link PublicationContext} as it is kept between processes. */
+export interface KeptContext extends Omit<PublicationContext, 'found'> {
   /** Of the root, before any row of its content was read. */
   readonly epoch: number;
 }
 
-export const keptGround = ({ pointer, checkedMs, found }: Ground): KeptGround => ({
+export const keptContext = ({ pointer, checkedMs, found }: PublicationContext): KeptContext => ({
   pointer,
   checkedMs,
   epoch: found.epoch,
@@ -227,7 +227,7 @@ type PublishDeps = RefDeps & {
 export async function publish(
   deps: RefDeps & { readonly catalog: Pick<Catalog, 'publish'> },
   reference: Reference,
-  { found, ...meant }: Ground,
+  { found, ...meant }: PublicationContext,
   published: PublishedRoot,
   lock: Fence,
   signal: AbortSignal,

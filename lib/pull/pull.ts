@@ -7,8 +7,8 @@ import type { Upstream } from '../registry/upstream.ts';
 import { copyMissing, type CopyOutcome } from './copy-blob.ts';
 import { askCache, earlierResolvers } from './hit.ts';
 import { prepare, type HeldPull, type Prepared } from './prepare.ts';
-import { linkLanded, publishPrepared } from './publish.ts';
-import { withPlaces } from './read-manifest.ts';
+import { linkStored, publishPrepared } from './publish.ts';
+import { withPositions } from './read-manifest.ts';
 import { isStopped, type PullDeps, type PullRequest } from './pull-request.ts';
 import { receiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
@@ -108,8 +108,8 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
     if (!(error instanceof BlobsFailedError)) throw error;
     const failed = new Set<string>([...absent, ...error.failures.map(({ digest }) => digest)]);
     const landed = prepared.content.blobs.filter(({ digest }) => !failed.has(digest));
-    await linkLanded(deps, upstream.repository, prepared.content, landed, signal);
-    throw withPlaces(error, prepared.manifests);
+    await linkStored(deps, upstream.repository, prepared.content, landed, signal);
+    throw withPositions(error, prepared.manifests);
   }
   draft.covered(covered);
   if (prepared.unchanged && absent.size === missing.length) return draft.finish('hit', upstream.requests);

@@ -118,7 +118,7 @@ export const inlineOf = (documents: readonly { readonly inline?: InlineContent }
 export type ReadManifest = Pick<HeldManifest, 'descriptor' | 'content'>;
 
 /** Where one of the manifests names the blob: `layers[0] of sha256:…`. Undefined where none does. */
-export function placeOf(manifests: readonly ReadManifest[], digest: Digest): string | undefined {
+export function positionOf(manifests: readonly ReadManifest[], digest: Digest): string | undefined {
   for (const { descriptor, content } of manifests) {
     if (content.kind === 'index') {
       const listed = content.entries.findIndex((entry) => entry.digest === digest);
@@ -134,9 +134,9 @@ export function placeOf(manifests: readonly ReadManifest[], digest: Digest): str
 }
 
 /** The same failures; what a registry does not have is said with its place in the image. */
-export function withPlaces(error: BlobsFailedError, manifests: readonly ReadManifest[]): BlobsFailedError {
+export function withPositions(error: BlobsFailedError, manifests: readonly ReadManifest[]): BlobsFailedError {
   const placed = ({ digest, error: own }: BlobFailure): BlobFailure => {
-    const place = placeOf(manifests, digest as Digest);
+    const place = positionOf(manifests, digest as Digest);
     if (!(own instanceof BlobUnknownError) || place === undefined) return { digest, error: own };
     return { digest, error: new BlobUnknownError(`${own.message}; it is ${place}`) };
   };

@@ -15,7 +15,7 @@ import { fence, fenceOf } from '../lock/fence.ts';
 import { count, decode, descriptor, digest, flag, list, record, ShapeError, text } from '../oci/schemas.ts';
 import { failureOf, pullFailure, type PullFailure } from '../pull/failure.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
-import type { Landing } from './fetcher.ts';
+import type { Fetcher } from './fetcher.ts';
 import type { ServeCall } from './serving.ts';
 
 /*
@@ -48,7 +48,7 @@ const question = z.discriminatedUnion(
   'a question',
 );
 type Question = z.output<typeof question>;
-export type LandingQuestion<R extends string | Repository = string> = Question extends infer One
+export type FetchQuestion<R extends string | Repository = string> = Question extends infer One
   ? One extends { readonly repository: string }
     ? Omit<One, 'repository'> & { readonly repository: R }
     : One
@@ -73,8 +73,8 @@ const OP = 'ask registry';
  * @param failed is told of what is no fault of the caller or of a registry.
  * @throws InvalidRequestError where the document is none: only functions of the same deployment ask.
  */
-export async function answerLanding(
-  landing: Landing,
+export async function answerFetch(
+  landing: Fetcher,
   document: unknown,
   call: ServeCall,
   requireAllowed: (repository: Repository) => void,
@@ -92,7 +92,7 @@ export async function answerLanding(
   }
 }
 
-async function answerTo(landing: Landing, question: LandingQuestion<Repository>, call: ServeCall): Promise<unknown> {
+async function answerTo(landing: Fetcher, question: FetchQuestion<Repository>, call: ServeCall): Promise<unknown> {
   if (question.ask === 'markLost') {
     const lost = await landing.markLost(call, question.digest);
     return lost === undefined ? {} : { lost };
@@ -124,7 +124,7 @@ async function answerTo(landing: Landing, question: LandingQuestion<Repository>,
   }
 }
 
-function questionFrom(document: unknown): LandingQuestion<Repository> {
+function questionFrom(document: unknown): FetchQuestion<Repository> {
   try {
     const asked = decode(question, document, 'event');
     if (asked.ask === 'markLost') return asked;
@@ -145,10 +145,10 @@ function questionFrom(document: unknown): LandingQuestion<Repository> {
  *
  * @throws the failure of the answer, as what it was.
  */
-export function remoteLanding(send: (question: LandingQuestion, signal: AbortSignal) => Promise<unknown>): Landing {
+export function remoteFetcher(send: (question: FetchQuestion, signal: AbortSignal) => Promise<unknown>): Fetcher {
   const ask = async <S extends z.ZodMiniType>(
     { signal }: Pick<ServeCall, 'signal'>,
-    question: LandingQuestion,
+    question: FetchQuestion,
     schema: S,
   ): Promise<z.output<S>> => {
     const document = await send(question, signal);

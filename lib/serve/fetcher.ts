@@ -6,29 +6,29 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isManifestLink } from '../pull/other-entries.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
-import { landLeaseName } from '../table/keys.ts';
+import { fetchLeaseName } from '../table/keys.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 /** A manifest or index that is in the store now, and that its repository may serve; its content need not be. */
-export interface Landed {
+export interface StoredManifest {
   readonly descriptor: Descriptor;
   /** Where it landed in this process. */
   readonly bytes?: Uint8Array;
 }
 
 /** What a tag means, as far as its policy wants to know it. */
-export interface Meaning {
+export interface TagResolution {
   readonly digest: Digest;
   /** Since when the catalogue knows it so. */
   readonly checkedMs: number;
 }
 
 /** What a registry says that refers to a manifest. */
-export interface LandedReferrers {
+export interface StoredReferrers {
   /** When it was asked, epoch milliseconds. */
   readonly checkedMs: number;
   /** An image index of them; absent where there is none. */
-  readonly list?: Landed;
+  readonly list?: StoredManifest;
 }
 
 /** The name of the pointer to the list of what refers to a manifest: no tag is called so. */
@@ -38,14 +38,14 @@ export const referrersReference = (repository: Repository, subject: Digest): Ref
 });
 
 /**
- * What serving asks of registries, and stores of their answers; and every write to the catalogue that serving needs. In this process ({@link upstreamLanding}),
+ * What serving asks of registries, and stores of their answers; and every write to the catalogue that serving needs. In this process ({@link upstreamFetcher}),
  * or in a function that holds the credentials and may write bucket and catalogue (`lambdaLanding`): the one that the internet reaches may write only locks,
  * pulls and who waits.
  *
  * Everything here is idempotent, and throws what the registry's answer means: ManifestUnknownError on 404 and only then, DeniedError, RateLimitedError,
  * UpstreamUnavailableError.
  */
-export interface Landing {
+export interface Fetcher {
   /**
    * What the tag means at its registry now, recorded under `lock`, which stays the caller's. `landed` is its manifest, unless the repository had it whole before.
    * That the registry knows no such tag is recorded, too, before it is thrown.
@@ -58,9 +58,9 @@ export interface Landing {
     reference: Reference,
     lock: Fence,
     resolutions: number | undefined,
-  ): Promise<Meaning & { readonly landed?: Landed }>;
+  ): Promise<TagResolution & { readonly landed?: StoredManifest }>;
   /** Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
-  land(call: ServeCall, repository: Repository, digest: Digest): Promise<Landed>;
+  land(call: ServeCall, repository: Repository, digest: Digest): Promise<StoredManifest>;
   /**
    * Asks what refers to the manifest, stores the list, and records it under {@link referrersReference}. Without `lock` its lock is taken for the record alone, and
    * where nothing refers to the manifest, nothing is written.
@@ -74,7 +74,7 @@ export interface Landing {
     subject: Digest,
     resolutions: number | undefined,
     lock: Fence | undefined,
-  ): Promise<LandedReferrers>;
+  ): Promise<StoredReferrers>;
   /** Every tag of the repository by its registry's own word. Lands nothing. @throws CacheError (NAME_UNKNOWN) on 404 and only then. */
   listTags(call: ServeCall, repository: Repository): Promise<readonly string[]>;
   /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
@@ -101,13 +101,18 @@ export interface Landing {
  *
  * @throws ManifestUnknownError if the repository has none.
  */
-export function landByDigest(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Landed> {
+export function fetchByDigest(
+  state: Serving,
+  call: ServeCall,
+  repository: Repository,
+  digest: Digest,
+): Promise<StoredManifest> {
   return state.share(`land ${contentKey(repository, digest)}`, call.signal, async (signal) => {
     const watch = leaseWatch();
     for (;;) {
-      state.requireAwake({ repository, kind: 'manifests', name: digest });
+      state.requireClosed({ repository, kind: 'manifests', name: digest });
       // A lease of its own: whoever pulls the digest holds its lock for as long as all of its content takes.
-      const outcome = await state.deps.leases.tryAcquire(landLeaseName(repository, digest), watch, signal);
+      const outcome = await state.deps.leases.tryAcquire(fetchLeaseName(repository, digest), watch, signal);
       await using lock = isLease(outcome) ? outcome : undefined;
       const there = await findLanded(state, repository, digest, signal);
       if (there !== undefined) return there;
@@ -123,7 +128,7 @@ async function landUnder(
   repository: Repository,
   digest: Digest,
   held: AbortSignal,
-): Promise<Landed> {
+): Promise<StoredManifest> {
   const signal = AbortSignal.any([call.signal, held]);
   const landed = await state.ask({ repository, kind: 'manifests', name: digest }, (landing) =>
     landing.land({ ...call, signal }, repository, digest),
@@ -137,7 +142,7 @@ async function findLanded(
   repository: Repository,
   digest: Digest,
   signal: AbortSignal,
-): Promise<Landed | undefined> {
+): Promise<StoredManifest | undefined> {
   const { link, blob } = await catalog.findContent(repository, digest, { consistent: true, signal });
   const isThere = blob?.state === 'present' && link !== undefined && isManifestLink(link);
   return isThere ? { descriptor: link } : undefined;

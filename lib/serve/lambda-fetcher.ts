@@ -1,8 +1,8 @@
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { UpstreamUnavailableError } from '../errors/cache-error.ts';
-import { remoteLanding } from './fetch-document.ts';
-import type { Landing } from './fetcher.ts';
+import { remoteFetcher } from './fetch-document.ts';
+import type { Fetcher } from './fetcher.ts';
 
 const OP = 'ask registry';
 /** Longer than the function takes: whoever waits has a shorter patience of its own. */
@@ -15,7 +15,7 @@ export interface LambdaConnection {
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
 
-export interface LambdaLanding extends Landing {
+export interface LambdaFetcher extends Fetcher {
   close(): void;
 }
 
@@ -23,7 +23,7 @@ export interface LambdaLanding extends Landing {
  * The function that asks registries (functions/land.ts), invoked and waited for. That it cannot be invoked is as good as a registry that does not answer:
  * what may be stale is served stale.
  */
-export function lambdaLanding(functionName: string, connection: LambdaConnection = {}): LambdaLanding {
+export function lambdaFetcher(functionName: string, connection: LambdaConnection = {}): LambdaFetcher {
   const client = new LambdaClient({
     ...connection,
     maxAttempts: 3,
@@ -33,7 +33,7 @@ export function lambdaLanding(functionName: string, connection: LambdaConnection
       throwOnRequestTimeout: true,
     }),
   });
-  const landing = remoteLanding(async (question, signal) => {
+  const landing = remoteFetcher(async (question, signal) => {
     signal.throwIfAborted();
     const command = new InvokeCommand({ FunctionName: functionName, Payload: Buffer.from(JSON.stringify(question)) });
     let answer;

@@ -13,12 +13,12 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isManifestLink } from '../pull/other-entries.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
-import { landByDigest, type Meaning } from './fetcher.ts';
+import { fetchByDigest, type TagResolution } from './fetcher.ts';
 import { type Stale, staleOf } from './freshness.ts';
 import { isGone } from './gone.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 import { startJobOfManifest, startJobOfTag } from './start-job.ts';
-import { findPointer, meaningOf, newMeaningOf } from './tag.ts';
+import { findPointer, resolutionOf, newResolutionOf } from './tag.ts';
 
 /** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it: that is recorded. */
 export async function readBytes(
@@ -65,7 +65,7 @@ const TOO_LATE = new DeadlineError('the registry did not answer in time');
  * The manifest of a tag or digest: from the cache, or from its registry at the first time. The content it needs is on its way when this returns, whether or
  * not the client stays. Where the registry fails, or does not answer in time, a tag is what its policy lets it be instead.
  *
- * @throws ManifestUnknownError; what {@link meaningOf} throws.
+ * @throws ManifestUnknownError; what {@link resolutionOf} throws.
  */
 export async function openManifest(state: Serving, call: ServeCall, reference: Reference): Promise<ServedManifest> {
   const { repository, digest } = reference;
@@ -109,14 +109,14 @@ async function findByTag(
   call: ServeCall,
   reference: Reference,
   pointer: Pointer | undefined,
-): Promise<{ readonly meaning: Meaning; readonly found: Found }> {
+): Promise<{ readonly meaning: TagResolution; readonly found: Found }> {
   const { repository } = reference;
   const startedMs = Date.now();
-  let meaning = await meaningOf(state, call, reference, pointer);
+  let meaning = await resolutionOf(state, call, reference, pointer);
   let found = await findManifest(state, call, repository, meaning.digest);
   if (found !== undefined) return { meaning, found };
   // Somebody may be about to land what the registry said a moment ago.
-  meaning = await newMeaningOf(state, call, reference, 0);
+  meaning = await newResolutionOf(state, call, reference, 0);
   found = await findManifest(state, call, repository, meaning.digest);
   if (found !== undefined) return { meaning, found };
   try {
@@ -124,7 +124,7 @@ async function findByTag(
   } catch (error) {
     if (!isOutdated(error)) throw error;
     // It said so, but does not have it (any more): then what it said is not believed for its time.
-    meaning = await newMeaningOf(state, call, reference, startedMs);
+    meaning = await newResolutionOf(state, call, reference, startedMs);
     found = await findManifest(state, call, repository, meaning.digest);
     if (found === undefined) throw error;
     return { meaning, found };
@@ -200,7 +200,7 @@ const findLink = (
   });
 
 async function land(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Found> {
-  const { descriptor, bytes } = await landByDigest(state, call, repository, digest);
+  const { descriptor, bytes } = await fetchByDigest(state, call, repository, digest);
   const stored = bytes ?? (await readBytes(state, descriptor, call.signal));
   // Of a type that nobody knows it is all that there is: no pull brings more.
   const landed = isTyped(descriptor) ? {} : { landed: true };

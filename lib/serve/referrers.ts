@@ -13,7 +13,7 @@ import {
 } from '../oci/referrers.ts';
 import { formatReference, formatRepository, type Reference, type Repository } from '../reference/reference.ts';
 import { staleOf } from './freshness.ts';
-import { type LandedReferrers, referrersReference } from './fetcher.ts';
+import { type StoredReferrers, referrersReference } from './fetcher.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 import { readBytes } from './manifest.ts';
 
@@ -81,7 +81,7 @@ const keyOf = ({ repository, digest }: Subject): string => contentKey(repository
 
 /** This process learned a while ago that nothing refers to a manifest that nobody pulled here. */
 async function isUnreferred(state: Serving, call: ServeCall, subject: Subject): Promise<boolean> {
-  const checkedMs = state.unreferred.get(keyOf(subject));
+  const checkedMs = state.unknownSubjects.get(keyOf(subject));
   return checkedMs !== undefined && (await isFresh(state, call, subject, { index: NO_REFERRERS, checkedMs }));
 }
 
@@ -145,7 +145,7 @@ async function askFirst(
     if (known === undefined) throw error;
     return known.index;
   }
-  state.unreferred.set(keyOf(subject), askedMs);
+  state.unknownSubjects.set(keyOf(subject), askedMs);
   return NO_REFERRERS;
 }
 
@@ -154,8 +154,8 @@ async function askStrangely(
   call: ServeCall,
   subject: Subject,
   before: Pointer | undefined,
-): Promise<LandedReferrers> {
-  const { strangeQuestions: seats } = state;
+): Promise<StoredReferrers> {
+  const { subjectQuestions: seats } = state;
   using seat = seats.take();
   if (seat !== undefined) return await askRegistry(state, call, subject, before, undefined);
   throw new BusyError(
@@ -180,7 +180,7 @@ const askRegistry = (
   { repository, digest }: Subject,
   before: Pointer | undefined,
   lock: Lease | undefined,
-): Promise<LandedReferrers> =>
+): Promise<StoredReferrers> =>
   state.ask({ repository, kind: 'referrers', name: digest }, (landing) =>
     landing.landReferrers(call, repository, digest, before?.resolutions, lock),
   );
@@ -189,7 +189,7 @@ async function indexOf(
   state: Serving,
   { signal }: ServeCall,
   { reference }: Subject,
-  { list }: LandedReferrers,
+  { list }: StoredReferrers,
 ): Promise<ReferrersIndex> {
   if (list === undefined) return NO_REFERRERS;
   state.remember(list);

@@ -12,7 +12,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 import type { SizeAnswer } from './blob-alone.ts';
 import { breakers, type Subject } from './breakers.ts';
-import type { Landed, Landing } from './fetcher.ts';
+import type { StoredManifest, Fetcher } from './fetcher.ts';
 import { freshnessOf } from './freshness.ts';
 import type { Sent } from './gone.ts';
 import type { TagList } from './lists.ts';
@@ -36,7 +36,7 @@ export interface ServeDeps extends Pick<PullDeps, 'leases' | 'limits' | 'default
     | 'imagesOf'
   >;
   readonly store: Pick<ContentStore, 'find' | 'read'>;
-  readonly landing: Landing;
+  readonly landing: Fetcher;
   readonly waitingRoom: WaitingRoom;
   readonly settings: Omit<ServeSettings, 'auth' | 'front'>;
   readonly jobs: Jobs;
@@ -79,7 +79,7 @@ export interface Serving {
    * Manifests that nobody pulled here and that nothing refers to, by repository and digest: when that was asked, epoch milliseconds. No row says it,
    * because there is no end to the digests that can be made up.
    */
-  readonly unreferred: LRUCache<string, number>;
+  readonly unknownSubjects: LRUCache<string, number>;
   /** Content that clients were sent to the store for, by digest. */
   readonly sent: LRUCache<string, Sent>;
   /** Sizes of blobs that no manifest names here, by repository and digest, as their registry says them. No row says them either. */
@@ -87,7 +87,7 @@ export interface Serving {
   /** Lists of tags, by repository. */
   readonly tagLists: LRUCache<string, TagList>;
   /** For questions to a registry about manifests that nobody pulled here. */
-  readonly strangeQuestions: Permits;
+  readonly subjectQuestions: Permits;
   /** For questions to a registry about blobs that no manifest names here: of each registry its own, so that one that is silent keeps no other waiting. */
   readonly blobQuestions: (registry: string) => Permits;
   /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
@@ -99,11 +99,11 @@ export interface Serving {
    *
    * @throws RateLimitedError, UpstreamUnavailableError at once where it is left alone ({@link Breakers}).
    */
-  readonly ask: <T>(subject: Subject, question: (landing: Landing) => Promise<T>) => Promise<T>;
+  readonly ask: <T>(subject: Subject, question: (landing: Fetcher) => Promise<T>) => Promise<T>;
   /** Throws what {@link ask} would, without asking: nobody need wait for a lock only to hear it. */
-  readonly requireAwake: (subject: Subject) => void;
+  readonly requireClosed: (subject: Subject) => void;
   /** Keeps the bytes of what landed, where it landed here. */
-  readonly remember: (landed: Landed) => void;
+  readonly remember: (landed: StoredManifest) => void;
 }
 
 export function serving(deps: ServeDeps): Serving {
@@ -122,14 +122,14 @@ export function serving(deps: ServeDeps): Serving {
     freshness: freshnessOf(deps.settings.freshness),
     manifests,
     links: new LRUCache({ max: MOST_LINKS }),
-    unreferred: new LRUCache({ max: MOST_UNREFERRED }),
+    unknownSubjects: new LRUCache({ max: MOST_UNREFERRED }),
     sent: new LRUCache({ max: MOST_SENT }),
     blobSizes: new LRUCache({ max: MOST_SIZES }),
     tagLists: new LRUCache<string, TagList>({
       maxSize: MOST_LISTED_TAGS,
       sizeCalculation: ({ tags }) => tags.length + 1,
     }),
-    strangeQuestions: newPermits(MOST_STRANGE_QUESTIONS),
+    subjectQuestions: newPermits(MOST_STRANGE_QUESTIONS),
 
     blobQuestions(registry) {
       // Registries are those of the configuration: there is an end to them.
@@ -145,7 +145,7 @@ export function serving(deps: ServeDeps): Serving {
 
     isShared: (key) => flights.isRunning(key),
 
-    requireAwake: (subject) => breaking.check(subject),
+    requireClosed: (subject) => breaking.check(subject),
 
     async ask(subject, question) {
       breaking.check(subject);

@@ -9,7 +9,7 @@ import type { Platform } from '../oci/platform.ts';
 import { selectEntries } from '../oci/select.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
-import { landByDigest } from './fetcher.ts';
+import { fetchByDigest } from './fetcher.ts';
 import { linksThatNeed } from './needed-by.ts';
 import { readBytes } from './manifest.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
@@ -103,7 +103,7 @@ async function landQuietly(
   const digests = [...new Set(wanted.map(({ digest }) => digest))];
   const links = await state.deps.catalog.findLinks(repository, digests, call.signal);
   const missing = digests.filter((digest) => !links.has(digest)).slice(0, MOST_LANDED);
-  const outcomes = await Promise.allSettled(missing.map((digest) => landByDigest(state, call, repository, digest)));
+  const outcomes = await Promise.allSettled(missing.map((digest) => fetchByDigest(state, call, repository, digest)));
   for (const one of outcomes) {
     if (one.status === 'rejected' && !(one.reason instanceof CacheError)) throw one.reason;
   }

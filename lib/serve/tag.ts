@@ -8,7 +8,7 @@ import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import type { Subject } from './breakers.ts';
 import { verdictOf } from './freshness.ts';
-import type { Meaning } from './fetcher.ts';
+import type { TagResolution } from './fetcher.ts';
 import type { ServeCall, Serving } from './serving.ts';
 
 /**
@@ -17,25 +17,25 @@ import type { ServeCall, Serving } from './serving.ts';
  *
  * @throws ManifestUnknownError, DeniedError, RateLimitedError, UpstreamUnavailableError; LeaseHeldError where the cache knows a meaning that will do.
  */
-export async function meaningOf(
+export async function resolutionOf(
   state: Serving,
   call: ServeCall,
   reference: Reference,
   pointer: Pointer | undefined,
-): Promise<Meaning> {
+): Promise<TagResolution> {
   const verdict = verdictOf(pointer, state.freshness(reference), Date.now());
   if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
   if (verdict.kind === 'missing') throw missing(reference);
   // One caller asks for the others; they do not wait for it.
   const published = state.isShared(resolveKey(reference, 0)) ? publishedMeaning(pointer) : undefined;
-  return published ?? (await newMeaningOf(state, call, reference, 0));
+  return published ?? (await newResolutionOf(state, call, reference, 0));
 }
 
 const resolveKey = (reference: Reference, sinceMs: number): string =>
   `resolve ${String(sinceMs > 0)} ${formatReference(reference)}`;
 
 /** What is whole under the tag, be it the newest or not. */
-const publishedMeaning = (pointer: Pointer | undefined): Meaning | undefined =>
+const publishedMeaning = (pointer: Pointer | undefined): TagResolution | undefined =>
   pointer?.published === undefined ? undefined : { digest: pointer.published, checkedMs: pointer.checkedMs ?? 0 };
 
 /**
@@ -43,12 +43,12 @@ const publishedMeaning = (pointer: Pointer | undefined): Meaning | undefined =>
  *
  * @param sinceMs what was found out before is not believed, fresh or not; epoch milliseconds.
  */
-export const newMeaningOf = (
+export const newResolutionOf = (
   state: Serving,
   call: ServeCall,
   reference: Reference,
   sinceMs: number,
-): Promise<Meaning> =>
+): Promise<TagResolution> =>
   state.share(resolveKey(reference, sinceMs), call.signal, (signal) =>
     revalidate(state, { ...call, signal }, reference, sinceMs),
   );
@@ -70,14 +70,19 @@ const subjectOf = ({ repository, tag = '' }: Reference): Subject => ({ repositor
  * Asks the registry under the lock of the reference, unless somebody else just did. Who finds the lock held, for a question or for a pull of any length, takes what is
  * published under the tag at once; unless the holder has just published it: its lock is about to be free, and nobody else asks.
  */
-async function revalidate(state: Serving, call: ServeCall, reference: Reference, sinceMs: number): Promise<Meaning> {
+async function revalidate(
+  state: Serving,
+  call: ServeCall,
+  reference: Reference,
+  sinceMs: number,
+): Promise<TagResolution> {
   const { deps, patience } = state;
   const { signal } = call;
   const freshness = state.freshness(reference);
   const watch = leaseWatch();
   const startedMs = performance.now();
   for (;;) {
-    state.requireAwake(subjectOf(reference));
+    state.requireClosed(subjectOf(reference));
     const outcome = await deps.leases.tryAcquire(pullLeaseName(reference), watch, signal);
     await using lock = isLease(outcome) ? outcome : undefined;
     const pointer = await findPointer(state, reference, true, signal);
@@ -123,7 +128,7 @@ async function resolveUnder(
   reference: Reference,
   lock: Lease,
   pointer: Pointer | undefined,
-): Promise<Meaning> {
+): Promise<TagResolution> {
   const signal = AbortSignal.any([call.signal, lock.signal]);
   const { landed, ...meaning } = await state.ask(subjectOf(reference), (landing) =>
     landing.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),

@@ -21,14 +21,14 @@ import { formatReference, formatRepository, type Repository } from '../reference
 import type { Upstream } from '../registry/upstream.ts';
 import { pullLeaseName } from '../table/keys.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
-import { type Landed, type LandedReferrers, type Landing, referrersReference } from './fetcher.ts';
+import { type StoredManifest, type StoredReferrers, type Fetcher, referrersReference } from './fetcher.ts';
 import { linksThatNeed } from './needed-by.ts';
 import type { ServeCall } from './serving.ts';
 
 const EVERYTHING = { platforms: [], explicit: false, attestations: true };
 
 /** Asks the registries from this process, and counts what that took. */
-export function upstreamLanding(deps: PullDeps): Landing {
+export function upstreamFetcher(deps: PullDeps): Fetcher {
   const ask = async <T>(
     { metrics, signal }: ServeCall,
     repository: Repository,
@@ -121,7 +121,7 @@ async function landManifest(
   held: HeldManifest,
   via: string | undefined,
   signal: AbortSignal,
-): Promise<Landed> {
+): Promise<StoredManifest> {
   const { descriptor, bytes, content } = held;
   await storeManifests(deps, upstream, [held], signal);
   await deps.catalog.writeNeeds(upstream.repository, neededFor(held), descriptor.digest, signal);
@@ -167,7 +167,7 @@ async function landReferrers(
   upstream: Upstream,
   subject: Digest,
   signal: AbortSignal,
-): Promise<LandedReferrers> {
+): Promise<StoredReferrers> {
   const { repository } = upstream;
   const checkedMs = Date.now();
   const index = await upstream.listReferrers(subject, signal);
@@ -195,7 +195,7 @@ async function recordReferrers(
   deps: PullDeps,
   repository: Repository,
   subject: Digest,
-  { checkedMs, list }: LandedReferrers,
+  { checkedMs, list }: StoredReferrers,
   { resolutions, lock, signal }: RecordOptions,
 ): Promise<void> {
   const reference = referrersReference(repository, subject);

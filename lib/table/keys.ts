@@ -47,7 +47,7 @@ export const NOBODY = '-';
  * Partitions that the function at the door may write, as IAM matches `dynamodb:LeadingKeys`: locks, pulls and who waits. Whatever says what a repository serves is
  * in none of them.
  */
-export const DOOR_PARTITIONS: readonly string[] = ['LOCK#*', 'PULL#*', 'ACTIVE#*', 'WAITING#*'];
+export const ENDPOINT_PARTITIONS: readonly string[] = ['LOCK#*', 'PULL#*', 'ACTIVE#*', 'WAITING#*'];
 
 export const tagKey = (reference: Reference): Key => ({
   pk: `TAG#${formatRepository(reference.repository)}`,
@@ -103,7 +103,7 @@ export const pullLeaseName = (reference: Reference): string =>
   `${PULL}${formatRepository(reference.repository)}:${pointerOf(reference)}`;
 
 /** The name of the lease that whoever lands one manifest by digest holds. */
-export const landLeaseName = (repository: Repository, digest: Digest): string =>
+export const fetchLeaseName = (repository: Repository, digest: Digest): string =>
   `${LAND}${formatRepository(repository)}@${digest}`;
 
 /** The name of the claim that one copier of the blob holds. */

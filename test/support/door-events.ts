@@ -2,7 +2,7 @@ import { BASIC_CHALLENGE } from '../../lib/access/basic.ts';
 import type { CacheError } from '../../lib/errors/cache-error.ts';
 import type { RegistryAnswer } from '../../lib/http/registry/open-registry.ts';
 import { errorAnswer } from '../../lib/http/registry/registry-errors.ts';
-import { eventDoor, type EventDoor } from '../../lib/http/registry/registry-event.ts';
+import { eventTransport, type EventTransport } from '../../lib/http/registry/registry-event.ts';
 import { isRegistryPath, registryRoute } from '../../lib/http/registry/registry-route.ts';
 import { formatRepository } from '../../lib/reference/reference.ts';
 
@@ -42,8 +42,8 @@ const BYTES = Uint8Array.from([0, 255, 128, 10]);
 const REGISTRIES = new Map(['docker.io', 'ghcr.io'].map((name) => [name, { name }]));
 
 /** The door of an event that has one. */
-export function doorOf(event: unknown): EventDoor {
-  const door = eventDoor(event);
+export function doorOf(event: unknown): EventTransport {
+  const door = eventTransport(event);
   if (door === undefined) throw new Error(`no door takes ${JSON.stringify(event)}`);
   return door;
 }

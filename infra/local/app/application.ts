@@ -13,7 +13,7 @@ import { type ActivityLine, openActivity } from './activity.ts';
 import { controlOf } from './control.ts';
 import { startCore } from './core.ts';
 import { ACCOUNT_ID, readDeployment } from './deployment.ts';
-import { openDoor } from './door.ts';
+import { openEndpoint } from './door.ts';
 import { parseLocalCaller } from './gateway.ts';
 import { startS3Events } from './s3-events.ts';
 import { startScheduler } from './scheduler.ts';
@@ -90,7 +90,7 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const scheduler = resources.use(startScheduler(schedules, deliveries));
   const control = controlOf(functions, scheduler, events, activity);
   const { routes } = deployment.service;
-  const door = resources.use(await openDoor({ port, routes, functions, caller, control, activity }));
+  const door = resources.use(await openEndpoint({ port, routes, functions, caller, control, activity }));
   const shown = join(folder, ENVIRONMENT);
   writePrivate(shown, environment);
   resources.defer(() => rmSync(shown, { force: true }));

@@ -27,7 +27,7 @@ import { closeServer } from '../processes.ts';
 /** What the door answers itself, beside the API: looking at, and poking, the application. */
 export type Control = (method: string, path: string) => GatewayAnswer | undefined;
 
-export interface DoorOptions {
+export interface EndpointOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly routes: readonly Route[];
@@ -39,7 +39,7 @@ export interface DoorOptions {
   readonly activity?: Pick<Activity, 'begin'>;
 }
 
-export interface Door extends AsyncDisposable {
+export interface LocalEndpoint extends AsyncDisposable {
   /** `http://127.0.0.1:PORT` */
   readonly origin: string;
   /** Ends every connection. Idempotent. */
@@ -60,7 +60,7 @@ const LOOPBACK = /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/i;
  *
  * @throws Error when the port is taken.
  */
-export async function openDoor(options: DoorOptions): Promise<Door> {
+export async function openEndpoint(options: EndpointOptions): Promise<LocalEndpoint> {
   const server = createServer({ requestTimeout: INTEGRATION_MS }, (request, response) => {
     answerTo(options, request)
       .then((answer) => send(request, response, answer))
@@ -82,7 +82,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
 }
 
 /** @throws whatever reading the request broke with. */
-async function answerTo(options: DoorOptions, request: IncomingMessage): Promise<GatewayAnswer> {
+async function answerTo(options: EndpointOptions, request: IncomingMessage): Promise<GatewayAnswer> {
   const { routes, control, activity } = options;
   if (!isLocal(request)) return gatewayMessage(403, 'Forbidden');
   const method = request.method ?? '';
@@ -109,7 +109,7 @@ const clientOf = ({ socket, headers }: IncomingMessage): ActivityFields => ({
 
 /** @throws whatever reading the request broke with. */
 async function integrated(
-  { functions, caller }: DoorOptions,
+  { functions, caller }: EndpointOptions,
   request: IncomingMessage,
   match: RouteMatch,
 ): Promise<GatewayAnswer> {

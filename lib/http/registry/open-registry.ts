@@ -1,5 +1,5 @@
 import type { AccessSettings } from '../../access/access.ts';
-import { doorkeeper } from '../../access/authenticator.ts';
+import { authenticator } from '../../access/authenticator.ts';
 import type { PublishedKey } from '../../access/signing-key.ts';
 import type { Users } from '../../access/users.ts';
 import type { KnownRegistry } from '../../reference/reference.ts';
@@ -41,15 +41,15 @@ export interface RegistryAnswer {
 }
 
 /** What a door can carry. */
-export interface DoorLimits {
+export interface TransportLimits {
   /** Bytes of a body. Larger manifests go by redirect. */
   readonly bodyBytes: number;
 }
 
 /** One request at the door that it came by. */
-export interface RegistryDoor {
+export interface ReceivedRequest {
   readonly request: RegistryRequest;
-  readonly limits: DoorLimits;
+  readonly limits: TransportLimits;
 }
 
 /** What the distribution API is made of, whatever door is before it. */
@@ -64,7 +64,7 @@ export interface RegistryServices extends Omit<ServeDeps, 'settings' | 'passRedi
   readonly publishedKey: Pick<PublishedKey, 'find'>;
 }
 
-export type OpenRegistry = (door: RegistryDoor, call: ServeCall) => Promise<RegistryAnswer>;
+export type OpenRegistry = (door: ReceivedRequest, call: ServeCall) => Promise<RegistryAnswer>;
 
 /** The distribution API for whom `serve.auth` lets in: made once for the life of a process, which remembers what it served. */
 export function openRegistry({ config, users, publishedKey, ...deps }: RegistryServices): OpenRegistry {
@@ -72,7 +72,7 @@ export function openRegistry({ config, users, publishedKey, ...deps }: RegistryS
   const passRedirects = (registry: string): readonly string[] => registries.get(registry)?.passRedirects ?? [];
   const api = {
     serving: serving({ ...deps, settings: serve, passRedirects }),
-    doorkeeper: doorkeeper({ auth: serve.auth, rules: access.rules, users, publishedKey }),
+    doorkeeper: authenticator({ auth: serve.auth, rules: access.rules, users, publishedKey }),
     registries,
   };
   return (door, call) => answerRegistry(api, door, call);

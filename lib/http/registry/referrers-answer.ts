@@ -1,6 +1,6 @@
 import type { Referrer, ReferrersIndex } from '../../oci/referrers.ts';
 import type { ServedReferrers } from '../../serve/referrers.ts';
-import type { RegistryAnswer, RegistryDoor } from './open-registry.ts';
+import type { RegistryAnswer, ReceivedRequest } from './open-registry.ts';
 
 /** Of one answer, whatever the door could carry. */
 const PAGE_REFERRERS = 1_000;
@@ -14,7 +14,7 @@ const KEPT_PARAMETERS = ['ns', 'artifactType'];
  * A page begins behind the digest `last`, whether or not that is in the list any more: a list that changes between two pages loses nothing that stays in it.
  */
 export function referrersAnswer(
-  { request, limits }: RegistryDoor,
+  { request, limits }: ReceivedRequest,
   query: URLSearchParams,
   { index, warning }: ServedReferrers,
 ): RegistryAnswer {

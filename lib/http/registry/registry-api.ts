@@ -1,4 +1,4 @@
-import type { Doorkeeper, Puller } from '../../access/principal.ts';
+import type { Authenticator, Principal } from '../../access/principal.ts';
 import { UnknownNameError } from '../../errors/cache-error.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OCTET_STREAM } from '../../oci/media-type.ts';
@@ -20,7 +20,7 @@ import {
 } from './registry-route.ts';
 import { catalogAnswer, tagsAnswer } from './list-answers.ts';
 import { referrersAnswer } from './referrers-answer.ts';
-import type { RegistryAnswer, RegistryDoor, RegistryRequest, ServedAs } from './open-registry.ts';
+import type { RegistryAnswer, ReceivedRequest, RegistryRequest, ServedAs } from './open-registry.ts';
 import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
 import { logAnswered, type KnownOfRequest } from './request-log.ts';
 
@@ -33,7 +33,7 @@ const MAX_QUERY_CHARACTERS = 2_048;
 
 export interface RegistryApi {
   readonly serving: Serving;
-  readonly doorkeeper: Doorkeeper;
+  readonly doorkeeper: Authenticator;
   readonly registries: KnownRegistries;
 }
 
@@ -42,7 +42,11 @@ export interface RegistryApi {
  *
  * In this order: whether it is for this API (404), who asks (401), what for (400, 404, 405), whether that may be seen at all (404), then the content itself.
  */
-export async function answerRegistry(api: RegistryApi, door: RegistryDoor, call: ServeCall): Promise<RegistryAnswer> {
+export async function answerRegistry(
+  api: RegistryApi,
+  door: ReceivedRequest,
+  call: ServeCall,
+): Promise<RegistryAnswer> {
   const startedMs = performance.now();
   using deadline = startDeadline(MOST_SECONDS * 1_000);
   const timed = { ...call, signal: AbortSignal.any([call.signal, deadline.signal]) };
@@ -64,7 +68,7 @@ export async function answerRegistry(api: RegistryApi, door: RegistryDoor, call:
 
 async function admitAndAnswer(
   api: RegistryApi,
-  { request, limits }: RegistryDoor,
+  { request, limits }: ReceivedRequest,
   call: ServeCall,
   known: KnownOfRequest,
 ): Promise<RegistryAnswer> {
@@ -86,13 +90,13 @@ async function admitAndAnswer(
 }
 
 /** What the caller may not see looks like what is not there, whether or not it is. */
-function requireVisible(api: RegistryApi, puller: Puller, repository: Repository): void {
+function requireVisible(api: RegistryApi, puller: Principal, repository: Repository): void {
   const reason = hiddenBecause(api, puller, repository);
   if (reason !== undefined) throw unknownName(reason);
 }
 
 /** The reason for which this caller does not see a repository, for the log; undefined where it does. */
-function hiddenBecause({ serving }: RegistryApi, puller: Puller, repository: Repository): string | undefined {
+function hiddenBecause({ serving }: RegistryApi, puller: Principal, repository: Repository): string | undefined {
   if (!puller.mayUse(repository)) return `access.rules do not let ${puller.name} use ${formatRepository(repository)}`;
   try {
     serving.deps.requireAllowed(repository);
@@ -105,7 +109,7 @@ function hiddenBecause({ serving }: RegistryApi, puller: Puller, repository: Rep
 
 async function answerRoute(
   api: RegistryApi,
-  { request, limits }: RegistryDoor,
+  { request, limits }: ReceivedRequest,
   query: URLSearchParams,
   route: Exclude<RegistryRoute, { kind: 'ping' | 'catalog' }>,
   call: ServeCall,
@@ -129,7 +133,7 @@ async function answerRoute(
 
 async function manifestAnswer(
   { serving }: RegistryApi,
-  { request, limits }: RegistryDoor,
+  { request, limits }: ReceivedRequest,
   { descriptor, bytes, warning, cache }: ServedManifest,
 ): Promise<RegistryAnswer> {
   const { mediaType, digest, size } = descriptor;

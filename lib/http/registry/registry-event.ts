@@ -2,11 +2,11 @@ import type { ALBResult, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import { STATUS_CODES } from 'node:http';
 import { isIP } from 'node:net';
 import { isHttpEvent } from '../http-event.ts';
-import type { RegistryAnswer, RegistryDoor } from './open-registry.ts';
+import type { RegistryAnswer, ReceivedRequest } from './open-registry.ts';
 import { errorAnswer } from './registry-errors.ts';
 
 /** A door of AWS: how it hands a request on, and what it carries back. */
-export interface EventDoor extends RegistryDoor {
+export interface EventTransport extends ReceivedRequest {
   answer(answered: RegistryAnswer): APIGatewayProxyStructuredResultV2 | ALBResult;
 }
 
@@ -20,13 +20,13 @@ const ALB_BODY_BYTES = 704 * KIB;
  * The door of an event: an API Gateway HTTP API (payload 2.0), a function URL, which sends the same, or an Application Load Balancer. Undefined for anything
  * else. Of what such an event has, any field may be missing or of another type: anyone who may invoke the function can write any event.
  */
-export function eventDoor(event: unknown): EventDoor | undefined {
+export function eventTransport(event: unknown): EventTransport | undefined {
   if (isHttpEvent(event)) return httpApiDoor(fieldsOf(event));
   const fields = fieldsOf(event);
   return 'elb' in fieldsOf(fields.requestContext) ? albDoor(fields) : undefined;
 }
 
-/** The answer to an event that {@link eventDoor} does not know, in the form that API Gateway takes, a REST API's (payload 1.0) too. */
+/** The answer to an event that {@link eventTransport} does not know, in the form that API Gateway takes, a REST API's (payload 1.0) too. */
 export function unknownEvent(): APIGatewayProxyStructuredResultV2 {
   const {
     status,
@@ -48,7 +48,7 @@ const textOf = (value: unknown): string => (typeof value === 'string' ? value : 
 const textsOf = (value: unknown): readonly string[] => [value].flat().filter((one) => typeof one === 'string');
 
 /** API Gateway decodes `rawPath` once, and joins headers that come twice by a comma. */
-function httpApiDoor({ rawPath, rawQueryString, headers, requestContext }: Fields): EventDoor {
+function httpApiDoor({ rawPath, rawQueryString, headers, requestContext }: Fields): EventTransport {
   const { stage, http } = fieldsOf(requestContext);
   const path = textOf(rawPath);
   const prefix = stage === '$default' ? '' : `/${textOf(stage)}`;
@@ -73,7 +73,7 @@ function httpApiDoor({ rawPath, rawQueryString, headers, requestContext }: Field
  * A load balancer hands path and query on as they came. With multi-value headers switched on for its target group it sends lists, and wants lists back:
  * https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html#multi-value-headers
  */
-function albDoor(event: Fields): EventDoor {
+function albDoor(event: Fields): EventTransport {
   const { httpMethod, path, headers, multiValueHeaders } = event;
   const isMulti = typeof multiValueHeaders === 'object' && multiValueHeaders !== null;
   return {

@@ -4,7 +4,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { derivedSigningKey, type PublishedKey } from '../../../lib/access/signing-key.ts';
 import { dynamoPublishedKey } from '../../../lib/access/dynamo-published-key.ts';
 import { mintPassword, verifyMinted, type MintedCaller } from '../../../lib/access/minted.ts';
-import { DOOR_PARTITIONS, PASSWORD_KEY } from '../../../lib/table/keys.ts';
+import { ENDPOINT_PARTITIONS, PASSWORD_KEY } from '../../../lib/table/keys.ts';
 import { CatalogError, UnauthenticatedError } from '../../../lib/errors/cache-error.ts';
 import { startEmbeddedDynamo } from '../../support/embedded-dynamo.ts';
 import {
@@ -107,7 +107,7 @@ describe('the public key of passwords', () => {
   });
 
   test('is in no partition that the function at the door may write', () => {
-    const mayWrite = DOOR_PARTITIONS.some((one) =>
+    const mayWrite = ENDPOINT_PARTITIONS.some((one) =>
       one.endsWith('*') ? PASSWORD_KEY.pk.startsWith(one.slice(0, -1)) : one === PASSWORD_KEY.pk,
     );
     assert.equal(mayWrite, false);

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Value } from '../../../infra/cloudformation.ts';
 import { bucketPolicy } from '../../../infra/resources/storage.ts';
-import { API_CHECKS, openApiScene } from '../../../lib/doctor/api-checks.ts';
+import { API_CHECKS, openApiFixture } from '../../../lib/doctor/api-checks.ts';
 import { ContradictionError, SkipError, type Check } from '../../../lib/doctor/check.ts';
-import { DYNAMO_TABLE_CHECKS, openDynamoScene } from '../../../lib/doctor/dynamo-table-checks.ts';
-import { EVENTS_CHECKS, openEventsScene } from '../../../lib/doctor/events-checks.ts';
-import { openPlatformScene, PLATFORM_CHECKS } from '../../../lib/doctor/platform-checks.ts';
+import { DYNAMO_TABLE_CHECKS, openDynamoFixture } from '../../../lib/doctor/dynamo-table-checks.ts';
+import { EVENTS_CHECKS, openEventsFixture } from '../../../lib/doctor/events-checks.ts';
+import { openPlatformFixture, PLATFORM_CHECKS } from '../../../lib/doctor/platform-checks.ts';
 import { S3_BUCKET_CHECKS } from '../../../lib/doctor/s3-bucket-checks.ts';
-import { openS3Scene } from '../../../lib/doctor/s3-fixture.ts';
-import { openSfnScene, SFN_CHECKS } from '../../../lib/doctor/sfn-checks.ts';
+import { openS3Fixture } from '../../../lib/doctor/s3-fixture.ts';
+import { openSfnFixture, SFN_CHECKS } from '../../../lib/doctor/sfn-checks.ts';
 import { requestsIn, type HttpAnswer, type Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import type { Target } from '../../../lib/doctor/target.ts';
 import { startFaultProxy, type FaultProxy, type FaultRule } from '../../support/http-fault-proxy.ts';
@@ -87,7 +87,7 @@ async function look<Scene extends AsyncDisposable>(
 
 const contradicted = (look: Promise<string>): Promise<void> => assert.rejects(look, ContradictionError);
 
-const bucket = (id: string, ...canned: Canned[]) => look(S3_BUCKET_CHECKS, id, openS3Scene, canned);
+const bucket = (id: string, ...canned: Canned[]) => look(S3_BUCKET_CHECKS, id, openS3Fixture, canned);
 const denied: Canned = { status: 403, body: '<Error><Code>AccessDenied</Code><Message>no</Message></Error>' };
 
 test('objects without If-None-Match are refused', async () => {
@@ -168,7 +168,7 @@ test('settings of the table', async () => {
     const described = { headers: { 'x-amz-target': new RegExp(`${operation}$`) }, body };
     // Whatever the check did not write need not be taken away.
     const empty = { headers: { 'x-amz-target': /Query$/ }, body: { Items: [], Count: 0 } };
-    return look(DYNAMO_TABLE_CHECKS, id, openDynamoScene, [described, empty]);
+    return look(DYNAMO_TABLE_CHECKS, id, openDynamoFixture, [described, empty]);
   };
   const backups = (status: string) => ({
     ContinuousBackupsDescription: {
@@ -185,10 +185,10 @@ test('settings of the table', async () => {
 
 test('state machine and event bus', async () => {
   const machine = (type: string) =>
-    look(SFN_CHECKS, 'sfn-standard', openSfnScene, [{ body: { type, status: 'ACTIVE' } }]);
+    look(SFN_CHECKS, 'sfn-standard', openSfnFixture, [{ body: { type, status: 'ACTIVE' } }]);
   await machine('STANDARD');
   await contradicted(machine('EXPRESS'));
-  const bus = (body: object) => look(EVENTS_CHECKS, 'events-bus', openEventsScene, [{ body }]);
+  const bus = (body: object) => look(EVENTS_CHECKS, 'events-bus', openEventsFixture, [{ body }]);
   await bus({ Name: 'entrepot-dev', Arn: 'arn:aws:events:us-east-1:123456789012:event-bus/entrepot-dev' });
   await contradicted(bus({}));
 });
@@ -211,7 +211,7 @@ test('who nobody signed for is refused by the gateway itself', async () => {
   const unsigned = (status: number, body: object, token?: string) => {
     const answers = answering((_, isSigned) => (isSigned ? { body: {} } : { status, body }));
     const seen = token === undefined ? answers : { ...answers, token };
-    return look(API_CHECKS, 'api-unsigned', openApiScene, [], seen);
+    return look(API_CHECKS, 'api-unsigned', openApiFixture, [], seen);
   };
   await unsigned(403, { message: 'Forbidden' });
   await unsigned(401, { message: 'Unauthorized' }, 'token');
@@ -225,7 +225,7 @@ test('the caller is compared with what STS says', async () => {
     look(
       API_CHECKS,
       'api-caller',
-      openApiScene,
+      openApiFixture,
       [],
       answering(({ host }) => {
         assert.equal(host, 'sts.us-east-1.amazonaws.com');
@@ -243,7 +243,7 @@ test('functions and their metrics', async () => {
       assert.match(pathname, /^\/2015-03-31\/functions\/entrepot-dev-[a-z]+\/configuration$/);
       return { body: { ...configuration, ...(pathname.includes('-copy/') ? odd : {}) } };
     });
-    return look(PLATFORM_CHECKS, 'lambda-runtime', openPlatformScene, [], answers);
+    return look(PLATFORM_CHECKS, 'lambda-runtime', openPlatformFixture, [], answers);
   };
   await runtime({});
   for (const odd of [{ Runtime: 'nodejs20.x' }, { Architectures: ['x86_64'] }, { State: 'Failed' }]) {
@@ -253,7 +253,7 @@ test('functions and their metrics', async () => {
     look(
       PLATFORM_CHECKS,
       'cloudwatch-emf',
-      openPlatformScene,
+      openPlatformFixture,
       [],
       answering(() => ({ body: { Datapoints } })),
     );

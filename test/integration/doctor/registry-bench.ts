@@ -4,7 +4,7 @@ import { ContradictionError, SkipError } from '../../../lib/doctor/check.ts';
 import { askExactly } from '../../../lib/doctor/exact-http.ts';
 import { REGISTRY_CHECKS } from '../../../lib/doctor/registry-checks.ts';
 import { REGISTRY_CONTENT_CHECKS } from '../../../lib/doctor/registry-content-checks.ts';
-import { openRegistryScene, type RegistryScene } from '../../../lib/doctor/registry-fixture.ts';
+import { openRegistryFixture, type RegistryFixture } from '../../../lib/doctor/registry-fixture.ts';
 import { requestsIn } from '../../../lib/doctor/sigv4-requests.ts';
 import { readDeployment, type Target } from '../../../lib/doctor/target.ts';
 import { startFaultProxy, type FaultProxy, type FaultRule } from '../../support/http-fault-proxy.ts';
@@ -47,7 +47,7 @@ export interface LyingDoor extends AsyncDisposable {
   readonly application: LocalApplication;
   readonly door: FaultProxy;
   readonly target: Target;
-  scene(seen?: Target): RegistryScene;
+  scene(seen?: Target): RegistryFixture;
   /** What the check says behind a door that tells these lies, and otherwise hands everything on. */
   look(id: string, lies?: readonly Lie[], seen?: Target): Promise<string>;
   /** The check finds the lie out, for this reason. */
@@ -79,8 +79,8 @@ export async function startLyingDoor(): Promise<LyingDoor> {
   assert.equal(pulled.status, 200, await pulled.text());
 
   const forever = new AbortController().signal;
-  const scene = (seen: Target = target): RegistryScene => {
-    const opened = openRegistryScene(seen);
+  const scene = (seen: Target = target): RegistryFixture => {
+    const opened = openRegistryFixture(seen);
     assert.ok(!(opened instanceof SkipError));
     return opened;
   };

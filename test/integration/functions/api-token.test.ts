@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type * as ApiFunction from '../../../functions/api.ts';
 import type { AccessSettings } from '../../../lib/access/access.ts';
-import { doorkeeper } from '../../../lib/access/authenticator.ts';
+import { authenticator } from '../../../lib/access/authenticator.ts';
 import { secretsSigningKey } from '../../../lib/access/secrets-signing-key.ts';
 import { secretsUsers } from '../../../lib/access/secrets-users.ts';
 import { ConfigError, CredentialsError, CacheError } from '../../../lib/errors/cache-error.ts';
@@ -93,7 +93,12 @@ describe('POST /v1/token of the function', () => {
 
     const { publishedKey } = cache.services;
     const rules = [{ callers: [CALLER], repositories: ['ghcr.io/org/**'] }];
-    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules, users: { read: () => assert.fail() }, publishedKey });
+    const keeper = authenticator({
+      auth: { kind: 'basic' },
+      rules,
+      users: { read: () => assert.fail() },
+      publishedKey,
+    });
     const puller = await keeper.admit(basic(token), signal);
     assert.equal(puller.name, CALLER);
     assert.ok(puller.mayUse(parseReference('ghcr.io/org/app').repository));
@@ -131,7 +136,7 @@ describe('POST /v1/token of the API', () => {
     const { password } = body as TokenDocument;
     assert.ok(!JSON.stringify(lines).includes(password));
     const { publishedKey, users } = cache.services;
-    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules: [], users, publishedKey });
+    const keeper = authenticator({ auth: { kind: 'basic' }, rules: [], users, publishedKey });
     assert.equal((await keeper.admit(basic(body as TokenDocument), signal)).name, CALLER);
   });
 
@@ -146,7 +151,7 @@ describe('POST /v1/token of the API', () => {
     assert.equal((await asking('[ops]')).status, 403);
     const { body } = await asking('[ops dev-a]');
     const { publishedKey, users } = cache.services;
-    const keeper = doorkeeper({ auth: { kind: 'basic' }, rules: access.rules, users, publishedKey });
+    const keeper = authenticator({ auth: { kind: 'basic' }, rules: access.rules, users, publishedKey });
     const puller = await keeper.admit(basic(body as TokenDocument), signal);
     assert.equal(puller.name, 'jane');
     assert.ok(puller.mayUse(parseReference('ghcr.io/a/app').repository));

@@ -3,7 +3,7 @@ import { createServer, request, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import { openDoor, type Door } from '../../../infra/local/app/door.ts';
+import { openEndpoint, type LocalEndpoint } from '../../../infra/local/app/door.ts';
 import { type GatewayEvent, parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { startToys, type ToyFunctions } from '../../support/toy-functions.ts';
 
@@ -22,10 +22,10 @@ type Echo = GatewayEvent & { readonly bodyText?: string };
 
 describe('the door', { timeout: 300_000 }, () => {
   let toys: ToyFunctions;
-  let door: Door;
+  let door: LocalEndpoint;
   before(async () => {
     toys = await startToys({ echo: { source: ECHO, concurrency: 1 } });
-    door = await openDoor({
+    door = await openEndpoint({
       port: 0,
       routes: [
         { method: 'ANY', path: '/v1/things/{name}', functionName: 'echo' },
@@ -157,7 +157,7 @@ describe('the door', { timeout: 300_000 }, () => {
       caller: parseLocalCaller(CALLER),
       control: () => undefined,
     };
-    await assert.rejects(openDoor({ ...options, port }), new RegExp(`port ${port} of 127.0.0.1 is taken`));
+    await assert.rejects(openEndpoint({ ...options, port }), new RegExp(`port ${port} of 127.0.0.1 is taken`));
     other.close();
   });
 });

@@ -13,8 +13,8 @@ import { itemsOf, rowsOf } from '../../support/table-rows.ts';
 import { forever } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';
 import { startUpstream, times, when, type Action, type TestUpstream } from '../../support/upstream/upstream.ts';
-import { answerLanding, remoteLanding } from '../../../lib/serve/fetch-document.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
+import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts';
+import { upstreamFetcher } from '../../../lib/serve/upstream-fetcher.ts';
 import { doorOf, quietCall } from './door-under-test.ts';
 import { errorOf, refusalOf, REGISTRY, startServeBench, type ServeBench, type Told } from './serve-bench.ts';
 
@@ -550,12 +550,10 @@ describe('the registry is asked by another function', { concurrency: false }, ()
   /** As JSON, there and back. */
   const elsewhere = () => {
     const { pull } = bench.services;
-    const inProcess = upstreamLanding(pull);
-    return remoteLanding(async (question) => {
+    const inProcess = upstreamFetcher(pull);
+    return remoteFetcher(async (question) => {
       const heard: unknown = JSON.parse(JSON.stringify(question));
-      return JSON.parse(
-        JSON.stringify(await answerLanding(inProcess, heard, quietCall, pull.requireAllowed)),
-      ) as unknown;
+      return JSON.parse(JSON.stringify(await answerFetch(inProcess, heard, quietCall, pull.requireAllowed))) as unknown;
     });
   };
 

@@ -1,9 +1,9 @@
 import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
 import type { RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
-import type { Landing } from '../../../lib/serve/fetcher.ts';
+import type { Fetcher } from '../../../lib/serve/fetcher.ts';
 import { type ServeCall, serving } from '../../../lib/serve/serving.ts';
 import type { ServeSettings } from '../../../lib/serve/settings.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
+import { upstreamFetcher } from '../../../lib/serve/upstream-fetcher.ts';
 import { processWaitingRoom } from '../../../lib/serve/waiting-room.ts';
 import { forever } from '../../support/table-under-test.ts';
 import type { ServeBench } from './serve-bench.ts';
@@ -12,7 +12,7 @@ export interface DoorOptions {
   /** What the door carries. */
   readonly bodyBytes?: number;
   /** Who asks the registries; without it this process. */
-  readonly landing?: Landing;
+  readonly landing?: Fetcher;
   /** Of the section `serve`: what is another than the bench's. */
   readonly serve?: Partial<ServeSettings>;
   /** Of the waiting room. */
@@ -22,7 +22,7 @@ export interface DoorOptions {
 /** One more process that serves, behind a door of a test's own: a request, whose path may have a query, and its answer. */
 export function doorOf(
   { services: { config, records, presigner, pull }, jobs }: Pick<ServeBench, 'services' | 'jobs'>,
-  { bodyBytes = Infinity, landing = upstreamLanding(pull), serve = {}, seats = 1 }: DoorOptions,
+  { bodyBytes = Infinity, landing = upstreamFetcher(pull), serve = {}, seats = 1 }: DoorOptions,
 ): (method: string, path: string) => Promise<RegistryAnswer> {
   const api: RegistryApi = {
     serving: serving({

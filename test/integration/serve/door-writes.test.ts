@@ -7,8 +7,8 @@ import { application } from '../../../infra/application.ts';
 import { packageConfig } from '../../../infra/packaging/package-config.ts';
 import { stackSettings } from '../../../infra/settings.ts';
 import { openRegistry, type OpenRegistry, type RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
-import { answerLanding, remoteLanding } from '../../../lib/serve/fetch-document.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
+import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts';
+import { upstreamFetcher } from '../../../lib/serve/upstream-fetcher.ts';
 import { openCache } from '../../support/cache.ts';
 import { inputOf, itemsOf, operationOf } from '../../support/dynamo-wire.ts';
 import { startFaultProxy, type FaultProxy, type FaultRequest } from '../../support/http-fault-proxy.ts';
@@ -55,12 +55,12 @@ before(async () => {
     }),
   );
   const own = cache.services;
-  const land = upstreamLanding(services.pull);
+  const land = upstreamFetcher(services.pull);
   open = openRegistry({
     ...own.pull,
     ...own,
-    landing: remoteLanding((question, signal) =>
-      answerLanding(
+    landing: remoteFetcher((question, signal) =>
+      answerFetch(
         land,
         JSON.parse(JSON.stringify(question)),
         { ...quietCall, signal },

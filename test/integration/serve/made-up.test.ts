@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
-import { answerLanding, remoteLanding } from '../../../lib/serve/fetch-document.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
+import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts';
+import { upstreamFetcher } from '../../../lib/serve/upstream-fetcher.ts';
 import { openCache } from '../../support/cache.ts';
 import { startFaultProxy } from '../../support/http-fault-proxy.ts';
 import { noiseImage } from '../../support/images.ts';
@@ -56,10 +56,10 @@ async function kept(): Promise<{ rows: string[]; objects: number }> {
 /** The function that holds the credentials, as JSON; and what this process would ask by itself. */
 function landings(): [string, Pick<DoorOptions, 'landing'>][] {
   const { pull } = bench.services;
-  const inProcess = upstreamLanding(pull);
-  const elsewhere = remoteLanding(async (question) => {
+  const inProcess = upstreamFetcher(pull);
+  const elsewhere = remoteFetcher(async (question) => {
     const heard: unknown = JSON.parse(JSON.stringify(question));
-    return JSON.parse(JSON.stringify(await answerLanding(inProcess, heard, quietCall, pull.requireAllowed))) as unknown;
+    return JSON.parse(JSON.stringify(await answerFetch(inProcess, heard, quietCall, pull.requireAllowed))) as unknown;
   });
   return [
     ['in this process', {}],

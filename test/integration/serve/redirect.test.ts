@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { Digest } from '../../../lib/oci/digest.ts';
-import { upstreamLanding } from '../../../lib/serve/upstream-fetcher.ts';
+import { upstreamFetcher } from '../../../lib/serve/upstream-fetcher.ts';
 import { noise, noiseImage, upstreamImage } from '../../support/images.ts';
 import { loseContent } from '../../support/lost-content.ts';
 import { until } from '../../support/until.ts';
@@ -299,7 +299,7 @@ test('whoever hands a URL out looks at it again; who is sent on takes no seat of
     ['https://other.example.test/x', 429],
     ['https://a:b@cdn.example.test/x', 429],
   ] as const) {
-    const landing = { ...upstreamLanding(services.pull), locate: () => Promise.resolve(new URL(location)) };
+    const landing = { ...upstreamFetcher(services.pull), locate: () => Promise.resolve(new URL(location)) };
     const door = doorOf({ services, jobs: process.jobs }, { landing, seats: 0 });
     const told = await door('GET', path);
     assert.equal(told.status, status, location);

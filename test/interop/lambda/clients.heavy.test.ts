@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { openDoor } from '../../../infra/local/app/door.ts';
+import { openEndpoint } from '../../../infra/local/app/door.ts';
 import { parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import { apiEvent } from '../../support/api-event.ts';
@@ -60,7 +60,7 @@ describe(
         startPackaged({ stack: bench.stack, configuration: { registries, limits: { leaseSeconds: 10 } } }),
       );
       const caller = parseLocalCaller('arn:aws:iam::000000000000:user/nobody');
-      const gateway = await bench.use(openDoor({ port: 0, routes, functions, caller, control: () => undefined }));
+      const gateway = await bench.use(openEndpoint({ port: 0, routes, functions, caller, control: () => undefined }));
       door = doorOf(await bench.use(startFaultProxy(gateway.origin)));
       const minted = (await functions.invoke('api', apiEvent('POST', '/v1/token'))) as { readonly body: string };
       login = { user: TOKEN_USER, password: (JSON.parse(minted.body) as { password: string }).password };

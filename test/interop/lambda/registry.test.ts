@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
-import { openDoor, type Door } from '../../../infra/local/app/door.ts';
+import { openEndpoint, type LocalEndpoint } from '../../../infra/local/app/door.ts';
 import { parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
@@ -234,7 +234,9 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     resources.defer(() => rm(folder, { recursive: true, force: true }));
     const { functions, routes } = application;
     const caller = parseLocalCaller('arn:aws:iam::000000000000:user/nobody');
-    const door: Door = resources.use(await openDoor({ port: 0, routes, functions, caller, control: () => undefined }));
+    const door: LocalEndpoint = resources.use(
+      await openEndpoint({ port: 0, routes, functions, caller, control: () => undefined }),
+    );
     const [, encoded = ''] = authorization.split(' ');
     const credentials = Buffer.from(encoded, 'base64').toString();
     const source = `docker://${new URL(door.origin).host}/${REGISTRY}/team/app:v1`;

@@ -4,10 +4,10 @@ import { createHash } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe, mock, test } from 'node:test';
 import type { AccessRule } from '../../../lib/access/access.ts';
-import { doorkeeper } from '../../../lib/access/authenticator.ts';
+import { authenticator } from '../../../lib/access/authenticator.ts';
 import { type MintedCaller, mintPassword } from '../../../lib/access/minted.ts';
 import type { PasswordHash, Scrypt } from '../../../lib/access/password-hash.ts';
-import type { Puller } from '../../../lib/access/principal.ts';
+import type { Principal } from '../../../lib/access/principal.ts';
 import { derivedSigningKey } from '../../../lib/access/signing-key.ts';
 import { type KnownUsers, usersFrom } from '../../../lib/access/users.ts';
 import { BusyError, CacheError, UnauthenticatedError } from '../../../lib/errors/cache-error.ts';
@@ -65,13 +65,13 @@ function scene({ rules = [], hold = Promise.resolve() }: Scene = {}) {
     state.reads += 1;
     return state.unreadable === undefined ? Promise.resolve(new Map(state.users)) : Promise.reject(state.unreadable);
   }, now);
-  const keeper = doorkeeper({ auth: { kind: 'basic' }, rules, users, publishedKey, now, scrypt });
+  const keeper = authenticator({ auth: { kind: 'basic' }, rules, users, publishedKey, now, scrypt });
   const mint = async (caller: MintedCaller, seconds = 60): Promise<string> =>
     basic(
       'token',
       (await mintPassword({ signingKey, publishedKey }, caller, seconds, { signal: forever, now })).password,
     );
-  return { state, keeper, mint, admit: (header?: string): Promise<Puller> => keeper.admit(header, forever) };
+  return { state, keeper, mint, admit: (header?: string): Promise<Principal> => keeper.admit(header, forever) };
 }
 
 const settled = async (work: readonly Promise<unknown>[]): Promise<readonly unknown[]> =>
@@ -79,7 +79,7 @@ const settled = async (work: readonly Promise<unknown>[]): Promise<readonly unkn
 
 describe('where nobody has to say who they are', () => {
   test('everybody is anyone, and may use everything', async () => {
-    const { keeper } = { keeper: doorkeeper({ ...unused, auth: { kind: 'none' } }) };
+    const { keeper } = { keeper: authenticator({ ...unused, auth: { kind: 'none' } }) };
     assert.equal(keeper.challenge, undefined);
     for (const header of [undefined, 'nonsense', basic('a', 'b')]) {
       const puller = await keeper.admit(header, forever);

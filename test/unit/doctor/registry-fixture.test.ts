@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ContradictionError, SkipError } from '../../../lib/doctor/check.ts';
 import { REGISTRY_CHECKS } from '../../../lib/doctor/registry-checks.ts';
-import { openRegistryScene, type RegistryScene, told } from '../../../lib/doctor/registry-fixture.ts';
+import { openRegistryFixture, type RegistryFixture, told } from '../../../lib/doctor/registry-fixture.ts';
 import { type BlobPlace, parseBlobUrl, toldByS3 } from '../../../lib/doctor/s3-blob-url.ts';
 import type { HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import type { Target } from '../../../lib/doctor/target.ts';
@@ -37,8 +37,8 @@ function target(more: Partial<Target> = {}, status = 200, text = '{}'): Target &
   return { url: API, isLocal: false, region: 'eu-central-1', requests, deployment: deployment(), calls, ...more };
 }
 
-function opened(one: Target): RegistryScene {
-  const scene = openRegistryScene(one);
+function opened(one: Target): RegistryFixture {
+  const scene = openRegistryFixture(one);
   assert.ok(!(scene instanceof SkipError));
   return scene;
 }
@@ -53,7 +53,7 @@ const skipped = async (asked: Promise<unknown>, why: RegExp): Promise<void> => {
 
 describe('what cannot be looked at says why', () => {
   const why = (more: Partial<Target>): string => {
-    const scene = openRegistryScene(target(more));
+    const scene = openRegistryFixture(target(more));
     return scene instanceof SkipError ? scene.message : 'can be';
   };
   test('where the endpoint is not known', () => {

@@ -19,8 +19,8 @@ import {
 import { statusOf } from '../../../lib/errors/status.ts';
 import type { Fence } from '../../../lib/lock/fence.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
-import { answerLanding, remoteLanding } from '../../../lib/serve/fetch-document.ts';
-import type { Landing } from '../../../lib/serve/fetcher.ts';
+import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts';
+import type { Fetcher } from '../../../lib/serve/fetcher.ts';
 import type { LogFields } from '../../../lib/telemetry/logger.ts';
 import { serveCall } from '../../support/serve-call.ts';
 
@@ -32,7 +32,7 @@ const descriptor = { mediaType: 'application/vnd.oci.image.index.v1+json', diges
 const logged: (readonly [string, LogFields | undefined])[] = [];
 const call = serveCall((message, fields) => void logged.push([message, fields]));
 const unasked = (): never => assert.fail('not asked for');
-const landingOf = (some: Partial<Landing>): Landing => ({
+const landingOf = (some: Partial<Fetcher>): Fetcher => ({
   resolve: unasked,
   land: unasked,
   landReferrers: unasked,
@@ -44,9 +44,9 @@ const landingOf = (some: Partial<Landing>): Landing => ({
   ...some,
 });
 /** A landing behind two documents, as between two functions. */
-const remote = (some: Partial<Landing>, requireAllowed: () => void = () => undefined): Landing =>
-  remoteLanding(async (question) => {
-    const answer = await answerLanding(landingOf(some), JSON.parse(JSON.stringify(question)), call, requireAllowed);
+const remote = (some: Partial<Fetcher>, requireAllowed: () => void = () => undefined): Fetcher =>
+  remoteFetcher(async (question) => {
+    const answer = await answerFetch(landingOf(some), JSON.parse(JSON.stringify(question)), call, requireAllowed);
     return JSON.parse(JSON.stringify(answer)) as unknown;
   });
 
@@ -119,7 +119,7 @@ describe('a question and its answer come through as they are', () => {
   test('content that seems to be gone, whichever repository has it', async () => {
     const asked: unknown[] = [];
     const refuse = (): never => assert.fail('of no repository');
-    const markLost: Landing['markLost'] = (_call, one) => {
+    const markLost: Fetcher['markLost'] = (_call, one) => {
       asked.push(one);
       return Promise.resolve(asked.length === 1 ? 'the object is gone' : undefined);
     };
@@ -230,7 +230,7 @@ describe('documents that are none', () => {
   })) {
     test(`a question: ${what}`, async () => {
       await assert.rejects(
-        answerLanding(landingOf({}), document, call, () => undefined),
+        answerFetch(landingOf({}), document, call, () => undefined),
         InvalidRequestError,
       );
     });
@@ -242,7 +242,7 @@ describe('documents that are none', () => {
     'a failure that is none': { failure: { name: 'X' } },
   })) {
     test(`an answer: ${what}`, async () => {
-      const landing = remoteLanding(() => Promise.resolve(answer));
+      const landing = remoteFetcher(() => Promise.resolve(answer));
       await assert.rejects(landing.land(call, repository, digest), UpstreamUnavailableError);
       const asking = landing.landReferrers(call, repository, digest, undefined, lock);
       await assert.rejects(asking, UpstreamUnavailableError);
@@ -250,7 +250,7 @@ describe('documents that are none', () => {
   }
   for (const location of ['elsewhere', '', 5, {}]) {
     test(`a location: ${JSON.stringify(location)}`, async () => {
-      const landing = remoteLanding(() => Promise.resolve({ location }));
+      const landing = remoteFetcher(() => Promise.resolve({ location }));
       await assert.rejects(landing.locate(call, repository, digest), UpstreamUnavailableError);
     });
   }

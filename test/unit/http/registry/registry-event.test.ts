@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { BASIC_CHALLENGE, parseBasic } from '../../../../lib/access/basic.ts';
 import { UnauthenticatedError } from '../../../../lib/errors/cache-error.ts';
-import { eventDoor, unknownEvent } from '../../../../lib/http/registry/registry-event.ts';
+import { eventTransport, unknownEvent } from '../../../../lib/http/registry/registry-event.ts';
 import { alb, ANSWERS, cameTo, doorOf, httpApi, PATH } from '../../../support/door-events.ts';
 
 describe('an HTTP API', () => {
@@ -296,7 +296,7 @@ describe('whatever the function is invoked with', () => {
       { requestContext: null },
     ];
     for (const event of [...shapes, { version: '2.0', requestContext: { http: 'GET' } }, REST, QUEUE, BUS]) {
-      assert.equal(eventDoor(event), undefined, JSON.stringify(event));
+      assert.equal(eventTransport(event), undefined, JSON.stringify(event));
     }
     const { statusCode, headers, body, isBase64Encoded } = unknownEvent();
     assert.deepEqual([statusCode, headers?.['content-type'], isBase64Encoded], [400, 'application/json', false]);
@@ -333,7 +333,7 @@ describe('whatever the function is invoked with', () => {
     let doors = 0;
     fc.assert(
       fc.property(events, (event) => {
-        const door = eventDoor(event);
+        const door = eventTransport(event);
         if (door === undefined) return;
         doors += 1;
         const { request } = door;
@@ -358,8 +358,8 @@ describe('the address of a client', () => {
     const event = httpApi({
       requestContext: { stage: '$default', http: { method: 'GET', path: PATH, sourceIp: '192.0.2.7' } },
     });
-    assert.equal(eventDoor(event)?.request.address, '192.0.2.7');
-    assert.equal(eventDoor(httpApi())?.request.address, undefined);
+    assert.equal(eventTransport(event)?.request.address, '192.0.2.7');
+    assert.equal(eventTransport(httpApi())?.request.address, undefined);
   });
 
   test('is what the load balancer added last, whatever the client sent before it', () => {
@@ -375,9 +375,10 @@ describe('the address of a client', () => {
     ];
     for (const [value, address] of cases) {
       const headers = value === undefined ? {} : { 'x-forwarded-for': value };
-      assert.equal(eventDoor(alb({ headers }))?.request.address, address, value);
+      assert.equal(eventTransport(alb({ headers }))?.request.address, address, value);
       const multiValueHeaders = value === undefined ? {} : { 'x-forwarded-for': ['6.6.6.6', value] };
-      if (value !== undefined) assert.equal(eventDoor(alb({ multiValueHeaders }))?.request.address, address, value);
+      if (value !== undefined)
+        assert.equal(eventTransport(alb({ multiValueHeaders }))?.request.address, address, value);
     }
   });
 });
