@@ -195,7 +195,7 @@ test('every npm script that a page names is one of package.json', () => {
     scripts: Readonly<Record<string, string>>;
   };
   const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' });
-  const pages = ['README.md', 'CHANGELOG.md', ...docs.map((name) => join('docs', name))];
+  const pages = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...docs.map((name) => join('docs', name))];
   const named = pages
     .filter((page) => page.endsWith('.md'))
     .flatMap((page) => {
