@@ -29,7 +29,7 @@ const BELOW = {
   pull: ['errors', 'async', 'oci', 'reference', 'table', 'store', 'catalog', 'lock', 'registry'],
   images: ['errors', 'oci', 'reference', 'table', 'store', 'lock', 'catalog', 'pull'],
   repair: ['errors', 'async', 'oci', 'reference', 'table', 'store', 'catalog', 'lock', 'pull'],
-  telemetry: ['errors', 'pull', 'reference', 'registry'],
+  telemetry: ['errors', 'registry'],
   jobs: ['errors', 'async', 'oci', 'reference', 'table', 'store', 'catalog', 'lock', 'registry', 'pull', 'telemetry'],
   warmup: ['errors', 'async', 'oci', 'reference', 'table', 'catalog', 'lock', 'registry', 'pull', 'jobs', 'telemetry'],
   access: ['errors', 'async', 'reference', 'table'],

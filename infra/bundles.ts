@@ -34,7 +34,7 @@ const PARTS = {
     clients: ['@aws-sdk/client-secrets-manager'],
   },
   landing: { modules: ['lib/serve/lambda-fetcher.ts'], clients: ['@aws-sdk/client-lambda'] },
-  announcements: { modules: ['lib/telemetry/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
+  announcements: { modules: ['lib/jobs/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
 } as const;
 type Part = keyof typeof PARTS;
 const ALL_PARTS = Object.keys(PARTS) as Part[];

@@ -26,7 +26,7 @@ import {
   openWaitingRoom,
   presignerOf,
 } from './serving-services.ts';
-import type { Announcer } from './telemetry/telemetry.ts';
+import type { Announcer } from './jobs/announcer.ts';
 import type { WarmupRuns } from './warmup/warmup-runs.ts';
 
 /** Where a service is, where the AWS SDK's own variables do not say it. */
@@ -285,7 +285,7 @@ function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposable
   const announcer = lazy(
     async () => {
       if (bus === undefined) throw notSet('ENTREPOT_BUS', 'the event bus that is told what happened');
-      const { eventsAnnouncer } = await import('./telemetry/events-announcer.ts');
+      const { eventsAnnouncer } = await import('./jobs/events-announcer.ts');
       return eventsAnnouncer({ bus, ...(events === undefined ? {} : { client: events }) });
     },
     (client) => client.close(),

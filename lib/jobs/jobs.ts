@@ -3,7 +3,8 @@ import { DeadlineError } from '../errors/cache-error.ts';
 import type { Leases } from '../lock/lease.ts';
 import type { PullDeps, PullRequest } from '../pull/pull-request.ts';
 import type { Plans } from '../store/content-store.ts';
-import type { Announcer, Metrics } from '../telemetry/telemetry.ts';
+import type { Announcer } from './announcer.ts';
+import type { Metrics } from '../telemetry/telemetry.ts';
 import { isEnded, type PullRecord, type PullRecords } from './pull-record.ts';
 
 /** Work that goes on elsewhere, whether or not the caller stays: on AWS an execution of the state machine. */

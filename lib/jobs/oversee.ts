@@ -3,7 +3,8 @@ import { announceEnd, endAbandoned, isAbandoned } from './ending.ts';
 import type { Executions } from './jobs.ts';
 import type { PullRecords } from './pull-record.ts';
 import type { Leases } from '../lock/lease.ts';
-import type { Announcer, Metrics } from '../telemetry/telemetry.ts';
+import type { Announcer } from './announcer.ts';
+import type { Metrics } from '../telemetry/telemetry.ts';
 
 export interface OverseeDeps {
   readonly records: PullRecords;

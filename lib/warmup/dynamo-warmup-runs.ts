@@ -5,7 +5,7 @@ import { warmupKey } from '../table/keys.ts';
 import { LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-lease.ts';
 import type { Fence } from '../lock/fence.ts';
-import type { WarmupSummary } from '../telemetry/telemetry.ts';
+import type { WarmupSummary } from '../jobs/announcer.ts';
 import type { WarmupRun, WarmupRuns } from './warmup-runs.ts';
 
 const KEPT_SECONDS = 30 * 86_400;

@@ -3,7 +3,7 @@ import { withGrace } from '../async/time.ts';
 import { sleep } from '../async/time.ts';
 import { leaseWatch } from '../lock/heartbeat.ts';
 import { isLease, type Lease, type Leases } from '../lock/lease.ts';
-import type { Announcer, WarmupSummary } from '../telemetry/telemetry.ts';
+import type { Announcer, WarmupSummary } from '../jobs/announcer.ts';
 import type { RunTime } from './registry-pace.ts';
 import { runTally, type WarmupRun, type WarmupRuns } from './warmup-runs.ts';
 import { warmUp, type WarmUpDeps } from './warm-up.ts';

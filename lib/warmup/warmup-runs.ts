@@ -1,6 +1,6 @@
 import { CacheError, DeadlineError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
-import type { WarmupSummary } from '../telemetry/telemetry.ts';
+import type { WarmupSummary } from '../jobs/announcer.ts';
 
 /** One run of a warm-up: the same however often its event is delivered. */
 export interface WarmupRun {

@@ -8,7 +8,7 @@ import type { Image } from '../../infra/local/sample/image-builder.ts';
 import { pull } from '../../lib/pull/pull.ts';
 import type { PullRequest } from '../../lib/pull/pull-request.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
-import type { Announcer } from '../../lib/telemetry/telemetry.ts';
+import type { Announcer } from '../../lib/jobs/announcer.ts';
 import type { Logger } from '../../lib/telemetry/logger.ts';
 import { localRegistry } from '../../lib/cli/serve.ts';
 import { runWarmup } from '../../lib/warmup/run-warmup.ts';

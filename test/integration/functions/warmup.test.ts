@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type * as WarmupFunction from '../../../functions/warmup.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
-import type { WarmupSummary } from '../../../lib/telemetry/telemetry.ts';
+import type { WarmupSummary } from '../../../lib/jobs/announcer.ts';
 import { lambdaContext } from '../../support/http-event.ts';
 import { noiseImage, upstreamImage } from '../../support/images.ts';
 import { startUpstream, when, type TestUpstream } from '../../support/upstream/upstream.ts';

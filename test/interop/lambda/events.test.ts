@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { FunctionFailedError } from '../../../infra/local/app/functions.ts';
 import type { Problem } from '../../../lib/http/problem.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
-import type { WarmupSummary } from '../../../lib/telemetry/telemetry.ts';
+import type { WarmupSummary } from '../../../lib/jobs/announcer.ts';
 import { rawS3, startBench, type Bench } from '../../support/cache.ts';
 import { apiEvent } from '../../support/api-event.ts';
 import { multiArchImage, noiseImage, upstreamImage } from '../../support/images.ts';

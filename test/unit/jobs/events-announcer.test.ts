@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { CacheError } from '../../../lib/errors/cache-error.ts';
+import { eventsAnnouncer, type EventsAnnouncer } from '../../../lib/jobs/events-announcer.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
-import { eventsAnnouncer, type EventsAnnouncer } from '../../../lib/telemetry/events-announcer.ts';
 
 const DIGEST = `sha256:${'a'.repeat(64)}` as const;
 const NONE = { total: 0, present: 0, copied: 0, copiedElsewhere: 0 };

@@ -1,7 +1,7 @@
-import { EventBridgeClient, PutEventsCommand, type EventBridgeClientConfig } from '@aws-sdk/client-eventbridge';
+import { EventBridgeClient, type EventBridgeClientConfig, PutEventsCommand } from '@aws-sdk/client-eventbridge';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { CacheError } from '../errors/cache-error.ts';
-import type { Announcement, Announcer } from './telemetry.ts';
+import type { Announcement, Announcer } from './announcer.ts';
 
 /** What {@link eventsAnnouncer} has opened. */
 export interface EventsAnnouncer extends Announcer {
