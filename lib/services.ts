@@ -4,7 +4,7 @@ import type { Catalog } from './catalog/catalog.ts';
 import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './table/dynamo-client.ts';
 import type { Config, Limits } from './config/config.ts';
-import { notSet } from './errors/not-set.ts';
+import { notSet } from './errors/cache-error.ts';
 import type { Executions, Jobs } from './jobs/jobs.ts';
 import type { PullRecords } from './jobs/pull-record.ts';
 import { lazily, lazy } from './async/lazily.ts';
@@ -284,7 +284,7 @@ function openWorkflow(
 function openAnnouncer({ bus, events }: StoreConnection, opened: AsyncDisposableStack): Announcer {
   const announcer = lazy(
     async () => {
-      if (bus === undefined) throw notSet('ENTREPOT_BUS', 'the event bus that is told what happened');
+      if (bus === undefined) throw notSet('ENTREPOT_BUS', 'the event bus that receives events');
       const { eventsAnnouncer } = await import('./jobs/events-announcer.ts');
       return eventsAnnouncer({ bus, ...(events === undefined ? {} : { client: events }) });
     },

@@ -2,7 +2,7 @@ import type { PublishedKey, SigningKey } from './access/signing-key.ts';
 import type { Users } from './access/users.ts';
 import type { dynamoClient } from './table/dynamo-client.ts';
 import type { Config } from './config/config.ts';
-import { notSet } from './errors/not-set.ts';
+import { notSet } from './errors/cache-error.ts';
 import { lazily, lazy } from './async/lazily.ts';
 import type { Fetcher } from './serve/fetcher.ts';
 import type { WaitingRoom } from './serve/waiting-room.ts';

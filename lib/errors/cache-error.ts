@@ -1,26 +1,37 @@
-import type { ErrorCode } from './error-codes.ts';
-
 /**
- * The errors of the domain. Code under lib/ throws these on purpose and nothing else; HTTP is known in lib/http alone.
+ * The errors of the domain. Code under lib/ throws these on purpose and nothing else; only lib/http knows HTTP.
  *
- * Every message says what was asked, what was found, and what to do about it, and holds no secret (I7).
+ * A message says what was asked, what was found and what to do about it. It holds no secret (I7).
  */
 
-/** Where the cause lies: decides, with the code, what a caller may do about it. */
-export type ErrorOrigin = 'client' | 'upstream' | 'store' | 'catalog' | 'lock';
+/** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes */
+export const ERROR_CODES = [
+  'BLOB_UNKNOWN',
+  'DENIED',
+  'DIGEST_INVALID',
+  'MANIFEST_INVALID',
+  'MANIFEST_UNKNOWN',
+  'NAME_INVALID',
+  'NAME_UNKNOWN',
+  'TOOMANYREQUESTS',
+  'UNAUTHORIZED',
+  'UNSUPPORTED',
+] as const;
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
-export type { ErrorCode };
+/** Where the cause lies. Decides, with the code, what a caller can do about it. */
+type ErrorOrigin = 'client' | 'upstream' | 'store' | 'catalog' | 'lock';
 
-export interface CacheErrorFields {
+interface CacheErrorFields {
   /** A code of the distribution specification, where one fits. */
-  readonly code?: ErrorCode;
+  readonly code?: ErrorCode | undefined;
   /** What was being done: `resolve`, `read blob`, `publish`. */
   readonly op: string;
   readonly origin: ErrorOrigin;
-  /** Whether the same call may succeed later. Decided where it is thrown. */
+  /** Whether the same call may succeed later. Decided where the error is thrown. */
   readonly retryable: boolean;
-  /** The earliest sensible moment for the next try, from now, where somebody said one. */
-  readonly retryAfterMs?: number;
+  /** How long to wait before the next try, where that is known. */
+  readonly retryAfterMs?: number | undefined;
   readonly cause?: unknown;
 }
 
@@ -31,32 +42,43 @@ export class CacheError extends Error {
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
 
-  constructor(message: string, fields: CacheErrorFields) {
-    super(message, fields.cause === undefined ? undefined : { cause: fields.cause });
+  constructor(message: string, { code, op, origin, retryable, retryAfterMs, cause }: CacheErrorFields) {
+    super(message, cause === undefined ? undefined : { cause });
     this.name = new.target.name;
-    this.code = fields.code;
-    this.op = fields.op;
-    this.origin = fields.origin;
-    this.retryable = fields.retryable;
-    this.retryAfterMs = fields.retryAfterMs;
+    this.code = code;
+    this.op = op;
+    this.origin = origin;
+    this.retryable = retryable;
+    this.retryAfterMs = retryAfterMs;
   }
 }
+
+/** The base of errors with fixed fields. A cause that is given explains what the message must not say. */
+const errorOf = ({
+  retryable = false,
+  ...fields
+}: Omit<CacheErrorFields, 'retryable'> & { readonly retryable?: boolean }) =>
+  class extends CacheError {
+    constructor(message: string, cause?: unknown) {
+      super(message, { ...fields, retryable, cause });
+    }
+  };
+
+/** The base of errors of the cache's own services. Most of them pass. */
+const backendErrorOf = (origin: ErrorOrigin) =>
+  class extends CacheError {
+    constructor(op: string, message: string, cause?: unknown, retryable = true) {
+      super(message, { op, origin, retryable, cause });
+    }
+  };
 
 /** A reference, repository or tag outside the grammar. */
-export class InvalidNameError extends CacheError {
-  constructor(message: string) {
-    super(message, { code: 'NAME_INVALID', op: 'parse reference', origin: 'client', retryable: false });
-  }
-}
+export class InvalidNameError extends errorOf({ code: 'NAME_INVALID', op: 'parse reference', origin: 'client' }) {}
 
-/** A digest outside the grammar, or of an algorithm that the cache does not keep. */
-export class InvalidDigestError extends CacheError {
-  constructor(message: string) {
-    super(message, { code: 'DIGEST_INVALID', op: 'parse digest', origin: 'client', retryable: false });
-  }
-}
+/** A digest outside the grammar, or of an algorithm that the cache does not support. */
+export class InvalidDigestError extends errorOf({ code: 'DIGEST_INVALID', op: 'parse digest', origin: 'client' }) {}
 
-/** A request that makes no sense: a bad platform, an unknown field. */
+/** A request with a bad value: a malformed platform, an unknown field. */
 export class InvalidRequestError extends CacheError {
   /** The field of the request that is wrong: `images[0].reference`. */
   readonly field: string;
@@ -67,72 +89,53 @@ export class InvalidRequestError extends CacheError {
   }
 }
 
-/** The registry is not configured, or the repository is not allowed by its rules. */
-export class UnknownNameError extends CacheError {
-  /** @param cause why, where the message must not say it */
-  constructor(message: string, cause?: unknown) {
-    super(message, { code: 'NAME_UNKNOWN', op: 'find registry', origin: 'client', retryable: false, cause });
-  }
-}
+/** The registry is not configured, or its rules do not allow the repository. */
+export class UnknownNameError extends errorOf({ code: 'NAME_UNKNOWN', op: 'find registry', origin: 'client' }) {}
 
-/** A manifest whose bytes break the specification or a limit of the configuration. */
-export class InvalidManifestError extends CacheError {
-  constructor(message: string, cause?: unknown) {
-    super(message, { code: 'MANIFEST_INVALID', op: 'read manifest', origin: 'upstream', retryable: false, cause });
-  }
-}
+/** A manifest whose bytes violate the specification or a configured limit. */
+export class InvalidManifestError extends errorOf({
+  code: 'MANIFEST_INVALID',
+  op: 'read manifest',
+  origin: 'upstream',
+}) {}
 
-/** The index lacks a requested platform, or the image is of another one. The message names what there is. */
-export class PlatformMissingError extends CacheError {
-  constructor(message: string) {
-    super(message, { code: 'MANIFEST_UNKNOWN', op: 'choose platforms', origin: 'upstream', retryable: false });
-  }
-}
+/** The index lacks a requested platform, or the image has another one. The message names what exists. */
+export class PlatformMissingError extends errorOf({
+  code: 'MANIFEST_UNKNOWN',
+  op: 'choose platforms',
+  origin: 'upstream',
+}) {}
 
 /** The upstream answered 404 for a manifest, and only then. */
-export class ManifestUnknownError extends CacheError {
-  constructor(message: string, cause?: unknown) {
-    super(message, { code: 'MANIFEST_UNKNOWN', op: 'read manifest', origin: 'upstream', retryable: false, cause });
-  }
-}
+export class ManifestUnknownError extends errorOf({
+  code: 'MANIFEST_UNKNOWN',
+  op: 'read manifest',
+  origin: 'upstream',
+}) {}
 
 /** The upstream answered 404 for a blob, and only then. */
-export class BlobUnknownError extends CacheError {
-  constructor(message: string, cause?: unknown) {
-    super(message, { code: 'BLOB_UNKNOWN', op: 'read blob', origin: 'upstream', retryable: false, cause });
-  }
-}
+export class BlobUnknownError extends errorOf({ code: 'BLOB_UNKNOWN', op: 'read blob', origin: 'upstream' }) {}
 
-/** A blob that is asked for by its digest alone is larger than the cache may take, or its registry does not say how large it is. */
-export class BlobSizeError extends CacheError {
-  constructor(message: string) {
-    super(message, { op: 'find blob', origin: 'upstream', retryable: false });
-  }
-}
+/** A blob requested by digest alone is too large, or the registry does not give its size. */
+export class BlobSizeError extends errorOf({ op: 'find blob', origin: 'upstream' }) {}
 
-/** The upstream answered 401 or 403: never read as "absent" (I6). */
+/** The upstream answered 401 or 403. Never treated as "absent" (I6). */
 export class DeniedError extends CacheError {
   constructor(op: string, message: string, cause?: unknown) {
     super(message, { code: 'DENIED', op, origin: 'upstream', retryable: false, cause });
   }
 }
 
-/** The upstream answered 429, still after the retries. */
+/** The upstream still answered 429 after all retries. */
 export class RateLimitedError extends CacheError {
   constructor(op: string, message: string, retryAfterMs?: number) {
-    super(message, {
-      code: 'TOOMANYREQUESTS',
-      op,
-      origin: 'upstream',
-      retryable: true,
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    });
+    super(message, { code: 'TOOMANYREQUESTS', op, origin: 'upstream', retryable: true, retryAfterMs });
   }
 }
 
-/** The upstream could not be reached, broke off, or answered 5xx, still after the retries. */
+/** The upstream was unreachable, broke off, or answered 5xx, also after all retries. */
 export class UpstreamUnavailableError extends CacheError {
-  /** True where time ran out, so that a door may answer 504 instead of 502. */
+  /** True for a timeout: the status is then 504 instead of 502. */
   readonly timedOut: boolean;
 
   constructor(
@@ -140,21 +143,15 @@ export class UpstreamUnavailableError extends CacheError {
     message: string,
     options: { cause?: unknown; timedOut?: boolean; retryAfterMs?: number | undefined } = {},
   ) {
-    const { cause, retryAfterMs } = options;
-    super(message, {
-      op,
-      origin: 'upstream',
-      retryable: true,
-      cause,
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    });
-    this.timedOut = options.timedOut ?? false;
+    const { cause, retryAfterMs, timedOut = false } = options;
+    super(message, { op, origin: 'upstream', retryable: true, retryAfterMs, cause });
+    this.timedOut = timedOut;
   }
 }
 
-/** A blob that comes slower than its pace. What came is not lost where the copy can be gone on with. */
+/** A blob arrives more slowly than the required pace. A copy can continue from the bytes that did arrive. */
 export class SlowBlobError extends UpstreamUnavailableError {
-  /** What this reading of it gave. */
+  /** Bytes received by this read. */
   readonly bytes: number;
 
   constructor(op: string, message: string, bytes: number, cause: unknown) {
@@ -164,11 +161,11 @@ export class SlowBlobError extends UpstreamUnavailableError {
 }
 
 /**
- * Something upstream answered in a way we refuse to follow (a private address, a foreign realm, too many redirects, a page for people), or refused the request
- * as it is.
+ * The upstream rejected the request itself, or answered in a way that we refuse to follow:
+ * a private address, a foreign realm, too many redirects, an HTML page.
  */
 export class UpstreamRefusedError extends CacheError {
-  /** The registry itself said that the request is wrong (4xx). Else what answered may be another one, and the answer may be gone with it. */
+  /** The registry itself rejected the request (4xx). Otherwise something else may have answered in its place. */
   readonly saidByRegistry: boolean;
 
   constructor(op: string, message: string, cause?: unknown, { saidByRegistry = false } = {}) {
@@ -177,40 +174,38 @@ export class UpstreamRefusedError extends CacheError {
   }
 }
 
-/** The bytes are not what their descriptor says: wrong digest or size. Nothing became visible. */
+/** The bytes do not match their descriptor: wrong digest or size. Nothing became visible. */
 export class ContentMismatchError extends CacheError {
   constructor(op: string, message: string) {
     super(message, { op, origin: 'upstream', retryable: true });
   }
 }
 
-/** So many of the blobs that failed are named in documents: with a message each they fit into what Step Functions keeps of an error. */
+/** Failed blobs that a document names. With their messages they fit into what Step Functions keeps of an error. */
 export const MOST_BLOBS_NAMED = 10;
 
-/** A blob that could not be brought, and why. */
+/** A blob that could not be copied, and why. */
 export interface BlobFailure {
   readonly digest: string;
   readonly error: CacheError;
 }
 
-/**
- * Blobs of a pull that could not be brought, each for its own reason; all others are there. Where it is one, name, code and words are those of its own error.
- */
+/** Blobs of a pull that failed, each for its own reason; all others are stored. A single one lends this error its name, code and message. */
 export class BlobsFailedError extends CacheError {
   readonly failures: readonly BlobFailure[];
-  /** Whose code and status are those of all: one that no later try can mend says more than one that may pass. */
+  /** Decides the code and status: the first failure that no retry can fix, otherwise the first of all. */
   readonly lead: CacheError;
 
   constructor(failures: readonly [BlobFailure, ...BlobFailure[]]) {
     const { error: lead } = failures.find(({ error }) => !error.retryable) ?? failures[0];
-    const rests = failures.flatMap(({ error: { retryAfterMs } }) => (retryAfterMs === undefined ? [] : [retryAfterMs]));
+    const waits = failures.flatMap(({ error: { retryAfterMs } }) => retryAfterMs ?? []);
     const reasons = failures.map(({ digest, error: { message } }) => `${digest}: ${message}`);
     super(failures.length === 1 ? lead.message : [`${failures.length} blobs failed`, ...reasons].join('\n  '), {
-      ...(lead.code === undefined ? {} : { code: lead.code }),
+      code: lead.code,
       op: lead.op,
       origin: 'upstream',
       retryable: failures.every(({ error }) => error.retryable),
-      ...(rests.length === 0 ? {} : { retryAfterMs: Math.max(...rests) }),
+      retryAfterMs: waits.length === 0 ? undefined : Math.max(...waits),
       cause: failures.length === 1 ? lead.cause : new AggregateError(failures.map(({ error }) => error)),
     });
     this.failures = failures;
@@ -219,121 +214,72 @@ export class BlobsFailedError extends CacheError {
   }
 }
 
-/** S3 failed, still after the SDK's retries. */
-export class StoreError extends CacheError {
-  constructor(op: string, message: string, cause?: unknown, retryable = true) {
-    super(message, { op, origin: 'store', retryable, cause });
-  }
-}
+/** S3 still failed after the SDK's retries. */
+export class StoreError extends backendErrorOf('store') {}
 
-/** What the catalogue says is there is not in the store. `validate --deep` records it; the next pull heals it. */
-export class ContentLostError extends CacheError {
-  constructor(op: string, message: string, cause?: unknown) {
-    super(message, { op, origin: 'store', retryable: true, cause });
-  }
-}
+/** Content that the catalogue lists is not in the store. `validate --deep` records it; the next pull repairs it. */
+export class ContentLostError extends backendErrorOf('store') {}
 
-/** DynamoDB failed, still after the SDK's retries. */
-export class CatalogError extends CacheError {
-  constructor(op: string, message: string, cause?: unknown, retryable = true) {
-    super(message, { op, origin: 'catalog', retryable, cause });
-  }
-}
+/** DynamoDB still failed after the SDK's retries. */
+export class CatalogError extends backendErrorOf('catalog') {}
 
-/** Content that a publication may count on was swept, or found to be lost, after the pull had looked. Looking again mends it. */
-export class ContentSweptError extends CacheError {
-  constructor(op: string, message: string) {
-    super(message, { op, origin: 'catalog', retryable: true });
-  }
-}
+/** Content that a pull found was swept or lost before it was published. Checking again fixes it. */
+export class ContentSweptError extends backendErrorOf('catalog') {}
 
-/** Our lease was not renewed in time or somebody took it over. All work under it stops. */
-export class LeaseLostError extends CacheError {
-  constructor(op: string, message: string, cause?: unknown) {
-    super(message, { op, origin: 'lock', retryable: true, cause });
-  }
-}
+/** Our lease expired or was taken over. All work under it stops. */
+export class LeaseLostError extends backendErrorOf('lock') {}
 
-/** Another pull of the same reference holds the lock, and goes on holding it. */
-export class LeaseHeldError extends CacheError {
-  constructor(op: string, message: string) {
-    super(message, { op, origin: 'lock', retryable: true });
-  }
-}
+/** Another pull of the same reference holds the lock and keeps renewing it. */
+export class LeaseHeldError extends backendErrorOf('lock') {}
 
-/** The service that runs workflows could not be reached, or is throttled. */
-export class JobUnavailableError extends CacheError {
-  constructor(op: string, message: string, cause?: unknown) {
-    super(message, { op, origin: 'catalog', retryable: true, cause });
-  }
-}
-
-const LEAST_BUSY_MS = 2_000;
-const BUSY_SPREAD_MS = 3_000;
+/** The service that runs jobs is unreachable or throttles us. */
+export class JobUnavailableError extends backendErrorOf('catalog') {}
 
 /**
- * More callers than are taken at once. They come back after some seconds, not all at the same moment: 429 is what skopeo, podman and containerd come
- * back at, and 503 ends their pull.
+ * Too many callers at once. They return after 2 to 5 s, spread at random.
+ * 429, because skopeo, podman and containerd retry it; a 503 ends their pull.
  */
 export class BusyError extends CacheError {
-  constructor(op: string, message: string, retryAfterMs = LEAST_BUSY_MS + Math.random() * BUSY_SPREAD_MS) {
+  constructor(op: string, message: string, retryAfterMs = 2_000 + Math.random() * 3_000) {
     super(message, { code: 'TOOMANYREQUESTS', op, origin: 'catalog', retryable: true, retryAfterMs });
   }
 }
 
-/** What another process of the cache tried for us failed there: for what the upstream said, or for a fault that may pass. */
+/** Work that another process of the cache did for us failed there, in the upstream or by a fault that may pass. */
 export class FailedElsewhereError extends CacheError {
-  /** What whoever asked is told. */
+  /** The HTTP status for the caller. */
   readonly status: number;
 
-  constructor(op: string, message: string, failure?: FailureElsewhere) {
-    super(message, {
-      ...(failure?.code === undefined ? {} : { code: failure.code }),
-      op,
-      origin: 'upstream',
-      retryable: failure?.retryable ?? true,
-      ...(failure?.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
-    });
-    this.status = failure?.status ?? 503;
+  constructor(
+    op: string,
+    message: string,
+    failure?: Pick<CacheErrorFields, 'code' | 'retryable' | 'retryAfterMs'> & { readonly status: number },
+  ) {
+    const { code, retryable = true, retryAfterMs, status = 503 } = failure ?? {};
+    super(message, { code, op, origin: 'upstream', retryable, retryAfterMs });
+    this.status = status;
   }
 }
 
-/** What that process said of it. */
-interface FailureElsewhere {
-  readonly message: string;
-  readonly code?: ErrorCode;
-  readonly status: number;
-  readonly retryable: boolean;
-  readonly retryAfterMs?: number;
-}
+/** The caller has no valid credentials for the cache. */
+export class UnauthenticatedError extends errorOf({ code: 'UNAUTHORIZED', op: 'authenticate', origin: 'client' }) {}
 
-/** Nobody that we know calls. */
-export class UnauthenticatedError extends CacheError {
-  constructor(message: string) {
-    super(message, { code: 'UNAUTHORIZED', op: 'authenticate', origin: 'client', retryable: false });
-  }
-}
-
-/** The caller may not use this repository or route. What a caller may not see looks like what does not exist where its existence would tell something. */
+/** The caller may not use this repository or route. */
 export class ForbiddenError extends CacheError {
   constructor(op: string, message: string) {
     super(message, { code: 'DENIED', op, origin: 'client', retryable: false });
   }
 }
 
-/** The time given to the call is over, or the user interrupted it. `pull` turns it into a `partial` receipt. */
-export class DeadlineError extends CacheError {
-  constructor(message: string) {
-    super(message, { op: 'pull', origin: 'client', retryable: true });
-  }
-}
+/** The call's deadline passed, or the user interrupted it. `pull` turns it into a `partial` receipt. */
+export class DeadlineError extends errorOf({ op: 'pull', origin: 'client', retryable: true }) {}
 
 /** The configuration is wrong. The message lists every problem. */
-export class ConfigError extends CacheError {
-  constructor(message: string, cause?: unknown) {
-    super(message, { op: 'read configuration', origin: 'client', retryable: false, cause });
-  }
-}
+export class ConfigError extends errorOf({ op: 'read configuration', origin: 'client' }) {}
 
-/** The credentials that the configuration names cannot be had: no such secret, no right to read it, nothing usable in it. No retry mends it. */
+/** A required environment variable is not set; `what` is what it would name. */
+export const notSet = (variable: string, what: string): ConfigError =>
+  new ConfigError(`${variable} is not set: it names ${what}`);
+
+/** The configured credentials are unavailable: no such secret, no right to read it, or nothing usable in it. No retry fixes it. */
 export class CredentialsError extends ConfigError {}

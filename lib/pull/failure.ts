@@ -1,6 +1,5 @@
 import * as z from 'zod/mini';
-import { BlobsFailedError, CacheError, MOST_BLOBS_NAMED } from '../errors/cache-error.ts';
-import { ERROR_CODES } from '../errors/error-codes.ts';
+import { BlobsFailedError, CacheError, ERROR_CODES, MOST_BLOBS_NAMED } from '../errors/cache-error.ts';
 import { statusOf } from '../errors/status.ts';
 import { count, flag, list, record, text } from '../oci/schemas.ts';
 

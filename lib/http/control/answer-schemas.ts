@@ -1,5 +1,5 @@
 import * as z from 'zod/mini';
-import { ERROR_CODES } from '../../errors/error-codes.ts';
+import { ERROR_CODES } from '../../errors/cache-error.ts';
 import type { CachedImage } from '../../images/images.ts';
 import type { PullState } from '../../jobs/pull-record.ts';
 import type { Digest } from '../../oci/digest.ts';

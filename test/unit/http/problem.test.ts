@@ -54,7 +54,7 @@ describe('the status of each error', () => {
     [new UpstreamRefusedError('x', 'x', undefined, { saidByRegistry: true }), 422],
     [new FailedElsewhereError('x', 'x'), 503],
     ...[400, 403, 404, 422, 429, 500, 502, 503, 504].map((status): [Error, number] => [
-      new FailedElsewhereError('x', 'x', { message: 'x', status, retryable: false }),
+      new FailedElsewhereError('x', 'x', { status, retryable: false }),
       status,
     ]),
     [blobsFailed(new StoreError('x', 'x')), 503],
