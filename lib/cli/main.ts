@@ -1,39 +1,20 @@
 import manifest from '../../package.json' with { type: 'json' };
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { ConfigError, InvalidDigestError, InvalidNameError, InvalidRequestError } from '../errors/cache-error.ts';
 import { type Client, CLIENTS } from './mirror-config/mirror-config.ts';
-import { parsePlatform, type Platform } from '../oci/platform.ts';
-import { parseKnownReference } from '../reference/reference.ts';
-import type { Config } from '../config/config.ts';
-import type { OpenCache } from './cache.ts';
+import {
+  attempt,
+  type JsonOption,
+  type PullOptions,
+  runImages,
+  runPull,
+  runRebuild,
+  runValidate,
+  type ValidateOptions,
+} from './commands.ts';
 import type { DoctorOptions } from './doctor.ts';
-import { listImages } from './images.ts';
-import { listenForInterruption } from './interruption.ts';
 import type { MirrorConfigOptions } from './mirror-config.ts';
 import { EXIT, outputOn, tolerateClosedPipes, type ExitCode, type Output, type Streams } from './output.ts';
 import { LOG_FORMATS, LOG_LEVELS, type LogOptions } from './output-logger.ts';
-import { pullImages, type NamedRequest } from './pull.ts';
-import { rebuildTable, validateImage } from './repair.ts';
-
-interface JsonOption {
-  readonly json?: true;
-  readonly verbose?: true;
-}
-
-interface PlatformOption extends JsonOption {
-  readonly platform?: readonly string[];
-}
-
-interface PullOptions extends PlatformOption {
-  readonly alwaysPull?: true;
-  readonly attestations: boolean;
-}
-
-interface ValidateOptions extends PlatformOption {
-  readonly attestations: boolean;
-  readonly deep?: true;
-  readonly bytes?: true;
-}
 
 interface LocalCommand extends LogCommand, JsonOption {
   readonly all?: true;
@@ -231,111 +212,6 @@ function parsePort(text: string): number {
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port < 65_536) return port;
   throw new InvalidArgumentError('Write a number from 0 to 65535.');
-}
-
-function runPull(references: readonly string[], options: PullOptions, output: Output): Promise<ExitCode> {
-  return attempt(output, references, async (signal) => {
-    const platforms = parsePlatforms(options);
-    const config = await readConfig(output);
-    const requests: NamedRequest[] = [];
-    for (const asked of references) {
-      try {
-        requests.push({
-          asked,
-          request: {
-            reference: parseKnownReference(asked, config.registries),
-            platforms,
-            alwaysPull: options.alwaysPull === true,
-            attestations: options.attestations,
-          },
-        });
-      } catch (error) {
-        output.failure(error, [asked]);
-      }
-    }
-    // One slip of the pen in a list: nothing is pulled, and the answer names the slip alone.
-    if (requests.length < references.length) return EXIT.usage;
-    await using cache = await openCache(config, output, signal);
-    return await pullImages(cache.services.pull, requests, output, signal, (error) => cache.explained(error));
-  });
-}
-
-function runValidate(asked: string, options: ValidateOptions, output: Output): Promise<ExitCode> {
-  return attempt(output, [asked], async (signal) => {
-    const platforms = parsePlatforms(options);
-    const config = await readConfig(output);
-    const request = {
-      reference: parseKnownReference(asked, config.registries),
-      platforms,
-      attestations: options.attestations,
-      deep: options.deep === true,
-      bytes: options.bytes === true,
-    };
-    await using cache = await openCache(config, output, signal);
-    output.status(`looking at ${asked}`);
-    return await explaining(cache, validateImage(cache.services.pull, request, output, signal));
-  });
-}
-
-function runImages(output: Output): Promise<ExitCode> {
-  return attempt(output, [], async (signal) => {
-    const config = await readConfig(output);
-    await using cache = await openCache(config, output, signal);
-    output.status('listing the images');
-    const { cacheName } = await import('./cache.ts');
-    return await explaining(cache, listImages(cache.services.catalog, cacheName(config.store), output, signal));
-  });
-}
-
-function runRebuild(output: Output): Promise<ExitCode> {
-  return attempt(output, [], async (signal) => {
-    await using cache = await openCache(await readConfig(output), output, signal);
-    output.status('reading the records of the bucket');
-    return await explaining(cache, rebuildTable(cache.services.pull, output, signal));
-  });
-}
-
-/** Loaded when it is needed: the SDK takes a quarter of a second, which help and usage errors need not wait for. */
-const openCache = async (config: Config, output: Output, signal: AbortSignal): Promise<OpenCache> =>
-  (await import('./cache.ts')).openCache(config, output, signal);
-
-/** @throws what the work does, or what is wrong with the cache instead. */
-const explaining = (cache: OpenCache, work: Promise<ExitCode>): Promise<ExitCode> =>
-  work.catch((error: unknown) => {
-    throw cache.explained(error);
-  });
-
-const readConfig = async (output: Output): Promise<Config> => (await import('./cache.ts')).configured(output);
-
-const parsePlatforms = (options: PlatformOption): readonly Platform[] =>
-  (options.platform ?? []).map((text) => parsePlatform(text, '--platform'));
-
-/** Runs `work` so that the first Ctrl-C ends it cleanly, and tells what it throws as the failure of all `references`; after Ctrl-C of none: they had not begun. */
-async function attempt(
-  output: Output,
-  references: readonly string[],
-  work: (signal: AbortSignal) => Promise<ExitCode>,
-): Promise<ExitCode> {
-  using interruption = listenForInterruption();
-  try {
-    return await work(interruption.signal);
-  } catch (error) {
-    // After Ctrl-C: what had begun was named by itself.
-    output.failure(error, interruption.signal.aborted ? [] : references);
-    return isUsage(error) ? EXIT.usage : EXIT.failed;
-  } finally {
-    output.status(undefined);
-  }
-}
-
-/** What the user can put right by typing or configuring something else. */
-function isUsage(error: unknown): boolean {
-  return (
-    error instanceof InvalidNameError ||
-    error instanceof InvalidDigestError ||
-    error instanceof InvalidRequestError ||
-    error instanceof ConfigError
-  );
 }
 
 // Started as a process of its own where the launcher found itself on an older Node.
