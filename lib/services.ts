@@ -1,6 +1,6 @@
 import type { PublishedKey, SigningKey } from './access/signing-key.ts';
 import type { Users } from './access/users.ts';
-import type { Catalog } from './catalog/catalog.ts';
+import type { Catalog } from './catalog/ports.ts';
 import { dynamoCatalog } from './catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from './table/dynamo-client.ts';
 import type { Config, Limits } from './config/config.ts';

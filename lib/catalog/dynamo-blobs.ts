@@ -3,7 +3,8 @@ import { LeaseLostError } from '../errors/cache-error.ts';
 import { fenceValues, STILL_HELD } from '../lock/dynamo-lease.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { BlobRecord, BlobRow, Catalog } from './catalog.ts';
+import type { BlobRecord, BlobRow } from './catalog.ts';
+import type { BlobWrites } from './ports.ts';
 import { nextEpoch } from './dynamo-completeness.ts';
 import { isRefused, type Table, type Update } from '../table/dynamo-table.ts';
 import { blobFrom } from './items.ts';
@@ -21,7 +22,7 @@ const MOST_LOST_AT_ONCE = 100 - epochKeys.length;
 const PARALLEL_WRITES = 16;
 
 /** What is in the store, and how far is what is on its way there. */
-export function blobWrites(table: Table) {
+export function blobWrites(table: Table): BlobWrites {
   return {
     blobOf: ({ row }) => blobFrom(row),
 
@@ -91,7 +92,7 @@ export function blobWrites(table: Table) {
       }
       return refused;
     },
-  } satisfies Partial<Catalog>;
+  };
 }
 
 /** One transaction; where some rows were written meanwhile, another without them. */

@@ -1,14 +1,14 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { dynamoTable, type Table, type Update } from '../table/dynamo-table.ts';
 import { INCARNATION_KEY, linkKey, needKey, repoKey } from '../table/keys.ts';
-import type { Catalog } from './catalog.ts';
+import type { Catalog, LinkWrites, TableIdentity } from './ports.ts';
 import { blobWrites } from './dynamo-blobs.ts';
 import { completeness, nextEpoch } from './dynamo-completeness.ts';
 import { pointerWrites } from './dynamo-pointers.ts';
 import { reads } from './dynamo-reads.ts';
 
 /** Which table this is among all that ever were on its bucket: read once for the life of the process. */
-export function incarnation(table: Table) {
+function tableIdentity(table: Table): TableIdentity {
   let known: number | undefined;
   return {
     async readIncarnation({ fresh, signal }) {
@@ -33,11 +33,12 @@ export function incarnation(table: Table) {
       known = Math.max(number, now?.number as number);
       return known;
     },
-  } satisfies Partial<Catalog>;
+    removeOtherVersions: (signal) => table.removeOtherVersions('remove rows of other versions', signal),
+  };
 }
 
 /** Who may serve what, and who needs what. */
-export function graphWrites(table: Table) {
+function linkWrites(table: Table): LinkWrites {
   return {
     async writeLinks(repository, links, signal) {
       const rows = links.map(({ digest, mediaType, size, landed, via, neededBy }) => ({
@@ -70,21 +71,18 @@ export function graphWrites(table: Table) {
       const rows = needed.map((digest) => ({ ...needKey(repository, digest), neededBy }));
       await table.putAll(rows, 'write needs', signal);
     },
-  } satisfies Partial<Catalog>;
+  };
 }
 
 /** The catalogue in one DynamoDB table; its layout is drawn in `keys.ts`. */
 export function dynamoCatalog(options: { client: DynamoDBClient; table: string }): Catalog {
   const table = dynamoTable(options.client, options.table);
-  const removeOtherVersions = (signal: AbortSignal) =>
-    table.removeOtherVersions('remove rows of other versions', signal);
   return {
-    removeOtherVersions,
     ...reads(table),
     ...blobWrites(table),
-    ...graphWrites(table),
+    ...linkWrites(table),
     ...completeness(table),
     ...pointerWrites(table),
-    ...incarnation(table),
+    ...tableIdentity(table),
   };
 }

@@ -4,7 +4,8 @@ import type { Fence } from '../lock/fence.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatReference, type Reference } from '../reference/reference.ts';
 import { TOMBSTONE_MS } from '../store/ref-record.ts';
-import type { Catalog, Pointer, Publication } from './catalog.ts';
+import type { Pointer, Publication } from './catalog.ts';
+import type { PointerWrites } from './ports.ts';
 import { completeUpdate, epochUnchanged, seeWhole, seenBy, type Seen } from './dynamo-completeness.ts';
 import type { Check, Table, Update } from '../table/dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
@@ -29,7 +30,7 @@ const MISSING_ROW_SECONDS = 86_400;
 const REMOVED_ROW_SECONDS = (2 * TOMBSTONE_MS) / 1000;
 
 /** What references mean. Every write holds only under the lock of the reference. */
-export function pointerWrites(table: Table) {
+export function pointerWrites(table: Table): PointerWrites {
   return {
     async recordResolution(reference, { resolved, checkedMs, pointer }, lock, signal) {
       const now = { resolved, checkedMs, resolutions: (pointer?.resolutions ?? 0) + 1, resolvedBy: lock.holder };
@@ -120,7 +121,7 @@ export function pointerWrites(table: Table) {
         if (seen.whole.size < new Set(publication.complete).size) throw swept(publication);
       }
     },
-  } satisfies Partial<Catalog>;
+  };
 }
 
 /** Held on the row of the reference's own lock, whatever lock `lock` says it is. */

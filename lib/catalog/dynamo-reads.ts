@@ -1,6 +1,7 @@
 import { isDigest, type Digest } from '../oci/digest.ts';
 import { isTag, type Reference, type Repository } from '../reference/reference.ts';
-import type { BlobRow, CachedReference, Catalog, FoundRoot, Link } from './catalog.ts';
+import type { BlobRow, CachedReference, FoundRoot, Link } from './catalog.ts';
+import type { CatalogReads } from './ports.ts';
 import { epochFrom, seeWhole } from './dynamo-completeness.ts';
 import type { Item, Table } from '../table/dynamo-table.ts';
 import { blobFrom, digests, linkFrom, pointerFrom, rootFrom } from './items.ts';
@@ -23,8 +24,8 @@ import { bareEntries } from './needs.ts';
 /** Of one read. Of the tags that belong to one manifest (list of referrers, signature, attestation, SBOM) there are fewer. */
 const MOST_WITH_PREFIX = 8;
 
-/** Everything that looks and changes nothing. */
-export function reads(table: Table) {
+/** All reads but those of what is complete. */
+export function reads(table: Table): CatalogReads {
   const findRoot = async (
     repository: Repository,
     digest: Digest,
@@ -132,12 +133,9 @@ export function reads(table: Table) {
       const needers = rows.map((row) => row.neededBy as Digest | undefined).filter((needer) => needer !== undefined);
       return [...new Set(needers)];
     },
-    async *images(signal) {
-      for await (const repository of repositories(undefined, signal)) yield* imagesOf(repository, undefined, signal);
-    },
     repositories,
     imagesOf,
-  } satisfies Partial<Catalog>;
+  };
 }
 
 const linksOf = (rows: readonly Item[]): ReadonlyMap<Digest, Link> =>

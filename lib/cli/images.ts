@@ -1,7 +1,8 @@
-import type { CachedReference, Catalog } from '../catalog/catalog.ts';
+import type { CachedReference } from '../catalog/catalog.ts';
+import type { Images } from '../catalog/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isImageEntry, platformName } from '../oci/select.ts';
-import { heldBytes, heldEntries } from '../images/images.ts';
+import { allImages, heldBytes, heldEntries } from '../images/images.ts';
 import { formatReference } from '../reference/reference.ts';
 import { EXIT, formatBytes, printable, tableLines, type ExitCode, type Output } from './output.ts';
 import { ownCommand } from './hints.ts';
@@ -22,13 +23,13 @@ export interface ImageRow {
 
 /** Lists everything that was published; of an empty cache says which it is: `cache`, in words. JSON comes row by row as it is found. */
 export async function listImages(
-  catalog: Catalog,
+  catalog: Images,
   cache: string,
   output: Output,
   signal: AbortSignal,
 ): Promise<ExitCode> {
   const rows: ImageRow[] = [];
-  for await (const image of catalog.images(signal)) {
+  for await (const image of allImages(catalog, signal)) {
     const row = imageRow(image);
     if (row === undefined) continue;
     if (output.isJson) output.result(row, []);

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Images } from '../catalog/ports.ts';
+import { allImages } from '../images/images.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { openRegistry, type RegistryAnswer, type RegistryRequest } from '../http/registry/open-registry.ts';
 import { registryServer } from '../http/registry/registry-server.ts';
@@ -115,10 +116,11 @@ async function hints(origin: string, { config, catalog }: Services, signal: Abor
 }
 
 /** Some images of the cache: for an example, so without a long look, and without a failure. */
-async function someCached(catalog: Pick<Catalog, 'images'>, signal: AbortSignal): Promise<readonly Reference[]> {
+async function someCached(catalog: Images, signal: AbortSignal): Promise<readonly Reference[]> {
   const found: Reference[] = [];
   try {
-    for await (const { reference, pointer } of catalog.images(
+    for await (const { reference, pointer } of allImages(
+      catalog,
       AbortSignal.any([signal, AbortSignal.timeout(LOOK_MS)]),
     )) {
       if (pointer.published !== undefined) found.push(reference);

@@ -1,4 +1,5 @@
-import type { CachedReference, Catalog, Root } from '../catalog/catalog.ts';
+import type { CachedReference, Root } from '../catalog/catalog.ts';
+import type { Images } from '../catalog/ports.ts';
 import { contentIdOf } from '../catalog/needs.ts';
 import type { IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -95,7 +96,12 @@ export interface ImagePage {
   readonly next?: ImagePosition;
 }
 
-type ListCatalog = Pick<Catalog, 'repositories' | 'imagesOf'>;
+/** Everything that is published, by repository and pointer. */
+export async function* allImages(catalog: Images, signal: AbortSignal): AsyncGenerator<CachedReference> {
+  for await (const repository of catalog.repositories(undefined, signal)) {
+    yield* catalog.imagesOf(repository, undefined, signal);
+  }
+}
 
 /**
  * The next images in the order of repositories and pointers: `limit` of them, or fewer where time or room runs out; then with `next`. What is published or
@@ -103,11 +109,7 @@ type ListCatalog = Pick<Catalog, 'repositories' | 'imagesOf'>;
  *
  * @throws CatalogError
  */
-export async function imagePage(
-  catalog: ListCatalog,
-  request: ImagePageRequest,
-  signal: AbortSignal,
-): Promise<ImagePage> {
+export async function imagePage(catalog: Images, request: ImagePageRequest, signal: AbortSignal): Promise<ImagePage> {
   const startedMs = performance.now();
   const images: CachedImage[] = [];
   let bytes = 0;
@@ -127,7 +129,7 @@ export async function imagePage(
 
 /** Every image from the request's position on, and the end of each repository, listed or not. */
 async function* walk(
-  catalog: ListCatalog,
+  catalog: Images,
   { repository: only, after, mayList }: ImagePageRequest,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly repository: Repository; readonly found?: CachedReference }> {

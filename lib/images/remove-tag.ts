@@ -1,4 +1,4 @@
-import type { Catalog, Pointer } from '../catalog/catalog.ts';
+import type { Pointer } from '../catalog/catalog.ts';
 import { DeadlineError, LeaseHeldError } from '../errors/cache-error.ts';
 import { acquire, type Lease, type Leases } from '../lock/lease.ts';
 import { nextIncarnation, recordedName, type RefDeps, writeInOrder } from '../pull/ref-order.ts';
@@ -6,7 +6,7 @@ import { formatReference, type Reference } from '../reference/reference.ts';
 import { pullLeaseName } from '../table/keys.ts';
 
 export interface RemoveTagDeps {
-  readonly catalog: RefDeps['catalog'] & Pick<Catalog, 'removeTag'>;
+  readonly catalog: RefDeps['catalog'];
   readonly leases: Pick<Leases, 'tryAcquire'>;
   readonly refs: RefDeps['refs'];
 }

@@ -1,4 +1,4 @@
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Links } from '../catalog/ports.ts';
 import { BlobSizeError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -16,7 +16,7 @@ export const blobAlone = ({ reference: { digest }, blob }: PullRequest): Digest 
 
 /** The receipt of a blob that is there and that the repository may serve: there is no more to it. One read of the catalogue. */
 export async function findBlobHit(
-  { catalog }: { readonly catalog: Pick<Catalog, 'findContent'> },
+  { catalog }: { readonly catalog: Links },
   repository: Repository,
   digest: Digest,
   draft: ReceiptDraft,

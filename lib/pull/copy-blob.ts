@@ -1,4 +1,5 @@
-import type { BlobRow, Catalog } from '../catalog/catalog.ts';
+import type { BlobRow } from '../catalog/catalog.ts';
+import type { Blobs } from '../catalog/ports.ts';
 import { blobLeaseName } from '../table/keys.ts';
 import { withGrace } from '../async/time.ts';
 import { sleep } from '../async/time.ts';
@@ -132,7 +133,7 @@ interface BatchedLooks {
   next(digest: Digest, signal: AbortSignal): Promise<BlobRow | undefined>;
 }
 
-function batchedLooks(catalog: Pick<Catalog, 'findBlobs'>): BatchedLooks {
+function batchedLooks(catalog: Blobs): BatchedLooks {
   let delayMs = FIRST_LOOK_MS;
   let waiting: { readonly digests: Set<Digest>; readonly rows: Promise<ReadonlyMap<Digest, BlobRow>> } | undefined;
   const begin = (signal: AbortSignal) => {

@@ -1,4 +1,5 @@
-import type { Catalog, Found, Pointer, Root } from '../catalog/catalog.ts';
+import type { Found, Pointer, Root } from '../catalog/catalog.ts';
+import type { Completeness, Links, Pointers, Roots } from '../catalog/ports.ts';
 import type { HeldLease } from '../lock/lease.ts';
 import { blobAlone, findBlobHit } from './blob-alone.ts';
 import { coverage, wantedPlatforms, type Wanted } from './coverage.ts';
@@ -9,7 +10,7 @@ import { findKnown } from './whole.ts';
 
 /** What a hit needs: no store, no registry. */
 export type HitDeps = Pick<PullDeps, 'defaultPlatforms' | 'requireAllowed'> & {
-  readonly catalog: Pick<Catalog, 'find' | 'findWhole' | 'findContent'>;
+  readonly catalog: Roots & Completeness & Links;
 };
 
 /** What the cache knew when the request came. */
@@ -79,10 +80,7 @@ export interface EarlierResolvers {
  * By the table's own order, and nobody's clock: the pointer is read after the lock was refused, so who asked before that either holds the lock still or is named by
  * the pointer. Anybody else who records something later took the lock, and asked, after this caller came. Where the lock was free nobody else asked at all.
  */
-export function earlierResolvers(
-  catalog: Pick<Catalog, 'findPointer'>,
-  { reference, alwaysPull }: PullRequest,
-): EarlierResolvers {
+export function earlierResolvers(catalog: Pointers, { reference, alwaysPull }: PullRequest): EarlierResolvers {
   let earlier: ReadonlySet<string | undefined> | undefined;
   return {
     async note({ holder }, signal) {

@@ -1,4 +1,5 @@
-import type { BlobRow, Catalog, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
+import type { BlobRow, FoundRoot, Link, Pointer, Root } from '../catalog/catalog.ts';
+import type { Links, LinkWrites, Pointers, PointerWrites, Roots } from '../catalog/ports.ts';
 import { bareEntries, blobEntries, skippedAfter, talliesOf, withNeeders } from '../catalog/needs.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
@@ -82,7 +83,7 @@ const storedBy = ({ size = 0, etag = '', crc32 }: BlobRow): StoredContent => ({
 
 /** Lets the repository serve what has landed, and says what needs it. Idempotent; rows that say it already are not written. */
 export async function linkContent(
-  { catalog }: { readonly catalog: Pick<Catalog, 'findLinks' | 'writeLinks'> },
+  { catalog }: { readonly catalog: Links & LinkWrites },
   repository: Repository,
   { root, manifests, blobs, contents, foreign }: PlannedContent,
   signal: AbortSignal,
@@ -182,7 +183,7 @@ export async function publishPrepared(
 
 /** The same in another process than that of the preparation, or once more: what an earlier try has published is not published twice. */
 export async function resumePublish(
-  deps: PublishDeps & { readonly catalog: Pick<Catalog, 'findPointer' | 'findRoot'> },
+  deps: PublishDeps & { readonly catalog: Pointers & Roots },
   reference: Reference,
   { content, ground }: { readonly content: PlannedContent; readonly ground?: KeptContext },
   lock: Fence,
@@ -216,7 +217,7 @@ export const keptContext = ({ pointer, checkedMs, found }: PublicationContext): 
 });
 
 type PublishDeps = RefDeps & {
-  readonly catalog: Pick<Catalog, 'findLinks' | 'publish' | 'writeLinks'>;
+  readonly catalog: Links & LinkWrites & PointerWrites;
 };
 
 /**
@@ -225,7 +226,7 @@ type PublishDeps = RefDeps & {
  * Returns why there is no record, where it could not be written: the root is published all the same, and the next pull that takes the lock writes it.
  */
 export async function publish(
-  deps: RefDeps & { readonly catalog: Pick<Catalog, 'publish'> },
+  deps: RefDeps & { readonly catalog: PointerWrites },
   reference: Reference,
   { found, ...meant }: PublicationContext,
   published: PublishedRoot,

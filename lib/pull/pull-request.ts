@@ -1,4 +1,4 @@
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Catalog } from '../catalog/ports.ts';
 import { CacheError, DeadlineError } from '../errors/cache-error.ts';
 import type { Leases } from '../lock/lease.ts';
 import type { Descriptor } from '../oci/descriptor.ts';

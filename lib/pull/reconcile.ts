@@ -1,4 +1,5 @@
-import type { BlobRecord, BlobRow, Catalog } from '../catalog/catalog.ts';
+import type { BlobRecord, BlobRow } from '../catalog/catalog.ts';
+import type { Blobs, BlobWrites } from '../catalog/ports.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -11,7 +12,7 @@ const PARALLEL_LOOKS = 16;
 const ROUNDS = 10;
 
 export interface ReconcileDeps {
-  readonly catalog: Pick<Catalog, 'findBlobs' | 'recordBlob' | 'recordLoss'>;
+  readonly catalog: Blobs & BlobWrites;
   readonly store: Pick<ContentStore, 'find' | 'isContent'>;
 }
 
@@ -120,7 +121,7 @@ function isRecorded(digest: Digest, row: BlobRow, stored: StoredContent): boolea
 
 /** Whether the store holds what the row of the digest says, if it says that something is there. Writes nothing. @throws CatalogError, StoreError */
 export async function isAsRecorded(
-  { catalog, store }: { readonly catalog: Pick<Catalog, 'findBlobs'>; readonly store: Pick<ContentStore, 'find'> },
+  { catalog, store }: { readonly catalog: Blobs; readonly store: Pick<ContentStore, 'find'> },
   digest: Digest,
   signal: AbortSignal,
 ): Promise<boolean> {

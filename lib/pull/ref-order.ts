@@ -1,4 +1,5 @@
-import type { Catalog, Found, Pointer } from '../catalog/catalog.ts';
+import type { Found, Pointer } from '../catalog/catalog.ts';
+import type { Pointers, PointerWrites, TableIdentity } from '../catalog/ports.ts';
 import { bareEntries, type BareKind } from '../catalog/needs.ts';
 import { CacheError, StoreError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -16,7 +17,7 @@ import type { RefName, RefOrder, RefRecord, RefRecords, RefTombstone } from '../
  */
 
 export interface RefDeps {
-  readonly catalog: Pick<Catalog, 'findPointer' | 'readIncarnation' | 'writeIncarnation' | 'confirmRecord'>;
+  readonly catalog: Pointers & PointerWrites & TableIdentity;
   readonly refs: Pick<RefRecords, 'write' | 'find' | 'raiseIncarnation'>;
 }
 

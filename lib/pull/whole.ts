@@ -1,4 +1,5 @@
-import type { Catalog, Found, FoundRoot } from '../catalog/catalog.ts';
+import type { Found, FoundRoot } from '../catalog/catalog.ts';
+import type { Completeness, Roots } from '../catalog/ports.ts';
 import { bareEntries, isTyped } from '../catalog/needs.ts';
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -35,7 +36,7 @@ export async function storedContents(
 
 /** A catalogue that can be asked for rows; `remember` where its caller may write what it found. */
 export interface WholeDeps {
-  readonly catalog: Pick<Catalog, 'findWhole'>;
+  readonly catalog: Completeness;
 }
 
 /**
@@ -69,7 +70,7 @@ const digestsOf = (all: readonly Descriptor[]): Digest[] => all.map(({ digest })
 
 /** What the catalogue knows of the reference, by rows where need be. Four reads at most, and one for each hundred blobs. */
 export async function findKnown(
-  deps: { readonly catalog: Pick<Catalog, 'find' | 'findWhole'> },
+  deps: { readonly catalog: Roots & Completeness },
   reference: Reference,
   wanted: Wanted,
   options: { consistent: boolean; remember: boolean; signal: AbortSignal },
@@ -82,8 +83,7 @@ export async function findKnown(
  * The same, consistently, after content that was lost and is in the store again has been taken as present, whoever put it back. No request goes to the registry.
  */
 export async function findRestored(
-  deps: StoredContentsDeps &
-    ReconcileDeps & { readonly catalog: Pick<Catalog, 'find' | 'findWhole' | 'writeContents'> },
+  deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Roots & Completeness },
   reference: Reference,
   wanted: Wanted,
   signal: AbortSignal,
@@ -99,7 +99,7 @@ export async function findRestored(
 
 /** Looks at the store for what the rows of these manifests, and of their blobs, do not call present. */
 async function adoptLapsed(
-  deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Pick<Catalog, 'writeContents'> },
+  deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Completeness },
   manifests: readonly Descriptor[],
   bare: ReadonlyMap<Digest, unknown>,
   signal: AbortSignal,

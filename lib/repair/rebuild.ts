@@ -1,4 +1,5 @@
-import type { Catalog, FoundRoot, Pointer, Publication } from '../catalog/catalog.ts';
+import type { FoundRoot, Pointer, Publication } from '../catalog/catalog.ts';
+import type { Catalog } from '../catalog/ports.ts';
 import { blobEntries, withNeeders } from '../catalog/needs.ts';
 import { CacheError } from '../errors/cache-error.ts';
 import { acquire, type Leases } from '../lock/lease.ts';

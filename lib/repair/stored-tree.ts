@@ -1,4 +1,5 @@
-import type { Catalog, ForeignLayer } from '../catalog/catalog.ts';
+import type { ForeignLayer } from '../catalog/catalog.ts';
+import type { Completeness } from '../catalog/ports.ts';
 import { isTyped } from '../catalog/needs.ts';
 import { ContentLostError } from '../errors/cache-error.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
@@ -25,7 +26,7 @@ export interface StoredTree {
 }
 
 interface TreeDeps extends ReconcileDeps {
-  readonly catalog: ReconcileDeps['catalog'] & Pick<Catalog, 'writeContents'>;
+  readonly catalog: ReconcileDeps['catalog'] & Completeness;
   readonly store: ContentStore;
   readonly limits: PullLimits;
 }

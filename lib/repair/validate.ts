@@ -1,4 +1,5 @@
-import type { Catalog, Found, Root } from '../catalog/catalog.ts';
+import type { Found, Root } from '../catalog/catalog.ts';
+import type { Catalog } from '../catalog/ports.ts';
 import { bareEntries, isTyped } from '../catalog/needs.ts';
 import type { Descriptor, IndexEntry } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';

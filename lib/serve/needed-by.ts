@@ -1,10 +1,11 @@
-import type { Catalog, Link } from '../catalog/catalog.ts';
+import type { Link } from '../catalog/catalog.ts';
+import type { Links } from '../catalog/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../reference/reference.ts';
 
 /** Manifests and indexes of this repository that need the digest, as far as its own rows say: two reads, however many others need it. */
 export async function linksThatNeed(
-  catalog: Pick<Catalog, 'findNeededBy' | 'findLinks'>,
+  catalog: Links,
   repository: Repository,
   digest: Digest,
   signal: AbortSignal,

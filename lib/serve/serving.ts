@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { newPermits, type Permits } from '../async/parallel.ts';
 import { SingleFlight } from '../async/single-flight.ts';
-import type { Catalog, Link } from '../catalog/catalog.ts';
+import type { Link } from '../catalog/catalog.ts';
+import type { CatalogReads } from '../catalog/ports.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { PullRecords } from '../jobs/pull-record.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -21,20 +22,8 @@ import type { WaitingRoom } from './waiting-room.ts';
 
 /** What serving works with. What a hit does not need is loaded by its first use. */
 export interface ServeDeps extends Pick<PullDeps, 'leases' | 'limits' | 'defaultPlatforms' | 'requireAllowed'> {
-  /** Reads alone: what serving has to write there goes through `landing`. */
-  readonly catalog: Pick<
-    Catalog,
-    | 'findPointer'
-    | 'findContent'
-    | 'findBlobs'
-    | 'findLinks'
-    | 'findNeededBy'
-    | 'findRoot'
-    | 'tagsOf'
-    | 'findTagsWith'
-    | 'repositories'
-    | 'imagesOf'
-  >;
+  /** Reads alone: serving writes through `landing`. */
+  readonly catalog: CatalogReads;
   readonly store: Pick<ContentStore, 'find' | 'read'>;
   readonly landing: Fetcher;
   readonly waitingRoom: WaitingRoom;

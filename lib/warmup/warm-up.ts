@@ -1,4 +1,4 @@
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Completeness, Roots } from '../catalog/ports.ts';
 import { InvalidRequestError } from '../errors/cache-error.ts';
 import { type Jobs, waitForEnd } from '../jobs/jobs.ts';
 import { type PullRecord, type PullRecords, requestKey } from '../jobs/pull-record.ts';
@@ -19,7 +19,7 @@ import type { WarmupEntry, WarmupSettings } from './warmup-settings.ts';
 const MAX_REFERENCES = 1000;
 
 export interface WarmUpDeps {
-  readonly catalog: Pick<Catalog, 'find' | 'findWhole'>;
+  readonly catalog: Roots & Completeness;
   readonly upstreams: Pick<Upstreams, 'open'>;
   readonly jobs: Jobs;
   readonly records: Pick<PullRecords, 'find'>;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import type { CachedReference } from '../../lib/catalog/catalog.ts';
+import { allImages } from '../../lib/images/images.ts';
 import { tagKey } from '../../lib/table/keys.ts';
 import { LeaseLostError } from '../../lib/errors/cache-error.ts';
 import { formatReference, parseReference, type Reference, type Repository } from '../../lib/reference/reference.ts';
@@ -43,7 +44,7 @@ export function images(table: () => TableUnderTest): void {
     await resolveNow(reach, resolvedOnly, someDigest(), 1, lock);
 
     const listed: CachedReference[] = [];
-    for await (const image of reach.catalog.images(forever)) {
+    for await (const image of allImages(reach.catalog, forever)) {
       if (image.reference.repository.path.endsWith(run)) listed.push(image);
     }
     const key = (reference: Reference): string => formatReference(reference);
@@ -191,7 +192,7 @@ export function images(table: () => TableUnderTest): void {
   test('stops when its signal fires', async () => {
     await using reach = await table().reach();
     const reason = new Error('enough');
-    const list = reach.catalog.images(AbortSignal.abort(reason));
+    const list = allImages(reach.catalog, AbortSignal.abort(reason));
     await assert.rejects(list[Symbol.asyncIterator]().next(), reason);
   });
 }

@@ -1,7 +1,7 @@
 import { CreateTableCommand, DynamoDBClient, waitUntilTableExists } from '@aws-sdk/client-dynamodb';
 import { randomBytes } from 'node:crypto';
 import { tableDefinition } from '../../infra/table.ts';
-import type { Catalog } from '../../lib/catalog/catalog.ts';
+import type { Catalog } from '../../lib/catalog/ports.ts';
 import { dynamoCatalog } from '../../lib/catalog/dynamo-catalog.ts';
 import { dynamoClient } from '../../lib/table/dynamo-client.ts';
 import { dynamoTable, type Item, type Update } from '../../lib/table/dynamo-table.ts';

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeleteObjectsCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
-import type { Catalog } from '../../../lib/catalog/catalog.ts';
+import type { Catalog } from '../../../lib/catalog/ports.ts';
 import { hexOf, type Digest } from '../../../lib/oci/digest.ts';
 import { openCache, rawS3, startBench, type Bench, type TestCache, type TestStack } from '../../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';

@@ -1,4 +1,4 @@
-import type { Catalog } from '../../../lib/catalog/catalog.ts';
+import type { Catalog } from '../../../lib/catalog/ports.ts';
 import { sleep } from '../../../lib/async/time.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 

@@ -1,5 +1,5 @@
 import type { TransactWriteItem, UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
-import type { Catalog } from '../../../lib/catalog/catalog.ts';
+import type { Catalog } from '../../../lib/catalog/ports.ts';
 import { dynamoCatalog } from '../../../lib/catalog/dynamo-catalog.ts';
 import { dynamoClient, type DynamoConnection } from '../../../lib/table/dynamo-client.ts';
 import type { Services } from '../../../lib/services.ts';

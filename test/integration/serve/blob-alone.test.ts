@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { allImages } from '../../../lib/images/images.ts';
 import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
 import { OCTET_STREAM } from '../../../lib/oci/media-type.ts';
 import { listing, noise, noiseImage, noiseLayer, upstreamImage } from '../../support/images.ts';
@@ -116,7 +117,7 @@ describe('a blob that no manifest here names', { concurrency: false }, () => {
     }
     const reference = `${name}@${blob.digest}`;
     assert.equal((await bench.cache.validate(reference)).state, 'unknown');
-    const images = await Array.fromAsync(bench.services.catalog.images(forever));
+    const images = await Array.fromAsync(allImages(bench.services.catalog, forever));
     assert.ok(images.every(({ reference: { repository } }) => repository.path !== 'team/blobs'));
 
     // And again, here and in another process, without its registry.

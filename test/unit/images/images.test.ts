@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { CachedReference, Catalog } from '../../../lib/catalog/catalog.ts';
+import type { CachedReference } from '../../../lib/catalog/catalog.ts';
+import type { Images } from '../../../lib/catalog/ports.ts';
 import { imagePage, type ImagePageRequest } from '../../../lib/images/images.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import {
@@ -26,7 +27,7 @@ function listOf(tags: Readonly<Record<string, readonly string[]>>, platforms = 1
     ...{ digest: digestOf(0), mediaType: 'application/vnd.oci.image.index.v1+json', size: 1 },
     ...{ entries, complete: new Set<Digest>(), contents: new Map<Digest, never>(), foreign: [] },
   };
-  const catalog: Pick<Catalog, 'repositories' | 'imagesOf'> = {
+  const catalog: Images = {
     // eslint-disable-next-line @typescript-eslint/require-await -- the interface is asynchronous, the list is here
     async *repositories(after) {
       for (const name of Object.keys(tags).sort()) {
