@@ -114,7 +114,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
       ENTREPOT_TABLE: store.tableName,
       ENTREPOT_STATE_MACHINE: stateMachineArn(stage),
       ENTREPOT_BUS: busName(stage),
-      ENTREPOT_LAND_FUNCTION: functionName(stage, 'land'),
+      ENTREPOT_FETCH_FUNCTION: functionName(stage, 'fetch'),
       ENTREPOT_SIGNING_SECRET: signingSecretArn,
       POWERTOOLS_SERVICE_NAME: metricsService(stage),
       POWERTOOLS_METRICS_NAMESPACE: NAMESPACE,

@@ -33,7 +33,7 @@ const PARTS = {
     modules: ['lib/access/secrets-users.ts'],
     clients: ['@aws-sdk/client-secrets-manager'],
   },
-  landing: { modules: ['lib/serve/lambda-fetcher.ts'], clients: ['@aws-sdk/client-lambda'] },
+  fetcher: { modules: ['lib/serve/lambda-fetcher.ts'], clients: ['@aws-sdk/client-lambda'] },
   announcements: { modules: ['lib/jobs/events-announcer.ts'], clients: ['@aws-sdk/client-eventbridge'] },
 } as const;
 type Part = keyof typeof PARTS;
@@ -42,8 +42,8 @@ const ALL_PARTS = Object.keys(PARTS) as Part[];
 /** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
 const FUNCTION_PARTS: Readonly<Record<string, readonly Part[]>> = {
   api: ['store', 'workflow', 'signing'],
-  registry: ['store', 'workflow', 'landing', 'users'],
-  land: ['store', 'registries'],
+  registry: ['store', 'workflow', 'fetcher', 'users'],
+  fetch: ['store', 'registries'],
   pull: ['store', 'registries', 'announcements'],
   plan: ['store', 'registries', 'announcements'],
   copy: ['store', 'registries'],

@@ -12,7 +12,7 @@ export const SERVICE = 'entrepot';
 export const FUNCTIONS = [
   'api',
   'registry',
-  'land',
+  'fetch',
   'pull',
   'plan',
   'copy',

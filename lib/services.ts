@@ -41,7 +41,7 @@ export interface StoreConnection {
   /** Name of the event bus. */
   readonly bus?: string;
   /** Name of the function that asks registries for the one that serves. */
-  readonly landFunction?: string;
+  readonly fetchFunction?: string;
   /** Name or ARN of the secret that signs passwords; or a file that holds it, and is made if it is not there. */
   readonly signingSecret?: string;
   readonly signingKeyFile?: string;
@@ -83,7 +83,7 @@ export interface Services extends AsyncDisposable {
   /** The same for the executions themselves. */
   readonly executions: Executions;
   /** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
-  readonly landing: Fetcher;
+  readonly fetcher: Fetcher;
   /** Of all processes on the table. */
   readonly waitingRoom: WaitingRoom;
   /** Locks that outlive the gaps between the tasks of a workflow. */
@@ -165,7 +165,7 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     presigner: presignerOf(config, connection, client),
     workflowLeases,
     ...openWorkflow(connection, { records, leases: workflowLeases }, opened),
-    landing: openFetcher(connection, opened),
+    fetcher: openFetcher(connection, opened),
     waitingRoom: openWaitingRoom({ client, table, seats: config.serve.waiting }),
     warmupRuns: lazily<WarmupRuns>(
       async () => {

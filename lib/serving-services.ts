@@ -43,20 +43,20 @@ export const openWaitingRoom = (options: {
   });
 
 /** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
-export function openFetcher({ landFunction }: StoreConnection, opened: AsyncDisposableStack): Fetcher {
-  const landing = lazy(
+export function openFetcher({ fetchFunction }: StoreConnection, opened: AsyncDisposableStack): Fetcher {
+  const fetcher = lazy(
     async () => {
-      if (landFunction === undefined) throw notSet('ENTREPOT_LAND_FUNCTION', 'the function that asks registries');
+      if (fetchFunction === undefined) throw notSet('ENTREPOT_FETCH_FUNCTION', 'the function that asks registries');
       const { lambdaFetcher } = await import('./serve/lambda-fetcher.ts');
-      return lambdaFetcher(landFunction);
+      return lambdaFetcher(fetchFunction);
     },
     (remote) => remote.close(),
   );
-  opened.defer(() => landing.close());
-  return lazily<Fetcher>(() => landing.get(), {
+  opened.defer(() => fetcher.close());
+  return lazily<Fetcher>(() => fetcher.get(), {
     resolve: true,
-    land: true,
-    landReferrers: true,
+    fetchManifest: true,
+    fetchReferrers: true,
     listTags: true,
     confirm: true,
     sizeOfBlob: true,

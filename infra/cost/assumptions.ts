@@ -7,7 +7,7 @@ export const HOURS_PER_MONTH = 730;
 export const MEMORY_GB = {
   api: 1,
   registry: 1,
-  land: 1,
+  fetch: 1,
   events: 0.5,
   plan: 1,
   copy: 1769 / 1024,

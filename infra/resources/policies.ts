@@ -30,8 +30,8 @@ export type Capability =
   /** To start executions of the state machine, and to see whether they run. */
   | 'startPulls'
   | 'seePulls'
-  /** To have the function `land` ask a registry. */
-  | 'land'
+  /** To have the function `fetch` ask a registry. */
+  | 'fetch'
   | 'announce'
   /** To read the secret that signs passwords. */
   | 'signPasswords'
@@ -124,7 +124,7 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
     allow(['states:ListExecutions'], [stateMachineArn(settings.stage)]),
     allow(['states:DescribeExecution'], [executionArns(settings.stage)]),
   ],
-  land: ({ settings }) => [allow(['lambda:InvokeFunction'], [functionArn(settings.stage, 'land')])],
+  fetch: ({ settings }) => [allow(['lambda:InvokeFunction'], [functionArn(settings.stage, 'fetch')])],
   announce: ({ settings }) => [allow(['events:PutEvents'], [busArn(settings.stage)])],
   signPasswords: () => [allow(['secretsmanager:GetSecretValue'], [signingSecretArn])],
   readUsers: ({ config }) => {

@@ -7,11 +7,11 @@ import { UNDELIVERED_EVENTS } from './queues.ts';
 const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   // Answers hits, starts pulls, validates what is there, removes tags, signs passwords; it asks no registry.
   api: ['table', 'readBlobs', 'writeRefs', 'startPulls', 'signPasswords'],
-  // Serves what is there, starts pulls, and has `land` ask the registries and write the catalogue: who gets in from the internet finds no credentials, and can change
+  // Serves what is there, starts pulls, and has `fetch` ask the registries and write the catalogue: who gets in from the internet finds no credentials, and can change
   // neither content nor what a repository serves, nor sign a password.
-  registry: ['doorTable', 'readBlobs', 'startPulls', 'land', 'readUsers'],
+  registry: ['doorTable', 'readBlobs', 'startPulls', 'fetch', 'readUsers'],
   // Asks the registries what a tag means, and stores the manifests that they answer.
-  land: ['table', 'readBlobs', 'writeBlobs', 'registries'],
+  fetch: ['table', 'readBlobs', 'writeBlobs', 'registries'],
   // The whole pull in one process.
   pull: ['table', 'readBlobs', 'writeBlobs', 'writeRefs', 'registries', 'announce', 'failedEvents'],
   // Stores the manifests, and publishes by itself what needs no copying.

@@ -33,7 +33,7 @@ export function localRegistry(
   const answer = openRegistry({
     ...pull,
     config,
-    landing: upstreamFetcher(pull),
+    fetcher: upstreamFetcher(pull),
     waitingRoom: processWaitingRoom(config.serve.waiting),
     jobs,
     records,

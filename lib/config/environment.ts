@@ -19,7 +19,7 @@ export type StoreLocation =
       /** Name of the event bus. */
       readonly bus?: string;
       /** Name of the function that asks registries for the one that serves. */
-      readonly landFunction?: string;
+      readonly fetchFunction?: string;
       /** Name or ARN of the secret in Secrets Manager that signs passwords; or a file for it, on one machine. */
       readonly signingSecret?: string;
       readonly signingKeyFile?: string;
@@ -38,7 +38,7 @@ export function storeOf(
     const s3Endpoint = variable('AWS_ENDPOINT_URL_S3') ?? variable('AWS_ENDPOINT_URL');
     const stateMachine = variable('ENTREPOT_STATE_MACHINE');
     const bus = variable('ENTREPOT_BUS');
-    const landFunction = variable('ENTREPOT_LAND_FUNCTION');
+    const fetchFunction = variable('ENTREPOT_FETCH_FUNCTION');
     const signingSecret = variable('ENTREPOT_SIGNING_SECRET');
     const signingKeyFile = variable('ENTREPOT_SIGNING_KEY_FILE');
     return {
@@ -49,7 +49,7 @@ export function storeOf(
       ...(s3Endpoint === undefined ? {} : { s3Endpoint }),
       ...(stateMachine === undefined ? {} : { stateMachine }),
       ...(bus === undefined ? {} : { bus }),
-      ...(landFunction === undefined ? {} : { landFunction }),
+      ...(fetchFunction === undefined ? {} : { fetchFunction }),
       ...(signingSecret === undefined ? {} : { signingSecret }),
       ...(signingKeyFile === undefined ? {} : { signingKeyFile: resolve(cwd, signingKeyFile) }),
     };

@@ -27,7 +27,7 @@ export function openPlatformFixture(target: Target): PlatformFixture | SkipError
 export const DEPLOYED_FUNCTIONS = [
   'api',
   'registry',
-  'land',
+  'fetch',
   'pull',
   'plan',
   'copy',

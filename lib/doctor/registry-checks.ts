@@ -144,8 +144,8 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
     },
   },
   {
-    id: 'registry-land',
-    claim: 'what is not there is asked of its registry, by the function "land": 404 where that has none',
+    id: 'registry-fetch',
+    claim: 'what is not there is asked of its registry, by the function "fetch": 404 where that has none',
     async run(scene, signal) {
       // By digest: "not found" is remembered of tags, and of nothing else.
       const path = `/v2/${scene.image().name}/manifests/sha256:${randomBytes(32).toString('hex')}`;

@@ -44,7 +44,7 @@ async function askSize(
   const untilMs = Date.now() + state.patience.sizeMs;
   const subject = { repository, kind: 'blobs', name: digest } as const;
   const size = await state
-    .ask(subject, (landing) => landing.sizeOfBlob(call, repository, digest))
+    .ask(subject, (fetcher) => fetcher.sizeOfBlob(call, repository, digest))
     .catch((error: unknown) => {
       if (!(error instanceof CacheError) || error.retryable) throw error;
       return error instanceof BlobUnknownError ? unknown(repository, digest, error) : error;

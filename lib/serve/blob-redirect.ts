@@ -26,8 +26,8 @@ export async function locationOf(
     call.logger.info('a client waits for a blob', { repository: formatRepository(repository), digest, reason });
   try {
     const location = await state.share(`locate ${contentKey(repository, digest)}`, signal, (shared) =>
-      state.ask({ repository, kind: 'locate', name: digest }, (landing) =>
-        landing.locate({ ...call, signal: shared }, repository, digest),
+      state.ask({ repository, kind: 'locate', name: digest }, (fetcher) =>
+        fetcher.locate({ ...call, signal: shared }, repository, digest),
       ),
     );
     if (location === undefined) return undefined;

@@ -228,7 +228,7 @@ function looksFor(
     } else if (seen?.state === 'succeeded') {
       if (++vain > MOST_VAIN) throw notBrought(digest, undefined);
       // By the catalogue it was there; it was lost since.
-      await state.deps.landing.markLost({ signal }, digest);
+      await state.deps.fetcher.markLost({ signal }, digest);
       fill = undefined;
     }
     fill ??= await startedJob(call, digest, start);
@@ -284,8 +284,8 @@ async function admit(
 /** A registry that cannot say it now does not end the wait: the fill may be about to link the blob. */
 async function isConfirmed(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<boolean> {
   try {
-    return await state.ask({ repository, kind: 'blobs', name: digest }, (landing) =>
-      landing.confirm(call, repository, digest),
+    return await state.ask({ repository, kind: 'blobs', name: digest }, (fetcher) =>
+      fetcher.confirm(call, repository, digest),
     );
   } catch (error) {
     call.signal.throwIfAborted();

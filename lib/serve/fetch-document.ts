@@ -19,7 +19,7 @@ import type { Fetcher } from './fetcher.ts';
 import type { ServeCall } from './serving.ts';
 
 /*
- * How a function asks another for a Landing: one method and its arguments as JSON, and its result, or its failure, as JSON. A failure is an answer, so that
+ * How a function asks another to be its Fetcher: one method and its arguments as JSON, and its result, or its failure, as JSON. A failure is an answer, so that
  * neither Lambda's retries nor its alarms take it for a fault.
  */
 
@@ -36,13 +36,13 @@ const question = z.discriminatedUnion(
     }),
     record({ ask: z.literal('listTags'), repository: text }),
     record({
-      ask: z.literal('landReferrers'),
+      ask: z.literal('fetchReferrers'),
       repository: text,
       digest,
       lock: z.exactOptional(fence),
       resolutions: z.exactOptional(count),
     }),
-    record({ ask: z.enum(['land', 'confirm', 'sizeOfBlob', 'locate']), repository: text, digest }),
+    record({ ask: z.enum(['fetchManifest', 'confirm', 'sizeOfBlob', 'locate']), repository: text, digest }),
     record({ ask: z.literal('markLost'), digest }),
   ],
   'a question',
@@ -68,13 +68,13 @@ const located = record({ location: z.exactOptional(text.check(z.refine((url) => 
 const OP = 'ask registry';
 
 /**
- * Asks `landing` what the document asks for; whatever goes wrong is in the answer.
+ * Asks `fetcher` what the document asks for; whatever goes wrong is in the answer.
  *
  * @param failed is told of what is no fault of the caller or of a registry.
  * @throws InvalidRequestError where the document is none: only functions of the same deployment ask.
  */
 export async function answerFetch(
-  landing: Fetcher,
+  fetcher: Fetcher,
   document: unknown,
   call: ServeCall,
   requireAllowed: (repository: Repository) => void,
@@ -82,7 +82,7 @@ export async function answerFetch(
   const question = questionFrom(document);
   try {
     if ('repository' in question) requireAllowed(question.repository);
-    return await answerTo(landing, question, call);
+    return await answerTo(fetcher, question, call);
   } catch (error) {
     const failure = failureOf(error);
     const line = 'a registry could not be asked';
@@ -92,33 +92,33 @@ export async function answerFetch(
   }
 }
 
-async function answerTo(landing: Fetcher, question: FetchQuestion<Repository>, call: ServeCall): Promise<unknown> {
+async function answerTo(fetcher: Fetcher, question: FetchQuestion<Repository>, call: ServeCall): Promise<unknown> {
   if (question.ask === 'markLost') {
-    const lost = await landing.markLost(call, question.digest);
+    const lost = await fetcher.markLost(call, question.digest);
     return lost === undefined ? {} : { lost };
   }
   const { repository } = question;
   switch (question.ask) {
     case 'resolve': {
       const { tag, lock, resolutions } = question;
-      const { digest, checkedMs, landed } = await landing.resolve(call, { repository, tag }, lock, resolutions);
+      const { digest, checkedMs, landed } = await fetcher.resolve(call, { repository, tag }, lock, resolutions);
       return { digest, checkedMs, ...(landed === undefined ? {} : { landed: landed.descriptor }) };
     }
-    case 'land':
-      return { landed: (await landing.land(call, repository, question.digest)).descriptor };
+    case 'fetchManifest':
+      return { landed: (await fetcher.fetchManifest(call, repository, question.digest)).descriptor };
     case 'listTags':
-      return { tags: await landing.listTags(call, repository) };
+      return { tags: await fetcher.listTags(call, repository) };
     case 'confirm':
-      return { confirmed: await landing.confirm(call, repository, question.digest) };
+      return { confirmed: await fetcher.confirm(call, repository, question.digest) };
     case 'sizeOfBlob':
-      return { size: await landing.sizeOfBlob(call, repository, question.digest) };
+      return { size: await fetcher.sizeOfBlob(call, repository, question.digest) };
     case 'locate': {
-      const location = await landing.locate(call, repository, question.digest);
+      const location = await fetcher.locate(call, repository, question.digest);
       return location === undefined ? {} : { location: location.href };
     }
-    case 'landReferrers': {
+    case 'fetchReferrers': {
       const { digest: subject, lock, resolutions } = question;
-      const { checkedMs, list } = await landing.landReferrers(call, repository, subject, resolutions, lock);
+      const { checkedMs, list } = await fetcher.fetchReferrers(call, repository, subject, resolutions, lock);
       return { checkedMs, ...(list === undefined ? {} : { landed: list.descriptor }) };
     }
   }
@@ -141,7 +141,7 @@ function questionFrom(document: unknown): FetchQuestion<Repository> {
 }
 
 /**
- * A Landing that is somewhere else: `send` carries the question there and the answer back.
+ * A Fetcher in another process: `send` carries the question there and the answer back.
  *
  * @throws the failure of the answer, as what it was.
  */
@@ -170,12 +170,12 @@ export function remoteFetcher(send: (question: FetchQuestion, signal: AbortSigna
       const { landed, ...meaning } = await ask(call, { ...asked, ...since }, resolved);
       return { ...meaning, ...(landed === undefined ? {} : { landed: { descriptor: landed } }) };
     },
-    async land(call, repository, digest) {
-      const asked = { ask: 'land', repository: formatRepository(repository), digest } as const;
+    async fetchManifest(call, repository, digest) {
+      const asked = { ask: 'fetchManifest', repository: formatRepository(repository), digest } as const;
       return { descriptor: (await ask(call, asked, landedOne)).landed };
     },
-    async landReferrers(call, repository, digest, resolutions, lock) {
-      const asked = { ask: 'landReferrers', repository: formatRepository(repository), digest } as const;
+    async fetchReferrers(call, repository, digest, resolutions, lock) {
+      const asked = { ask: 'fetchReferrers', repository: formatRepository(repository), digest } as const;
       const since = resolutions === undefined ? {} : { resolutions };
       const held = lock === undefined ? {} : { lock: fenceOf(lock) };
       const { checkedMs, landed } = await ask(call, { ...asked, ...since, ...held }, landedReferrers);

@@ -39,7 +39,7 @@ export const referrersReference = (repository: Repository, subject: Digest): Ref
 
 /**
  * What serving asks of registries, and stores of their answers; and every write to the catalogue that serving needs. In this process ({@link upstreamFetcher}),
- * or in a function that holds the credentials and may write bucket and catalogue (`lambdaLanding`): the one that the internet reaches may write only locks,
+ * or in a function that holds the credentials and may write bucket and catalogue (`lambdaFetcher`): the one that the internet reaches may write only locks,
  * pulls and who waits.
  *
  * Everything here is idempotent, and throws what the registry's answer means: ManifestUnknownError on 404 and only then, DeniedError, RateLimitedError,
@@ -60,7 +60,7 @@ export interface Fetcher {
     resolutions: number | undefined,
   ): Promise<TagResolution & { readonly landed?: StoredManifest }>;
   /** Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
-  land(call: ServeCall, repository: Repository, digest: Digest): Promise<StoredManifest>;
+  fetchManifest(call: ServeCall, repository: Repository, digest: Digest): Promise<StoredManifest>;
   /**
    * Asks what refers to the manifest, stores the list, and records it under {@link referrersReference}. Without `lock` its lock is taken for the record alone, and
    * where nothing refers to the manifest, nothing is written.
@@ -68,7 +68,7 @@ export interface Fetcher {
    * @param resolutions those of that pointer, as the caller read them before this call: an older answer is not recorded.
    * @throws LeaseLostError, also where another list was recorded meanwhile.
    */
-  landReferrers(
+  fetchReferrers(
     call: ServeCall,
     repository: Repository,
     subject: Digest,
@@ -107,22 +107,22 @@ export function fetchByDigest(
   repository: Repository,
   digest: Digest,
 ): Promise<StoredManifest> {
-  return state.share(`land ${contentKey(repository, digest)}`, call.signal, async (signal) => {
+  return state.share(`fetch ${contentKey(repository, digest)}`, call.signal, async (signal) => {
     const watch = leaseWatch();
     for (;;) {
       state.requireClosed({ repository, kind: 'manifests', name: digest });
       // A lease of its own: whoever pulls the digest holds its lock for as long as all of its content takes.
       const outcome = await state.deps.leases.tryAcquire(fetchLeaseName(repository, digest), watch, signal);
       await using lock = isLease(outcome) ? outcome : undefined;
-      const there = await findLanded(state, repository, digest, signal);
+      const there = await findStored(state, repository, digest, signal);
       if (there !== undefined) return there;
-      if (lock !== undefined) return await landUnder(state, { ...call, signal }, repository, digest, lock.signal);
+      if (lock !== undefined) return await fetchUnder(state, { ...call, signal }, repository, digest, lock.signal);
       await sleep(watch.nextDelayMs(), signal);
     }
   });
 }
 
-async function landUnder(
+async function fetchUnder(
   state: Serving,
   call: ServeCall,
   repository: Repository,
@@ -130,14 +130,14 @@ async function landUnder(
   held: AbortSignal,
 ): Promise<StoredManifest> {
   const signal = AbortSignal.any([call.signal, held]);
-  const landed = await state.ask({ repository, kind: 'manifests', name: digest }, (landing) =>
-    landing.land({ ...call, signal }, repository, digest),
+  const landed = await state.ask({ repository, kind: 'manifests', name: digest }, (fetcher) =>
+    fetcher.fetchManifest({ ...call, signal }, repository, digest),
   );
   state.remember(landed);
   return landed;
 }
 
-async function findLanded(
+async function findStored(
   { deps: { catalog } }: Serving,
   repository: Repository,
   digest: Digest,

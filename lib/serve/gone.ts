@@ -32,7 +32,7 @@ export async function isGone(state: Serving, call: ServeCall, digest: Digest): P
     state.sent.set(digest, { atMs, askedMs: nowMs });
     try {
       if (await isAsRecorded(state.deps, digest, signal)) return false;
-      const reason = await state.deps.landing.markLost({ signal }, digest);
+      const reason = await state.deps.fetcher.markLost({ signal }, digest);
       if (reason === undefined) return false;
       call.logger.warn('content is gone from the store; it is brought again', { digest, reason });
       state.sent.delete(digest);

@@ -20,7 +20,7 @@ export interface LambdaFetcher extends Fetcher {
 }
 
 /**
- * The function that asks registries (functions/land.ts), invoked and waited for. That it cannot be invoked is as good as a registry that does not answer:
+ * The function that asks registries (functions/fetch.ts), invoked and waited for. That it cannot be invoked is as good as a registry that does not answer:
  * what may be stale is served stale.
  */
 export function lambdaFetcher(functionName: string, connection: LambdaConnection = {}): LambdaFetcher {
@@ -33,7 +33,7 @@ export function lambdaFetcher(functionName: string, connection: LambdaConnection
       throwOnRequestTimeout: true,
     }),
   });
-  const landing = remoteFetcher(async (question, signal) => {
+  const fetcher = remoteFetcher(async (question, signal) => {
     signal.throwIfAborted();
     const command = new InvokeCommand({ FunctionName: functionName, Payload: Buffer.from(JSON.stringify(question)) });
     let answer;
@@ -55,7 +55,7 @@ export function lambdaFetcher(functionName: string, connection: LambdaConnection
       cause: new Error(`${answer.FunctionError}: ${payload.slice(0, 1_000)}`),
     });
   });
-  return { ...landing, close: () => client.destroy() };
+  return { ...fetcher, close: () => client.destroy() };
 }
 
 function parsed(payload: string): unknown {

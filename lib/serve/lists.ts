@@ -62,8 +62,8 @@ async function tagsOf(state: Serving, call: ServeCall, repository: Repository): 
 async function askForTags(state: Serving, call: ServeCall, repository: Repository): Promise<TagList> {
   const askedMs = Date.now();
   try {
-    const tags = await state.ask({ repository, kind: 'tags', name: '' }, (landing) =>
-      landing.listTags(call, repository),
+    const tags = await state.ask({ repository, kind: 'tags', name: '' }, (fetcher) =>
+      fetcher.listTags(call, repository),
     );
     return { tags: [...tags].sort(), askedMs };
   } catch (error) {

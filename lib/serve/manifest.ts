@@ -37,7 +37,7 @@ export async function readBytes(
     return bytes;
   } catch (error) {
     if (!(error instanceof ContentLostError)) throw error;
-    await deps.landing.markLost({ signal }, manifest.digest);
+    await deps.fetcher.markLost({ signal }, manifest.digest);
     return undefined;
   }
 }
@@ -120,7 +120,7 @@ async function findByTag(
   found = await findManifest(state, call, repository, meaning.digest);
   if (found !== undefined) return { meaning, found };
   try {
-    return { meaning, found: await land(state, call, repository, meaning.digest) };
+    return { meaning, found: await fetchFound(state, call, repository, meaning.digest) };
   } catch (error) {
     if (!isOutdated(error)) throw error;
     // It said so, but does not have it (any more): then what it said is not believed for its time.
@@ -143,7 +143,8 @@ async function openByDigest(
   repository: Repository,
   digest: Digest,
 ): Promise<ServedManifest> {
-  const found = (await findManifest(state, call, repository, digest)) ?? (await land(state, call, repository, digest));
+  const found =
+    (await findManifest(state, call, repository, digest)) ?? (await fetchFound(state, call, repository, digest));
   if (found.link.landed !== true) await startJobOfManifest(state, call, repository, found.link);
   return served(found);
 }
@@ -199,7 +200,7 @@ const findLink = (
     return link;
   });
 
-async function land(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Found> {
+async function fetchFound(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Found> {
   const { descriptor, bytes } = await fetchByDigest(state, call, repository, digest);
   const stored = bytes ?? (await readBytes(state, descriptor, call.signal));
   // Of a type that nobody knows it is all that there is: no pull brings more.

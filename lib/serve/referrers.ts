@@ -181,8 +181,8 @@ const askRegistry = (
   before: Pointer | undefined,
   lock: Lease | undefined,
 ): Promise<StoredReferrers> =>
-  state.ask({ repository, kind: 'referrers', name: digest }, (landing) =>
-    landing.landReferrers(call, repository, digest, before?.resolutions, lock),
+  state.ask({ repository, kind: 'referrers', name: digest }, (fetcher) =>
+    fetcher.fetchReferrers(call, repository, digest, before?.resolutions, lock),
   );
 
 async function indexOf(

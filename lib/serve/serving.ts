@@ -22,10 +22,10 @@ import type { WaitingRoom } from './waiting-room.ts';
 
 /** What serving works with. What a hit does not need is loaded by its first use. */
 export interface ServeDeps extends Pick<PullDeps, 'leases' | 'limits' | 'defaultPlatforms' | 'requireAllowed'> {
-  /** Reads alone: serving writes through `landing`. */
+  /** Reads alone: serving writes through `fetcher`. */
   readonly catalog: CatalogReads;
   readonly store: Pick<ContentStore, 'find' | 'read'>;
-  readonly landing: Fetcher;
+  readonly fetcher: Fetcher;
   readonly waitingRoom: WaitingRoom;
   readonly settings: Omit<ServeSettings, 'auth' | 'front'>;
   readonly jobs: Jobs;
@@ -88,7 +88,7 @@ export interface Serving {
    *
    * @throws RateLimitedError, UpstreamUnavailableError at once where it is left alone ({@link Breakers}).
    */
-  readonly ask: <T>(subject: Subject, question: (landing: Fetcher) => Promise<T>) => Promise<T>;
+  readonly ask: <T>(subject: Subject, question: (fetcher: Fetcher) => Promise<T>) => Promise<T>;
   /** Throws what {@link ask} would, without asking: nobody need wait for a lock only to hear it. */
   readonly requireClosed: (subject: Subject) => void;
   /** Keeps the bytes of what landed, where it landed here. */
@@ -140,7 +140,7 @@ export function serving(deps: ServeDeps): Serving {
       breaking.check(subject);
       const startedMs = performance.now();
       try {
-        const said = await question(deps.landing);
+        const said = await question(deps.fetcher);
         breaking.answered(subject);
         return said;
       } catch (error) {

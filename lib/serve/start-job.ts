@@ -20,7 +20,7 @@ const FAILED_REST_MS = 60_000;
 /** Roots of one manifest that are looked at. */
 const MOST_ROOTS = 20;
 /** Manifests that one request brings beside the one that is asked for. */
-const MOST_LANDED = 10;
+const MOST_FETCHED = 10;
 
 /**
  * Starts the pull, or joins it: one call for all who ask at the same moment. One that failed a moment ago, and that no retry mends, is not tried again for
@@ -85,7 +85,7 @@ async function platformsToPull(
       ({ fault, attests }) => fault === undefined || attests !== undefined,
     );
   const platforms = configured.filter((platform) => !missing.includes(platform) && isReadable(platform));
-  if (platforms.length > 0) await landQuietly(state, call, repository, selectEntries(entries, platforms).selected);
+  if (platforms.length > 0) await fetchQuietly(state, call, repository, selectEntries(entries, platforms).selected);
   return platforms;
 }
 
@@ -93,7 +93,7 @@ async function platformsToPull(
  * Brings the manifests that the pull is about to read: a client that has the index asks for one of them at once, and their registry would be asked twice.
  * What does not come now, the pull brings, or says why.
  */
-async function landQuietly(
+async function fetchQuietly(
   state: Serving,
   call: ServeCall,
   repository: Repository,
@@ -102,7 +102,7 @@ async function landQuietly(
   const wanted = entries.filter(({ mediaType, fault }) => isManifestType(mediaType) && fault === undefined);
   const digests = [...new Set(wanted.map(({ digest }) => digest))];
   const links = await state.deps.catalog.findLinks(repository, digests, call.signal);
-  const missing = digests.filter((digest) => !links.has(digest)).slice(0, MOST_LANDED);
+  const missing = digests.filter((digest) => !links.has(digest)).slice(0, MOST_FETCHED);
   const outcomes = await Promise.allSettled(missing.map((digest) => fetchByDigest(state, call, repository, digest)));
   for (const one of outcomes) {
     if (one.status === 'rejected' && !(one.reason instanceof CacheError)) throw one.reason;

@@ -130,8 +130,8 @@ async function resolveUnder(
   pointer: Pointer | undefined,
 ): Promise<TagResolution> {
   const signal = AbortSignal.any([call.signal, lock.signal]);
-  const { landed, ...meaning } = await state.ask(subjectOf(reference), (landing) =>
-    landing.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),
+  const { landed, ...meaning } = await state.ask(subjectOf(reference), (fetcher) =>
+    fetcher.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),
   );
   if (landed !== undefined) state.remember(landed);
   return meaning;

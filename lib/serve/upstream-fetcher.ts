@@ -58,19 +58,19 @@ export function upstreamFetcher(deps: PullDeps): Fetcher {
         );
         const { checkedMs, known, manifest } = resolved;
         if (known !== undefined) return { digest: known.root.digest, checkedMs };
-        const landed = await landManifest(deps, upstream, manifest, reference.tag, signal);
+        const landed = await storeOne(deps, upstream, manifest, reference.tag, signal);
         return { digest: landed.descriptor.digest, checkedMs, landed };
       }),
 
-    land: (call, repository, digest) =>
+    fetchManifest: (call, repository, digest) =>
       ask(call, repository, async (upstream) => {
         const held = await readByDigest(deps, upstream, digest, call.signal);
-        return await landManifest(deps, upstream, held, undefined, call.signal);
+        return await storeOne(deps, upstream, held, undefined, call.signal);
       }),
 
-    landReferrers: (call, repository, subject, resolutions, lock) =>
+    fetchReferrers: (call, repository, subject, resolutions, lock) =>
       ask(call, repository, async (upstream) => {
-        const landed = await landReferrers(deps, upstream, subject, call.signal);
+        const landed = await storeReferrers(deps, upstream, subject, call.signal);
         await recordReferrers(deps, repository, subject, landed, { resolutions, lock, signal: call.signal });
         return landed;
       }),
@@ -115,7 +115,7 @@ export function upstreamFetcher(deps: PullDeps): Fetcher {
  * Stores a manifest or index that was read from the repository, says which content it needs, so that a blob that is asked for later leads back to it, and
  * then lets the repository serve it. Its content has not landed yet. Idempotent.
  */
-async function landManifest(
+async function storeOne(
   deps: PullDeps,
   upstream: Upstream,
   held: HeldManifest,
@@ -162,7 +162,7 @@ const neededFor = ({ content }: HeldManifest): Digest[] =>
   );
 
 /** The list is content like any other: an index of our own making, that holds what the specification has of each. */
-async function landReferrers(
+async function storeReferrers(
   deps: PullDeps,
   upstream: Upstream,
   subject: Digest,

@@ -19,7 +19,7 @@ import { formatRepository, pointerOf, type Reference, type Repository } from '..
  *          LINK#<registry>/<repository> need:<digest>          neededBy: a manifest or index of the repository; the digest itself need not be linked
  *   BLOB   BLOB#<digest>                BLOB                   size, state, commit, domains{}, etag, crc32, checkpoint, committedBy, + lease
  *   LOCK   LOCK#<reference>             LOCK                   + lease, expiresSeconds while it is free
- *          LOCK#land:<reg>/<repo>@<d>   LOCK                   the same, of whoever lands that manifest
+ *          LOCK#fetch:<reg>/<repo>@<d>  LOCK                   the same, held while that manifest is fetched
  *   REPO   REPO                         <registry>/<repository>
  *   EPOCH  EPOCH#<0 to f>               EPOCH                  epoch: how often content was found to be lost, for the roots with that first digit
  *   KEY    KEY                          KEY                    publicKey: of the passwords that POST /v1/token mints, expiresSeconds
@@ -95,16 +95,16 @@ export const epochKey = (root: Digest): Key => shardKey(hexOf(root).charAt(0));
 const PULL = 'pull:';
 const BLOB = 'blob:';
 const WARMUP = 'warmup:';
-const LAND = 'land:';
+const FETCH = 'fetch:';
 const LOCK = 'LOCK';
 
 /** The name of the lease that one pull of the reference holds. */
 export const pullLeaseName = (reference: Reference): string =>
   `${PULL}${formatRepository(reference.repository)}:${pointerOf(reference)}`;
 
-/** The name of the lease that whoever lands one manifest by digest holds. */
+/** The name of the lease that is held while one manifest is fetched by its digest. */
 export const fetchLeaseName = (repository: Repository, digest: Digest): string =>
-  `${LAND}${formatRepository(repository)}@${digest}`;
+  `${FETCH}${formatRepository(repository)}@${digest}`;
 
 /** The name of the claim that one copier of the blob holds. */
 export const blobLeaseName = (digest: Digest): string => `${BLOB}${digest}`;

@@ -133,7 +133,7 @@ export function registryDoorTests(benchOf: () => LyingDoor): void {
   });
 
   test('what is not there is asked of its registry', async () => {
-    const id = 'registry-land';
+    const id = 'registry-fetch';
     const path = new RegExp(`/manifests/sha256:(?!${INDEX.slice(7)})`);
     await bench.contradicted(
       id,

@@ -37,7 +37,7 @@ const SFN = '@aws-sdk/client-sfn';
 const CLIENTS: Readonly<Record<string, readonly string[]>> = {
   api: [DYNAMO, S3, SIGNING, SFN],
   registry: [DYNAMO, LAMBDA, S3, SIGNING, SFN],
-  land: [DYNAMO, S3, ...SECRETS],
+  fetch: [DYNAMO, S3, ...SECRETS],
   pull: [DYNAMO, S3, EVENTS, ...SECRETS],
   plan: [DYNAMO, S3, EVENTS, ...SECRETS],
   copy: [DYNAMO, S3, ...SECRETS],

@@ -178,7 +178,7 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
     changed(`${statementsOf('RegistryRole')}.1.Action`, ['dynamodb:GetItem', 'dynamodb:PutItem']),
     changed(`${statementsOf('RegistryRole')}.3.Action`, ['s3:GetObject', 's3:PutObject']),
   ],
-  onlyTheApiSigns: ['Registry', 'Land'].map((name) =>
+  onlyTheApiSigns: ['Registry', 'Fetch'].map((name) =>
     changed(`${statementsOf(`${name}Role`)}.1`, {
       Effect: 'Allow',
       Action: ['secretsmanager:GetSecretValue'],
@@ -187,7 +187,7 @@ const LOSSES: Readonly<Record<string, readonly Loss[]>> = {
   ),
   objectsAreReplacedAlone: [
     changed(`${statementsOf('RegistryRole')}.3.Action`, ['s3:DeleteObject']),
-    changed(`${statementsOf('LandRole')}.4.Resource`, [{ 'Fn::Sub': '${Bucket.Arn}/refs/*' }]),
+    changed(`${statementsOf('FetchRole')}.4.Resource`, [{ 'Fn::Sub': '${Bucket.Arn}/refs/*' }]),
   ],
   invokersAreNamed: [
     without('OverseeRulePermission.Properties.SourceArn'),

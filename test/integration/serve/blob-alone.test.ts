@@ -559,8 +559,8 @@ describe('the registry is asked by another function', { concurrency: false }, ()
   };
 
   test('what it says is what the client gets: the size, the bytes, that there is none, or that it is too large', async () => {
-    const ask = doorOf(bench, { landing: elsewhere() });
-    const blob = offered('by land');
+    const ask = doorOf(bench, { fetcher: elsewhere() });
+    const blob = offered('by fetch');
     const head = await ask('HEAD', blob.path);
     assert.deepEqual([head.status, head.headers['content-length']], [200, String(blob.bytes.byteLength)]);
     const sentOn = await ask('GET', blob.path);
@@ -568,8 +568,8 @@ describe('the registry is asked by another function', { concurrency: false }, ()
     assertBytes(await bench.follow(sentOn.headers.location!), blob);
     assert.deepEqual(requestsFor(blob), ['HEAD blob', 'GET blob']);
 
-    const large = offered('too large by land', MOST_BYTES + 1);
-    const none = `/v2/${REGISTRY}/team/blobs/blobs/${digestOf(Buffer.from('none by land'))}`;
+    const large = offered('too large by fetch', MOST_BYTES + 1);
+    const none = `/v2/${REGISTRY}/team/blobs/blobs/${digestOf(Buffer.from('none by fetch'))}`;
     for (const [path, status, words] of [
       [large.path, 422, /larger than the cache may take/],
       [none, 404, /its registry has no such blob/],

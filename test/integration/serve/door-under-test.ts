@@ -12,7 +12,7 @@ export interface DoorOptions {
   /** What the door carries. */
   readonly bodyBytes?: number;
   /** Who asks the registries; without it this process. */
-  readonly landing?: Fetcher;
+  readonly fetcher?: Fetcher;
   /** Of the section `serve`: what is another than the bench's. */
   readonly serve?: Partial<ServeSettings>;
   /** Of the waiting room. */
@@ -22,12 +22,12 @@ export interface DoorOptions {
 /** One more process that serves, behind a door of a test's own: a request, whose path may have a query, and its answer. */
 export function doorOf(
   { services: { config, records, presigner, pull }, jobs }: Pick<ServeBench, 'services' | 'jobs'>,
-  { bodyBytes = Infinity, landing = upstreamFetcher(pull), serve = {}, seats = 1 }: DoorOptions,
+  { bodyBytes = Infinity, fetcher: fetcher = upstreamFetcher(pull), serve = {}, seats = 1 }: DoorOptions,
 ): (method: string, path: string) => Promise<RegistryAnswer> {
   const api: RegistryApi = {
     serving: serving({
       ...pull,
-      landing,
+      fetcher: fetcher,
       waitingRoom: processWaitingRoom(seats),
       settings: { ...config.serve, ...serve },
       jobs,

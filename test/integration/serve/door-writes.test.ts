@@ -34,7 +34,7 @@ let bucket: FaultProxy;
 const sent: FaultRequest[] = [];
 let open: OpenRegistry;
 
-/** As functions/registry.ts composes it, with a way of its own to table and bucket; `land` and the workflow have theirs. */
+/** As functions/registry.ts composes it, with a way of its own to table and bucket; `fetch` and the workflow have theirs. */
 before(async () => {
   bench = await startServeBench();
   const { stack, services, upstream, jobs } = bench;
@@ -55,13 +55,13 @@ before(async () => {
     }),
   );
   const own = cache.services;
-  const land = upstreamFetcher(services.pull);
+  const fetcher = upstreamFetcher(services.pull);
   open = openRegistry({
     ...own.pull,
     ...own,
-    landing: remoteFetcher((question, signal) =>
+    fetcher: remoteFetcher((question, signal) =>
       answerFetch(
-        land,
+        fetcher,
         JSON.parse(JSON.stringify(question)),
         { ...quietCall, signal },
         services.pull.requireAllowed,

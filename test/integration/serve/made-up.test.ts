@@ -54,7 +54,7 @@ async function kept(): Promise<{ rows: string[]; objects: number }> {
 }
 
 /** The function that holds the credentials, as JSON; and what this process would ask by itself. */
-function landings(): [string, Pick<DoorOptions, 'landing'>][] {
+function fetchers(): [string, Pick<DoorOptions, 'fetcher'>][] {
   const { pull } = bench.services;
   const inProcess = upstreamFetcher(pull);
   const elsewhere = remoteFetcher(async (question) => {
@@ -63,13 +63,13 @@ function landings(): [string, Pick<DoorOptions, 'landing'>][] {
   });
   return [
     ['in this process', {}],
-    ['in another function', { landing: elsewhere }],
+    ['in another function', { fetcher: elsewhere }],
   ];
 }
 
 describe('who asks what refers to digests that are made up', { concurrency: false }, () => {
   test('leaves nothing in table and bucket, and costs the registry one question each', async () => {
-    for (const [where, options] of landings()) {
+    for (const [where, options] of fetchers()) {
       const ask = doorOf(bench, options);
       const before = await kept();
       const digests = Array.from({ length: 25 }, (_, i) => madeUp(`${where} ${i}`));
@@ -142,7 +142,7 @@ describe('who asks what refers to digests that are made up', { concurrency: fals
 
 describe('what is recorded for every process', { concurrency: false }, () => {
   test('that nothing refers to a manifest which was pulled: one row, beside that of the lock, and no object', async () => {
-    for (const [at, [where, options]] of landings().entries()) {
+    for (const [at, [where, options]] of fetchers().entries()) {
       const pulled = noiseImage({ name: `pulled ${at}` });
       const { digest } = pulled.root;
       await bench.warm(pulled, 'team/app', `pulled-${at}`);
@@ -162,7 +162,7 @@ describe('what is recorded for every process', { concurrency: false }, () => {
   });
 
   test('what refers to a manifest that nobody pulled', async () => {
-    for (const [where, options] of landings()) {
+    for (const [where, options] of fetchers()) {
       const digest = madeUp(`signed ${where}`);
       const signature = referrer(`signature ${where}`);
       bench.upstream.putReferrers('team/app', digest, [signature]);

@@ -299,8 +299,8 @@ test('whoever hands a URL out looks at it again; who is sent on takes no seat of
     ['https://other.example.test/x', 429],
     ['https://a:b@cdn.example.test/x', 429],
   ] as const) {
-    const landing = { ...upstreamFetcher(services.pull), locate: () => Promise.resolve(new URL(location)) };
-    const door = doorOf({ services, jobs: process.jobs }, { landing, seats: 0 });
+    const fetcher = { ...upstreamFetcher(services.pull), locate: () => Promise.resolve(new URL(location)) };
+    const door = doorOf({ services, jobs: process.jobs }, { fetcher: fetcher, seats: 0 });
     const told = await door('GET', path);
     assert.equal(told.status, status, location);
     assert.equal(told.headers.location, status === 307 ? location : undefined);

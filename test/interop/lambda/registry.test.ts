@@ -122,7 +122,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     const index = await ask(`${base('app')}/manifests/v1`);
     assert.equal(index.statusCode, 200, index.body);
     assert.deepEqual(bytesOf(index), Buffer.from(image.root.bytes));
-    assert.equal(pidsOf('land').length > 0, true);
+    assert.equal(pidsOf('fetch').length > 0, true);
     const child = childOf(image, AMD64);
     assert.equal(digestOf(bytesOf(await ask(`${base('app')}/manifests/${child}`))), child);
     for (const { digest } of manifestOf(image, child).layers) assert.equal(digestOf(await blob('app', digest)), digest);
@@ -140,7 +140,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     await sleep(1_500);
     assert.equal((await ask(`${base('app')}/manifests/v1`)).statusCode, 200);
     const [pid = 0] = pidsOf('registry');
-    const [asked, landers] = [upstream.requests.length, pidsOf('land')];
+    const [asked, landers] = [upstream.requests.length, pidsOf('fetch')];
     for (const frozenMs of [0, 300]) {
       process.kill(pid, 'SIGSTOP');
       await sleep(frozenMs);
@@ -149,7 +149,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
       assert.equal((await ask(`${base('app')}/manifests/${child}`)).statusCode, 200);
       assert.equal((await ask(`${base('app')}/blobs/${lastLayerOf(image, AMD64)}`)).statusCode, 307);
     }
-    assert.deepEqual([upstream.requests.length, pidsOf('land'), pidsOf('registry')], [asked, landers, [pid]]);
+    assert.deepEqual([upstream.requests.length, pidsOf('fetch'), pidsOf('registry')], [asked, landers, [pid]]);
   });
 
   test('HTTP API: a blob of which nobody asked for a manifest, and one that nobody has', async () => {
@@ -208,7 +208,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     upstream.clearFaults();
     assert.equal(answer.statusCode, 200, answer.body);
     assert.match(String(answer.headers?.warning), /^111 /);
-    assert.match(await application.logOf('land'), /"level":"WARN".*a registry could not be asked/);
+    assert.match(await application.logOf('fetch'), /"level":"WARN".*a registry could not be asked/);
   });
 
   test('content that somebody deleted: the event is heard, and the next client gets it again', async () => {

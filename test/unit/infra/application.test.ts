@@ -87,7 +87,7 @@ describe('the application', () => {
       resourcesFor(of, name, 'secretsmanager:GetSecretValue').filter((secret) => !isSigningSecret(secret));
     assert.deepEqual(
       FUNCTIONS.filter((name) => credentialsOf(name).length > 0),
-      ['land', 'pull', 'plan', 'copy', 'warmup'],
+      ['fetch', 'pull', 'plan', 'copy', 'warmup'],
     );
     assert.deepEqual(resourcesFor(of, 'plan', 'secretsmanager:GetSecretValue'), [
       {
@@ -112,7 +112,7 @@ describe('the application', () => {
       );
     };
     const five = (...patterns: string[]): string[] =>
-      ['land', 'pull', 'plan', 'copy', 'warmup'].flatMap(() => patterns);
+      ['fetch', 'pull', 'plan', 'copy', 'warmup'].flatMap(() => patterns);
     assert.deepEqual(
       await arns('{team,other}/**', 'app[12]'),
       five('team', 'team/*', 'other', 'other/*', 'app1', 'app2'),
@@ -336,7 +336,7 @@ events: { ecrPushes: ['${pattern}'] }`,
   test('lets only the functions that put content take away what is wrong in its place', async () => {
     const of = await made(EVERYTHING);
     const deleters = FUNCTIONS.filter((name) => resourcesFor(of, name, 's3:DeleteObject').length > 0);
-    assert.deepEqual(deleters, ['land', 'pull', 'plan', 'copy']);
+    assert.deepEqual(deleters, ['fetch', 'pull', 'plan', 'copy']);
     const writers = FUNCTIONS.filter((name) =>
       resourcesFor(of, name, 's3:PutObject').some((named) => JSON.stringify(named).includes('/blobs/')),
     );
@@ -350,7 +350,7 @@ events: { ecrPushes: ['${pattern}'] }`,
     assert.deepEqual(other.sort(), ['lambda:InvokeFunction', 's3:GetObject', 's3:ListBucket']);
     assert.deepEqual(resourcesFor(of, 'registry', 's3:GetObject'), [{ 'Fn::Sub': '${Bucket.Arn}/blobs/*' }]);
     assert.deepEqual(resourcesFor(of, 'registry', 'lambda:InvokeFunction'), [
-      { 'Fn::Sub': 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:entrepot-dev-land' },
+      { 'Fn::Sub': 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:entrepot-dev-fetch' },
     ]);
   });
 

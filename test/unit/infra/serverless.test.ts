@@ -63,7 +63,7 @@ describe('serverless.yml', () => {
   });
 
   test('keeps the events of every function that is invoked asynchronously', () => {
-    const synchronous: readonly string[] = ['api', 'registry', 'land', ...TASKS];
+    const synchronous: readonly string[] = ['api', 'registry', 'fetch', ...TASKS];
     for (const [name, { destinations, maximumEventAge }] of Object.entries(serverless.functions)) {
       const kept = destinations !== undefined && maximumEventAge !== undefined;
       assert.equal(kept, !synchronous.includes(name), name);
@@ -76,7 +76,7 @@ describe('serverless.yml', () => {
   });
 
   test('a registry is asked for less time than a client of the registry endpoint waits', () => {
-    assert.ok(serverless.functions.land!.timeout < serverless.functions.registry!.timeout);
+    assert.ok(serverless.functions.fetch!.timeout < serverless.functions.registry!.timeout);
   });
 
   test('names every parameter once, with the default of infra/settings.ts', () => {

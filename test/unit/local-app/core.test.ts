@@ -19,7 +19,7 @@ test("Docker's configuration is handed to the functions that ask registries, and
       const specs = functionSpecs({ deployment, taskRoots, runtime: ['node'], logs: folder, dockerConfigPath }, known);
       return Object.fromEntries(specs.map(({ name, variables }) => [name, variables().DOCKER_CONFIG]));
     };
-    const asking = ['land', 'pull', 'plan', 'copy', 'warmup'];
+    const asking = ['fetch', 'pull', 'plan', 'copy', 'warmup'];
     for (const docker of [undefined, '/home/me/.docker', '/elsewhere']) {
       assert.deepEqual(
         foldersOf(docker === undefined ? undefined : join(docker, 'config.json')),

@@ -32,10 +32,10 @@ const descriptor = { mediaType: 'application/vnd.oci.image.index.v1+json', diges
 const logged: (readonly [string, LogFields | undefined])[] = [];
 const call = serveCall((message, fields) => void logged.push([message, fields]));
 const unasked = (): never => assert.fail('not asked for');
-const landingOf = (some: Partial<Fetcher>): Fetcher => ({
+const fetcherOf = (some: Partial<Fetcher>): Fetcher => ({
   resolve: unasked,
-  land: unasked,
-  landReferrers: unasked,
+  fetchManifest: unasked,
+  fetchReferrers: unasked,
   listTags: unasked,
   confirm: unasked,
   locate: unasked,
@@ -43,10 +43,10 @@ const landingOf = (some: Partial<Fetcher>): Fetcher => ({
   sizeOfBlob: unasked,
   ...some,
 });
-/** A landing behind two documents, as between two functions. */
+/** A fetcher behind two documents, as between two functions. */
 const remote = (some: Partial<Fetcher>, requireAllowed: () => void = () => undefined): Fetcher =>
   remoteFetcher(async (question) => {
-    const answer = await answerFetch(landingOf(some), JSON.parse(JSON.stringify(question)), call, requireAllowed);
+    const answer = await answerFetch(fetcherOf(some), JSON.parse(JSON.stringify(question)), call, requireAllowed);
     return JSON.parse(JSON.stringify(answer)) as unknown;
   });
 
@@ -54,13 +54,13 @@ describe('a question and its answer come through as they are', () => {
   test('what a tag means, under a lock of which only the fence is told', async () => {
     const asked: unknown[] = [];
     const lease = { ...lock, signal: call.signal, secret: 'not told' };
-    const landing = remote({
+    const fetcher = remote({
       resolve: (_call, ...given) => {
         asked.push(given);
         return Promise.resolve({ digest, checkedMs: 12, landed: { descriptor, bytes: Buffer.from('content') } });
       },
     });
-    const meaning = await landing.resolve(call, { repository, tag: 'v1' }, lease, 7);
+    const meaning = await fetcher.resolve(call, { repository, tag: 'v1' }, lease, 7);
     assert.deepEqual(meaning, { digest, checkedMs: 12, landed: { descriptor } });
     assert.deepEqual(asked, [[{ repository, tag: 'v1' }, lock, 7]]);
     const known = remote({ resolve: () => Promise.resolve({ digest, checkedMs: 12 }) });
@@ -68,8 +68,8 @@ describe('a question and its answer come through as they are', () => {
   });
 
   test('the tags of a repository, and that there is none', async () => {
-    const landing = remote({ listTags: (_call, one) => Promise.resolve(['v1', one.path]) });
-    assert.deepEqual(await landing.listTags(call, repository), ['v1', 'team/app']);
+    const fetcher = remote({ listTags: (_call, one) => Promise.resolve(['v1', one.path]) });
+    assert.deepEqual(await fetcher.listTags(call, repository), ['v1', 'team/app']);
     const fields = { code: 'NAME_UNKNOWN', op: 'list tags', origin: 'upstream', retryable: false } as const;
     const none = remote({ listTags: () => Promise.reject(new CacheError('no such repository', fields)) });
     await assert.rejects(none.listTags(call, repository), { code: 'NAME_UNKNOWN', status: 404 });
@@ -77,8 +77,8 @@ describe('a question and its answer come through as they are', () => {
 
   test('a manifest, a confirmation', async () => {
     const asked: unknown[] = [];
-    const landing = remote({
-      land: (_call, ...given) => {
+    const fetcher = remote({
+      fetchManifest: (_call, ...given) => {
         asked.push(given);
         return Promise.resolve({ descriptor });
       },
@@ -87,8 +87,8 @@ describe('a question and its answer come through as they are', () => {
         return Promise.resolve(false);
       },
     });
-    assert.deepEqual(await landing.land(call, repository, digest), { descriptor });
-    assert.equal(await landing.confirm(call, repository, digest), false);
+    assert.deepEqual(await fetcher.fetchManifest(call, repository, digest), { descriptor });
+    assert.equal(await fetcher.confirm(call, repository, digest), false);
     assert.deepEqual(asked, [
       [repository, digest],
       [repository, digest],
@@ -98,22 +98,22 @@ describe('a question and its answer come through as they are', () => {
   test('what refers to a manifest: of the list its descriptor, or that there is none', async () => {
     const asked: unknown[] = [];
     const list = { descriptor, bytes: Buffer.from('content') };
-    const landing = remote({
-      landReferrers: (_call, ...given) => {
+    const fetcher = remote({
+      fetchReferrers: (_call, ...given) => {
         asked.push(given);
         return Promise.resolve({ checkedMs: 12, list });
       },
     });
     const lease = { ...lock, signal: call.signal, secret: 'not told' };
     const said = { checkedMs: 12, list: { descriptor } };
-    assert.deepEqual(await landing.landReferrers(call, repository, digest, 7, lease), said);
-    assert.deepEqual(await landing.landReferrers(call, repository, digest, undefined, undefined), said);
+    assert.deepEqual(await fetcher.fetchReferrers(call, repository, digest, 7, lease), said);
+    assert.deepEqual(await fetcher.fetchReferrers(call, repository, digest, undefined, undefined), said);
     assert.deepEqual(asked, [
       [repository, digest, 7, lock],
       [repository, digest, undefined, undefined],
     ]);
-    const none = remote({ landReferrers: () => Promise.resolve({ checkedMs: 0 }) });
-    assert.deepEqual(await none.landReferrers(call, repository, digest, undefined, lock), { checkedMs: 0 });
+    const none = remote({ fetchReferrers: () => Promise.resolve({ checkedMs: 0 }) });
+    assert.deepEqual(await none.fetchReferrers(call, repository, digest, undefined, lock), { checkedMs: 0 });
   });
 
   test('content that seems to be gone, whichever repository has it', async () => {
@@ -123,22 +123,22 @@ describe('a question and its answer come through as they are', () => {
       asked.push(one);
       return Promise.resolve(asked.length === 1 ? 'the object is gone' : undefined);
     };
-    const landing = remote({ markLost }, refuse);
-    assert.equal(await landing.markLost(call, digest), 'the object is gone');
-    assert.equal(await landing.markLost(call, digest), undefined);
+    const fetcher = remote({ markLost }, refuse);
+    assert.equal(await fetcher.markLost(call, digest), 'the object is gone');
+    assert.equal(await fetcher.markLost(call, digest), undefined);
     assert.deepEqual(asked, [digest, digest]);
   });
 
   test('where a registry redirects for a blob', async () => {
     const asked: unknown[] = [];
     const url = 'https://cdn.example.test/sha256/a%2Fb?signature=a%2Bb&expires=1';
-    const landing = remote({
+    const fetcher = remote({
       locate: (_call, ...given) => {
         asked.push(given);
         return Promise.resolve(new URL(url));
       },
     });
-    assert.equal((await landing.locate(call, repository, digest))?.href, url);
+    assert.equal((await fetcher.locate(call, repository, digest))?.href, url);
     assert.deepEqual(asked, [[repository, digest]]);
     const nowhere = remote({ locate: () => Promise.resolve(undefined) });
     assert.equal(await nowhere.locate(call, repository, digest), undefined);
@@ -148,13 +148,13 @@ describe('a question and its answer come through as they are', () => {
 describe('the size of a blob', () => {
   test('comes through, and that there is none', async () => {
     const asked: unknown[] = [];
-    const landing = remote({
+    const fetcher = remote({
       sizeOfBlob: (_call, ...given) => {
         asked.push(given);
         return Promise.resolve(0);
       },
     });
-    assert.equal(await landing.sizeOfBlob(call, repository, digest), 0);
+    assert.equal(await fetcher.sizeOfBlob(call, repository, digest), 0);
     assert.deepEqual(asked, [[repository, digest]]);
     const none = remote({ sizeOfBlob: () => Promise.reject(new BlobUnknownError('no such blob')) });
     await assert.rejects(none.sizeOfBlob(call, repository, digest), BlobUnknownError);
@@ -175,8 +175,8 @@ describe('a failure is what it was', () => {
   ];
   for (const [thrown, kind] of cases) {
     test(`${thrown.name}: ${thrown.message}`, async () => {
-      const landing = remote({ land: () => Promise.reject(thrown) });
-      const failure: unknown = await landing.land(call, repository, digest).catch((error: unknown) => error);
+      const fetcher = remote({ fetchManifest: () => Promise.reject(thrown) });
+      const failure: unknown = await fetcher.fetchManifest(call, repository, digest).catch((error: unknown) => error);
       assert.ok(failure instanceof kind, String(failure));
       assert.deepEqual(
         [failure.message, failure.code, failure.retryable, failure.retryAfterMs, statusOf(failure)],
@@ -186,15 +186,15 @@ describe('a failure is what it was', () => {
   }
 
   test('time that was over there is a registry that did not answer', async () => {
-    const landing = remote({ confirm: () => Promise.reject(new DeadlineError('over')) });
-    const failure: unknown = await landing.confirm(call, repository, digest).catch((error: unknown) => error);
+    const fetcher = remote({ confirm: () => Promise.reject(new DeadlineError('over')) });
+    const failure: unknown = await fetcher.confirm(call, repository, digest).catch((error: unknown) => error);
     assert.ok(failure instanceof UpstreamUnavailableError && failure.timedOut);
   });
 
   test('a fault tells nothing but that, and is in the log', async () => {
     logged.length = 0;
-    const landing = remote({ land: () => Promise.reject(new TypeError('password=hunter2')) });
-    const failure: unknown = await landing.land(call, repository, digest).catch((error: unknown) => error);
+    const fetcher = remote({ fetchManifest: () => Promise.reject(new TypeError('password=hunter2')) });
+    const failure: unknown = await fetcher.fetchManifest(call, repository, digest).catch((error: unknown) => error);
     assert.ok(failure instanceof FailedElsewhereError);
     assert.ok(!failure.message.includes('hunter2'));
     assert.equal(failure.status, 500);
@@ -202,10 +202,10 @@ describe('a failure is what it was', () => {
   });
 
   test('a repository that is not allowed is not asked for', async () => {
-    const landing = remote({}, () => {
+    const fetcher = remote({}, () => {
       throw new UnknownNameError('not allowed');
     });
-    await assert.rejects(landing.land(call, repository, digest), { code: 'NAME_UNKNOWN' });
+    await assert.rejects(fetcher.fetchManifest(call, repository, digest), { code: 'NAME_UNKNOWN' });
   });
 });
 
@@ -213,24 +213,24 @@ describe('documents that are none', () => {
   for (const [what, document] of Object.entries({
     'no object': 'resolve',
     'an unknown question': { ask: 'delete', repository: 'a.test/b', digest },
-    'no repository': { ask: 'land', digest },
-    'a repository that is none': { ask: 'land', repository: 'a.test/../b', digest },
-    'no digest': { ask: 'land', repository: 'a.test/b', digest: 'sha256:1' },
+    'no repository': { ask: 'fetchManifest', digest },
+    'a repository that is none': { ask: 'fetchManifest', repository: 'a.test/../b', digest },
+    'no digest': { ask: 'fetchManifest', repository: 'a.test/b', digest: 'sha256:1' },
     'a tag that is none': { ask: 'resolve', repository: 'a.test/b', tag: '-', lock },
     'no lock': { ask: 'resolve', repository: 'a.test/b', tag: 'v1' },
     'lost content of no digest': { ask: 'markLost', digest: 'sha256:1' },
     'referrers under a lock without holder': {
-      ask: 'landReferrers',
+      ask: 'fetchReferrers',
       repository: 'a.test/b',
       digest,
       lock: { ...lock, holder: 1 },
     },
-    'referrers of no digest': { ask: 'landReferrers', repository: 'a.test/b', digest: 'sha256:1' },
+    'referrers of no digest': { ask: 'fetchReferrers', repository: 'a.test/b', digest: 'sha256:1' },
     'a lock without holder': { ask: 'resolve', repository: 'a.test/b', tag: 'v1', lock: { ...lock, holder: 1 } },
   })) {
     test(`a question: ${what}`, async () => {
       await assert.rejects(
-        answerFetch(landingOf({}), document, call, () => undefined),
+        answerFetch(fetcherOf({}), document, call, () => undefined),
         InvalidRequestError,
       );
     });
@@ -242,16 +242,16 @@ describe('documents that are none', () => {
     'a failure that is none': { failure: { name: 'X' } },
   })) {
     test(`an answer: ${what}`, async () => {
-      const landing = remoteFetcher(() => Promise.resolve(answer));
-      await assert.rejects(landing.land(call, repository, digest), UpstreamUnavailableError);
-      const asking = landing.landReferrers(call, repository, digest, undefined, lock);
+      const fetcher = remoteFetcher(() => Promise.resolve(answer));
+      await assert.rejects(fetcher.fetchManifest(call, repository, digest), UpstreamUnavailableError);
+      const asking = fetcher.fetchReferrers(call, repository, digest, undefined, lock);
       await assert.rejects(asking, UpstreamUnavailableError);
     });
   }
   for (const location of ['elsewhere', '', 5, {}]) {
     test(`a location: ${JSON.stringify(location)}`, async () => {
-      const landing = remoteFetcher(() => Promise.resolve({ location }));
-      await assert.rejects(landing.locate(call, repository, digest), UpstreamUnavailableError);
+      const fetcher = remoteFetcher(() => Promise.resolve({ location }));
+      await assert.rejects(fetcher.locate(call, repository, digest), UpstreamUnavailableError);
     });
   }
 });
