@@ -92,6 +92,17 @@ test('a link to a file or heading that is missing is found', () => {
   assert.equal(brokenLink('docs/design.md', 'decisions'), undefined);
 });
 
+test('every file and folder of the project that a page names is there', () => {
+  const named = pages.flatMap((page) =>
+    [...read(page).matchAll(/`((?:lib|infra|functions|test)\/[\w./-]+)`/g)].map(([, path = '']) => ({ page, path })),
+  );
+  assert.ok(named.length > 100, `${named.length} paths were found`);
+  assert.deepEqual(
+    named.filter(({ path }) => !existsSync(join(ROOT, path))),
+    [],
+  );
+});
+
 test(`a page of more than ${MOST_LINES} lines links to each of its sections at its top`, () => {
   const long = written.filter((page) => linesOf(read(page)).length > MOST_LINES);
   assert.ok(long.length > 5);
