@@ -1,5 +1,5 @@
 import { CacheError } from '../lib/errors/cache-error.ts';
-import { statusOf } from '../lib/errors/status.ts';
+import { statusOfError } from '../lib/errors/status.ts';
 import { parsePullInput } from '../lib/http/control/requests.ts';
 import { lambdaHandler, type Invocation } from '../lib/lambda/handler.ts';
 import type { PullRequest } from '../lib/pull/pull-request.ts';
@@ -78,7 +78,7 @@ async function pullAll(invocation: Invocation, requests: readonly PullRequest[])
 /** One error for all: it names them, and may be retried if one of them may. Faults that were not thrown on purpose are in its cause alone. */
 function failureOf(failures: readonly Failure[], done: number): CacheError {
   const named = failures.slice(0, MAX_FAILURES_NAMED).map(({ reference, error }) => {
-    const known = statusOf(error) !== 500 && error instanceof Error;
+    const known = statusOfError(error) !== 500 && error instanceof Error;
     return `${reference}: ${known ? error.message : 'an internal error, see the log'}`;
   });
   const more = failures.length > named.length ? [`and ${failures.length - named.length} more`] : [];

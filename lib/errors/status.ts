@@ -31,11 +31,11 @@ const STATUS_OF_CODE: Readonly<Record<ErrorCode, number>> = {
  *
  * Here and not in lib/http, because a failed pull records the status for later callers.
  */
-export function statusOf(error: unknown): number {
+export function statusOfError(error: unknown): number {
   // A wrong configuration is our fault, not that of the HTTP caller, whatever its origin says.
   if (!(error instanceof CacheError) || error instanceof ConfigError) return 500;
   if (error instanceof FailedElsewhereError) return error.status;
-  if (error instanceof BlobsFailedError) return statusOf(error.lead);
+  if (error instanceof BlobsFailedError) return statusOfError(error.lead);
   if (error.code !== undefined) return STATUS_OF_CODE[error.code];
   // No retry fixes these, so they are not 502 either (decision 0042).
   if (error instanceof BlobSizeError || (error instanceof UpstreamRefusedError && error.saidByRegistry)) return 422;

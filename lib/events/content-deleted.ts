@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import { InvalidRequestError } from '../errors/cache-error.ts';
 import type { Digest } from '../oci/digest.ts';
-import { decode, list, record, ShapeError, text } from '../oci/schemas.ts';
+import { decode, array, record, ShapeError, string } from '../oci/schemas.ts';
 import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import { digestOfKey } from '../store/keys.ts';
 
@@ -33,7 +33,7 @@ export function messagesOf(event: unknown): readonly Message[] | undefined {
   );
 }
 
-const sqsBatch = record({ Records: list(record({ messageId: text, body: text })) });
+const sqsBatch = record({ Records: array(record({ messageId: string, body: string })) });
 
 const isOfSqs = (record: unknown): boolean =>
   (record as { readonly eventSource?: unknown } | null)?.eventSource === 'aws:sqs';
@@ -60,7 +60,7 @@ export function parseDeletion(
 const objectDeleted = record({
   source: z.literal('aws.s3', 'aws.s3'),
   'detail-type': z.literal('Object Deleted', 'Object Deleted'),
-  detail: record({ bucket: record({ name: text }), object: record({ key: text }) }),
+  detail: record({ bucket: record({ name: string }), object: record({ key: string }) }),
 });
 
 function documentIn(body: string): unknown {

@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { MiddlewareObj, Request } from '@middy/core';
 import type { APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 import { CacheError, type ErrorCode, InvalidRequestError } from '../errors/cache-error.ts';
-import { statusOf as statusOfDomain } from '../errors/status.ts';
+import { statusOfError as statusOfDomain } from '../errors/status.ts';
 import type { DocumentOf, problemSchema } from './control/answer-schemas.ts';
 import { isHttpEvent, jsonAnswer } from './http-event.ts';
 

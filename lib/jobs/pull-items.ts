@@ -3,7 +3,7 @@ import * as z from 'zod/mini';
 import type { Item } from '../table/dynamo-table.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 import { fence } from '../lock/fence.ts';
-import { count, decode, flag, list, platform, record, ShapeError, text } from '../oci/schemas.ts';
+import { count, decode, flag, array, platform, record, ShapeError, string } from '../oci/schemas.ts';
 import type { PullRequest } from '../pull/pull-request.ts';
 import { receipt, type Receipt } from '../pull/receipt.ts';
 import { formatReference, parseReference } from '../reference/reference.ts';
@@ -55,8 +55,8 @@ export const failureItem = (failure: PullFailure): Item => ({
 export const amountItem = ({ blobs, bytes }: Amount): readonly number[] => [blobs, bytes];
 
 const request = record({
-  reference: z.pipe(text, z.transform(parseReference)),
-  platforms: list(platform),
+  reference: z.pipe(string, z.transform(parseReference)),
+  platforms: array(platform),
   alwaysPull: flag,
   attestations: flag,
   resolvedSinceMs: z.exactOptional(count),
@@ -75,7 +75,7 @@ const deflatedReceipt = z.pipe(
 const done = z.record(z.string(), z.tuple([count, count]));
 
 const pullRow = record({
-  pk: text,
+  pk: string,
   request,
   state: z.enum(['queued', 'running', 'succeeded', 'failed'], 'a state'),
   createdMs: count,

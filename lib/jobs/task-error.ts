@@ -8,7 +8,7 @@ import {
   RateLimitedError,
 } from '../errors/cache-error.ts';
 import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
-import { decode, record, ShapeError, text } from '../oci/schemas.ts';
+import { decode, record, ShapeError, string } from '../oci/schemas.ts';
 import type { JobDeps } from './jobs.ts';
 
 /** What the state machine does about an error. Every other name is final. */
@@ -78,7 +78,7 @@ export class NoProgressError extends CacheError {
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/nodejs-exceptions.html */
-const lambdaError = record({ errorMessage: text });
+const lambdaError = record({ errorMessage: string });
 
 /**
  * The failure that a task threw, from what Step Functions says of it: `error` is the name, `cause` the JSON that Lambda wrote, cut off where it was long. What

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import { CacheError } from '../errors/cache-error.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { count, decode, list, record, ShapeError, text } from '../oci/schemas.ts';
+import { count, decode, array, record, ShapeError, string } from '../oci/schemas.ts';
 import { failureOfBlob } from '../pull/failure.ts';
 import { type Moved, moved, NO_REQUESTS, NOTHING_MOVED, type Receipt, requests } from '../pull/receipt.ts';
 import type { JobDeps } from './jobs.ts';
@@ -50,13 +50,13 @@ export const sumOfRequests = (a: RequestCounts, b: RequestCounts): RequestCounts
  */
 
 /** The input of an execution, whose name is the id. */
-export const pullTask = record({ id: text });
+export const pullTask = record({ id: string });
 export type PullTask = z.output<typeof pullTask>;
 
 const copyTaskFields = {
-  id: text,
+  id: string,
   /** The key of the plan in the bucket: a new one for each planning. */
-  plan: text,
+  plan: string,
   batch: count,
   /** Invocations in a row that brought nothing. */
   idle: count,
@@ -67,7 +67,7 @@ const copyTaskFields = {
 };
 
 /** Foreign layers that the registry does not hold, by their positions in the batch. */
-const absent = z._default(list(count), []);
+const absent = z._default(array(count), []);
 
 /** One batch of missing blobs of one plan. */
 export type CopyTask = Pick<CopyInput, keyof typeof copyTaskFields>;
@@ -100,20 +100,20 @@ const copyAnswer = record({
   /** Before the next call. */
   waitSeconds: count,
   /** Blobs that did not come, however often they were asked for; as many as the state of an execution has room for. All others of a `done` batch are there. */
-  failed: z.exactOptional(list(failureOfBlob)),
+  failed: z.exactOptional(array(failureOfBlob)),
 });
 export type CopyAnswer = z.output<typeof copyAnswer>;
 
-export const publishTask = record({ id: text, plan: text, batches: list(copyAnswer) });
+export const publishTask = record({ id: string, plan: string, batches: array(copyAnswer) });
 export type PublishTask = z.output<typeof publishTask>;
 
 /** What the fail task gets: the error of whatever task failed, as Step Functions writes it. The language demands `Error` alone: https://states-language.net/spec.html#errors */
 export const failTask = record({
-  id: text,
+  id: string,
   error: record({
-    Error: text,
+    Error: string,
     Cause: z.pipe(
-      z.nullish(text),
+      z.nullish(string),
       z.transform((cause) => cause ?? ''),
     ),
   }),

@@ -1,12 +1,12 @@
 import type * as z from 'zod/mini';
-import { count, record, text } from '../oci/schemas.ts';
+import { count, record, string } from '../oci/schemas.ts';
 
 /** What makes a write ours: both must still stand on the lease's row when it happens. As a document it goes from task to task. */
 export const fence = record({
   /** `pull:docker.io/library/alpine:3.20`, `blob:sha256:…`. */
-  name: text,
+  name: string,
   /** A fresh uuid per acquisition. */
-  holder: text,
+  holder: string,
   /** Only grows, one further for each acquisition. */
   generation: count,
 });

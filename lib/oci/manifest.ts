@@ -15,7 +15,7 @@ import {
 import { normalisePlatform, type Platform } from './platform.ts';
 
 /** Bounds that hold before anything of a manifest is followed. */
-export interface ManifestLimits {
+interface ManifestLimits {
   /** Descriptors in one manifest or index. */
   readonly fanOut: number;
 }

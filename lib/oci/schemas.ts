@@ -25,29 +25,29 @@ export function decode<S extends z.ZodMiniType>(schema: S, value: unknown, name:
   throw new ShapeError(`${name}${path.join('')}`, issue?.message ?? 'what it should be');
 }
 
-export const text = z.string('text');
+export const string = z.string('text');
 /** A whole number from 0 on. */
 export const count = z.int('a whole number from 0 on').check(z.gte(0, 'a whole number from 0 on'));
 export const flag = z.boolean('true or false');
 export const digest = z.custom<Digest>((value) => typeof value === 'string' && isDigest(value), 'a digest');
-export const list = <S extends z.ZodMiniType>(one: S) => z.readonly(z.array(one, 'a list'));
+export const array = <S extends z.ZodMiniType>(one: S) => z.readonly(z.array(one, 'a list'));
 export const record = <S extends z.core.$ZodLooseShape>(fields: S) => z.readonly(z.object(fields, 'an object'));
 /** A branded text of ours. */
 export const named = <T extends string>() => z.custom<T>((value) => typeof value === 'string', 'text');
 
-const descriptorFields = { mediaType: text, digest, size: count };
+const descriptorFields = { mediaType: string, digest, size: count };
 
 export const descriptor: z.ZodMiniType<Descriptor> = record(descriptorFields);
 
 export const platform: z.ZodMiniType<Platform> = record({
-  os: text,
-  architecture: text,
-  variant: z.exactOptional(text),
+  os: string,
+  architecture: string,
+  variant: z.exactOptional(string),
 });
 
 export const indexEntry: z.ZodMiniType<IndexEntry> = record({
   ...descriptorFields,
   platform: z.exactOptional(platform),
   attests: z.exactOptional(digest),
-  fault: z.exactOptional(text),
+  fault: z.exactOptional(string),
 });

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import { BlobsFailedError, CacheError, ERROR_CODES, MOST_BLOBS_NAMED } from '../errors/cache-error.ts';
-import { statusOf } from '../errors/status.ts';
-import { count, flag, list, record, text } from '../oci/schemas.ts';
+import { statusOfError } from '../errors/status.ts';
+import { count, flag, array, record, string } from '../oci/schemas.ts';
 
 /** Step Functions keeps 32 KB of a cause, and Lambda writes the message into it twice. */
 const MAX_MESSAGE_CHARACTERS = 4_000;
@@ -10,7 +10,7 @@ const MAX_BLOB_MESSAGE_CHARACTERS = 400;
 
 const bounded = (characters: number) =>
   z.pipe(
-    text,
+    string,
     z.transform((value: string) => cut(value, characters)),
   );
 const cut = (value: string, characters: number): string =>
@@ -30,13 +30,13 @@ const failureFields = {
   retryAfterMs: z.exactOptional(count),
 };
 
-export const failureOfBlob = record({ ...failureFields, digest: text });
+export const failureOfBlob = record({ ...failureFields, digest: string });
 export type FailureOfBlob = z.output<typeof failureOfBlob>;
 
 export const pullFailure = record({
   ...failureFields,
   /** Where blobs failed, each with its own reason, the first {@link MOST_BLOBS_NAMED}; all others are there. */
-  blobs: z.exactOptional(list(failureOfBlob)),
+  blobs: z.exactOptional(array(failureOfBlob)),
 });
 export type PullFailure = z.output<typeof pullFailure>;
 
@@ -52,7 +52,7 @@ export function failureOf(error: unknown): PullFailure {
 }
 
 function plainFailureOf(error: unknown): PullFailure {
-  const status = statusOf(error);
+  const status = statusOfError(error);
   if (!(error instanceof CacheError) || status === 500) {
     return { name: 'InternalError', message: 'an internal error, see the log', status: 500, retryable: false };
   }

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini';
-import { count, digest, flag, list, record, text } from '../oci/schemas.ts';
+import { count, digest, flag, array, record, string } from '../oci/schemas.ts';
 
 /** Counted over distinct configs and layers, attestations' included; manifests are not blobs here. */
 const movedFields = {
@@ -30,37 +30,37 @@ export const requests = record({
 
 const receiptPlatform = record({
   /** `linux/amd64`; `unknown` for content without a platform. */
-  platform: text,
+  platform: string,
   digest,
   complete: flag,
 });
 export type ReceiptPlatform = z.output<typeof receiptPlatform>;
 
 /** Content that belongs to the image and that its registry does not have: foreign layers, attestations and, where platforms were asked for, manifests without one. The image is complete without it. */
-const skipped = record({ digest, mediaType: text, size: count, reason: text });
+const skipped = record({ digest, mediaType: string, size: count, reason: string });
 export type SkippedContent = z.output<typeof skipped>;
 
 /** What a pull did. JSON of this shape is the public answer of the API and of `entrepot pull --json`. */
 export const receipt = record({
   /** Normalised. */
-  reference: text,
+  reference: string,
   /** What the reference means now; null where a pull stopped before it knew. */
   digest: z.nullable(digest),
-  mediaType: z.nullable(text),
+  mediaType: z.nullable(string),
   /** `hit`: nothing copied, no pointer moved. `pulled`: something copied or a pointer moved. `partial`: stopped by the deadline; what finished is kept. */
   outcome: z.enum(['hit', 'pulled', 'partial'], 'an outcome'),
-  platforms: list(receiptPlatform),
+  platforms: array(receiptPlatform),
   blobs: tally,
   /** Bytes, tallied like `blobs`. */
   bytes: tally,
   registryRequests: requests,
-  skipped: list(skipped),
+  skipped: array(skipped),
   durationMs: count,
   /**
    * Only where what is published could not be written down in the bucket (`refs/`): why. It is served all the same, but a rebuild of the table would not find it until the
    * next pull that takes the lock has written it.
    */
-  recordError: z.exactOptional(text),
+  recordError: z.exactOptional(string),
 });
 export type Receipt = z.output<typeof receipt>;
 

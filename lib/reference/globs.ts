@@ -12,7 +12,7 @@
  * refused, so that nothing is read otherwise than it was meant.
  */
 export type Glob = readonly GlobToken[];
-export type GlobToken =
+type GlobToken =
   | { readonly kind: 'character'; readonly character: string }
   | { readonly kind: 'class'; readonly accepts: (character: string) => boolean }
   | { readonly kind: 'any' | 'star' | 'depth' }

@@ -14,11 +14,11 @@ export function isPublicAddress(address: string): boolean {
 }
 
 /** The host of a URL as a name or a bare IP address. */
-export const hostOf = (url: URL): string => url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
+export const hostnameOf = (url: URL): string => url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
 
 /** Whether the URL leads to the machine that asks, however it is written: `localhost`, `127.1`, `[::1]`, `0.0.0.0`, and these in IPv6. */
 export function isOwnMachine(url: URL): boolean {
-  const host = hostOf(url).toLowerCase();
+  const host = hostnameOf(url).toLowerCase();
   if (!ipaddr.isValid(host)) return host === 'localhost' || host.endsWith('.localhost');
   const range = ipaddr.process(host).range();
   return range === 'loopback' || range === 'unspecified';
@@ -60,7 +60,7 @@ export class HostRules {
       const text = scheme === undefined ? `entry://${bareV6}` : entry;
       if (!URL.canParse(text)) continue;
       const url = new URL(text);
-      const host = hostOf(url).toLowerCase();
+      const host = hostnameOf(url).toLowerCase();
       if (scheme !== undefined) this.#hosts.push({ host, port: portOf(url), scheme });
       else this.#hosts.push(url.port === '' ? { host } : { host, port: url.port });
     }
@@ -71,7 +71,7 @@ export class HostRules {
    * says nothing.
    */
   names(url: URL, plainHttp = false): boolean {
-    const host = hostOf(url);
+    const host = hostnameOf(url);
     const named = this.#hosts.some(
       (rule) =>
         rule.host === host &&
@@ -128,7 +128,7 @@ export class ConfiguredHosts {
   /** What to write into the configuration where `host` is private and that is intended. */
   permissionFor(host: string): string {
     const { origin } = this.#endpoint;
-    return hostOf(this.#endpoint) === host && !this.#privateOrigins.has(origin)
+    return hostnameOf(this.#endpoint) === host && !this.#privateOrigins.has(origin)
       ? `write "endpoint: ${origin}" for the registry (http:// if it speaks plain HTTP)`
       : `add ${JSON.stringify(host)} or its range to "redirects" of the registry`;
   }

@@ -1,5 +1,5 @@
 import { DeniedError } from '../errors/cache-error.ts';
-import { hostOf, type HostRules } from './address.ts';
+import { hostnameOf, type HostRules } from './address.ts';
 import { discard } from './body.ts';
 import { type Challenge, parseChallenges, parseRealm } from './challenge.ts';
 import type { RegistryCredentials } from './credentials.ts';
@@ -7,7 +7,7 @@ import { answerFailure } from './failure.ts';
 import { isTransient } from './retry.ts';
 import { SingleFlight } from '../async/single-flight.ts';
 import { basicAuthorization, type Tokens, type TokenPurpose } from './tokens.ts';
-import type { Answer, Caller, Transport } from './transport.ts';
+import type { RegistryResponse, RequestContext, Transport } from './transport.ts';
 
 const OP = 'authenticate';
 
@@ -49,43 +49,43 @@ export class Auth {
   }
 
   /** What to send with the first try; undefined for nothing. */
-  async authorization(path: string, caller: Caller): Promise<string | undefined> {
-    const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
+  async authorization(path: string, context: RequestContext): Promise<string | undefined> {
+    const credentials = await this.#options.credentials?.read(context.domain, context.signal);
     if (credentials?.kind === 'bearer') return `Bearer ${credentials.token}`;
     if (this.#scheme === undefined) {
       if (credentials === undefined) return undefined;
-      this.#scheme = await this.#ping(caller);
+      this.#scheme = await this.#ping(context);
     }
-    return await this.#authorizationBy(this.#scheme, path, caller);
+    return await this.#authorizationBy(this.#scheme, path, context);
   }
 
   /** What to send after `answer`, a 401 or a refused token, for `refused`; undefined if there is nothing better. Reads nothing of the answer's body. */
   async renewed(
-    { status, headers }: Pick<Answer, 'status' | 'headers'>,
+    { status, headers }: Pick<RegistryResponse, 'status' | 'headers'>,
     refused: string | undefined,
     path: string,
-    caller: Caller,
+    context: RequestContext,
   ): Promise<string | undefined> {
     const { credentials } = this.#options;
-    const used = await credentials?.read(caller.domain, caller.signal);
+    const used = await credentials?.read(context.domain, context.signal);
     if (used?.kind === 'bearer') {
-      const renewed = await credentials?.renew(used, caller.domain, caller.signal);
+      const renewed = await credentials?.renew(used, context.domain, context.signal);
       return renewed?.kind === 'bearer' ? `Bearer ${renewed.token}` : undefined;
     }
     const said = status === 401 ? this.#schemeOf(headers, path) : (this.#scheme ?? { kind: 'open' });
     // Some registries send their challenge with /v2/ alone.
-    const scheme = said.kind === 'open' && this.#options.mayPing ? await this.#ping(caller) : said;
+    const scheme = said.kind === 'open' && this.#options.mayPing ? await this.#ping(context) : said;
     if (scheme.kind === 'bearer' && refused !== undefined) {
-      this.#options.tokens.forget(purposeOf(scheme, path), caller.domain, refused.replace(/^Bearer /, ''));
+      this.#options.tokens.forget(purposeOf(scheme, path), context.domain, refused.replace(/^Bearer /, ''));
     }
     if (refused !== undefined && refused === this.#refusedWhenNew) {
       this.#refusedWhenNew = undefined;
       return undefined;
     }
     if (scheme.kind === 'basic' && used?.kind === 'basic' && refused === basicAuthorization(used)) {
-      await credentials?.renew(used, caller.domain, caller.signal);
+      await credentials?.renew(used, context.domain, context.signal);
     }
-    const authorization = await this.#authorizationBy(scheme, path, caller);
+    const authorization = await this.#authorizationBy(scheme, path, context);
     // Only once it worked: a realm that gives no token must not stop requests that need none.
     this.#scheme = scheme;
     return authorization === refused ? undefined : authorization;
@@ -96,14 +96,14 @@ export class Auth {
     this.#refusedWhenNew = authorization;
   }
 
-  async #authorizationBy(scheme: Scheme, path: string, caller: Caller): Promise<string | undefined> {
+  async #authorizationBy(scheme: Scheme, path: string, context: RequestContext): Promise<string | undefined> {
     switch (scheme.kind) {
       case 'open':
         return undefined;
       case 'bearer':
-        return `Bearer ${await this.#options.tokens.get(purposeOf(scheme, path), caller)}`;
+        return `Bearer ${await this.#options.tokens.get(purposeOf(scheme, path), context)}`;
       case 'basic': {
-        const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
+        const credentials = await this.#options.credentials?.read(context.domain, context.signal);
         if (credentials === undefined) return undefined;
         if (credentials.kind === 'basic') return basicAuthorization(credentials);
         throw new DeniedError(
@@ -114,15 +114,15 @@ export class Auth {
     }
   }
 
-  async #ping(caller: Caller): Promise<Scheme> {
-    return await this.#pinging.run('', caller.signal, (signal) => this.#pingOnce({ ...caller, signal }));
+  async #ping(context: RequestContext): Promise<Scheme> {
+    return await this.#pinging.run('', context.signal, (signal) => this.#pingOnce({ ...context, signal }));
   }
 
-  async #pingOnce(caller: Caller): Promise<Scheme> {
+  async #pingOnce(context: RequestContext): Promise<Scheme> {
     const { base, transport } = this.#options;
     const url = apiUrl(base, '');
-    const question = { op: OP, kind: 'ping', method: 'GET', url, headers: {} } as const;
-    const answer = await transport.send(question, transport.hosts.reachOf(url), caller);
+    const request = { op: OP, kind: 'ping', method: 'GET', url, headers: {} } as const;
+    const answer = await transport.send(request, transport.hosts.reachOf(url), context);
     if (answer.status === 401) {
       await discard(answer.body);
       return this.#schemeOf(answer.headers, undefined);
@@ -137,7 +137,7 @@ export class Auth {
     return { kind: 'open' };
   }
 
-  #schemeOf(headers: Answer['headers'], path: string | undefined): Scheme {
+  #schemeOf(headers: RegistryResponse['headers'], path: string | undefined): Scheme {
     const challenges = parseChallenges(headers['www-authenticate']);
     const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm'));
     if (bearer !== undefined) return this.#bearer(bearer, path);
@@ -148,7 +148,7 @@ export class Auth {
   #bearer({ parameters }: Challenge, path: string | undefined): Scheme {
     const { base, realms } = this.#options;
     const realm = parseRealm(parameters.get('realm') ?? '', base, realms, this.#options.transport.hosts);
-    const isOwnHost = hostOf(realm.url) === hostOf(base);
+    const isOwnHost = hostnameOf(realm.url) === hostnameOf(base);
     const prefix = isOwnHost && path !== undefined ? prefixBefore(path, repositoriesIn(parameters)) : '';
     return { kind: 'bearer', prefix, realm, service: parameters.get('service') };
   }
@@ -175,7 +175,7 @@ function prefixBefore(path: string, repositories: readonly string[]): string {
 }
 
 /** The repository that a refusal wants a token for, where it is not `path`: then somebody between us rewrites paths, or the registry is set up wrongly. */
-export function otherRepositoryIn(headers: Answer['headers'], path: string): string | undefined {
+export function otherRepositoryIn(headers: RegistryResponse['headers'], path: string): string | undefined {
   const wanted = parseChallenges(headers['www-authenticate']).flatMap(({ parameters }) => repositoriesIn(parameters));
   return wanted.includes(path) ? undefined : wanted[0];
 }

@@ -4,7 +4,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import { type Body, decoderOf, isCoded } from './body.ts';
 import { registryWords, single } from './failure.ts';
 import type { ApiRequest, Session } from './session.ts';
-import type { Answer, Caller } from './transport.ts';
+import type { RegistryResponse, RequestContext } from './transport.ts';
 
 export const OP = 'read blob';
 
@@ -30,7 +30,7 @@ export interface BlobBody {
   /** Who gives them, for messages. */
   readonly from: string;
   /** What may not be said of its words. */
-  readonly secrets: Answer['secrets'];
+  readonly secrets: RegistryResponse['secrets'];
   readonly skipBytes: number;
 }
 
@@ -39,7 +39,7 @@ export interface BlobBody {
  *
  * @throws BlobUnknownError if it answers 404, and only then; ContentMismatchError where it has another size, or answers for another range.
  */
-export async function openBlobBody(session: Session, asked: AskedBlob, caller: Caller): Promise<BlobBody> {
+export async function openBlobBody(session: Session, asked: AskedBlob, context: RequestContext): Promise<BlobBody> {
   const { path, blob, from } = asked;
   const request: ApiRequest = {
     op: OP,
@@ -51,7 +51,7 @@ export async function openBlobBody(session: Session, asked: AskedBlob, caller: C
     accepts: [200, 206, 404, 416],
     follow: true,
   };
-  return await session.ask(request, caller, async (answer) => {
+  return await session.ask(request, context, async (answer) => {
     try {
       const { skipBytes, decoder, label } = await startOf(answer, asked);
       const { body, secrets, from: who } = answer;
@@ -67,7 +67,7 @@ export async function openBlobBody(session: Session, asked: AskedBlob, caller: C
 
 /** How many bytes lie before the first that is wanted, and what takes off a coding that nobody asked for. */
 async function startOf(
-  answer: Answer,
+  answer: RegistryResponse,
   { path, blob, from, offset, isAgain }: AskedBlob,
 ): Promise<Pick<BlobBody, 'skipBytes' | 'decoder' | 'label'>> {
   const { headers, status, url } = answer;

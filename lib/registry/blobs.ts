@@ -12,7 +12,7 @@ import { connectionFailure, htmlWords, isHtml } from './failure.ts';
 import { askInOrder, backoffMs } from './retry.ts';
 import { type BlobReading, type Pace, paceOf } from './settings.ts';
 import type { Session, Sources } from './session.ts';
-import type { Caller } from './transport.ts';
+import type { RequestContext } from './transport.ts';
 import type { BlobBytes } from './upstream.ts';
 
 /** A connection that brought so much made progress, however short it lived. */
@@ -39,11 +39,11 @@ export async function openBlob(
   path: string,
   blob: Descriptor,
   offset: number,
-  caller: Caller,
+  context: RequestContext,
   reading: BlobReading = {},
 ): Promise<BlobBytes> {
   if (offset < 0 || offset > blob.size) throw wrongSize(blob, `byte ${offset} was asked for`);
-  const reader = new BlobReader(sources, path, blob, offset, caller, reading);
+  const reader = new BlobReader(sources, path, blob, offset, context, reading);
   await reader.open();
   return reader;
 }
@@ -52,7 +52,7 @@ export async function openBlob(
 class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   readonly #path: string;
   readonly #blob: Descriptor;
-  readonly #caller: Caller;
+  readonly #context: RequestContext;
   readonly #pace: Pace;
   readonly #isAgain: boolean;
   readonly #firstByte: number;
@@ -81,7 +81,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     path: string,
     blob: Descriptor,
     offset: number,
-    caller: Caller,
+    context: RequestContext,
     { pace = paceOf(), again = false }: BlobReading,
   ) {
     this.#sources = again ? { ...sources, mirrors: [] } : sources;
@@ -89,7 +89,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     this.#blob = blob;
     this.#offset = offset;
     this.#firstByte = offset;
-    this.#caller = caller;
+    this.#context = context;
     this.#pace = pace;
     this.#isAgain = again;
   }
@@ -101,7 +101,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   async open(): Promise<void> {
     // There is nothing to ask for behind the last byte; an empty blob is asked for as a whole.
     if (this.#offset > 0 && this.#offset === this.#blob.size) return;
-    this.#opened = await askInOrder(this.#sources, this.#caller.signal, (session) => this.#openAt(session));
+    this.#opened = await askInOrder(this.#sources, this.#context.signal, (session) => this.#openAt(session));
   }
 
   async next(): Promise<IteratorResult<Uint8Array>> {
@@ -176,7 +176,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
       try {
         result = await opened.chunks.next();
       } catch (error) {
-        this.#caller.signal.throwIfAborted();
+        this.#context.signal.throwIfAborted();
         if (opened.blobBody.decoder !== undefined && isOfDecoder(error)) {
           throw wrongSize(this.#blob, `${opened.from} sent it compressed, and it cannot be undone`);
         }
@@ -221,7 +221,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   }
 
   async #reopen(): Promise<void> {
-    const { signal } = this.#caller;
+    const { signal } = this.#context;
     const left = this.#opened;
     this.#leave(left);
     this.#count(left);
@@ -262,7 +262,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   async #openAt(session: Session): Promise<OpenedBody> {
     const ask = async (from: number): Promise<OpenedBody> => {
       const asked = { path: this.#path, blob: this.#blob, from, offset: this.#offset, isAgain: this.#isAgain };
-      const blobBody = await openBlobBody(session, asked, this.#caller);
+      const blobBody = await openBlobBody(session, asked, this.#context);
       // A range of what is coded would be one of other bytes.
       this.#isWhole ||= blobBody.decoder !== undefined;
       const { stream, skipBytes } = blobBody;

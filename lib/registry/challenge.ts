@@ -1,7 +1,7 @@
 import { UpstreamRefusedError } from '../errors/cache-error.ts';
-import { type ConfiguredHosts, hostOf, type HostRules, isIpOrBareName, type Reach } from './address.ts';
+import { type ConfiguredHosts, hostnameOf, type HostRules, isIpOrBareName, type Reach } from './address.ts';
 import { clean, single } from './failure.ts';
-import type { Answer } from './transport.ts';
+import type { RegistryResponse } from './transport.ts';
 
 /** One challenge of a `WWW-Authenticate` header: RFC 9110, section 11.6.1. */
 export interface Challenge {
@@ -95,9 +95,10 @@ export function parseRealm(text: string, base: URL, realms: HostRules, hosts: Co
       `http://${url.host}, which is not encrypted; if that is intended, add "http://${url.host}" to "realms" of the registry`,
     );
   }
-  const sameHost = hostOf(url) === hostOf(base);
-  if (sameHost && (url.host === base.host || isIpOrBareName(hostOf(base)))) return { url, reach: hosts.reachOf(base) };
-  if (url.protocol === 'https:' && url.port === '' && REALM_OF_REGISTRY.get(hostOf(base)) === hostOf(url)) {
+  const sameHost = hostnameOf(url) === hostnameOf(base);
+  if (sameHost && (url.host === base.host || isIpOrBareName(hostnameOf(base))))
+    return { url, reach: hosts.reachOf(base) };
+  if (url.protocol === 'https:' && url.port === '' && REALM_OF_REGISTRY.get(hostnameOf(base)) === hostnameOf(url)) {
     return { url, reach: hosts.reachOf(url) };
   }
   throw refused(base, `${url.host}; if that is intended, add ${JSON.stringify(url.host)} to "realms" of the registry`);
@@ -110,7 +111,7 @@ export function parseRealm(text: string, base: URL, realms: HostRules, hosts: Co
  * @throws UpstreamRefusedError for any other.
  */
 export function movedRealm(
-  { status, headers, url: from }: Pick<Answer, 'status' | 'headers' | 'url'>,
+  { status, headers, url: from }: Pick<RegistryResponse, 'status' | 'headers' | 'url'>,
   isSecret: boolean,
   realms: HostRules,
   hosts: ConfiguredHosts,

@@ -9,21 +9,21 @@ import { isAnonymous, type TrustDomain } from '../reference/trust-domain.ts';
 import { allowRule, type BlobReading, type RegistrySettings, type UpstreamLimits } from './settings.ts';
 import { openBlob } from './blobs.ts';
 import { RegistryCredentials } from './credentials.ts';
-import { hasBlob, sizeOfBlob } from './has-blob.ts';
-import { locateBlob, type PassRules } from './find-redirect.ts';
-import { fetchTag, readManifest, resolveTag } from './manifests.ts';
+import { hasBlob, fetchBlobSize } from './has-blob.ts';
+import { findRedirect, type RedirectRules } from './find-redirect.ts';
+import { fetchTag, fetchManifest, resolveTag } from './manifests.ts';
 import { askInOrder } from './retry.ts';
 import { Session, type Sources } from './session.ts';
 import { listReferrers } from './referrers.ts';
-import { listTags } from './tags.ts';
-import { noRefusals, noRequests, Transport, type Caller } from './transport.ts';
+import { listUpstreamTags } from './tags.ts';
+import { noRefusals, noRequests, Transport, type RequestContext } from './transport.ts';
 import type { BlobBytes, FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
 import { withoutSecrets } from './secrets.ts';
 
 /** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
 const CREDENTIALS_TIMEOUT_MS = 20_000;
 
-export interface UpstreamsOptions {
+interface UpstreamsOptions {
   /** By canonical name: `docker.io`. */
   readonly registries: ReadonlyMap<string, RegistrySettings>;
   readonly limits: UpstreamLimits;
@@ -39,7 +39,7 @@ interface Registry {
   readonly credentials: RegistryCredentials;
   readonly transport: Transport;
   readonly sources: Sources;
-  readonly passing: PassRules;
+  readonly passing: RedirectRules;
 }
 
 /** The configured registries over HTTP. Connects to nothing before it is asked to. */
@@ -107,7 +107,7 @@ class HttpUpstream implements Upstream {
   readonly requests = noRequests();
   readonly refusals = noRefusals();
   readonly #sources: Sources;
-  readonly #passing: PassRules;
+  readonly #passing: RedirectRules;
 
   constructor(
     repository: Repository,
@@ -127,46 +127,46 @@ class HttpUpstream implements Upstream {
     if (tag === undefined) throw new InvalidNameError(`a reference to ${this.repository.path} needs a tag or a digest`);
     const { path } = this.repository;
     const ask = byBytes ? fetchTag : resolveTag;
-    return await askInOrder(this.#sources, signal, (session) => ask(session, path, tag, this.#caller(signal)));
+    return await askInOrder(this.#sources, signal, (session) => ask(session, path, tag, this.#context(signal)));
   }
 
   async listTags(signal: AbortSignal): Promise<readonly string[]> {
-    return await listTags(this.#sources.endpoint, this.repository.path, this.#caller(signal));
+    return await listUpstreamTags(this.#sources.endpoint, this.repository.path, this.#context(signal));
   }
 
   async listReferrers(subject: Digest, signal: AbortSignal): Promise<ReferrersIndex> {
-    return await listReferrers(this.#sources.endpoint, this.repository.path, subject, this.#caller(signal));
+    return await listReferrers(this.#sources.endpoint, this.repository.path, subject, this.#context(signal));
   }
 
   async readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {
     const { path } = this.repository;
     return await askInOrder(this.#sources, signal, (session) =>
-      readManifest(session, path, digest, this.#caller(signal)),
+      fetchManifest(session, path, digest, this.#context(signal)),
     );
   }
 
   /** Asks the registry itself and no mirror: what its repository holds is its own to say (I9). */
   async hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean> {
-    return await hasBlob(this.#sources.endpoint, this.repository.path, blob, this.#caller(signal));
+    return await hasBlob(this.#sources.endpoint, this.repository.path, blob, this.#context(signal));
   }
 
   async sizeOfBlob(digest: Digest, signal: AbortSignal): Promise<number> {
     const { path } = this.repository;
     return await askInOrder(this.#sources, signal, (session) =>
-      sizeOfBlob(session, path, digest, this.#caller(signal)),
+      fetchBlobSize(session, path, digest, this.#context(signal)),
     );
   }
 
   async openBlob(blob: Descriptor, offset: number, signal: AbortSignal, reading?: BlobReading): Promise<BlobBytes> {
-    return await openBlob(this.#sources, this.repository.path, blob, offset, this.#caller(signal), reading);
+    return await openBlob(this.#sources, this.repository.path, blob, offset, this.#context(signal), reading);
   }
 
-  async locateBlob(digest: Digest, signal: AbortSignal): Promise<URL | undefined> {
+  async findRedirect(digest: Digest, signal: AbortSignal): Promise<URL | undefined> {
     const { path } = this.repository;
-    return await locateBlob(this.#sources.endpoint, path, digest, this.#passing, this.#caller(signal));
+    return await findRedirect(this.#sources.endpoint, path, digest, this.#passing, this.#context(signal));
   }
 
-  #caller(signal: AbortSignal): Caller {
+  #context(signal: AbortSignal): RequestContext {
     return { counts: this.requests, refusals: this.refusals, domain: this.domain, signal };
   }
 }

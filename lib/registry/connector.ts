@@ -3,7 +3,7 @@ import { connect, isIP, type LookupFunction, type Socket } from 'node:net';
 import { getCACertificates } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, errors, ProxyAgent } from 'undici';
 import { UpstreamRefusedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
-import { type ConfiguredHosts, hostOf, isPublicAddress, type Reach } from './address.ts';
+import { type ConfiguredHosts, hostnameOf, isPublicAddress, type Reach } from './address.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 
 type Handler = Dispatcher.DispatchHandler;
@@ -13,7 +13,7 @@ type Controller = Dispatcher.DispatchController;
  * Ends a request whose final headers have not come within `timeoutMs` of its sending. undici's own `headersTimeout` begins anew with each 1xx answer and with each
  * byte, so that a server that drips holds a connection for good. The time in the queue for a connection does not count.
  */
-export const boundedHeaders =
+const boundedHeaders =
   (timeoutMs: number): Dispatcher.DispatcherComposeInterceptor =>
   (dispatch) =>
   (options, handler) =>
@@ -149,7 +149,7 @@ const PRIVATE_NAME = /(?:^|\.)(?:internal|local|localhost|localdomain|home\.arpa
  * private addresses, and names that no public host has. That a public name leads to a private address is for the proxy's own rules to refuse.
  */
 function refusePrivateName(url: URL, hosts: ConfiguredHosts): void {
-  const host = hostOf(url);
+  const host = hostnameOf(url);
   const isPrivate = isIP(host) === 0 ? !host.includes('.') || PRIVATE_NAME.test(host) : !isPublicAddress(host);
   if (isPrivate) throw refusal(hosts, host, host);
 }

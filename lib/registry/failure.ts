@@ -7,7 +7,7 @@ import {
 } from '../errors/cache-error.ts';
 import { readBounded, SlowBodyError } from './body.ts';
 import { parseRetryAfterMs } from './retry.ts';
-import type { Answer } from './transport.ts';
+import type { RegistryResponse } from './transport.ts';
 
 const ERROR_BODY_BYTES = 64 * 1024;
 /** Its status says more than its words, so nobody waits long for them. */
@@ -95,7 +95,11 @@ const wantsTls = (op: string, host: string, cause?: unknown): UpstreamRefusedErr
  *
  * @param refusal what 401 and 403 mean here.
  */
-export async function answerFailure(op: string, answer: Answer, refusal = 'it refuses us'): Promise<CacheError> {
+export async function answerFailure(
+  op: string,
+  answer: RegistryResponse,
+  refusal = 'it refuses us',
+): Promise<CacheError> {
   const { status, from, url } = answer;
   const said = await registryWords(answer);
   if (url.protocol === 'http:' && status >= 400 && WANTS_TLS.test(said)) return wantsTls(op, url.host);
@@ -118,7 +122,7 @@ export async function answerFailure(op: string, answer: Answer, refusal = 'it re
  * What the answer says for itself, in parentheses: ` (MANIFEST_UNKNOWN: manifest unknown)`, ` (an HTML page: "Sign in")`, ` (text/plain: slow down)`; or nothing.
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
-export async function registryWords(answer: Answer): Promise<string> {
+export async function registryWords(answer: RegistryResponse): Promise<string> {
   let bytes: Uint8Array;
   try {
     const timeMs = Math.min(ERROR_BODY_TIMEOUT_MS, answer.bodyTimeoutMs);
@@ -134,7 +138,7 @@ export async function registryWords(answer: Answer): Promise<string> {
   return words === '' ? '' : ` (${clean(words)})`;
 }
 
-function wordsOf(text: string, { headers }: Answer): string {
+function wordsOf(text: string, { headers }: RegistryResponse): string {
   const mediaType = (single(headers['content-type']) ?? '').split(';')[0]?.trim() ?? '';
   const isJson = mediaType === '' || /json/i.test(mediaType);
   // Another document than an error may hold anything, a token too.

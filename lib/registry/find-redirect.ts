@@ -7,12 +7,12 @@ import { connectionFailure, registryWords, single } from './failure.ts';
 import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import type { ApiRequest, Session } from './session.ts';
 import { objectionTo } from './settings.ts';
-import type { Answer, Caller } from './transport.ts';
+import type { RegistryResponse, RequestContext } from './transport.ts';
 
-const OP = 'locate blob';
+const OP = 'find redirect';
 
 /** Where clients may be sent, and how a host's addresses are found. */
-export interface PassRules {
+export interface RedirectRules {
   readonly passRedirects: readonly string[];
   readonly lookup: LookupFunction;
 }
@@ -26,12 +26,12 @@ export interface PassRules {
  * @throws UpstreamRefusedError if the client must not be sent there: by {@link objectionTo}, to the registry itself, to an address that is not public, or
  * with a credential of ours; BlobUnknownError on 404 and only then.
  */
-export async function locateBlob(
+export async function findRedirect(
   session: Session,
   path: string,
   digest: Digest,
-  rules: PassRules,
-  caller: Caller,
+  rules: RedirectRules,
+  context: RequestContext,
 ): Promise<URL | undefined> {
   if (rules.passRedirects.length === 0) return undefined;
   const request: ApiRequest = {
@@ -45,7 +45,7 @@ export async function locateBlob(
     follow: false,
     attempts: 1,
   };
-  const location = await session.ask(request, caller, async (answer) => {
+  const location = await session.ask(request, context, async (answer) => {
     if (isRedirect(answer.status)) {
       await discard(answer.body);
       return locationIn(answer, rules.passRedirects);
@@ -57,11 +57,11 @@ export async function locateBlob(
     answer.body.destroy();
     return undefined;
   });
-  if (location !== undefined) await requirePublic(location, rules.lookup, caller.signal);
+  if (location !== undefined) await requirePublic(location, rules.lookup, context.signal);
   return location;
 }
 
-function locationIn(answer: Answer, passRedirects: readonly string[]): URL {
+function locationIn(answer: RegistryResponse, passRedirects: readonly string[]): URL {
   const text = single(answer.headers.location);
   if (text === undefined || !URL.canParse(text, answer.url.href)) {
     throw new UpstreamRefusedError(OP, `${answer.from} answered ${answer.status} without a usable Location`);

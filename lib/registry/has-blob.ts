@@ -4,7 +4,7 @@ import { algorithmOf, digestOf, type Digest } from '../oci/digest.ts';
 import { decoded, discard, isCoded, readBounded } from './body.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
 import type { ApiRequest, Session } from './session.ts';
-import type { Answer, Caller } from './transport.ts';
+import type { RegistryResponse, RequestContext } from './transport.ts';
 
 const OP = 'find blob';
 
@@ -26,9 +26,14 @@ const headOf = (path: string, digest: Digest): ApiRequest => ({
  *
  * @throws RateLimitedError; what asking for a token means.
  */
-export async function hasBlob(session: Session, path: string, blob: Descriptor, caller: Caller): Promise<boolean> {
+export async function hasBlob(
+  session: Session,
+  path: string,
+  blob: Descriptor,
+  context: RequestContext,
+): Promise<boolean> {
   try {
-    return await session.ask(headOf(path, blob.digest), caller, async ({ status, headers, body }) => {
+    return await session.ask(headOf(path, blob.digest), context, async ({ status, headers, body }) => {
       await discard(body);
       if (status !== 200) return false;
       const length = single(headers['content-length']) ?? '0';
@@ -36,7 +41,7 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
       return length === '0' || Number(length) === blob.size || isCoded(single(headers['content-encoding']));
     });
   } catch (error) {
-    caller.signal.throwIfAborted();
+    context.signal.throwIfAborted();
     if (error instanceof UpstreamUnavailableError) return false;
     throw error;
   }
@@ -49,33 +54,38 @@ export async function hasBlob(session: Session, path: string, blob: Descriptor, 
  *
  * @throws BlobUnknownError if a GET is answered 404, and only then; BlobSizeError if no length can be had.
  */
-export async function sizeOfBlob(session: Session, path: string, digest: Digest, caller: Caller): Promise<number> {
-  return (await lengthByHead(session, path, digest, caller)) ?? (await lengthByGet(session, path, digest, caller));
+export async function fetchBlobSize(
+  session: Session,
+  path: string,
+  digest: Digest,
+  context: RequestContext,
+): Promise<number> {
+  return (await lengthByHead(session, path, digest, context)) ?? (await lengthByGet(session, path, digest, context));
 }
 
 async function lengthByHead(
   session: Session,
   path: string,
   digest: Digest,
-  caller: Caller,
+  context: RequestContext,
 ): Promise<number | undefined> {
   try {
-    return await session.ask(headOf(path, digest), caller, async ({ status, headers, body }) => {
+    return await session.ask(headOf(path, digest), context, async ({ status, headers, body }) => {
       await discard(body);
       const length = status === 200 && !isCoded(single(headers['content-encoding'])) ? lengthIn(headers) : undefined;
       // Some registries answer a HEAD with a length of 0, which says nothing.
       return length === 0 ? undefined : length;
     });
   } catch (error) {
-    caller.signal.throwIfAborted();
+    context.signal.throwIfAborted();
     if (error instanceof UpstreamUnavailableError && !session.isMirror) return undefined;
     throw error;
   }
 }
 
-async function lengthByGet(session: Session, path: string, digest: Digest, caller: Caller): Promise<number> {
+async function lengthByGet(session: Session, path: string, digest: Digest, context: RequestContext): Promise<number> {
   const request: ApiRequest = { ...headOf(path, digest), method: 'GET', accepts: [200, 404], follow: true };
-  return await session.ask(request, caller, async (answer) => {
+  return await session.ask(request, context, async (answer) => {
     if (answer.status === 404) {
       const words = await registryWords(answer);
       throw new BlobUnknownError(`${answer.server} has no blob ${digest} in ${path}${words}`);
@@ -83,7 +93,7 @@ async function lengthByGet(session: Session, path: string, digest: Digest, calle
     const length = lengthIn(answer.headers);
     const isCodedBody = isCoded(single(answer.headers['content-encoding']));
     if (length === undefined || (isCodedBody && length <= session.limits.manifestBytes)) {
-      return await countedLength(session, answer, digest, caller);
+      return await countedLength(session, answer, digest, context);
     }
     // Of a large body that is called coded: storage that labels objects so is more common than one that encodes them.
     answer.body.destroy();
@@ -91,11 +101,16 @@ async function lengthByGet(session: Session, path: string, digest: Digest, calle
   });
 }
 
-async function countedLength(session: Session, answer: Answer, digest: Digest, caller: Caller): Promise<number> {
+async function countedLength(
+  session: Session,
+  answer: RegistryResponse,
+  digest: Digest,
+  context: RequestContext,
+): Promise<number> {
   const { from, headers, body, bodyTimeoutMs } = answer;
   const most = session.limits.manifestBytes;
   const { bytes, truncated } = await readBounded(body, most, bodyTimeoutMs).catch((error: unknown) => {
-    caller.signal.throwIfAborted();
+    context.signal.throwIfAborted();
     throw connectionFailure(OP, from, error);
   });
   if (!truncated) {
@@ -109,7 +124,7 @@ async function countedLength(session: Session, answer: Answer, digest: Digest, c
   );
 }
 
-function lengthIn(headers: Answer['headers']): number | undefined {
+function lengthIn(headers: RegistryResponse['headers']): number | undefined {
   const text = single(headers['content-length']) ?? '';
   return /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined;
 }

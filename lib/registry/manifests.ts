@@ -15,7 +15,7 @@ import { answerFailure, clean, connectionFailure, htmlWords, isHtml, registryWor
 import { NotFollowedError } from './redirect.ts';
 import { backoffMs, isTransient } from './retry.ts';
 import type { Session } from './session.ts';
-import type { Answer, Caller } from './transport.ts';
+import type { RegistryResponse, RequestContext } from './transport.ts';
 import type { FetchedManifest, Resolution } from './upstream.ts';
 
 const OP_RESOLVE = 'resolve';
@@ -26,12 +26,17 @@ const OP_READ = 'read manifest';
  * decides. At a mirror 404 is enough: the registry itself is asked next.
  * Where HEAD names a SHA-512, the bytes say whether that is their digest: few registries give a manifest by it.
  */
-export async function resolveTag(session: Session, path: string, tag: string, caller: Caller): Promise<Resolution> {
+export async function resolveTag(
+  session: Session,
+  path: string,
+  tag: string,
+  context: RequestContext,
+): Promise<Resolution> {
   const checkedMs = Date.now();
-  const hint = await askHead(session, path, tag, caller);
+  const hint = await askHead(session, path, tag, context);
   if (typeof hint === 'string') {
     if (algorithmOf(hint) === 'sha256') return { digest: hint, checkedMs };
-    const { manifest } = await getTag(session, path, tag, caller, session.limits.attempts);
+    const { manifest } = await getTag(session, path, tag, context, session.limits.attempts);
     const named = digestOf(manifest.bytes, 'sha512') === hint ? withDigest(manifest, hint) : manifest;
     return { digest: named.descriptor.digest, checkedMs, manifest: named };
   }
@@ -40,11 +45,11 @@ export async function resolveTag(session: Session, path: string, tag: string, ca
   // Whoever wants to be left alone for long says so to GET, too.
   if (hint !== undefined) {
     const { retryAfterMs = 0 } = hint;
-    await sleep(backoffMs(1) + (retryAfterMs > limits.retryAfterMaxMs ? 0 : retryAfterMs), caller.signal);
+    await sleep(backoffMs(1) + (retryAfterMs > limits.retryAfterMaxMs ? 0 : retryAfterMs), context.signal);
   }
   // The request that failed was one of the tries.
   const attempts = hint === undefined ? limits.attempts : Math.max(1, limits.attempts - 1);
-  return { checkedMs, ...(await getTag(session, path, tag, caller, attempts)) };
+  return { checkedMs, ...(await getTag(session, path, tag, context, attempts)) };
 }
 
 const isEmpty = (content: Index | Manifest): boolean =>
@@ -60,19 +65,19 @@ export async function fetchTag(
   session: Session,
   path: string,
   tag: string,
-  caller: Caller,
+  context: RequestContext,
 ): Promise<Resolution & { readonly manifest: FetchedManifest }> {
-  return { checkedMs: Date.now(), ...(await getTag(session, path, tag, caller, session.limits.attempts)) };
+  return { checkedMs: Date.now(), ...(await getTag(session, path, tag, context, session.limits.attempts)) };
 }
 
 async function getTag(
   session: Session,
   path: string,
   tag: string,
-  caller: Caller,
+  context: RequestContext,
   attempts: number,
 ): Promise<Pick<Resolution, 'digest'> & { manifest: FetchedManifest }> {
-  const manifest = await getManifest(session, OP_RESOLVE, path, tag, caller, attempts);
+  const manifest = await getManifest(session, OP_RESOLVE, path, tag, context, attempts);
   // Nobody named the digest, so a mirror's answer has nothing but itself to prove that it is a manifest: one with nothing in it proves nothing.
   if (session.isMirror && isEmpty(parseManifest(manifest.bytes, manifest.descriptor.mediaType, { fanOut: Infinity })))
     throw new InvalidManifestError(`a mirror gave a manifest with nothing in it for ${path} ${tag}`);
@@ -85,7 +90,7 @@ async function askHead(
   session: Session,
   path: string,
   tag: string,
-  caller: Caller,
+  context: RequestContext,
 ): Promise<Digest | UpstreamUnavailableError | undefined> {
   const request = {
     op: OP_RESOLVE,
@@ -98,7 +103,7 @@ async function askHead(
     follow: true,
   } as const;
   try {
-    return await session.ask(request, caller, async (answer) => {
+    return await session.ask(request, context, async (answer) => {
       const { status, headers } = answer;
       if (status === 404 && session.isMirror) throw await unknownManifest(path, tag, answer);
       if (status !== 200) {
@@ -113,7 +118,7 @@ async function askHead(
       return isDigest(digest) && !isPage(headers) ? digest : undefined;
     });
   } catch (error) {
-    caller.signal.throwIfAborted();
+    context.signal.throwIfAborted();
     if (error instanceof UpstreamUnavailableError && !session.isMirror) return error;
     // A redirect that is not followed says nothing of what GET answers.
     if (error instanceof NotFollowedError) return undefined;
@@ -121,17 +126,18 @@ async function askHead(
   }
 }
 
-const isPage = (headers: Answer['headers']): boolean => mediaTypeOf(single(headers['content-type'])) === 'text/html';
+const isPage = (headers: RegistryResponse['headers']): boolean =>
+  mediaTypeOf(single(headers['content-type'])) === 'text/html';
 
 /** The manifest by digest, verified; fetched a second time if the bytes are wrong. */
-export async function readManifest(
+export async function fetchManifest(
   session: Session,
   path: string,
   digest: Digest,
-  caller: Caller,
+  context: RequestContext,
 ): Promise<FetchedManifest> {
   const get = (): Promise<AnsweredManifest> =>
-    getManifest(session, OP_READ, path, digest, caller, session.limits.attempts, digest);
+    getManifest(session, OP_READ, path, digest, context, session.limits.attempts, digest);
   let found = await get();
   if (found.descriptor.digest !== digest) found = await get();
   if (found.descriptor.digest === digest) return { descriptor: found.descriptor, bytes: found.bytes };
@@ -149,7 +155,7 @@ async function getManifest(
   op: string,
   path: string,
   reference: string,
-  caller: Caller,
+  context: RequestContext,
   attempts: number,
   wanted?: Digest,
 ): Promise<AnsweredManifest> {
@@ -164,11 +170,11 @@ async function getManifest(
     follow: true,
     attempts,
   } as const;
-  return await session.ask(request, caller, async (answer) => {
+  return await session.ask(request, context, async (answer) => {
     if (answer.status === 404) throw await unknownManifest(path, reference, answer);
     try {
       const what = { op, name: `${path} ${reference}`, wanted };
-      const manifest = await readAnswer(answer, what, session.limits.manifestBytes, caller.signal);
+      const manifest = await readAnswer(answer, what, session.limits.manifestBytes, context.signal);
       return { ...manifest, from: answer.from };
     } finally {
       answer.body.destroy();
@@ -184,7 +190,7 @@ interface Asked {
 }
 
 async function readAnswer(
-  answer: Answer,
+  answer: RegistryResponse,
   { op, name, wanted }: Asked,
   maxBytes: number,
   signal: AbortSignal,
@@ -251,7 +257,7 @@ const PAGE_BYTES = 4096;
  * tells, and where nobody named one, whether it is JSON.
  */
 async function uncoded(
-  answer: Answer,
+  answer: RegistryResponse,
   bytes: Buffer,
   wanted: Digest | undefined,
   name: string,
@@ -279,7 +285,11 @@ const tooLarge = (what: string, size: string, maxBytes: number): InvalidManifest
     `manifest ${what} has ${size}, the limit is ${maxBytes}; raise "manifestBytes" of "limits" if it is meant to be that large`,
   );
 
-async function unknownManifest(path: string, reference: string, answer: Answer): Promise<ManifestUnknownError> {
+async function unknownManifest(
+  path: string,
+  reference: string,
+  answer: RegistryResponse,
+): Promise<ManifestUnknownError> {
   const words = await registryWords(answer);
   return new ManifestUnknownError(
     `${answer.server} has no manifest ${JSON.stringify(reference)} in ${path}${words}; check the name and the tag`,

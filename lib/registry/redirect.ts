@@ -1,7 +1,13 @@
 import { UpstreamRefusedError } from '../errors/cache-error.ts';
 import { discard } from './body.ts';
 import { single } from './failure.ts';
-import { shown, type Answer, type Caller, type Question, type Transport } from './transport.ts';
+import {
+  shownUrl,
+  type RegistryResponse,
+  type RequestContext,
+  type RegistryRequest,
+  type Transport,
+} from './transport.ts';
 
 export const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308];
 
@@ -10,9 +16,9 @@ export const isRedirect = (status: number): boolean => REDIRECT_STATUSES.include
 /** Who answers a 401 of an origin that another one redirected to. */
 export interface Elsewhere {
   /** What such an origin is known to want; undefined for nothing. */
-  authorization(url: URL, caller: Caller): Promise<string | undefined>;
+  authorization(url: URL, context: RequestContext): Promise<string | undefined>;
   /** What to send after its 401; undefined where nothing can be had. The body of `answer` is unread where that was clear without a question. */
-  renewed(answer: Answer, refused: string | undefined, caller: Caller): Promise<string | undefined>;
+  renewed(answer: RegistryResponse, refused: string | undefined, context: RequestContext): Promise<string | undefined>;
 }
 
 /**
@@ -27,52 +33,52 @@ export interface Elsewhere {
  */
 export async function sendFollowing(
   transport: Transport,
-  question: Question,
+  request: RegistryRequest,
   authorization: string | undefined,
   maxRedirects: number,
   elsewhere: Elsewhere,
-  caller: Caller,
-): Promise<Answer> {
-  const send = async (hop: Question, sent: string | undefined): Promise<Answer> => {
-    const headers = { ...question.headers, ...(sent === undefined ? {} : { authorization: sent }) };
-    return await transport.send({ ...hop, headers }, transport.hosts.reachOf(hop.url), caller);
+  context: RequestContext,
+): Promise<RegistryResponse> {
+  const send = async (hop: RegistryRequest, sent: string | undefined): Promise<RegistryResponse> => {
+    const headers = { ...request.headers, ...(sent === undefined ? {} : { authorization: sent }) };
+    return await transport.send({ ...hop, headers }, transport.hosts.reachOf(hop.url), context);
   };
-  let hop = question;
+  let hop = request;
   let sent = authorization;
   let hasLeft = false;
   for (let redirects = 0; ; redirects++) {
     let answer = await send(hop, sent);
-    if (answer.status === 401 && hop.url.origin !== question.url.origin) {
-      const renewed = await elsewhere.renewed(answer, sent, caller);
+    if (answer.status === 401 && hop.url.origin !== request.url.origin) {
+      const renewed = await elsewhere.renewed(answer, sent, context);
       if (renewed !== undefined) answer = await send(hop, renewed);
     }
     if (!isRedirect(answer.status)) return answer;
     await discard(answer.body);
     if (redirects >= maxRedirects) {
-      throw refused(question, `redirected us more than ${maxRedirects} times`);
+      throw refused(request, `redirected us more than ${maxRedirects} times`);
     }
-    const url = nextUrl(question, answer, transport);
-    const isOwn = url.origin === question.url.origin;
+    const url = nextUrl(request, answer, transport);
+    const isOwn = url.origin === request.url.origin;
     hasLeft ||= !isOwn;
-    hop = { ...question, kind: 'redirected', url };
+    hop = { ...request, kind: 'redirected', url };
     if (isOwn) sent = hasLeft ? undefined : authorization;
-    else sent = await elsewhere.authorization(url, caller);
+    else sent = await elsewhere.authorization(url, context);
   }
 }
 
-function nextUrl(question: Question, answer: Answer, transport: Transport): URL {
+function nextUrl(request: RegistryRequest, answer: RegistryResponse, transport: Transport): URL {
   const location = single(answer.headers.location);
   if (location === undefined || !URL.canParse(location, answer.url.href)) {
-    throw refused(question, `answered ${answer.status} without a usable Location`);
+    throw refused(request, `answered ${answer.status} without a usable Location`);
   }
   const url = new URL(location, answer.url);
   if (url.username !== '' || url.password !== '') {
-    throw refused(question, `redirected us to ${url.host} with credentials in the address`);
+    throw refused(request, `redirected us to ${url.host} with credentials in the address`);
   }
   if (url.origin === answer.url.origin || transport.hosts.isOrigin(url)) return url;
   if (url.protocol === 'https:' || (url.protocol === 'http:' && transport.hosts.redirects.names(url))) return url;
   throw refused(
-    question,
+    request,
     url.protocol === 'http:'
       ? `redirected us to http://${url.host}, which is not encrypted; if that is intended, add "http://${url.host}" to "redirects" of the registry`
       : `redirected us to an address that starts with ${JSON.stringify(url.protocol)}`,
@@ -85,5 +91,5 @@ export class NotFollowedError extends UpstreamRefusedError {
   override readonly name = 'UpstreamRefusedError';
 }
 
-const refused = (question: Question, what: string): NotFollowedError =>
-  new NotFollowedError(question.op, `${shown(question.url)} ${what}; it was not followed`);
+const refused = (request: RegistryRequest, what: string): NotFollowedError =>
+  new NotFollowedError(request.op, `${shownUrl(request.url)} ${what}; it was not followed`);

@@ -14,7 +14,7 @@ import { single } from './failure.ts';
 import { fetchTag } from './manifests.ts';
 import { nextQuery, type Page, type PagedList, pagesOf, readPage, refusedList } from './tags.ts';
 import type { Session } from './session.ts';
-import type { Answer, Caller } from './transport.ts';
+import type { RegistryResponse, RequestContext } from './transport.ts';
 
 const OP = 'list referrers';
 /** As many as can be asked for before a client gives up. */
@@ -41,7 +41,7 @@ export async function listReferrers(
   session: Session,
   path: string,
   subject: Digest,
-  caller: Caller,
+  context: RequestContext,
 ): Promise<ReferrersIndex> {
   const list: PagedList = {
     op: OP,
@@ -53,8 +53,8 @@ export async function listReferrers(
   const mostBytes = session.limits.manifestBytes;
   const found: Referrer[] = [];
   let bytes = 0;
-  for await (const page of pagesOf(list, FIRST_PAGE, (query) => askForPage(asked, query, mostBytes - bytes, caller))) {
-    const content = page ?? (await readByTagSchema(asked, caller));
+  for await (const page of pagesOf(list, FIRST_PAGE, (query) => askForPage(asked, query, mostBytes - bytes, context))) {
+    const content = page ?? (await readByTagSchema(asked, context));
     if (content === undefined) break;
     bytes += content.byteLength;
     found.push(...parseReferrers(content));
@@ -68,7 +68,7 @@ async function askForPage(
   { session, path, subject, list }: Asked,
   search: string,
   mostBytes: number,
-  caller: Caller,
+  context: RequestContext,
 ): Promise<Page<Uint8Array | undefined>> {
   const isFirst = search === FIRST_PAGE;
   const request = {
@@ -82,7 +82,7 @@ async function askForPage(
     accepts: isFirst ? NO_SUCH_API : [200],
     follow: true,
   } as const;
-  return await session.ask(request, caller, async (answer) => {
+  return await session.ask(request, context, async (answer) => {
     if (!isReferrersAnswer(answer)) {
       await discard(answer.body);
       if (isFirst) return { content: undefined, next: undefined };
@@ -93,7 +93,7 @@ async function askForPage(
       if ((single(answer.headers['oci-filters-applied']) ?? '') !== '') throw refusedList(list, 'came filtered');
       const next = nextQuery(list, answer);
       if (next === '') throw refusedList(list, 'names a next page that cannot be asked for');
-      const { bytes, truncated } = await readPage(list, answer, mostBytes, caller.signal);
+      const { bytes, truncated } = await readPage(list, answer, mostBytes, context.signal);
       if (!truncated) return { content: bytes, next };
       throw refusedList(list, `has more than ${session.limits.manifestBytes} bytes ("manifestBytes" of "limits")`);
     } finally {
@@ -102,15 +102,18 @@ async function askForPage(
   });
 }
 
-function isReferrersAnswer({ status, headers }: Answer): boolean {
+function isReferrersAnswer({ status, headers }: RegistryResponse): boolean {
   const type = single(headers['content-type'])?.split(';')[0]?.trim().toLowerCase();
   return status === 200 && type === OCI_INDEX;
 }
 
 /** `sha256-<hex>`: an index that clients of registries without the API keep. Undefined where there is none. */
-async function readByTagSchema({ session, path, subject }: Asked, caller: Caller): Promise<Uint8Array | undefined> {
+async function readByTagSchema(
+  { session, path, subject }: Asked,
+  context: RequestContext,
+): Promise<Uint8Array | undefined> {
   try {
-    return (await fetchTag(session, path, referrersTag(subject), caller)).manifest.bytes;
+    return (await fetchTag(session, path, referrersTag(subject), context)).manifest.bytes;
   } catch (error) {
     if (error instanceof ManifestUnknownError) return undefined;
     throw error;

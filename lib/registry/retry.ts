@@ -61,7 +61,7 @@ export async function askInOrder<T>(
   ask: (session: Session) => Promise<T>,
 ): Promise<T> {
   for (const mirror of mirrors) {
-    if (mirror.isResting) continue;
+    if (mirror.isCircuitOpen) continue;
     try {
       return await ask(mirror);
     } catch (error) {

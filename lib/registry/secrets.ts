@@ -255,6 +255,6 @@ export function withoutSecrets(upstream: Upstream, secrets: KnownSecrets): Upstr
         },
       };
     },
-    locateBlob: (...asked) => guarded(upstream.locateBlob(...asked)),
+    findRedirect: (...asked) => guarded(upstream.findRedirect(...asked)),
   };
 }

@@ -9,7 +9,7 @@ import { sendFollowing, type Elsewhere } from './redirect.ts';
 import { isTransient, withRetries } from './retry.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { Tokens } from './tokens.ts';
-import type { Answer, Caller, Transport } from './transport.ts';
+import type { RegistryResponse, RequestContext, Transport } from './transport.ts';
 
 /** How long a mirror that could not be reached is left alone. */
 const MIRROR_REST_MS = 30_000;
@@ -77,7 +77,7 @@ export class Session {
   }
 
   /** A mirror that was found dead a moment ago. */
-  get isResting(): boolean {
+  get isCircuitOpen(): boolean {
     return Date.now() < this.#restsUntilMs;
   }
 
@@ -86,41 +86,45 @@ export class Session {
    *
    * @throws what the answer means, as the errors of the domain.
    */
-  async ask<T>(request: ApiRequest, caller: Caller, read: (answer: Answer) => Promise<T>): Promise<T> {
+  async ask<T>(
+    request: ApiRequest,
+    context: RequestContext,
+    read: (answer: RegistryResponse) => Promise<T>,
+  ): Promise<T> {
     const { accepts, attempts = this.limits.attempts } = request;
     try {
       return await withRetries(
         { ...this.limits, attempts: Math.min(attempts, this.limits.attempts) },
-        caller.signal,
-        async () => await read(await this.#askOnce(request, caller)),
+        context.signal,
+        async () => await read(await this.#askOnce(request, context)),
         accepts === 'hint' ? isRateLimited : isTransient,
       );
     } catch (error) {
-      if (error instanceof DeniedError && !isAnonymous(caller.domain)) caller.refusals.credentialsRefused++;
+      if (error instanceof DeniedError && !isAnonymous(context.domain)) context.refusals.credentialsRefused++;
       if (this.isMirror && error instanceof UpstreamUnavailableError) this.#restsUntilMs = Date.now() + MIRROR_REST_MS;
       throw error;
     }
   }
 
-  async #askOnce(request: ApiRequest, caller: Caller): Promise<Answer> {
-    const authorization = await this.#auth.authorization(request.path, caller);
-    let answer = await this.#send(request, authorization, caller);
+  async #askOnce(request: ApiRequest, context: RequestContext): Promise<RegistryResponse> {
+    const authorization = await this.#auth.authorization(request.path, context);
+    let answer = await this.#send(request, authorization, context);
     let sent = authorization;
     // Once only: a fresh token that is refused, too, is a refusal.
     if (this.#isRefusedToken(request, answer, authorization)) {
       // Reads the body first: it must not hold the connection that asking for a token may need.
-      const refusal = await this.#failureOf(request, answer, authorization, caller);
-      const renewed = await this.#renewed(request, answer, authorization, caller);
+      const refusal = await this.#failureOf(request, answer, authorization, context);
+      const renewed = await this.#renewed(request, answer, authorization, context);
       if (renewed === undefined && request.accepts !== 'hint') throw refusal;
       if (renewed !== undefined) {
-        answer = await this.#send(request, renewed, caller);
+        answer = await this.#send(request, renewed, context);
         sent = renewed;
         if (answer.status === 401) this.#auth.refusedAgain(renewed);
       }
     }
     const isWanted = request.accepts === 'hint' ? answer.status !== 429 : request.accepts.includes(answer.status);
     if (isWanted) return answer;
-    throw await this.#failureOf(request, answer, sent, caller);
+    throw await this.#failureOf(request, answer, sent, context);
   }
 
   /**
@@ -129,23 +133,27 @@ export class Session {
    */
   async #renewed(
     request: ApiRequest,
-    answer: Answer,
+    answer: RegistryResponse,
     refused: string | undefined,
-    caller: Caller,
+    context: RequestContext,
   ): Promise<string | undefined> {
     try {
-      return await this.#auth.renewed(answer, refused, request.path, caller);
+      return await this.#auth.renewed(answer, refused, request.path, context);
     } catch (error) {
-      caller.signal.throwIfAborted();
+      context.signal.throwIfAborted();
       const { accepts, kind } = request;
-      const isHint = accepts === 'hint' && kind === 'manifest' && isAnonymous(caller.domain);
+      const isHint = accepts === 'hint' && kind === 'manifest' && isAnonymous(context.domain);
       if (!isHint || !(error instanceof CacheError) || isRateLimited(error)) throw error;
       return undefined;
     }
   }
 
   /** 401; or the 400 that ECR Public answers an expired token with: https://github.com/aws/containers-roadmap/issues/2835 */
-  #isRefusedToken({ method, accepts }: ApiRequest, { status, url }: Answer, sent: string | undefined): boolean {
+  #isRefusedToken(
+    { method, accepts }: ApiRequest,
+    { status, url }: RegistryResponse,
+    sent: string | undefined,
+  ): boolean {
     if (url.origin !== this.#base.origin) return false;
     if (status === 401) return true;
     return (
@@ -157,7 +165,11 @@ export class Session {
     );
   }
 
-  async #send(request: ApiRequest, authorization: string | undefined, caller: Caller): Promise<Answer> {
+  async #send(
+    request: ApiRequest,
+    authorization: string | undefined,
+    context: RequestContext,
+  ): Promise<RegistryResponse> {
     const kinds = { manifest: 'manifests', blob: 'blobs', tags: 'tags', referrers: 'referrers' } as const;
     const { op, kind, method, headers } = request;
     const url = apiUrl(this.#base, `${request.path}/${kinds[kind]}/${request.reference}`);
@@ -166,16 +178,16 @@ export class Session {
     const question = { op, kind, method, url, headers };
     if (request.follow) {
       const { redirects } = this.limits;
-      return await sendFollowing(this.#transport, question, authorization, redirects, this.#elsewhere, caller);
+      return await sendFollowing(this.#transport, question, authorization, redirects, this.#elsewhere, context);
     }
     const secret = authorization === undefined ? {} : { authorization };
     const reach = this.#transport.hosts.reachOf(url);
-    return await this.#transport.send({ ...question, headers: { ...headers, ...secret } }, reach, caller);
+    return await this.#transport.send({ ...question, headers: { ...headers, ...secret } }, reach, context);
   }
 
   /** A login that is refused is another matter than a repository that is missing, or that it may not read. */
-  #refusal(status: number, sent: string | undefined, caller: Caller): string {
-    const login = this.#credentials?.describe(caller.domain);
+  #refusal(status: number, sent: string | undefined, context: RequestContext): string {
+    const login = this.#credentials?.describe(context.domain);
     if (login === undefined) {
       return 'the repository does not exist there, or may not be read without a login, and none is known for it; check "credentials" of the registry';
     }
@@ -184,7 +196,12 @@ export class Session {
     return `the repository does not exist there, or may not be read by ${login}`;
   }
 
-  async #failureOf(request: ApiRequest, answer: Answer, sent: string | undefined, caller: Caller): Promise<Error> {
+  async #failureOf(
+    request: ApiRequest,
+    answer: RegistryResponse,
+    sent: string | undefined,
+    context: RequestContext,
+  ): Promise<Error> {
     const { status, from, url, headers } = answer;
     const isRefusal = status === 401 || status === 403;
     if (url.origin !== this.#base.origin && isRefusal) {
@@ -195,7 +212,7 @@ export class Session {
         `${from}, where ${this.#base.host} redirected us, answered ${status}${words}`,
       );
     }
-    const failure = await answerFailure(request.op, answer, this.#refusal(status, sent, caller));
+    const failure = await answerFailure(request.op, answer, this.#refusal(status, sent, context));
     const other = isRefusal ? otherRepositoryIn(headers, request.path) : undefined;
     if (other === undefined) return failure;
     const why = `it wants a token for repository ${JSON.stringify(clean(other))}, and we ask for ${request.path}: a proxy in between may rewrite paths`;
@@ -212,11 +229,11 @@ const isRateLimited = (error: unknown): error is RateLimitedError => error insta
 function elsewhereOf(authOf: (origin: string) => Auth): Elsewhere {
   const known = new Map<string, Auth>();
   return {
-    async authorization(url, caller) {
+    async authorization(url, context) {
       const path = repositoryOf(url);
-      return path === undefined ? undefined : await known.get(url.origin)?.authorization(path, caller);
+      return path === undefined ? undefined : await known.get(url.origin)?.authorization(path, context);
     },
-    async renewed(answer, refused, caller) {
+    async renewed(answer, refused, context) {
       const path = repositoryOf(answer.url);
       if (path === undefined || answer.headers['www-authenticate'] === undefined) return undefined;
       // It must not hold the connection that asking for a token may need.
@@ -225,7 +242,7 @@ function elsewhereOf(authOf: (origin: string) => Auth): Elsewhere {
       if (!known.has(origin) && known.size >= MOST_FRONTED) known.clear();
       const auth = known.get(origin) ?? authOf(origin);
       known.set(origin, auth);
-      return await auth.renewed(answer, refused, path, caller);
+      return await auth.renewed(answer, refused, path, context);
     },
   };
 }

@@ -4,7 +4,7 @@ import { isTag } from '../reference/reference.ts';
 import { readBounded } from './body.ts';
 import { connectionFailure, registryWords } from './failure.ts';
 import type { Session } from './session.ts';
-import type { Answer, Caller } from './transport.ts';
+import type { RegistryResponse, RequestContext } from './transport.ts';
 
 /** A list that registries give in pages, each with a `Link` to the next. */
 export interface PagedList {
@@ -63,7 +63,7 @@ const tooSlow = ({ op, name }: PagedList, pages: number): UpstreamUnavailableErr
  * address is taken: registries behind a proxy write hosts and paths that lead nowhere, and a list must not lead us, with our credentials, to another host or
  * repository.
  */
-export function nextQuery(list: PagedList, { headers, url }: Answer): string | undefined {
+export function nextQuery(list: PagedList, { headers, url }: RegistryResponse): string | undefined {
   const links = [headers.link ?? []].flat().join(', ');
   if (links.length > 4 * MAX_QUERY_CHARACTERS) throw refusedList(list, 'names a next page in too many words');
   const next = links.split(/,\s*(?=<)/).find((one) => /;\s*rel="?next"?\s*(?:;|$)/i.test(one));
@@ -78,7 +78,7 @@ export function nextQuery(list: PagedList, { headers, url }: Answer): string | u
 /** The first `mostBytes` of a page at most, and whether there were more; bounded in time, too. A connection that breaks is what it means. */
 export async function readPage(
   { op }: PagedList,
-  { body, from, bodyTimeoutMs }: Answer,
+  { body, from, bodyTimeoutMs }: RegistryResponse,
   mostBytes: number,
   signal: AbortSignal,
 ): Promise<{ readonly bytes: Buffer; readonly truncated: boolean }> {
@@ -98,7 +98,11 @@ const MAX_TAGS = 50_000;
 const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 /** Every tag of the repository, each once, in the registry's order: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags */
-export async function listTags(session: Session, path: string, caller: Caller): Promise<readonly string[]> {
+export async function listUpstreamTags(
+  session: Session,
+  path: string,
+  context: RequestContext,
+): Promise<readonly string[]> {
   const list: PagedList = {
     op: OP,
     name: `the list of tags of ${path}`,
@@ -106,7 +110,7 @@ export async function listTags(session: Session, path: string, caller: Caller): 
     mostPages: MAX_PAGES,
   };
   const tags = new Set<string>();
-  const pages = pagesOf(list, `?n=${PAGE_TAGS}`, (query) => askForPage(session, list, path, query, caller));
+  const pages = pagesOf(list, `?n=${PAGE_TAGS}`, (query) => askForPage(session, list, path, query, context));
   for await (const page of pages) {
     for (const tag of page) tags.add(tag);
     if (tags.size > MAX_TAGS) throw refusedList(list, `has more than ${MAX_TAGS} tags`);
@@ -119,7 +123,7 @@ async function askForPage(
   list: PagedList,
   path: string,
   search: string,
-  caller: Caller,
+  context: RequestContext,
 ): Promise<Page<readonly string[]>> {
   const request = {
     op: OP,
@@ -132,19 +136,19 @@ async function askForPage(
     accepts: [200, 404],
     follow: true,
   } as const;
-  return await session.ask(request, caller, async (answer) => {
+  return await session.ask(request, context, async (answer) => {
     if (answer.status === 404) throw await unknownRepository(path, answer);
     try {
       const next = nextQuery(list, answer);
       // Some registries write a next page that is none.
-      return { content: await readTags(list, answer, caller.signal), next: next === '' ? undefined : next };
+      return { content: await readTags(list, answer, context.signal), next: next === '' ? undefined : next };
     } finally {
       answer.body.destroy();
     }
   });
 }
 
-async function readTags(list: PagedList, answer: Answer, signal: AbortSignal): Promise<readonly string[]> {
+async function readTags(list: PagedList, answer: RegistryResponse, signal: AbortSignal): Promise<readonly string[]> {
   const { bytes, truncated } = await readPage(list, answer, MAX_PAGE_BYTES, signal);
   if (truncated) throw refusedList(list, `comes in a page of more than ${MAX_PAGE_BYTES} bytes`);
   let page: unknown;
@@ -165,7 +169,7 @@ async function readTags(list: PagedList, answer: Answer, signal: AbortSignal): P
   throw new UpstreamRefusedError(OP, `${answer.from} did not answer with a list of tags, {"tags": […]}`);
 }
 
-async function unknownRepository(path: string, answer: Answer): Promise<CacheError> {
+async function unknownRepository(path: string, answer: RegistryResponse): Promise<CacheError> {
   const words = await registryWords(answer);
   return new CacheError(`${answer.server} has no repository ${path}${words}; check the name`, {
     code: 'NAME_UNKNOWN',

@@ -18,7 +18,7 @@ import {
 import { movedRealm, type Realm } from './challenge.ts';
 import { isRedirect } from './redirect.ts';
 import { SingleFlight } from '../async/single-flight.ts';
-import type { Answer, Caller, Question, Transport } from './transport.ts';
+import type { RegistryResponse, RequestContext, RegistryRequest, Transport } from './transport.ts';
 
 const OP = 'get token';
 const TOKEN_ANSWER_BYTES = 256 * 1024;
@@ -68,12 +68,12 @@ export class Tokens {
    *
    * @throws DeniedError if the realm refuses; UpstreamUnavailableError, RateLimitedError.
    */
-  async get(purpose: TokenPurpose, caller: Caller): Promise<string> {
-    const key = keyOf(purpose, caller.domain);
+  async get(purpose: TokenPurpose, context: RequestContext): Promise<string> {
+    const key = keyOf(purpose, context.domain);
     const known = this.#tokens.get(key);
     if (known !== undefined && Date.now() < known.untilMs) return known.text;
-    const token = await this.#fetching.run(key, caller.signal, async (signal) => {
-      const fetched = await this.#fetch(purpose, { ...caller, signal });
+    const token = await this.#fetching.run(key, context.signal, async (signal) => {
+      const fetched = await this.#fetch(purpose, { ...context, signal });
       this.#tokens.set(key, fetched);
       return fetched;
     });
@@ -86,33 +86,33 @@ export class Tokens {
     if (this.#tokens.get(key)?.text === refused) this.#tokens.delete(key);
   }
 
-  async #fetch(purpose: TokenPurpose, caller: Caller): Promise<Token> {
-    const credentials = await this.#options.credentials?.read(caller.domain, caller.signal);
+  async #fetch(purpose: TokenPurpose, context: RequestContext): Promise<Token> {
+    const credentials = await this.#options.credentials?.read(context.domain, context.signal);
     try {
-      return await this.#fetchAs(credentials, purpose, caller);
+      return await this.#fetchAs(credentials, purpose, context);
     } catch (error) {
       if (!(error instanceof DeniedError) || credentials === undefined) throw error;
       // The secret may have been rotated since it was read.
-      const renewed = await this.#options.credentials?.renew(credentials, caller.domain, caller.signal);
+      const renewed = await this.#options.credentials?.renew(credentials, context.domain, context.signal);
       if (renewed === undefined) throw error;
-      return await this.#fetchAs(renewed, purpose, caller);
+      return await this.#fetchAs(renewed, purpose, context);
     }
   }
 
-  async #fetchAs(credentials: Credentials | undefined, purpose: TokenPurpose, caller: Caller): Promise<Token> {
+  async #fetchAs(credentials: Credentials | undefined, purpose: TokenPurpose, context: RequestContext): Promise<Token> {
     const askedMs = Date.now();
     let answer = await this.#send(
-      tokenQuestion(credentials, purpose),
+      tokenRequest(credentials, purpose),
       purpose.realm,
       credentials !== undefined,
-      caller,
+      context,
     );
     if ((answer.status === 404 || answer.status === 405) && credentials?.kind === 'basic') {
       // Some realms know only the OAuth2 form: https://distribution.github.io/distribution/spec/auth/oauth/
       await discard(answer.body);
-      answer = await this.#send(passwordQuestion(credentials, purpose), purpose.realm, true, caller);
+      answer = await this.#send(passwordRequest(credentials, purpose), purpose.realm, true, context);
     }
-    const login = this.#options.credentials?.describe(caller.domain);
+    const login = this.#options.credentials?.describe(context.domain);
     const refusal =
       login === undefined
         ? 'it gives no token without a login; check "credentials" of the registry'
@@ -121,18 +121,23 @@ export class Tokens {
     if (answer.status === 400 && login !== undefined) {
       throw new DeniedError(OP, `${answer.from} answered 400${await registryWords(answer)}: ${refusal}`);
     }
-    return await readToken(answer, askedMs, refusal, caller.signal);
+    return await readToken(answer, askedMs, refusal, context.signal);
   }
 
   /**
    * Follows where a realm moved to. With credentials only to where they may go (I7): the realm's own host, or a realm of the configuration.
    */
-  async #send(question: Question, realm: Realm, isSecret: boolean, caller: Caller): Promise<Answer> {
+  async #send(
+    request: RegistryRequest,
+    realm: Realm,
+    isSecret: boolean,
+    context: RequestContext,
+  ): Promise<RegistryResponse> {
     const { transport, realms, redirects } = this.#options;
-    let hop: Question = question;
+    let hop: RegistryRequest = request;
     let { reach } = realm;
     for (let followed = 0; ; followed++) {
-      const answer = await transport.send(hop, reach, caller);
+      const answer = await transport.send(hop, reach, context);
       if (!isRedirect(answer.status)) return answer;
       await discard(answer.body);
       if (followed >= redirects) {
@@ -142,13 +147,13 @@ export class Tokens {
         );
       }
       const moved = movedRealm(answer, isSecret, realms, transport.hosts);
-      if (question.method === 'POST' && answer.status === 303) {
+      if (request.method === 'POST' && answer.status === 303) {
         throw new UpstreamRefusedError(
           OP,
           `${answer.from} answered 303 to a request that carries a login; it was not followed`,
         );
       }
-      hop = { ...question, url: moved.url };
+      hop = { ...request, url: moved.url };
       ({ reach } = moved);
     }
   }
@@ -162,10 +167,10 @@ const bytesOf = (text: string, { asBytes }: BasicCredentials): Buffer =>
 export const basicAuthorization = (credentials: BasicCredentials): string =>
   `Basic ${bytesOf(`${credentials.username}:${credentials.password}`, credentials).toString('base64')}`;
 
-function tokenQuestion(credentials: Credentials | undefined, { realm, service, scope }: TokenPurpose): Question {
+function tokenRequest(credentials: Credentials | undefined, { realm, service, scope }: TokenPurpose): RegistryRequest {
   if (credentials?.kind === 'identity') {
     const { identityToken } = credentials;
-    return postQuestion(realm, { grant_type: 'refresh_token', refresh_token: identityToken, service, scope });
+    return postRequest(realm, { grant_type: 'refresh_token', refresh_token: identityToken, service, scope });
   }
   const url = new URL(realm.url);
   if (service !== undefined) url.searchParams.set('service', service);
@@ -174,13 +179,13 @@ function tokenQuestion(credentials: Credentials | undefined, { realm, service, s
   return { op: OP, kind: 'token', method: 'GET', url, headers };
 }
 
-function passwordQuestion(credentials: BasicCredentials, { realm, service, scope }: TokenPurpose): Question {
+function passwordRequest(credentials: BasicCredentials, { realm, service, scope }: TokenPurpose): RegistryRequest {
   const { username, password } = credentials;
   const login = { username: bytesOf(username, credentials), password: bytesOf(password, credentials) };
-  return postQuestion(realm, { grant_type: 'password', ...login, service, scope });
+  return postRequest(realm, { grant_type: 'password', ...login, service, scope });
 }
 
-function postQuestion(realm: Realm, fields: Readonly<Record<string, string | Buffer | undefined>>): Question {
+function postRequest(realm: Realm, fields: Readonly<Record<string, string | Buffer | undefined>>): RegistryRequest {
   const form = ['client_id=entrepot'];
   for (const [name, value] of Object.entries(fields)) {
     if (value !== undefined) form.push(`${name}=${formEncoded(value)}`);
@@ -195,7 +200,12 @@ const formEncoded = (value: string | Buffer): string =>
     .toString('latin1')
     .replace(/[^\w.*-]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
 
-async function readToken(answer: Answer, askedMs: number, refusal: string, signal: AbortSignal): Promise<Token> {
+async function readToken(
+  answer: RegistryResponse,
+  askedMs: number,
+  refusal: string,
+  signal: AbortSignal,
+): Promise<Token> {
   if (answer.status !== 200) throw await answerFailure(OP, answer, refusal);
   const read = await readBounded(answer.body, TOKEN_ANSWER_BYTES, answer.bodyTimeoutMs).catch((error: unknown) => {
     signal.throwIfAborted();
@@ -223,7 +233,7 @@ async function readToken(answer: Answer, askedMs: number, refusal: string, signa
 }
 
 /** A page for people holds no token; of anything else nothing reaches an error, because it might. */
-function tokenWords({ headers }: Answer, bytes: Buffer): string {
+function tokenWords({ headers }: RegistryResponse, bytes: Buffer): string {
   const text = bytes.toString('utf8');
   const type = single(headers['content-type']) ?? 'no content type';
   return ` (${isHtml(text) ? htmlWords(text) : clean(type)})`;

@@ -11,12 +11,12 @@ import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import type { RefusalCounts, RequestCounts } from './upstream.ts';
 
 /** How we introduce ourselves to registries: `entrepot/0.1.0`. */
-export const USER_AGENT = `entrepot/${manifest.version}`;
+const USER_AGENT = `entrepot/${manifest.version}`;
 
 /** What a request is for, as the receipt counts it. No pull lists tags or referrers: they are part of the total alone. */
 export type RequestKind = Exclude<keyof RequestCounts, 'total'> | 'tags' | 'referrers';
 
-export interface Question {
+export interface RegistryRequest {
   /** For errors: `read manifest`. */
   readonly op: string;
   readonly kind: RequestKind;
@@ -27,7 +27,7 @@ export interface Question {
 }
 
 /** The body must be consumed or destroyed. */
-export interface Answer {
+export interface RegistryResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Body;
@@ -44,7 +44,7 @@ export interface Answer {
 }
 
 /** Who asks, and until when. */
-export interface Caller {
+export interface RequestContext {
   /** Requests go with the credential that this names, or not at all: what they fetch is recorded as proof of it (I9). */
   readonly domain: TrustDomain;
   readonly counts: RequestCounts;
@@ -64,17 +64,17 @@ export const noRequests = (): RequestCounts => ({
 export const noRefusals = (): RefusalCounts => ({ rateLimited: 0, credentialsRefused: 0 });
 
 /** Host and path: a query may hold a signature, so it is never shown. */
-export const shown = (url: URL): string => `${url.host}${url.pathname}`;
+export const shownUrl = (url: URL): string => `${url.host}${url.pathname}`;
 
 /** What a server could echo: the credential as it was sent, and as it reads decoded. */
-function secretsOf({ headers, body }: Question): (string | null)[] {
+function secretsOf({ headers, body }: RegistryRequest): (string | null)[] {
   const [scheme, sent = ''] = headers.authorization?.split(' ') ?? [];
   const decoded = scheme === 'Basic' ? Buffer.from(sent, 'base64').toString('utf8') : '';
   const form = new URLSearchParams(body ?? '');
   return [sent, decoded, decoded.replace(/^[^:]*:/, ''), form.get('password'), form.get('refresh_token')];
 }
 
-const trafficOf = ({ kind, method }: Question): Traffic =>
+const trafficOf = ({ kind, method }: RegistryRequest): Traffic =>
   method === 'GET' && (kind === 'blob' || kind === 'redirected') ? 'bulk' : 'short';
 
 /** Sends single requests for one registry, counted, over connections of its own. */
@@ -103,21 +103,25 @@ export class Transport {
    *
    * @throws UpstreamUnavailableError if the connection failed, UpstreamRefusedError if it may not be made; the signal's reason.
    */
-  async send(question: Question, reach: Reach, { counts, refusals, signal }: Caller): Promise<Answer> {
-    const { op, method, url } = question;
+  async send(
+    request: RegistryRequest,
+    reach: Reach,
+    { counts, refusals, signal }: RequestContext,
+  ): Promise<RegistryResponse> {
+    const { op, method, url } = request;
     signal.throwIfAborted();
-    this.secrets.add(...secretsOf(question));
-    const dispatcher = this.#connections.to(url, reach, trafficOf(question));
+    this.secrets.add(...secretsOf(request));
+    const dispatcher = this.#connections.to(url, reach, trafficOf(request));
     counts.total++;
-    if (question.kind !== 'tags' && question.kind !== 'referrers') counts[question.kind]++;
+    if (request.kind !== 'tags' && request.kind !== 'referrers') counts[request.kind]++;
     try {
       const answer = await dispatcher.request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
         // `identity`: content must come as the bytes that were hashed.
-        headers: { 'user-agent': USER_AGENT, 'accept-encoding': 'identity', ...question.headers },
-        body: question.body ?? null,
+        headers: { 'user-agent': USER_AGENT, 'accept-encoding': 'identity', ...request.headers },
+        body: request.body ?? null,
         signal,
       });
       if (answer.statusCode === 429) refusals.rateLimited++;
@@ -129,13 +133,13 @@ export class Transport {
         body: answer.body,
         url,
         server: this.#shown(url.host, url),
-        from: this.#shown(shown(url), url),
+        from: this.#shown(shownUrl(url), url),
         bodyTimeoutMs: this.#limits.bodyTimeoutMs,
         secrets: this.secrets,
       };
     } catch (error) {
       signal.throwIfAborted();
-      throw connectionFailure(op, this.#shown(shown(url), url), error, url.protocol === 'http:');
+      throw connectionFailure(op, this.#shown(shownUrl(url), url), error, url.protocol === 'http:');
     }
   }
 

@@ -116,7 +116,7 @@ export interface Upstream {
    *
    * @throws UpstreamRefusedError if clients must not be sent there; BlobUnknownError on 404 and only then; as {@link resolve}, after one try.
    */
-  locateBlob(digest: Digest, signal: AbortSignal): Promise<URL | undefined>;
+  findRedirect(digest: Digest, signal: AbortSignal): Promise<URL | undefined>;
 }
 
 /** The configured registries: the closed world of I8. */

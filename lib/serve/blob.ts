@@ -74,7 +74,7 @@ const isAnyones = ({ domains }: BlobRow): boolean => domains.has(PUBLIC);
 /**
  * The size of a blob that a manifest of this repository names, or that its registry has, whether or not it is here yet.
  *
- * @throws BlobUnknownError if neither does; what {@link sizeOfBlob} throws.
+ * @throws BlobUnknownError if neither does; what {@link fetchBlobSize} throws.
  */
 export async function describeBlob(
   state: Serving,

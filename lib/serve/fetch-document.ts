@@ -12,7 +12,7 @@ import {
   UpstreamUnavailableError,
 } from '../errors/cache-error.ts';
 import { fence, fenceOf } from '../lock/fence.ts';
-import { count, decode, descriptor, digest, flag, list, record, ShapeError, text } from '../oci/schemas.ts';
+import { count, decode, descriptor, digest, flag, array, record, ShapeError, string } from '../oci/schemas.ts';
 import { failureOf, pullFailure, type PullFailure } from '../pull/failure.ts';
 import { formatRepository, parseReference, parseTag, type Repository } from '../reference/reference.ts';
 import type { Fetcher } from './fetcher.ts';
@@ -29,20 +29,20 @@ const question = z.discriminatedUnion(
   [
     record({
       ask: z.literal('resolve'),
-      repository: text,
-      tag: text,
+      repository: string,
+      tag: string,
       lock: fence,
       resolutions: z.exactOptional(count),
     }),
-    record({ ask: z.literal('listTags'), repository: text }),
+    record({ ask: z.literal('listTags'), repository: string }),
     record({
       ask: z.literal('fetchReferrers'),
-      repository: text,
+      repository: string,
       digest,
       lock: z.exactOptional(fence),
       resolutions: z.exactOptional(count),
     }),
-    record({ ask: z.enum(['fetchManifest', 'confirm', 'sizeOfBlob', 'locate']), repository: text, digest }),
+    record({ ask: z.enum(['fetchManifest', 'confirm', 'sizeOfBlob', 'locate']), repository: string, digest }),
     record({ ask: z.literal('markLost'), digest }),
   ],
   'a question',
@@ -59,11 +59,11 @@ const answered = record({ failure: z.exactOptional(pullFailure) });
 const resolved = record({ digest, checkedMs: count, landed: z.exactOptional(descriptor) });
 const landedOne = record({ landed: descriptor });
 const landedReferrers = record({ checkedMs: count, landed: z.exactOptional(descriptor) });
-const listed = record({ tags: list(text) });
+const listed = record({ tags: array(string) });
 const confirmed = record({ confirmed: flag });
-const marked = record({ lost: z.exactOptional(text) });
+const marked = record({ lost: z.exactOptional(string) });
 const sized = record({ size: count });
-const located = record({ location: z.exactOptional(text.check(z.refine((url) => URL.canParse(url), 'a URL'))) });
+const located = record({ location: z.exactOptional(string.check(z.refine((url) => URL.canParse(url), 'a URL'))) });
 
 const OP = 'ask registry';
 

@@ -96,7 +96,7 @@ export function upstreamFetcher(deps: PullDeps): Fetcher {
 
     async locate(call, repository, digest) {
       try {
-        return await ask(call, repository, (upstream) => upstream.locateBlob(digest, call.signal));
+        return await ask(call, repository, (upstream) => upstream.findRedirect(digest, call.signal));
       } catch (error) {
         if (!(error instanceof UpstreamRefusedError)) throw error;
         const where = { repository: formatRepository(repository), digest };

@@ -134,7 +134,7 @@ export interface RefRecords {
   find(reference: RefName, signal: AbortSignal): Promise<RefRecord | undefined>;
   /** Every record and tombstone there is. What is too large for one, or none, is reported as such and stops nothing. */
   list(signal: AbortSignal): AsyncIterable<FoundRefRecord>;
-  /** Takes away the tombstone under the key of {@link list}, if it is older than any writer lives. */
+  /** Takes away the tombstone under the key of {@link array}, if it is older than any writer lives. */
   forget(key: string, signal: AbortSignal): Promise<void>;
   /** The next incarnation of a table on this bucket: higher than `above`, and than every one before it. No two callers get the same. */
   raiseIncarnation(above: number, signal: AbortSignal): Promise<number>;

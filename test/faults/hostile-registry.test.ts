@@ -341,7 +341,7 @@ const ASKS: readonly ((upstream: Upstream, signal: AbortSignal) => Promise<unkno
   (upstream, signal) => upstream.hasBlob(descriptor, signal),
   readBlob,
   async (upstream, signal) => {
-    const url = await upstream.locateBlob(descriptor.digest, signal);
+    const url = await upstream.findRedirect(descriptor.digest, signal);
     assert.equal(url, undefined, 'all hosts here are private');
   },
   (upstream, signal) => upstream.listTags(signal).then(() => undefined),

@@ -162,7 +162,7 @@ function heldBack(deps: PullDeps, at: Gate, aheadMs: number): PullDeps {
     openBlob: (...args) => upstream.openBlob(...args),
     hasBlob: (...args) => upstream.hasBlob(...args),
     sizeOfBlob: (...args) => upstream.sizeOfBlob(...args),
-    locateBlob: (...args) => upstream.locateBlob(...args),
+    findRedirect: (...args) => upstream.findRedirect(...args),
     listTags: (...args) => upstream.listTags(...args),
     listReferrers: (...args) => upstream.listReferrers(...args),
     async resolve(...args) {

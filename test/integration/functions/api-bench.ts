@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { APIGatewayProxyEventV2 } from 'aws-lambda';
 import type { AccessSettings } from '../../../lib/access/access.ts';
 import { CacheError } from '../../../lib/errors/cache-error.ts';
-import { statusOf } from '../../../lib/errors/status.ts';
+import { statusOfError } from '../../../lib/errors/status.ts';
 import type { Jobs } from '../../../lib/jobs/jobs.ts';
 import type { PullRecords } from '../../../lib/jobs/pull-record.ts';
 import { ANSWERS, problemSchema } from '../../../lib/http/control/answer-schemas.ts';
@@ -53,7 +53,13 @@ export function startWorker(services: Pick<Services, 'pull'>, records: PullRecor
     } catch (error) {
       if (!(error instanceof CacheError)) throw error;
       const { name, message, code, retryable } = error;
-      const failure = { name, message, status: statusOf(error), retryable, ...(code === undefined ? {} : { code }) };
+      const failure = {
+        name,
+        message,
+        status: statusOfError(error),
+        retryable,
+        ...(code === undefined ? {} : { code }),
+      };
       await records.fail(id, failure, stop.signal);
     }
   };

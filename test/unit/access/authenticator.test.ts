@@ -11,7 +11,7 @@ import type { Principal } from '../../../lib/access/principal.ts';
 import { derivedSigningKey } from '../../../lib/access/signing-key.ts';
 import { type KnownUsers, usersFrom } from '../../../lib/access/users.ts';
 import { BusyError, CacheError, UnauthenticatedError } from '../../../lib/errors/cache-error.ts';
-import { statusOf } from '../../../lib/errors/status.ts';
+import { statusOfError } from '../../../lib/errors/status.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { publishedHere } from '../../support/published-key.ts';
 
@@ -113,7 +113,7 @@ describe('a user with a password', () => {
       await assert.rejects(admit(header), (error) => {
         assert.ok(error instanceof UnauthenticatedError);
         messages.add(error.message);
-        return statusOf(error) === 401;
+        return statusOfError(error) === 401;
       });
     }
     assert.equal(state.scrypts.length, 3);
@@ -193,7 +193,7 @@ describe('a flood', () => {
     const refused = await outcomes;
     const busy = refused.filter((one) => one instanceof BusyError);
     assert.equal(busy.length, 1_000 - 34);
-    assert.ok(busy.every((one) => one.retryable && statusOf(one) === 429));
+    assert.ok(busy.every((one) => one.retryable && statusOfError(one) === 429));
     assert.equal(refused.filter((one) => one instanceof UnauthenticatedError).length, 34);
     assert.deepEqual([state.scrypts.length, state.mostRunning], [34, 2]);
     assert.equal((await admit(basic('ci', 'right'))).name, 'user:ci', 'then it is over');

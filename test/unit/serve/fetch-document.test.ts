@@ -16,7 +16,7 @@ import {
   UpstreamRefusedError,
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
-import { statusOf } from '../../../lib/errors/status.ts';
+import { statusOfError } from '../../../lib/errors/status.ts';
 import type { Fence } from '../../../lib/lock/fence.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
 import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts';
@@ -179,8 +179,8 @@ describe('a failure is what it was', () => {
       const failure: unknown = await fetcher.fetchManifest(call, repository, digest).catch((error: unknown) => error);
       assert.ok(failure instanceof kind, String(failure));
       assert.deepEqual(
-        [failure.message, failure.code, failure.retryable, failure.retryAfterMs, statusOf(failure)],
-        [thrown.message, thrown.code, thrown.retryable, thrown.retryAfterMs, statusOf(thrown)],
+        [failure.message, failure.code, failure.retryable, failure.retryAfterMs, statusOfError(failure)],
+        [thrown.message, thrown.code, thrown.retryable, thrown.retryAfterMs, statusOfError(thrown)],
       );
     });
   }

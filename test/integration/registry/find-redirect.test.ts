@@ -58,7 +58,7 @@ test('the redirect of the registry itself, by one GET that nobody follows', asyn
     const repository = await open(upstream);
     upstream.requests.length = 0;
     const stop = redirectTo(upstream, CDN, status);
-    assert.equal((await repository.locateBlob(digest, soon()))?.href, CDN);
+    assert.equal((await repository.findRedirect(digest, soon()))?.href, CDN);
     stop();
     assert.deepEqual(
       upstream.requests.map(({ method, kind, headers }) => [method, kind, headers.range]),
@@ -76,7 +76,7 @@ test('the registry sees its credentials, and nobody else does', async () => {
   const settings = { credentials: { kind: 'docker' } } as const;
   redirectTo(upstream, CDN);
   const repository = await open(upstream, { settings, dockerConfigPath });
-  const location = await repository.locateBlob(digest, soon());
+  const location = await repository.findRedirect(digest, soon());
   assert.equal(location?.href, CDN);
   const { authorization } = upstream.requests.at(-1)!.headers;
   assert.match(authorization ?? '', /^Bearer /);
@@ -91,7 +91,7 @@ test('the registry sees its credentials, and nobody else does', async () => {
   for (const place of ['cdn.example.test/x?jwt=', 'cdn.example.test/', 'other.example.test/']) {
     for (const secret of [token, token.replace(/./g, percent)]) {
       echo = `https://${place}${secret}`;
-      await assert.rejects(repository.locateBlob(digest, soon()), isRefusal(/our own credentials/, token));
+      await assert.rejects(repository.findRedirect(digest, soon()), isRefusal(/our own credentials/, token));
     }
   }
 });
@@ -104,7 +104,7 @@ test('the bytes themselves are no location, and are not read', async () => {
   upstream.fault((request) => (request.kind === 'blob' ? { chunkDelayMs: 200 } : undefined));
   const repository = await open(upstream, { settings: { maxConnections: 1 } });
   const startedMs = performance.now();
-  assert.equal(await repository.locateBlob(descriptor.digest, soon()), undefined);
+  assert.equal(await repository.findRedirect(descriptor.digest, soon()), undefined);
   // With one connection, another question waits for the end of the answer before it: which was broken off.
   assert.ok(await repository.hasBlob(descriptor, soon()));
   const tookMs = performance.now() - startedMs;
@@ -142,7 +142,7 @@ test('refused: hosts that are not named, http, ports, user info, the registry it
   const repository = await open(upstream);
   for (const [location, what] of cases) {
     const stop = redirectTo(upstream, location);
-    await assert.rejects(repository.locateBlob(digest, soon()), isRefusal(what), location);
+    await assert.rejects(repository.findRedirect(digest, soon()), isRefusal(what), location);
     stop();
   }
   assert.equal(upstream.count({ kind: 'other' }), 0);
@@ -156,15 +156,18 @@ test('refused: a name with one address that is not public, whatever "redirects" 
   for (const address of ['127.0.0.1', '10.0.0.1', '169.254.169.254', '::1', '::ffff:127.0.0.1', '64:ff9b::7f00:1']) {
     for (const addresses of [[address], [PUBLIC, address], [address, PUBLIC]]) {
       const repository = await open(upstream, { settings, names: { 'cdn.example.test': addresses } });
-      await assert.rejects(repository.locateBlob(digest, soon()), isRefusal(/not to public ones alone/));
+      await assert.rejects(repository.findRedirect(digest, soon()), isRefusal(/not to public ones alone/));
     }
   }
   const several = await open(upstream, { names: { 'cdn.example.test': [PUBLIC, '2606:4700::1111'] } });
-  assert.equal((await several.locateBlob(digest, soon()))?.href, CDN);
+  assert.equal((await several.findRedirect(digest, soon()))?.href, CDN);
   const unknown = await open(upstream, { names: {} });
-  await assert.rejects(unknown.locateBlob(digest, soon()), UpstreamUnavailableError);
+  await assert.rejects(unknown.findRedirect(digest, soon()), UpstreamUnavailableError);
   const nowhere: LookupFunction = (_host, _options, callback) => callback(null, []);
-  await assert.rejects((await open(upstream, { lookup: nowhere })).locateBlob(digest, soon()), isRefusal(/no address/));
+  await assert.rejects(
+    (await open(upstream, { lookup: nowhere })).findRedirect(digest, soon()),
+    isRefusal(/no address/),
+  );
 });
 
 test('whoever waits for a name that never resolves may leave', async () => {
@@ -177,7 +180,7 @@ test('whoever waits for a name that never resolves may leave', async () => {
   };
   const repository = await open(upstream, { lookup: silent });
   const leaving = new AbortController();
-  const located = repository.locateBlob(digest, leaving.signal);
+  const located = repository.findRedirect(digest, leaving.signal);
   await until(() => asked === 1);
   leaving.abort(new Error('left'));
   await assert.rejects(located, /left/);
@@ -188,7 +191,7 @@ test('a registry that names no hosts is not asked', async () => {
   const { digest } = addBlob(upstream).descriptor;
   redirectTo(upstream, CDN);
   const repository = await open(upstream, { settings: { passRedirects: [] } });
-  assert.equal(await repository.locateBlob(digest, soon()), undefined);
+  assert.equal(await repository.findRedirect(digest, soon()), undefined);
   assert.equal(upstream.count(), 0);
 });
 
@@ -209,13 +212,13 @@ test('an answer that is none is what it means, after one try; a mirror is not as
     const stop = upstream.fault(when({ kind: 'blob' }, { status }));
     upstream.requests.length = 0;
     const repository = await open(upstream, { settings });
-    await assert.rejects(repository.locateBlob(digest, soon()), type);
+    await assert.rejects(repository.findRedirect(digest, soon()), type);
     assert.equal(upstream.count(), 1, `${status}`);
     stop();
   }
   const repository = await open(upstream, { settings });
   upstream.fault(when({ kind: 'blob' }, { reset: true }));
-  await assert.rejects(repository.locateBlob(digest, soon()), UpstreamUnavailableError);
+  await assert.rejects(repository.findRedirect(digest, soon()), UpstreamUnavailableError);
   assert.equal(mirror.count(), 0);
   assert.deepEqual(await readBlob(repository, blob), blob.bytes, 'which a mirror is for');
 });
