@@ -12,15 +12,19 @@ export const CONTENT_DELETED = 'ContentDeleted';
 export const CONTENT_DELETED_RULE = 'ContentDeletedRule';
 
 const RETENTION_SECONDS = 14 * 24 * 3600;
-/** Two whole transactions of losses; somebody who deletes by a lifecycle rule deletes thousands. */
-const BATCH_SIZE = 168;
-const BATCHING_SECONDS = 5;
-/** Those of two invocations at most contend for the epoch; SQS allows no fewer. */
-const MAXIMUM_CONCURRENCY = 2;
+/** How the queue of deletions is read. The template is made from this, and the local application does it. */
+export const DELETIONS_READER = {
+  functionName: 'events',
+  /** Two whole transactions of losses: a lifecycle rule can delete thousands of objects. */
+  batchSize: 168,
+  windowSeconds: 5,
+  /** Concurrent invocations contend for the epoch. SQS allows no fewer than two. */
+  concurrency: 2,
+  /** About an hour of attempts, as other events have. */
+  maxReceives: 10,
+} as const;
 /** Six times the time-out of `events`, as AWS advises: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html */
-const VISIBILITY_SECONDS = 6 * 60 + BATCHING_SECONDS;
-/** An hour of tries, as other events have. */
-const MAX_RECEIVES = 10;
+const VISIBILITY_SECONDS = 6 * 60 + DELETIONS_READER.windowSeconds;
 
 /** All of them encrypted, by TLS only: the dead-letter queues, and that of deletions with what reads it. `senders` are the rules that may write undelivered events. */
 export function queues(senders: readonly string[]): Resources {
@@ -31,17 +35,20 @@ export function queues(senders: readonly string[]): Resources {
     UndeliveredEventsPolicy: policy(UNDELIVERED_EVENTS, senders),
     [CONTENT_DELETED]: queue({
       VisibilityTimeout: VISIBILITY_SECONDS,
-      RedrivePolicy: { deadLetterTargetArn: attribute(FAILED_EVENTS, 'Arn'), maxReceiveCount: MAX_RECEIVES },
+      RedrivePolicy: {
+        deadLetterTargetArn: attribute(FAILED_EVENTS, 'Arn'),
+        maxReceiveCount: DELETIONS_READER.maxReceives,
+      },
     }),
     ContentDeletedPolicy: policy(CONTENT_DELETED, [CONTENT_DELETED_RULE]),
     ContentDeletedMapping: {
       Type: 'AWS::Lambda::EventSourceMapping',
       Properties: {
         EventSourceArn: attribute(CONTENT_DELETED, 'Arn'),
-        FunctionName: attribute(functionId('events'), 'Arn'),
-        BatchSize: BATCH_SIZE,
-        MaximumBatchingWindowInSeconds: BATCHING_SECONDS,
-        ScalingConfig: { MaximumConcurrency: MAXIMUM_CONCURRENCY },
+        FunctionName: attribute(functionId(DELETIONS_READER.functionName), 'Arn'),
+        BatchSize: DELETIONS_READER.batchSize,
+        MaximumBatchingWindowInSeconds: DELETIONS_READER.windowSeconds,
+        ScalingConfig: { MaximumConcurrency: DELETIONS_READER.concurrency },
         FunctionResponseTypes: ['ReportBatchItemFailures'],
       },
     },

@@ -11,30 +11,35 @@ const RETRY_POLICY = { MaximumEventAgeInSeconds: 3600, MaximumRetryAttempts: 20 
 /** The detail type of events that ask for pulls; what their detail may be is in lib/events. */
 export const PULL_DETAIL_TYPE = 'Pull Image';
 
-interface Rule {
+/** Events that match, or moments of a schedule, and the function that gets them. */
+export interface Rule {
   readonly target: FunctionName;
-  /** That the target reads; without it the rule invokes the target for each event. */
-  readonly queue?: string;
+  /** The queue that the target reads. Without it the rule invokes the target for each event. */
+  readonly queue?: typeof CONTENT_DELETED;
   readonly description: string;
-  /** Of the default bus where it is missing. */
-  readonly bus?: Value;
+  /** The application's own bus, instead of the default one. */
+  readonly onOwnBus?: boolean;
   readonly pattern?: Value;
   readonly schedule?: string;
 }
 
-/** The bus with its policy, and the rules by which events come to functions. */
-export function rules(
-  stage: string,
-  config: CompiledConfig,
-  { bucketName }: Pick<Storage, 'bucketName'>,
-): { resources: Resources; ruleIds: readonly string[] } {
-  const { ecrPushes, senders } = config.events;
+/** What the patterns name: in a template as CloudFormation resolves it, in the local application as it is. */
+export interface PatternNames {
+  readonly bucketName: Value;
+  readonly stateMachineArn: Value;
+}
+
+/** The rules, by logical id. The template is made from them, and the local application runs them. */
+export function describeRules(
+  { ecrPushes }: CompiledConfig['events'],
+  { bucketName, stateMachineArn }: PatternNames,
+): Readonly<Record<string, Rule>> {
   const pushed = ecrPushes.flatMap(repositoryPatterns);
-  const all: Record<string, Rule> = {
+  return {
     PullRequestRule: {
       target: 'events',
       description: 'Pulls what an event on the bus asks for',
-      bus: ref('Bus'),
+      onOwnBus: true,
       pattern: {
         // What the cache announces itself must never start a pull: two caches could keep each other busy.
         source: [{ 'anything-but': [SERVICE] }],
@@ -48,7 +53,7 @@ export function rules(
       pattern: {
         source: ['aws.states'],
         'detail-type': ['Step Functions Execution Status Change'],
-        detail: { stateMachineArn: [stateMachineArn(stage)], status: ['FAILED', 'TIMED_OUT', 'ABORTED'] },
+        detail: { stateMachineArn: [stateMachineArn], status: ['FAILED', 'TIMED_OUT', 'ABORTED'] },
       },
     },
     [CONTENT_DELETED_RULE]: {
@@ -84,9 +89,18 @@ export function rules(
           },
         }),
   };
+}
+
+/** The bus with its policy, and the rules by which events come to functions. */
+export function rules(
+  stage: string,
+  { events }: CompiledConfig,
+  { bucketName }: Pick<Storage, 'bucketName'>,
+): { resources: Resources; ruleIds: readonly string[] } {
+  const all = describeRules(events, { bucketName, stateMachineArn: stateMachineArn(stage) });
   const made = Object.entries(all).map(([id, rule]) => Object.entries(ruleResources(id, rule)));
   return {
-    resources: { ...bus(stage, senders), ...Object.fromEntries(made.flat()) },
+    resources: { ...bus(stage, events.senders), ...Object.fromEntries(made.flat()) },
     ruleIds: Object.keys(all),
   };
 }
@@ -101,7 +115,7 @@ const repositoryPatterns = (glob: string): readonly Value[] => [
 ];
 
 function ruleResources(id: string, rule: Rule): Resources {
-  const { target, queue, description, bus: onBus, pattern, schedule } = rule;
+  const { target, queue, description, onOwnBus = false, pattern, schedule } = rule;
   const permission: Resource = {
     Type: 'AWS::Lambda::Permission',
     Properties: {
@@ -116,7 +130,7 @@ function ruleResources(id: string, rule: Rule): Resources {
       Type: 'AWS::Events::Rule',
       Properties: {
         Description: description,
-        ...(onBus === undefined ? {} : { EventBusName: onBus }),
+        ...(onOwnBus ? { EventBusName: ref('Bus') } : {}),
         ...(pattern === undefined ? {} : { EventPattern: pattern }),
         ...(schedule === undefined ? {} : { ScheduleExpression: schedule }),
         Targets: [

@@ -7,6 +7,9 @@ import { UNDELIVERED_EVENTS } from './queues.ts';
 /** A warm-up that could not be started within the hour waits for its next time. */
 const RETRY_POLICY = { MaximumEventAgeInSeconds: 3600, MaximumRetryAttempts: 10 };
 
+/** The event of a scheduled warm-up. It is the same in every delivery of one occasion: by it the function recognises a repeated one. */
+export const warmupEvent = (warmup: string, scheduledTime: string) => ({ warmup, scheduledTime });
+
 /** One schedule for each warm-up. Nothing where there are none. */
 export function schedules(stage: string, warmups: readonly WarmupSettings[]): Resources {
   if (warmups.length === 0) return {};
@@ -28,8 +31,7 @@ function schedule({ name, schedule: expression, timeZone }: WarmupSettings): Res
       Target: {
         Arn: attribute(functionId('warmup'), 'Arn'),
         RoleArn: attribute('SchedulerRole', 'Arn'),
-        // The same in every delivery of one occasion: by it the function knows a repeated one.
-        Input: JSON.stringify({ warmup: name, scheduledTime: '<aws.scheduler.scheduled-time>' }),
+        Input: JSON.stringify(warmupEvent(name, '<aws.scheduler.scheduled-time>')),
         RetryPolicy: RETRY_POLICY,
         DeadLetterConfig: { Arn: attribute(UNDELIVERED_EVENTS, 'Arn') },
       },

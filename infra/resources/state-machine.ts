@@ -1,9 +1,15 @@
 import { attribute, ref, type Resources } from '../cloudformation.ts';
-import { capitalised, functionArn, stackName, stateMachineName } from '../names.ts';
+import { capitalised, functionArn, stackName, stateMachineName, type FunctionName } from '../names.ts';
 import type { StackSettings } from '../settings.ts';
 import { TASKS } from './roles.ts';
 
-/** The state machine that pulls, with its log. `definition` is that of infra/workflow.ts, which says what it wants filled in. */
+/** What stands for each placeholder of infra/workflow.ts. */
+export const definitionValues = <T>(partition: T, arnOf: (name: FunctionName) => T): Readonly<Record<string, T>> => ({
+  Partition: partition,
+  ...Object.fromEntries(TASKS.map((name) => [`${capitalised(name)}FunctionArn`, arnOf(name)])),
+});
+
+/** The state machine that pulls, with its log. `definition`: of infra/workflow.ts, with its placeholders. */
 export function workflowResources({ stage, logRetentionDays }: StackSettings, definition: object): Resources {
   return {
     WorkflowLogGroup: {
@@ -24,10 +30,7 @@ export function workflowResources({ stage, logRetentionDays }: StackSettings, de
         DefinitionString: {
           'Fn::Sub': [
             JSON.stringify(definition),
-            {
-              Partition: ref('AWS::Partition'),
-              ...Object.fromEntries(TASKS.map((name) => [`${capitalised(name)}FunctionArn`, functionArn(stage, name)])),
-            },
+            definitionValues(ref('AWS::Partition'), (name) => functionArn(stage, name)),
           ],
         },
         LoggingConfiguration: {

@@ -72,7 +72,7 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   resources.use(onlyOneIn(folder));
   onStep('reading serverless.yml');
-  const deployment = await readDeployment(config, stack.region);
+  const deployment = await readDeployment(config, stack);
   onStep('bundling the functions');
   const taskRoots = await buildInto(join(folder, 'functions'), compileConfig(config));
   const runtime = await buildRuntime(folder);

@@ -1,16 +1,15 @@
 import { dirname, join } from 'node:path';
-import { functionArn, functionName, FUNCTIONS, type FunctionName } from '../../names.ts';
+import { functionName, FUNCTIONS, type FunctionName } from '../../names.ts';
 import { asksRegistries } from '../../resources/roles.ts';
 import { stackEnvironment, type StackEndpoints } from '../local-stack.ts';
 import { startStates, statusChangeEvent, type Invoke } from '../states/states.ts';
 import { openActivity, type Activity, type ActivityFields } from './activity.ts';
 import { startDeliveries, type Deliveries } from './deliveries.ts';
-import { ACCOUNT_ID, functionNameOf, STAGE, type Deployment } from './deployment.ts';
+import { ACCOUNT_ID, functionArnIn, functionNameOf, STAGE, type Deployment } from './deployment.ts';
 import { startLambdaEndpoint } from './lambda-endpoint.ts';
 import { startEventBus, type EventBus } from './event-bus.ts';
 import { FunctionFailedError, startFunctions, ThrottledError, type Functions, type FunctionSpec } from './functions.ts';
 import { startQueues } from './queues.ts';
-import { busNames, busRules, resolved, schedulesOf, type TemplateContext } from './template.ts';
 import type { Schedule } from './scheduler.ts';
 
 export interface CoreOptions {
@@ -60,7 +59,7 @@ export async function startCore(options: CoreOptions): Promise<Core> {
   const states = resources.use(
     await startStates({
       definition: deployment.definition,
-      invoke: invokeBy(functions, deployment.context),
+      invoke: invokeBy(functions, deployment.region),
       ...(executionsFile === undefined ? {} : { file: executionsFile }),
       onStarted: ({ executionArn, name }) => void runs.set(executionArn, activity.begin('runs', { name })),
       onEnded: (execution) => {
@@ -71,17 +70,12 @@ export async function startCore(options: CoreOptions): Promise<Core> {
       },
     }),
   );
-  const context = {
-    ...deployment.context,
-    arns: new Map([[deployment.machineArn, states.stateMachineArn]]),
-    refs: new Map([['Bucket', stack.bucket]]),
-  };
   const events = resources.use(
     await startEventBus({
-      region: context.region,
+      region: deployment.region,
       accountId: ACCOUNT_ID,
-      buses: busNames(deployment.resources),
-      rules: busRules(deployment.resources, context),
+      buses: [deployment.bus],
+      rules: deployment.rules,
       deliveries,
       queues,
     }),
@@ -102,13 +96,12 @@ export async function startCore(options: CoreOptions): Promise<Core> {
   };
   Object.assign(variables, environment);
   states.resume();
-  const schedules = schedulesOf(deployment.resources, context);
   const running = resources.move();
   return {
     functions,
     deliveries,
     events,
-    schedules,
+    schedules: deployment.schedules,
     environment,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
@@ -149,7 +142,7 @@ export function functionSpecs(
   known: Readonly<Record<string, string>>,
 ): readonly FunctionSpec[] {
   const { deployment, taskRoots, runtime, logs, dockerConfigPath } = options;
-  const { service, context } = deployment;
+  const { service, region } = deployment;
   return service.functions.map(({ name, timeoutMs, memoryMiB, reservedConcurrency }) => {
     const taskRoot = taskRoots.get(name);
     if (taskRoot === undefined) {
@@ -163,7 +156,7 @@ export function functionSpecs(
     };
     return {
       name,
-      arn: String(resolved(functionArn(STAGE, name as FunctionName), context)),
+      arn: functionArnIn(region, name as FunctionName),
       command: runtime,
       variables: () => variablesOf(service.environment, { ...known, ...own }),
       taskRoot,
@@ -195,10 +188,10 @@ function variablesOf(
   return { PATH: process.env.PATH ?? '', ...known, ...Object.fromEntries(variables) };
 }
 
-function invokeBy(functions: Functions, context: TemplateContext): Invoke {
+function invokeBy(functions: Functions, region: string): Invoke {
   return async (arn, payload) => {
     try {
-      return { payload: await functions.invoke(functionNameOf(arn, context), payload) };
+      return { payload: await functions.invoke(functionNameOf(arn, region), payload) };
     } catch (error) {
       if (error instanceof FunctionFailedError) return error.error;
       if (error instanceof ThrottledError) {

@@ -51,7 +51,8 @@ export interface Executions {
   close(): Promise<void>;
 }
 
-const MACHINE = 'arn:aws:states:us-east-1:000000000000:stateMachine:entrepot';
+/** Of the one state machine. */
+export const STATE_MACHINE_ARN = 'arn:aws:states:us-east-1:000000000000:stateMachine:entrepot';
 const EXECUTION_PREFIX = 'arn:aws:states:us-east-1:000000000000:execution:entrepot:';
 /** Of those that ended, so many are remembered. AWS keeps them for 90 days. */
 const MOST_ENDED = 10_000;
@@ -89,13 +90,13 @@ export function openExecutions(options: ExecutionsOptions): Executions {
       throw new StatesError('ExecutionAlreadyExists', `Execution Already Exists: '${executionArn}'`);
     }
     const startedMs = Date.now();
-    const execution = { executionArn, stateMachineArn: MACHINE, name, startedMs, input, events: 0 };
+    const execution = { executionArn, stateMachineArn: STATE_MACHINE_ARN, name, startedMs, input, events: 0 };
     unfinished.set(name, { name, input });
     keep();
     known.set(executionArn, { ...execution, status: 'RUNNING' });
     const run = machine.run(input, {
       Execution: { Id: executionArn, Name: name },
-      StateMachine: { Id: MACHINE, Name: 'entrepot' },
+      StateMachine: { Id: STATE_MACHINE_ARN, Name: 'entrepot' },
     });
     onStarted?.(describe(executionArn));
     runs.set(executionArn, { run, done: end(executionArn, run) });
@@ -103,7 +104,7 @@ export function openExecutions(options: ExecutionsOptions): Executions {
   };
 
   return {
-    stateMachineArn: MACHINE,
+    stateMachineArn: STATE_MACHINE_ARN,
     describe,
     start,
 

@@ -59,7 +59,7 @@ export async function startPackaged({
   // Only what was unzipped is left to run.
   await rm(join(folder, 'bundles'), { recursive: true });
 
-  const deployment = await readDeployment(config, stack.region);
+  const deployment = await readDeployment(config, stack);
   const functions = deployment.service.functions.map((one) => ({
     ...one,
     timeoutMs: timeoutsMs[one.name] ?? one.timeoutMs,

@@ -12,7 +12,7 @@ test("Docker's configuration is handed to the functions that ask registries, and
   const folder = mkdtempSync(join(tmpdir(), 'entrepot-core-'));
   try {
     const config = loadConfig({}, folder);
-    const deployment = await readDeployment(config, 'us-east-1');
+    const deployment = await readDeployment(config, { region: 'us-east-1', bucket: 'b' });
     const taskRoots = new Map(FUNCTIONS.map((name) => [name, join('/task', name)]));
     const known = { ENTREPOT_BUCKET: 'b', ENTREPOT_TABLE: 't', ENTREPOT_STATE_MACHINE: 'm', ENTREPOT_BUS: 'bus' };
     const foldersOf = (dockerConfigPath: string | undefined): Record<string, string | undefined> => {
