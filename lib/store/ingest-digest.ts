@@ -86,10 +86,7 @@ export class IngestDigest {
       this.#states = 'given up';
       return undefined;
     }
-    if (this.#states === 'none yet') {
-      const { resumableHash } = await import('./ingest-digest.ts');
-      this.#states = await resumableHash(this.#options.algorithm);
-    }
+    if (this.#states === 'none yet') this.#states = await resumableHash(this.#options.algorithm);
     this.#states.update(part);
     return this.#states.exportState();
   }

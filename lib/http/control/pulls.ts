@@ -115,25 +115,18 @@ export async function postPull(deps: ApiDeps, call: ApiCall): Promise<Answer> {
   call.logger.keep({ pullId: record.id });
   const last = await waitForEnd(deps.records, record, AbortSignal.any([signal, wait.signal]));
   if (last.receipt !== undefined) return jsonAnswer(200, last.receipt, preferenceApplied);
-  if (last.failure !== undefined) return await failureAnswer(last, last.failure, call.requestId, preferenceApplied);
-  return await acceptedAnswer(last, preferenceApplied);
+  if (last.failure !== undefined) return failureAnswer(last, last.failure, call.requestId, preferenceApplied);
+  return acceptedAnswer(last, preferenceApplied);
 }
 
 type Headers = Readonly<Record<string, string>>;
 
-async function failureAnswer(
-  { id }: PullRecord,
-  failure: PullFailure,
-  requestId: string,
-  headers: Headers,
-): Promise<Answer> {
-  const { problemOfFailure } = await import('./pulls.ts');
+function failureAnswer({ id }: PullRecord, failure: PullFailure, requestId: string, headers: Headers): Answer {
   const problem = problemOfFailure(failure, id);
   return problemDocument({ ...problem, requestId }, retryAfterSecondsOf(problem.status, failure.retryAfterMs), headers);
 }
 
-async function acceptedAnswer(record: PullRecord, headers: Headers): Promise<Answer> {
-  const { pathOfPull, pullDocument } = await import('./pulls.ts');
+function acceptedAnswer(record: PullRecord, headers: Headers): Answer {
   const pull = pullDocument(record, Date.now());
   const { least, usual, most } = LATER_SECONDS;
   const laterSeconds = Math.min(Math.max(pull.progress?.etaSeconds ?? usual, least), most);
