@@ -9,63 +9,76 @@ const MAX_QUERY_CHARACTERS = 8 * 1024;
 /**
  * Whether the event looks like a request of an API Gateway HTTP API (payload format 2.0).
  *
- * This decides how to read and to answer, and never what is allowed: whoever may invoke the function directly can write any shape,
- * that of an authorised request too.
+ * This decides how to read and to answer, never what is allowed: anyone who may invoke the function directly can write any event,
+ * also that of an authorised request.
  */
 export function isHttpEvent(event: unknown): event is APIGatewayProxyEventV2 {
-  if (typeof event !== 'object' || event === null) return false;
-  const { version, requestContext } = event as { version?: unknown; requestContext?: { http?: unknown } | null };
-  return version === '2.0' && typeof requestContext?.http === 'object' && requestContext.http !== null;
+  const { version, requestContext } = fieldsOf(event);
+  const { http } = fieldsOf(requestContext);
+  return version === '2.0' && typeof http === 'object' && http !== null;
 }
 
-/** What a caller sent, as far as routes look at it. */
-export interface HttpRequest {
-  readonly method: string;
-  /** As it came, without the name of the stage. */
-  readonly path: string;
-  /** What the authoriser of the API found out about the caller. Not yet looked at. */
-  readonly authorizer: unknown;
-  /** The value of a header, whatever the case of its name. */
-  header(name: string): string | undefined;
+/** An object of an event. Any field may be missing or of another type: anyone who may invoke the function can write any event. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+export const fieldsOf = (value: unknown): Fields =>
+  typeof value === 'object' && value !== null ? (value as Fields) : {};
+export const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+/** One value, or a list of them. */
+export const textsOf = (value: unknown): readonly string[] => [value].flat().filter((one) => typeof one === 'string');
+
+/** Headers that are lists: given twice, they are one list. */
+const LISTS: ReadonlySet<string> = new Set(['accept', 'if-none-match']);
+
+/** The value of a header, whatever the case of its name. Undefined where it is missing, or was given twice and is not a list. */
+export function headerOf(headers: Fields, name: string): string | undefined {
+  const wanted = name.toLowerCase();
+  const found = Object.entries(headers).flatMap(([key, value]) => (key.toLowerCase() === wanted ? textsOf(value) : []));
+  return found.length === 1 || (found.length > 1 && LISTS.has(wanted)) ? found.join(', ') : undefined;
+}
+
+/** What both APIs read of an HTTP API's event. API Gateway decodes `rawPath` once, and joins headers that come twice by a comma. */
+export function httpApiRequest({ rawPath, rawQueryString, headers, requestContext }: Fields) {
+  const { stage, http, authorizer } = fieldsOf(requestContext);
+  const { method, sourceIp } = fieldsOf(http);
+  const path = textOf(rawPath);
+  const prefix = stage === '$default' ? '/' : `/${textOf(stage)}`;
+  return {
+    method: textOf(method),
+    /** As it came, without the name of the stage. */
+    path: prefix.length > 1 && path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : path,
+    rawQuery: textOf(rawQueryString),
+    sourceIp: textOf(sourceIp),
+    /** What the API's authoriser proved about the caller. Not checked yet. */
+    authorizer,
+    header: (name: string): string | undefined => headerOf(fieldsOf(headers), name),
+  };
+}
+
+/** A request of the control API. */
+export interface HttpRequest extends Omit<ReturnType<typeof httpApiRequest>, 'rawQuery' | 'sourceIp'> {
   /** Each parameter once. @throws InvalidRequestError */
   query(): Readonly<Record<string, string>>;
-  /** Whether anything was sent as body. */
+  /** Whether the request has a body. */
   readonly hasBody: boolean;
   /** The body as JSON; see {@link readJsonBody}. @throws InvalidRequestError */
   body(): unknown;
 }
 
-/** The request of an event. Reads nothing yet that could be wrong. */
+/** The request of an event. What can be wrong in it is read later, by `query` and `body`. */
 export function httpRequest(event: APIGatewayProxyEventV2): HttpRequest {
-  // Whoever invokes the function directly can leave out what API Gateway always sends.
-  const { http, stage, authorizer } = event.requestContext as {
-    http: { method?: unknown };
-    stage?: unknown;
-    authorizer?: unknown;
-  };
-  const { rawPath, headers } = event as { rawPath?: unknown; headers?: Record<string, unknown> };
-  const path = text(rawPath);
-  const prefix = `/${text(stage)}`;
+  const fields = fieldsOf(event);
+  const { rawQuery, ...request } = httpApiRequest(fields);
   return {
-    method: text(http.method),
-    path: prefix !== '/' && path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : path,
-    authorizer,
-    header(name) {
-      const wanted = name.toLowerCase();
-      const found = Object.entries(headers ?? {}).find(([key]) => key.toLowerCase() === wanted);
-      return typeof found?.[1] === 'string' ? found[1] : undefined;
-    },
-    query: () => readQuery(event),
-    hasBody: ((event as { body?: unknown }).body ?? '') !== '',
+    ...request,
+    query: () => readQuery(rawQuery),
+    hasBody: (fields.body ?? '') !== '',
     body: () => readJsonBody(event),
   };
 }
 
-const text = (value: unknown): string => (typeof value === 'string' ? value : '');
-
-/** From the raw text: in the parsed form a parameter that came twice cannot be told from one with a comma. */
-function readQuery(event: APIGatewayProxyEventV2): Record<string, string> {
-  const raw = text((event as { rawQueryString?: unknown }).rawQueryString);
+/** From the raw text: in API Gateway's parsed form, a parameter given twice looks like one with a comma. */
+function readQuery(raw: string): Record<string, string> {
   if (raw.length > MAX_QUERY_CHARACTERS) {
     throw new InvalidRequestError('query', `the query is longer than ${MAX_QUERY_CHARACTERS} characters`);
   }
@@ -91,10 +104,10 @@ export function readJsonBody(event: APIGatewayProxyEventV2): unknown {
   }
   if (body === '') throw new InvalidRequestError('body', 'the body is empty; send {"reference": "…"}');
   try {
-    const text = event.isBase64Encoded
+    const json = event.isBase64Encoded
       ? new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(body, 'base64'))
       : body;
-    return JSON.parse(text);
+    return JSON.parse(json);
   } catch (cause) {
     throw new InvalidRequestError('body', 'the body is not a JSON document in UTF-8', cause);
   }
@@ -102,7 +115,7 @@ export function readJsonBody(event: APIGatewayProxyEventV2): unknown {
 
 const shown = (name: string): string => name.slice(0, 100);
 
-/** An answer that nobody keeps. */
+/** An answer that no cache may keep. */
 export function jsonAnswer(
   statusCode: number,
   document: unknown,
