@@ -1,36 +1,43 @@
 import { resolve } from 'node:path';
 import { ConfigError } from '../errors/cache-error.ts';
+import type { RegistrySettings } from '../registry/settings.ts';
 import type { Config, Environment } from './config.ts';
 import { dockerConfigPathOf, storeOf } from './environment.ts';
 import { problems } from './problems.ts';
 import { readTextFile, UnreadableFileError } from './read-file.ts';
 
-/** What a configuration says wherever it runs. Where it was read from, where the store is, and Docker's own file, is the environment's to say. */
+/** The part of a configuration that is the same wherever it runs. The file, the store and Docker's own file come from the environment. */
 export type CompiledConfig = Omit<Config, 'file' | 'store' | 'dockerConfigPath'>;
 
-/** The first bytes of a compiled configuration tell it from YAML, of which JSON is a part. */
+/** The shape of `T` in JSON: URLs are texts, maps are objects. A field of a kind that JSON does not have fails the type check in {@link revived}. */
+type Json<T> = T extends string | number | boolean | null | undefined
+  ? T
+  : T extends URL
+    ? string
+    : T extends readonly (infer Item)[]
+      ? readonly Json<Item>[]
+      : T extends ReadonlyMap<string, infer Value>
+        ? Readonly<Record<string, Json<Value>>>
+        : { readonly [K in keyof T]: Json<T[K]> };
+
+/** The first bytes of a compiled configuration. YAML, of which JSON is a part, does not begin like this. */
 const MARK = '{"entrepotCompiledConfig":';
-/** Grows whenever what an older text means would be misread. */
-const VERSION = 1;
+/** Raised when this program would misread an older text. */
+const VERSION = 2;
 /** A thousand registries with their certificates need less. */
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
-/** Keys that mark what JSON has no form for. No key of the configuration begins like this. */
-const MAP = '$map';
-const SET = '$set';
-const URL_KEY = '$url';
 
 /**
- * The configuration as JSON that {@link readCompiledConfig} revives, checked and with its defaults filled in: the run time then loads neither the
- * YAML parser nor the schemas. The same configuration gives the same text.
- *
- * Total over everything that JSON, URLs, maps and sets can say: a field of any other kind is an error here, and never lost.
+ * The configuration as plain JSON of the same shape, checked and with its defaults filled in: functions then load neither the YAML parser nor the
+ * schemas. The same configuration gives the same text.
  */
 export function compileConfig(config: Config): string {
-  const { file: _file, store: _store, dockerConfigPath: _dockerConfigPath, ...compiled } = config;
-  return `${MARK}${VERSION},"config":${JSON.stringify(encoded(compiled, 'config'))}}\n`;
+  const { file: _file, store: _store, dockerConfigPath: _dockerConfigPath, registries, ...sections } = config;
+  const document = { ...sections, registries: Object.fromEntries(registries) };
+  return `${MARK}${VERSION},"config":${JSON.stringify(document)}}\n`;
 }
 
-/** Whether the text claims to be a compiled configuration, of whatever version. */
+/** Whether the text begins as a compiled configuration, of any version. */
 export const isCompiledConfig = (text: string): boolean => text.startsWith(MARK);
 
 /**
@@ -39,13 +46,13 @@ export const isCompiledConfig = (text: string): boolean => text.startsWith(MARK)
  * @throws ConfigError if the text is not one, or of another version.
  */
 export function readCompiledConfig(text: string): CompiledConfig {
-  const document = parsed(text);
-  if (document.entrepotCompiledConfig !== VERSION || document.config === undefined) {
+  const { entrepotCompiledConfig: version, config } = parsed(text);
+  if (version !== VERSION || config === undefined) {
     throw new ConfigError(
-      `the compiled configuration is of version ${String(document.entrepotCompiledConfig)}, this program reads version ${VERSION}; package the application again`,
+      `the compiled configuration is of version ${String(version)}, this program reads version ${VERSION}; package the application again`,
     );
   }
-  return decoded(document.config) as CompiledConfig;
+  return revived(config);
 }
 
 /**
@@ -72,7 +79,7 @@ export async function loadRuntimeConfig(
   return Object.freeze({ ...readCompiledConfig(text), file, store: Object.freeze(store), dockerConfigPath });
 }
 
-/** Undefined where the file is another one, or cannot be read: `loadConfig` says what is wrong with it. */
+/** Undefined if the file is not compiled, or cannot be read: then `loadConfig` reports what is wrong with it. */
 function readIfCompiled(path: string): string | undefined {
   try {
     const text = readTextFile(path, MAX_FILE_BYTES);
@@ -83,44 +90,39 @@ function readIfCompiled(path: string): string | undefined {
   }
 }
 
-function parsed(text: string): { readonly entrepotCompiledConfig?: unknown; readonly config?: unknown } {
+interface CompiledDocument {
+  readonly entrepotCompiledConfig?: unknown;
+  readonly config?: Json<CompiledConfig>;
+}
+
+/** Frozen all the way down. */
+function parsed(text: string): CompiledDocument {
   try {
-    return isCompiledConfig(text) ? (JSON.parse(text) as object) : {};
+    return isCompiledConfig(text)
+      ? (JSON.parse(text, (_key, value: unknown) => Object.freeze(value)) as CompiledDocument)
+      : {};
   } catch (cause) {
-    throw new ConfigError('the compiled configuration is not whole; package the application again', cause);
+    throw new ConfigError('the compiled configuration is truncated; package the application again', cause);
   }
 }
 
-function encoded(value: unknown, path: string): unknown {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
-  if (typeof value === 'number' && Number.isFinite(value)) return value;
-  if (Array.isArray(value)) return value.map((item, index) => encoded(item, `${path}[${index}]`));
-  if (value instanceof URL) return { [URL_KEY]: value.href };
-  if (value instanceof Map) {
-    return { [MAP]: [...value].map(([key, item]) => [encoded(key, path), encoded(item, `${path}.${String(key)}`)]) };
-  }
-  if (value instanceof Set) return { [SET]: [...value].map((item) => encoded(item, path)) };
-  if (!isPlainObject(value)) {
-    throw new ConfigError(`the configuration cannot be compiled: ${path} holds what JSON has no form for`);
-  }
-  const fields = Object.entries(value).filter(([, item]) => item !== undefined);
-  return Object.fromEntries(fields.map(([key, item]) => [key, encoded(item, `${path}.${key}`)]));
+function revived({ registries, serve, ...sections }: Json<CompiledConfig>): CompiledConfig {
+  const { blobEndpoint, ...serveSettings } = serve;
+  return Object.freeze({
+    ...sections,
+    registries: new Map(Object.entries(registries).map(([name, registry]) => [name, revivedRegistry(registry)])),
+    serve: Object.freeze({
+      ...serveSettings,
+      ...(blobEndpoint === undefined ? {} : { blobEndpoint: new URL(blobEndpoint) }),
+    }),
+  });
 }
 
-const isPlainObject = (value: unknown): value is Record<string, unknown> => {
-  if (typeof value !== 'object' || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
-};
-
-function decoded(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return Object.freeze(value.map(decoded));
-  const [[key, content] = [], ...others] = Object.entries(value);
-  if (others.length === 0) {
-    if (key === URL_KEY) return new URL(content as string);
-    if (key === SET) return new Set((content as unknown[]).map(decoded));
-    if (key === MAP) return new Map((content as [unknown, unknown][]).map(([k, item]) => [decoded(k), decoded(item)]));
-  }
-  return Object.freeze(Object.fromEntries(Object.entries(value).map(([name, item]) => [name, decoded(item)])));
+function revivedRegistry({ endpoint, mirrors, proxy, ...settings }: Json<RegistrySettings>): RegistrySettings {
+  return Object.freeze({
+    ...settings,
+    endpoint: new URL(endpoint),
+    mirrors: Object.freeze(mirrors.map((mirror) => new URL(mirror))),
+    ...(proxy === undefined ? {} : { proxy: new URL(proxy) }),
+  });
 }
