@@ -1,26 +1,28 @@
 import { createHash } from 'node:crypto';
-import type { Digest } from './digest.ts';
+import { InvalidManifestError } from '../errors/cache-error.ts';
+import { type Digest, DIGEST_FORM, isDigest } from './digest.ts';
+import { OCTET_STREAM } from './media-type.ts';
 import type { Platform } from './platform.ts';
 
-/** What is pointed at: https://github.com/opencontainers/image-spec/blob/main/descriptor.md */
+/** Points at content: https://github.com/opencontainers/image-spec/blob/main/descriptor.md */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
-  /** Bytes. A claim of whoever wrote the parent, checked on every read. */
+  /** In bytes. Claimed by the parent document, so checked on every read. */
   readonly size: number;
 }
 
 /** An entry of an index. */
 export interface IndexEntry extends Descriptor {
   readonly platform?: Platform;
-  /** The manifest that this one is the attestation of (`vnd.docker.reference.digest`). */
+  /** The manifest that this attestation belongs to (`vnd.docker.reference.digest`). */
   readonly attests?: Digest;
-  /** Why it cannot be pulled: its descriptor is broken, or it is of a form that nobody can verify. Then it may have a digest of our making. */
+  /** Why it cannot be pulled: a broken descriptor, or schema 1. Its digest may then be made up by us. */
   readonly fault?: string;
 }
 
 /**
- * The content that a descriptor carries itself (`data`, base64), where it has the digest and size of the descriptor. Anything else in `data` is as if it were not there.
+ * The content embedded in a descriptor (`data`, base64). Undefined if it does not have the descriptor's digest and size.
  * https://github.com/opencontainers/image-spec/blob/main/descriptor.md#embedded-content
  */
 export function inlineData(data: unknown, { digest, size }: Descriptor): Uint8Array | undefined {
@@ -34,10 +36,10 @@ export function inlineData(data: unknown, { digest, size }: Descriptor): Uint8Ar
 const UTF8_MARK = [0xef, 0xbb, 0xbf];
 
 /**
- * The JSON in `bytes`. What is not UTF-8 is read as Latin-1: a byte that is wrong in an annotation changes nothing that has a meaning here. A byte order mark is
- * ignored (RFC 8259, section 8.1); Go refuses one, so clients in Go cannot use such a document, but that is not for us to say.
+ * The JSON in `bytes`. Bytes that are not UTF-8 are read as Latin-1: a wrong byte in an annotation does no harm here.
+ * A byte order mark is ignored (RFC 8259, section 8.1), although clients in Go refuse one.
  *
- * @throws SyntaxError where it is no JSON in either.
+ * @throws SyntaxError if it is not JSON.
  */
 export function parseJson(bytes: Uint8Array): unknown {
   const isMarked = UTF8_MARK.every((byte, i) => bytes[i] === byte);
@@ -51,4 +53,41 @@ function textOf(bytes: Uint8Array): string {
     if (!(error instanceof TypeError)) throw error;
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
   }
+}
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** The field `mediaType`. Empty and null count as absent. */
+export const mediaTypeIn = ({ mediaType }: JsonObject): unknown =>
+  mediaType === '' || mediaType === null ? undefined : mediaType;
+
+/** Two names of at most 127 characters (https://www.rfc-editor.org/rfc/rfc6838#section-4.2). Rows store them. */
+const MAX_MEDIA_TYPE_CHARACTERS = 255;
+
+/** The descriptor in `json`, which is at `at` in its document. @throws InvalidManifestError */
+export function parseDescriptor(json: unknown, at: string): Descriptor {
+  if (!isObject(json)) throw new InvalidManifestError(`"${at}" is not a descriptor`);
+  const { digest, size } = json;
+  const mediaType = mediaTypeIn(json);
+  if (typeof digest !== 'string' || !isDigest(digest)) {
+    throw new InvalidManifestError(`"${at}.digest" is ${shownValue(digest)}, must be ${DIGEST_FORM}`);
+  }
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
+    throw new InvalidManifestError(`"${at}.size" is ${shownValue(size)}, must be a whole number of bytes`);
+  }
+  if (mediaType !== undefined && (typeof mediaType !== 'string' || mediaType.length > MAX_MEDIA_TYPE_CHARACTERS)) {
+    throw new InvalidManifestError(
+      `"${at}.mediaType" is not a string of at most ${MAX_MEDIA_TYPE_CHARACTERS} characters`,
+    );
+  }
+  return { mediaType: mediaType ?? OCTET_STREAM, digest, size };
+}
+
+/** A value for messages. Lists and objects only by name: deep nesting would overflow JSON.stringify. */
+export function shownValue(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
+  return JSON.stringify(value).slice(0, 200);
 }

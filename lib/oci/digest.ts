@@ -14,7 +14,7 @@ const HEX_DIGITS: Readonly<Record<Algorithm, number>> = { sha256: 64, sha512: 12
 const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 const ANY_ALGORITHM = /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
 
-/** What a digest looks like, for messages. */
+/** The form of a digest, for messages. */
 export const DIGEST_FORM = 'sha256:<64 lower-case hex digits> or sha512:<128 lower-case hex digits>';
 
 export function isDigest(text: string): text is Digest {
@@ -47,7 +47,7 @@ export function digestOf(bytes: Uint8Array, algorithm: Algorithm = 'sha256'): Di
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` as Digest;
 }
 
-/** Both algorithms have names of six characters. */
+/** The length of both algorithm names. */
 const NAME_CHARACTERS = 6;
 
 export const algorithmOf = (digest: Digest): Algorithm => digest.slice(0, NAME_CHARACTERS) as Algorithm;

@@ -1,6 +1,16 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
-import { type Descriptor, type IndexEntry, inlineData, parseJson } from './descriptor.ts';
-import { DIGEST_FORM, digestOf, isDigest, type Digest } from './digest.ts';
+import {
+  type Descriptor,
+  type IndexEntry,
+  inlineData,
+  isObject,
+  type JsonObject,
+  mediaTypeIn,
+  parseDescriptor,
+  parseJson,
+  shownValue,
+} from './descriptor.ts';
+import { digestOf, isDigest, type Digest } from './digest.ts';
 import {
   isForeignLayerType,
   isIndexType,
@@ -14,7 +24,7 @@ import {
 } from './media-type.ts';
 import { normalisePlatform, type Platform } from './platform.ts';
 
-/** Bounds that hold before anything of a manifest is followed. */
+/** Limits that are checked before anything in a manifest is used. */
 interface ManifestLimits {
   /** Descriptors in one manifest or index. */
   readonly fanOut: number;
@@ -25,11 +35,11 @@ export interface Index {
   readonly kind: 'index';
   readonly mediaType: string;
   readonly entries: readonly IndexEntry[];
-  /** Manifests that the index carries itself, verified. */
+  /** Manifests embedded in the index, verified. */
   readonly inline?: InlineContent;
 }
 
-/** Content that descriptors carry themselves, verified: whoever may have the document may have it. */
+/** Content embedded in descriptors (`data`), verified. Anyone who may read the document may read it. */
 export type InlineContent = ReadonlyMap<Digest, Uint8Array>;
 
 /** https://github.com/opencontainers/image-spec/blob/main/manifest.md, Docker's schema 2 manifest, and artifact manifests. */
@@ -39,28 +49,22 @@ export interface Manifest {
   readonly config?: Descriptor;
   /** Layers, or the `blobs` of an artifact manifest. Foreign layers are not among them. */
   readonly layers: readonly Descriptor[];
-  /** Of a type that nobody here knows: kept as it is, and what it may need is not looked for. */
+  /** Of an unknown type: stored as it is, and not searched for blobs. */
   readonly opaque?: true;
-  /** Layers of a foreign type with `urls`: a registry need not hold them, and `urls` are never followed (I8). The image is complete without those that it does not. */
+  /** Layers of a foreign type with `urls`, which are never followed (I8). Registries need not hold such layers. */
   readonly foreignLayers: readonly Descriptor[];
-  /** Configs and layers that the manifest carries itself, verified. */
+  /** Configs and layers embedded in the manifest, verified. */
   readonly inline?: InlineContent;
 }
 
-/** https://www.rfc-editor.org/rfc/rfc6838#section-4.2: two names of at most 127 characters. Rows keep them, so they are bounded. */
-const MAX_MEDIA_TYPE_CHARACTERS = 255;
-/** The same for each part of a platform; a request cannot ask for longer ones. */
+/** For each part of a platform, as in requests. Rows store them, so they are bounded. */
 const MAX_PLATFORM_CHARACTERS = 64;
-
-type Json = Record<string, unknown>;
-const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
  * The manifest or index in `bytes`. Its kind is decided by the `mediaType` inside, then by `contentType`, then by its fields
  * (OCI manifests may lack `mediaType`: https://github.com/opencontainers/image-spec/blob/main/manifest.md#image-manifest-property-descriptions).
  *
- * @throws InvalidManifestError for anything else, with the place that is wrong; for schema 1 with what to do.
+ * @throws InvalidManifestError for anything else, naming the field that is wrong; for schema 1, what to do instead.
  */
 export function parseManifest(
   bytes: Uint8Array,
@@ -73,14 +77,14 @@ export function parseManifest(
     if (has(document, 'layers') || has(document, 'config')) {
       throw new InvalidManifestError(`an index (${mediaType}) must not have "layers" or "config" beside "manifests"`);
     }
-    // Null is an empty list. A document without the field is no index, whatever its content type says.
+    // Null means an empty list. A document without the field is not an index, whatever its content type says.
     if (!('manifests' in document)) throw new InvalidManifestError('"manifests" is not a list');
     const items = listOf(document, 'manifests', limits);
     const entries = items.map(indexEntry);
     return { kind: 'index', mediaType, entries, ...inlineOf(items, entries) };
   }
   if (isManifestType(mediaType)) {
-    // Whatever its content type says: other JSON is not an image without layers.
+    // Other JSON must not pass for an image without layers, whatever its content type says.
     if (mediaTypeIn(document) === undefined && !['config', 'layers', 'blobs'].some((field) => field in document)) {
       throw new InvalidManifestError('the manifest has no "mediaType", and neither "config" nor "layers"');
     }
@@ -89,10 +93,12 @@ export function parseManifest(
     }
     const field = has(document, 'blobs') && !has(document, 'layers') ? 'blobs' : 'layers';
     const items = listOf(document, field, limits);
-    const all = items.map((json, i) => descriptor(json, `${field}[${i}]`));
-    const config = has(document, 'config') ? descriptor(document.config, 'config') : undefined;
-    const isForeign = ({ mediaType: type }: Descriptor, i: number): boolean =>
-      isForeignLayerType(type) && isNonEmptyList((items[i] as Json).urls);
+    const all = items.map((json, i) => parseDescriptor(json, `${field}[${i}]`));
+    const config = has(document, 'config') ? parseDescriptor(document.config, 'config') : undefined;
+    const isForeign = ({ mediaType: type }: Descriptor, i: number): boolean => {
+      const { urls } = items[i] as JsonObject;
+      return isForeignLayerType(type) && Array.isArray(urls) && urls.length > 0;
+    };
     return {
       kind: 'manifest',
       mediaType,
@@ -107,14 +113,15 @@ export function parseManifest(
   );
 }
 
-/** Content types that say nothing of what a document is. */
+/** Content types that do not say what a document is. */
 const GENERIC_TYPES: ReadonlySet<string> = new Set(['', OCTET_STREAM, 'application/json', 'text/plain']);
 
 /**
- * The same of what an index lists without saying that it is a manifest or an index, or what is asked for by its digest: of a type that nobody here knows it is kept as
- * it is. The specification forbids to fail on it: https://github.com/opencontainers/image-spec/blob/main/image-index.md#image-index-property-descriptions
+ * As {@link parseManifest}, but a document of an unknown type is opaque instead of an error. For index entries and requests by
+ * digest: the specification forbids failing on unknown types of entries.
+ * https://github.com/opencontainers/image-spec/blob/main/image-index.md#image-index-property-descriptions
  *
- * @throws InvalidManifestError where it is of a known type, and broken.
+ * @throws InvalidManifestError if it is of a known type and broken.
  */
 export function parseAnyManifest(
   bytes: Uint8Array,
@@ -126,12 +133,12 @@ export function parseAnyManifest(
   return { kind: 'manifest', mediaType, opaque: true, layers: [], foreignLayers: [] };
 }
 
-/** Its own type, else that of the answer, where neither of them, nor a field, says that it is something that we know. */
+/** The media type of a document of an unknown type: its own, or else that of the answer. Undefined for a known type. */
 function unknownTypeOf(bytes: Uint8Array, contentType: string | undefined): string | undefined {
   const outside = contentType?.split(';')[0]?.trim().toLowerCase() ?? '';
   const isKnown = (mediaType: string): boolean => isManifestOrIndexType(mediaType) || isSchema1Type(mediaType);
   const said = (mediaType: string): string => (isMediaType(mediaType) ? mediaType : OCTET_STREAM);
-  let document: Json;
+  let document: JsonObject;
   try {
     document = parseDocument(bytes);
   } catch (error) {
@@ -145,7 +152,7 @@ function unknownTypeOf(bytes: Uint8Array, contentType: string | undefined): stri
   return isShaped || document.schemaVersion === 1 ? undefined : said(outside);
 }
 
-function parseDocument(bytes: Uint8Array): Json {
+function parseDocument(bytes: Uint8Array): JsonObject {
   let document: unknown;
   try {
     document = parseJson(bytes);
@@ -156,15 +163,10 @@ function parseDocument(bytes: Uint8Array): Json {
   return document;
 }
 
-/** A field that is null says nothing: writers in Go write null for what they leave empty. */
-const has = (document: Json, field: string): boolean => document[field] !== undefined && document[field] !== null;
+/** Null counts as absent: programs in Go write null for empty fields. */
+const has = (document: JsonObject, field: string): boolean => document[field] !== undefined && document[field] !== null;
 
-const isNonEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length > 0;
-
-/** Empty and null are as good as absent. */
-const mediaTypeIn = ({ mediaType }: Json): unknown => (mediaType === '' || mediaType === null ? undefined : mediaType);
-
-function mediaTypeOf(document: Json, contentType: string | undefined): string {
+function mediaTypeOf(document: JsonObject, contentType: string | undefined): string {
   const inside = mediaTypeIn(document);
   if (inside !== undefined && typeof inside !== 'string') throw new InvalidManifestError('"mediaType" is not a string');
   const outside = contentType?.split(';')[0]?.trim().toLowerCase();
@@ -174,7 +176,7 @@ function mediaTypeOf(document: Json, contentType: string | undefined): string {
     );
   }
   if (has(document, 'schemaVersion') && document.schemaVersion !== 2) {
-    throw new InvalidManifestError(`"schemaVersion" is ${shown(document.schemaVersion)}, must be 2`);
+    throw new InvalidManifestError(`"schemaVersion" is ${shownValue(document.schemaVersion)}, must be 2`);
   }
   if (inside !== undefined) return inside;
   if (outside !== undefined && isManifestOrIndexType(outside)) return outside;
@@ -185,7 +187,7 @@ function mediaTypeOf(document: Json, contentType: string | undefined): string {
   throw new InvalidManifestError('the manifest has no "mediaType", and neither "manifests" nor "config" or "layers"');
 }
 
-function listOf(document: Json, field: string, limits: ManifestLimits): readonly unknown[] {
+function listOf(document: JsonObject, field: string, limits: ManifestLimits): readonly unknown[] {
   const value = document[field] ?? [];
   if (!Array.isArray(value)) throw new InvalidManifestError(`"${field}" is not a list`);
   if (value.length > limits.fanOut) {
@@ -196,7 +198,7 @@ function listOf(document: Json, field: string, limits: ManifestLimits): readonly
   return value;
 }
 
-/** What the items carry of the content of their descriptors. */
+/** The embedded content of the items. */
 function inlineOf(
   items: readonly unknown[],
   descriptors: readonly (Descriptor | undefined)[],
@@ -210,32 +212,7 @@ function inlineOf(
   return inline.size === 0 ? {} : { inline };
 }
 
-function descriptor(json: unknown, at: string): Descriptor {
-  if (!isObject(json)) throw new InvalidManifestError(`"${at}" is not a descriptor`);
-  const { digest, size } = json;
-  const mediaType = mediaTypeIn(json);
-  if (typeof digest !== 'string' || !isDigest(digest)) {
-    throw new InvalidManifestError(`"${at}.digest" is ${shown(digest)}, must be ${DIGEST_FORM}`);
-  }
-  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
-    throw new InvalidManifestError(`"${at}.size" is ${shown(size)}, must be a whole number of bytes`);
-  }
-  if (mediaType !== undefined && (typeof mediaType !== 'string' || mediaType.length > MAX_MEDIA_TYPE_CHARACTERS)) {
-    throw new InvalidManifestError(
-      `"${at}.mediaType" is not a string of at most ${MAX_MEDIA_TYPE_CHARACTERS} characters`,
-    );
-  }
-  return { mediaType: mediaType ?? OCTET_STREAM, digest, size };
-}
-
-/** Scalars as they are. Others by name: what is nested a million deep could not be turned into text again. */
-function shown(value: unknown): string {
-  if (value === undefined) return 'missing';
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
-  return JSON.stringify(value).slice(0, 200);
-}
-
-/** An entry that cannot be read concerns only who asks for it: it is kept with what is wrong with it. */
+/** A broken entry does not fail the index: it is kept with its fault, and fails only those who request it. */
 function indexEntry(json: unknown, i: number): IndexEntry {
   const at = `manifests[${i}]`;
   const { annotations, platform: stated } = isObject(json) ? json : {};
@@ -244,7 +221,7 @@ function indexEntry(json: unknown, i: number): IndexEntry {
   const more = attests !== undefined ? { attests } : platform !== undefined ? { platform } : {};
   const faulty = (own: Descriptor, fault: string): IndexEntry => ({ ...own, platform: UNKNOWN, ...more, fault });
   try {
-    const own = descriptor(json, at);
+    const own = parseDescriptor(json, at);
     if (!isSchema1Type(own.mediaType)) return { ...own, ...more };
     return faulty(
       own,
@@ -254,7 +231,7 @@ function indexEntry(json: unknown, i: number): IndexEntry {
     if (!(error instanceof InvalidManifestError)) throw error;
     const given = isObject(json) && typeof json.digest === 'string' && isDigest(json.digest) ? json.digest : undefined;
     const fault = given === undefined ? error.message : `${error.message} (${given})`;
-    // Entries are told apart by their digests. One without a digest has that of what is wrong with it, which nothing is ever stored under.
+    // Entries are identified by digest. Without one, the digest of the fault stands in; nothing is ever stored under it.
     return faulty({ mediaType: OCTET_STREAM, digest: given ?? digestOf(Buffer.from(fault)), size: 0 }, fault);
   }
 }
@@ -266,14 +243,14 @@ function attestedBy(json: unknown): Digest | undefined {
   return typeof described === 'string' && isDigest(described) ? described : undefined;
 }
 
-/** Of content that goes along with no platform but its own. */
+/** Of broken entries. */
 const UNKNOWN: Platform = { os: 'unknown', architecture: 'unknown' };
 
-/** Parts that are missing, or no text that a request could ask for, are `unknown`: that matches nobody who asks for something else. */
+/** A part that is missing, or that no request could name, is `unknown` and matches no other request. */
 function platformOf(json: unknown): Platform | undefined {
   if (json === undefined || json === null) return undefined;
   const { os, architecture, variant } = isObject(json) ? json : {};
-  // BuildKit writes unknown/unknown where there is no platform to speak of.
+  // BuildKit writes unknown/unknown for content without a platform.
   if (os === architecture && (os === '' || os === 'unknown')) return undefined;
   const part = (value: unknown): string =>
     typeof value === 'string' && value !== '' && value.length <= MAX_PLATFORM_CHARACTERS ? value : 'unknown';
@@ -285,7 +262,7 @@ function platformOf(json: unknown): Platform | undefined {
 }
 
 /**
- * The platform that an image's config states. A config is content: one that is empty, no JSON, or states no whole platform states none.
+ * The platform in an image's config. Undefined if the config is empty, not JSON, or has no complete platform.
  * https://github.com/opencontainers/image-spec/blob/main/config.md#properties
  */
 export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
@@ -302,7 +279,7 @@ export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
   return platform?.os === 'unknown' || platform?.architecture === 'unknown' ? undefined : platform;
 }
 
-/** Whatever a client may ask for by a manifest: its blobs, and its foreign layers, which the registry may hold. */
+/** Every blob that a client may request for the manifest, including foreign layers, which the registry may hold. */
 export const namedBlobs = (manifest: Manifest): Descriptor[] => [...blobsOf(manifest), ...manifest.foreignLayers];
 
 /** Every blob that a manifest needs, config first, each digest once. */

@@ -6,7 +6,7 @@ export const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
 
-/** What we ask an upstream for: ours, never a client's (I8). Schema 1 is not in it. */
+/** The `Accept` of our requests to upstreams, never the client's (I8). Without schema 1. */
 export const MANIFEST_ACCEPT = [
   OCI_INDEX,
   OCI_MANIFEST,
@@ -21,25 +21,25 @@ export const isIndexType = (mediaType: string): boolean => mediaType === OCI_IND
 export const isManifestType = (mediaType: string): boolean =>
   mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST || mediaType === OCI_ARTIFACT_MANIFEST;
 
-/** Schema 1, signed or not: has no descriptors, so nothing in it can be verified blob by blob. */
+/** Docker schema 1, signed or not. It has no descriptors, so its blobs cannot be verified. */
 export const isSchema1Type = (mediaType: string): boolean =>
   /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(mediaType);
 
-/** A config that says the platform of the image. */
+/** A config that states the image's platform. */
 export const isImageConfigType = (mediaType: string): boolean =>
   mediaType === OCI_CONFIG || mediaType === DOCKER_CONFIG;
 
-/** Layers that registries need not hold: https://github.com/opencontainers/image-spec/blob/main/layer.md#non-distributable-layers */
+/** Layers that a registry need not hold: https://github.com/opencontainers/image-spec/blob/main/layer.md#non-distributable-layers */
 export const isForeignLayerType = (mediaType: string): boolean =>
   mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.') ||
   mediaType.startsWith('application/vnd.docker.image.rootfs.foreign.');
 
-/** What a manifest request may answer with. */
+/** Media types of answers to a manifest request. */
 export const isManifestOrIndexType = (mediaType: string): boolean =>
   isManifestType(mediaType) || isIndexType(mediaType);
 
-/** Within the grammar of https://www.rfc-editor.org/rfc/rfc6838#section-4.2: fit for a header. */
+/** Valid by https://www.rfc-editor.org/rfc/rfc6838#section-4.2, so safe in a header. */
 export const isMediaType = (text: string): boolean => /^[\w!#$&^.+-]{1,127}\/[\w!#$&^.+-]{1,127}$/.test(text);
 
-/** Of bytes of which nothing is said: RFC 2046, section 4.5.1. */
+/** For bytes of unknown type: RFC 2046, section 4.5.1. */
 export const OCTET_STREAM = 'application/octet-stream';

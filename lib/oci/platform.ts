@@ -9,7 +9,7 @@ export interface Platform {
 
 const PART = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
-/** Names that mean the same architecture, as containerd normalises them (platforms/database.go). */
+/** Other names of architectures, as containerd normalises them (platforms/database.go). */
 const ARCHITECTURE_ALIASES: ReadonlyMap<string, Pick<Platform, 'architecture' | 'variant'>> = new Map([
   ['x86_64', { architecture: 'amd64' }],
   ['x86-64', { architecture: 'amd64' }],
@@ -20,19 +20,19 @@ const ARCHITECTURE_ALIASES: ReadonlyMap<string, Pick<Platform, 'architecture' | 
   ['armel', { architecture: 'arm', variant: 'v6' }],
 ]);
 
-/** The variant that an architecture means when it names none, where nobody writes it. */
+/** The default variant of an architecture, which names leave out. */
 const DEFAULT_VARIANTS: ReadonlyMap<string, string> = new Map([
   ['arm64', 'v8'],
   ['amd64', 'v1'],
 ]);
-/** That of `arm` is written: there are images of several. containerd means it, too (platforms/database.go). */
+/** The default of `arm`, as in containerd. Names include it, because images of several variants exist. */
 const ARM_VARIANT = 'v7';
 
-/** The variant that offered content has, said or meant. */
+/** The variant of offered content, stated or by default. */
 const variantOf = ({ architecture, variant }: Platform): string | undefined =>
   variant ?? (architecture === 'arm' ? ARM_VARIANT : DEFAULT_VARIANTS.get(architecture));
 
-/** Lower case and aliases resolved. A variant that was said is kept, one that was not is not invented. */
+/** In lower case, aliases resolved. A stated variant is kept; no default is added. */
 export function normalisePlatform(platform: Platform): Platform {
   const os = platform.os.toLowerCase() === 'macos' ? 'darwin' : platform.os.toLowerCase();
   const named = platform.architecture.toLowerCase();
@@ -58,7 +58,7 @@ export function parsePlatform(text: string, field = 'platforms'): Platform {
   return normalisePlatform(variant === undefined ? { os, architecture } : { os, architecture, variant });
 }
 
-/** Several in one text, as other tools take them, are written one by one here: as an option that comes again, or as the items of a list. */
+/** Other tools take several platforms in one text. Here they are a repeated option or a list. */
 function whatToWrite(text: string, field: string): string {
   const several = text.split(/[\s,;|+]+/).filter((part) => part !== '');
   if (several.length < 2 || several.length > 20 || !several.every((part) => part.includes('/'))) {
@@ -71,7 +71,7 @@ function whatToWrite(text: string, field: string): string {
     .slice(0, 400)}`;
 }
 
-/** `os/arch[/variant]`, normalised, without the variant that the architecture means anyway: equal platforms give equal strings. */
+/** `os/arch[/variant]`, normalised, without a default variant: equal platforms give equal strings. */
 export function formatPlatform(platform: Platform): string {
   const { os, architecture, variant } = normalisePlatform(platform);
   return variant === undefined || variant === DEFAULT_VARIANTS.get(architecture)
@@ -80,8 +80,8 @@ export function formatPlatform(platform: Platform): string {
 }
 
 /**
- * Whether content for `offered` answers a request for `wanted`: same system and architecture, and the same variant where one is wanted.
- * `linux/arm64` takes every variant of arm64; `linux/arm64/v8` takes those that say v8 and those that say none, as `linux/arm/v7` does with v7.
+ * Whether content for `offered` satisfies a request for `wanted`: same system and architecture, and the same variant if one is wanted.
+ * `linux/arm64` matches every variant of arm64; `linux/arm64/v8` matches v8 and no variant. `linux/arm/v7` works the same way.
  */
 export function matchesPlatform(wanted: Platform, offered: Platform): boolean {
   const want = normalisePlatform(wanted);

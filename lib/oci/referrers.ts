@@ -1,5 +1,5 @@
 import { InvalidManifestError } from '../errors/cache-error.ts';
-import { type Descriptor, parseJson } from './descriptor.ts';
+import { type Descriptor, isObject, type JsonObject, parseJson } from './descriptor.ts';
 import { algorithmOf, digestOf, hexOf, isDigest, type Digest } from './digest.ts';
 import { OCI_INDEX } from './media-type.ts';
 
@@ -9,36 +9,34 @@ export interface Referrer extends Descriptor {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** What the referrers API answers: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers */
+/** The answer of the referrers API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers */
 export interface ReferrersIndex {
   readonly schemaVersion: 2;
   readonly mediaType: typeof OCI_INDEX;
-  /** Each once, in the order of their digests. */
+  /** Without duplicates, sorted by digest. */
   readonly manifests: readonly Referrer[];
 }
 
-/** Of one manifest. */
+/** The most referrers of one manifest. */
 export const MOST_REFERRERS = 10_000;
 
 export const NO_REFERRERS: ReferrersIndex = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [] };
-/** Stands for {@link NO_REFERRERS}: no content is stored for it. */
+/** The digest of {@link NO_REFERRERS}. No content is stored under it. */
 export const NO_REFERRERS_DIGEST = digestOf(Buffer.from(JSON.stringify(NO_REFERRERS)));
 
-/** A tag has no room for the hex digits of SHA-512: as many of them as SHA-256 has are in it. */
+/** A tag is too short for the hex digits of a SHA-512, so they are cut to the length of a SHA-256. */
 const HEX_OF_TAG = 64;
 
-/** The tag of the list in registries without the API: `sha256-<hex>`. The tags of cosign's signatures, attestations and SBOMs begin with it. */
+/** The tag of the list in registries without the API: `sha256-<hex>`. Tags of cosign begin with it. */
 export const referrersTag = (subject: Digest): string =>
   `${algorithmOf(subject)}-${hexOf(subject).slice(0, HEX_OF_TAG)}`;
 
-const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const MAX_TEXT_CHARACTERS = 4_096;
-/** Of the annotations of one referrer: an entry fits into every answer, however it is escaped there. */
+/** For all annotations of one referrer. An entry then fits into every answer, even when escaped. */
 const MAX_ANNOTATION_CHARACTERS = 32_768;
 const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_TEXT_CHARACTERS;
 
-/** The list of these referrers: each once, in the order of their digests. */
+/** The index of these referrers, without duplicates and sorted by digest. */
 export function referrersIndex(referrers: readonly Referrer[]): ReferrersIndex {
   const byDigest = new Map<Digest, Referrer>();
   for (const one of referrers) if (!byDigest.has(one.digest)) byDigest.set(one.digest, one);
@@ -47,7 +45,7 @@ export function referrersIndex(referrers: readonly Referrer[]): ReferrersIndex {
 }
 
 /**
- * The referrers in `bytes`, in their order there: what the specification has of each, and nothing else of what the registry sent.
+ * The referrers in `bytes`, in their order. Fields outside the specification are dropped.
  *
  * @throws InvalidManifestError
  */
@@ -58,7 +56,7 @@ export function parseReferrers(bytes: Uint8Array): readonly Referrer[] {
   } catch (cause) {
     throw new InvalidManifestError('the list of referrers is not JSON', cause);
   }
-  const manifests = isMap(document) ? document.manifests : undefined;
+  const manifests = isObject(document) ? document.manifests : undefined;
   if (!Array.isArray(manifests)) throw new InvalidManifestError('the list of referrers has no "manifests"');
   if (manifests.length > MOST_REFERRERS) {
     throw new InvalidManifestError(
@@ -69,12 +67,12 @@ export function parseReferrers(bytes: Uint8Array): readonly Referrer[] {
 }
 
 function referrerFrom(entry: unknown, at: number): Referrer {
-  const { mediaType, digest, size, artifactType, annotations } = isMap(entry) ? entry : {};
+  const { mediaType, digest, size, artifactType, annotations } = isObject(entry) ? entry : {};
   const hasSize = typeof size === 'number' && Number.isSafeInteger(size) && size >= 0;
   if (!isText(mediaType) || typeof digest !== 'string' || !isDigest(digest) || !hasSize) {
-    throw new InvalidManifestError(`entry ${at} of the list of referrers is no descriptor`);
+    throw new InvalidManifestError(`entry ${at} of the list of referrers is not a descriptor`);
   }
-  const texts = isMap(annotations) ? annotationsFrom(annotations) : [];
+  const texts = isObject(annotations) ? annotationsFrom(annotations) : [];
   return {
     mediaType,
     digest,
@@ -84,8 +82,8 @@ function referrerFrom(entry: unknown, at: number): Referrer {
   };
 }
 
-/** As many as are bounded together; what is no text is left out. */
-function annotationsFrom(annotations: Readonly<Record<string, unknown>>): (readonly [string, string])[] {
+/** The annotations that fit {@link MAX_ANNOTATION_CHARACTERS} together. Values other than text are dropped. */
+function annotationsFrom(annotations: JsonObject): (readonly [string, string])[] {
   let left = MAX_ANNOTATION_CHARACTERS;
   const texts: (readonly [string, string])[] = [];
   for (const [name, value] of Object.entries(annotations)) {

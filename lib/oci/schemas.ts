@@ -4,11 +4,11 @@ import { isDigest, type Digest } from './digest.ts';
 import type { Platform } from './platform.ts';
 
 /*
- * Parts of the documents that processes hand to each other, and how such a document is read. Fields that a schema does not name are left out: another version of the
- * same deployment may have written them.
+ * Schemas for the parts of documents that processes of a deployment exchange. Unknown fields are dropped, because another
+ * version may have written them.
  */
 
-/** A document that is not of the shape it should have; its message says where. */
+/** A document does not match its schema. The message says where. */
 export class ShapeError extends Error {
   constructor(where: string, what: string) {
     super(`${where} is not ${what}`);
@@ -16,13 +16,13 @@ export class ShapeError extends Error {
   }
 }
 
-/** `value`, if it is what the schema says; `name` is what messages call it. @throws ShapeError */
+/** `value` if it matches the schema. `name` is for messages. @throws ShapeError */
 export function decode<S extends z.ZodMiniType>(schema: S, value: unknown, name: string): z.output<S> {
   const { success, data, error } = schema.safeParse(value);
   if (success) return data;
   const [issue] = error.issues;
   const path = (issue?.path ?? []).map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`));
-  throw new ShapeError(`${name}${path.join('')}`, issue?.message ?? 'what it should be');
+  throw new ShapeError(`${name}${path.join('')}`, issue?.message ?? 'valid');
 }
 
 export const string = z.string('text');
@@ -32,7 +32,7 @@ export const flag = z.boolean('true or false');
 export const digest = z.custom<Digest>((value) => typeof value === 'string' && isDigest(value), 'a digest');
 export const array = <S extends z.ZodMiniType>(one: S) => z.readonly(z.array(one, 'a list'));
 export const record = <S extends z.core.$ZodLooseShape>(fields: S) => z.readonly(z.object(fields, 'an object'));
-/** A branded text of ours. */
+/** A branded string. */
 export const named = <T extends string>() => z.custom<T>((value) => typeof value === 'string', 'text');
 
 const descriptorFields = { mediaType: string, digest, size: count };

@@ -7,15 +7,15 @@ import { formatPlatform, matchesPlatform, type Platform } from './platform.ts';
 const isPlatformed = (entry: IndexEntry): entry is IndexEntry & { platform: Platform } =>
   entry.platform !== undefined && entry.attests === undefined && !isIndexType(entry.mediaType);
 
-/** Whether any entry says what it is for; an index without entries has nothing that could be taken instead. */
+/** Whether any entry states a platform. True for an empty index, too: it has nothing to take instead. */
 export const hasPlatforms = (entries: readonly IndexEntry[]): boolean =>
   entries.length === 0 || entries.some(isPlatformed);
 
 /**
- * The entries that answer a request for `platforms` (none: all), and the requested platforms that no entry has.
+ * The entries for `platforms` (none: all), and the requested platforms that no entry has.
  *
- * Every matching entry is taken; entries without platform, and nested indexes, go along with every request; attestations go along with the manifests
- * they describe (docs/design.md, section 1).
+ * Selects every matching entry, all entries without a platform, all nested indexes, and the attestations of selected
+ * manifests (docs/design.md, section 1).
  */
 export function selectEntries(
   entries: readonly IndexEntry[],
@@ -52,7 +52,7 @@ export function requirePlatforms(
 
 const isReadable = ({ fault }: IndexEntry): boolean => fault === undefined;
 
-/** Those of the entries of an index that were asked for and cannot be pulled. Attestations among them stop nobody. @throws InvalidManifestError naming them */
+/** Refuses a selection with a broken entry. Broken attestations are ignored. @throws InvalidManifestError naming the first */
 export function requireReadable(reference: string, selected: readonly IndexEntry[]): void {
   const [first, ...others] = selected.filter((entry) => entry.attests === undefined && !isReadable(entry));
   if (first === undefined) return;
@@ -62,16 +62,16 @@ export function requireReadable(reference: string, selected: readonly IndexEntry
   );
 }
 
-/** What a receipt calls the platform of an entry. */
+/** The platform of an entry as shown in receipts. */
 export function platformName({ platform }: IndexEntry): string {
   const isKnown = platform !== undefined && (platform.os !== 'unknown' || platform.architecture !== 'unknown');
   return isKnown ? formatPlatform(platform) : 'unknown';
 }
 
-/** Whether the entry is content for a platform, rather than an attestation, a nested index, a layer, or something that cannot be read. */
+/** Whether the entry is an image, not an attestation, nested index, layer or broken entry. */
 export const isImageEntry = (entry: IndexEntry): boolean =>
   entry.attests === undefined && isReadable(entry) && saysPlatform(entry);
 
-/** By its type or its platform: of anything else that an index lists only its type tells. */
+/** Judged by media type or by a stated platform. */
 const saysPlatform = ({ mediaType, platform }: IndexEntry): boolean =>
   isManifestType(mediaType) || mediaType === OCTET_STREAM || (platform !== undefined && !isIndexType(mediaType));

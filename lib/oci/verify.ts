@@ -4,10 +4,10 @@ import type { Descriptor } from './descriptor.ts';
 import { algorithmOf } from './digest.ts';
 
 /**
- * Passes bytes on and guarantees that, once the end is reached, they were exactly those of `descriptor`: size, digest, nothing trailing.
- * A byte too many is refused before it is passed on.
+ * Passes bytes through. When the end is reached, they were exactly those of `descriptor`: size and digest match.
+ * Excess bytes are never passed on.
  *
- * @throws ContentMismatchError saying what came instead.
+ * @throws ContentMismatchError saying what was received instead.
  */
 export async function* verify(
   source: AsyncIterable<Uint8Array>,
@@ -18,16 +18,16 @@ export async function* verify(
   let bytes = 0;
   for await (const chunk of source) {
     bytes += chunk.byteLength;
-    if (bytes > descriptor.size) throw mismatch(descriptor, `more than ${descriptor.size} bytes came`);
+    if (bytes > descriptor.size) throw mismatch(descriptor, `more than ${descriptor.size} bytes arrived`);
     hash.update(chunk);
     yield chunk;
   }
-  if (bytes !== descriptor.size) throw mismatch(descriptor, `${bytes} bytes came`);
+  if (bytes !== descriptor.size) throw mismatch(descriptor, `${bytes} bytes arrived`);
   const found = `${algorithm}:${hash.digest('hex')}`;
   if (found !== descriptor.digest) throw mismatch(descriptor, `the bytes have digest ${found}`);
 }
 
-/** Reads and verifies everything, without keeping it. */
+/** Reads and verifies everything, keeping nothing. */
 export async function drainVerified(
   source: AsyncIterable<Uint8Array>,
   descriptor: Pick<Descriptor, 'digest' | 'size'>,
@@ -46,10 +46,7 @@ export async function readVerified(
   maxBytes: number,
 ): Promise<Uint8Array> {
   if (descriptor.size > maxBytes) {
-    throw mismatch(
-      descriptor,
-      `its size of ${descriptor.size} bytes is above the limit of ${maxBytes} for content held in memory`,
-    );
+    throw mismatch(descriptor, `its size is above the limit of ${maxBytes} bytes for content held in memory`);
   }
   const chunks: Uint8Array[] = [];
   for await (const chunk of verify(source, descriptor)) chunks.push(chunk);
@@ -59,6 +56,6 @@ export async function readVerified(
 function mismatch(descriptor: Pick<Descriptor, 'digest' | 'size'>, found: string): ContentMismatchError {
   return new ContentMismatchError(
     'verify',
-    `content ${descriptor.digest} of ${descriptor.size} bytes was asked for, but ${found}; nothing of it was kept`,
+    `content ${descriptor.digest} of ${descriptor.size} bytes was requested, but ${found}; nothing was stored`,
   );
 }

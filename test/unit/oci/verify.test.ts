@@ -34,7 +34,7 @@ test('one flipped bit, one byte more or one less is told', async () => {
       });
       await assert.rejects(drainVerified(inChunks([bytes.subarray(1)]), expected), {
         ...mismatch,
-        message: /bytes came/,
+        message: /bytes arrived/,
       });
       await assert.rejects(drainVerified(inChunks([bytes, Buffer.of(0)]), expected), {
         ...mismatch,
