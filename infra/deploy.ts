@@ -1,10 +1,9 @@
 import { LambdaClient } from '@aws-sdk/client-lambda';
 import { ConfigError } from '../lib/errors/cache-error.ts';
-import { chosenSettings } from './packaging/chosen-settings.ts';
+import { chosenSettings, packageConfig } from './packaging/inputs.ts';
 import { packageCommand } from './packaging/command.ts';
 import { osls } from './packaging/osls.ts';
 import type { PackageOptions } from './packaging/package-application.ts';
-import { packageConfig } from './packaging/package-config.ts';
 import { waitingAdvice } from './packaging/waiting.ts';
 
 /*

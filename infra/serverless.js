@@ -1,5 +1,5 @@
 import { application } from './application.ts';
-import { packageConfig } from './packaging/package-config.ts';
+import { packageConfig } from './packaging/inputs.ts';
 import { PARAMETERS, stackSettings } from './settings.ts';
 
 /*

@@ -1,3 +1,6 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { format, resolveConfig } from 'prettier';
 import {
   COPY_MEGABYTES_PER_SECOND,
   HIT_SECONDS,
@@ -6,8 +9,8 @@ import {
   LOG_BYTES,
   MOST_WAITED_SECONDS,
   PLAN_SECONDS,
-  PULL_REQUESTS,
   PUBLISH_SECONDS,
+  PULL_REQUESTS,
   TEAMS,
 } from './assumptions.ts';
 import type { Counts, Requests } from './counts.ts';
@@ -24,9 +27,9 @@ import {
   serverMonth,
   sumOf,
   times,
+  type Usage,
   usualMissUsage,
   warmupUsage,
-  type Usage,
 } from './model.ts';
 import type { PriceTable } from './prices.ts';
 
@@ -198,3 +201,15 @@ ${tableOf(['one', 'dollars', 'page'], rows)}`;
 
 /** Without an exponent. */
 const plain = (usd: number): string => usd.toFixed(12).replace(/0+$/, '').replace(/\.$/, '');
+
+export const COST_PAGE = fileURLToPath(new URL('../../docs/cost.md', import.meta.url));
+
+/** The page as it must be in the repository: what the two JSON files and the assumptions give, formatted as everything here. */
+export async function renderCostPage(): Promise<string> {
+  const [prices, counts] = await Promise.all(['prices.json', 'counts.json'].map(readJson));
+  const page = costPage(prices as PriceTable, counts as Counts);
+  return await format(page, { ...(await resolveConfig(COST_PAGE)), parser: 'markdown' });
+}
+
+const readJson = async (name: string): Promise<unknown> =>
+  JSON.parse(await readFile(new URL(name, import.meta.url), 'utf8')) as unknown;

@@ -8,9 +8,8 @@ import { violations } from '../checks/checks.ts';
 import type { Template } from '../cloudformation.ts';
 import { application } from '../application.ts';
 import { FUNCTIONS } from '../names.ts';
-import { chosenSettings } from './chosen-settings.ts';
+import { chosenSettings, packageConfig } from './inputs.ts';
 import { osls } from './osls.ts';
-import { packageConfig } from './package-config.ts';
 import { plainTemplate, plainZipName } from './plain-template.ts';
 import { zipFunctions, type Zip, type ZipLevel } from './zips.ts';
 

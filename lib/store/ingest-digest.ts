@@ -1,5 +1,5 @@
 import { createHash, type Hash } from 'node:crypto';
-import { createSHA256, createSHA512 } from 'hash-wasm';
+import type { IHasher } from 'hash-wasm';
 import type { Algorithm } from '../oci/digest.ts';
 
 /*
@@ -17,13 +17,13 @@ export interface ResumableHash {
 
 /** The hash from byte 0 on. */
 export async function resumableHash(algorithm: Algorithm): Promise<ResumableHash> {
-  const hasher = await create[algorithm]();
+  const hasher = await createHasher(algorithm);
   return resumable(hasher.init());
 }
 
 /** The hash that goes on from a state; undefined where the state is none of this algorithm and version of hash-wasm. */
 export async function resumeHash(algorithm: Algorithm, state: string): Promise<ResumableHash | undefined> {
-  const hasher = await create[algorithm]();
+  const hasher = await createHasher(algorithm);
   try {
     return resumable(hasher.load(Buffer.from(state, 'base64')));
   } catch {
@@ -31,11 +31,13 @@ export async function resumeHash(algorithm: Algorithm, state: string): Promise<R
   }
 }
 
-const create = { sha256: createSHA256, sha512: createSHA512 };
+/** Loaded on first use: most downloads never need it. */
+async function createHasher(algorithm: Algorithm): Promise<IHasher> {
+  const { createSHA256, createSHA512 } = await import('hash-wasm');
+  return await (algorithm === 'sha256' ? createSHA256() : createSHA512());
+}
 
-type Hasher = Awaited<ReturnType<typeof createSHA256>>;
-
-const resumable = (hasher: Hasher): ResumableHash => ({
+const resumable = (hasher: IHasher): ResumableHash => ({
   update: (bytes) => void hasher.update(bytes),
   exportState: () => Buffer.from(hasher.save()).toString('base64'),
   digest: () => hasher.digest('hex'),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { tmpdir } from 'node:os';
 import { after, before, test } from 'node:test';
 import { application } from '../../../infra/application.ts';
-import { packageConfig } from '../../../infra/packaging/package-config.ts';
+import { packageConfig } from '../../../infra/packaging/inputs.ts';
 import { stackSettings } from '../../../infra/settings.ts';
 import { openRegistry, type OpenRegistry, type RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
 import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts';

@@ -13,7 +13,7 @@ import {
   usualMissUsage,
 } from '../../../infra/cost/model.ts';
 import { PRICE_NAMES, type PriceTable } from '../../../infra/cost/prices.ts';
-import { COST_PAGE, renderCostPage } from '../../../infra/cost/render.ts';
+import { COST_PAGE, renderCostPage } from '../../../infra/cost/page.ts';
 import { workflowDefinition } from '../../../infra/workflow.ts';
 import { transitionsOf } from '../../bench/state-transitions.ts';
 

@@ -7,7 +7,7 @@ import { application, type Application } from '../../../infra/application.ts';
 import { ROOT } from '../../../infra/bundles.ts';
 import type { Resource } from '../../../infra/cloudformation.ts';
 import { FUNCTIONS, roleId, type FunctionName } from '../../../infra/names.ts';
-import { packageConfig } from '../../../infra/packaging/package-config.ts';
+import { packageConfig } from '../../../infra/packaging/inputs.ts';
 import { stackSettings, type ParameterName } from '../../../infra/settings.ts';
 import { tableDefinition } from '../../../infra/table.ts';
 import { ALB_PARAMETERS, BEHIND_ALB, EVERYTHING, KEY_ARN, LITTLE } from '../../support/packaged-config.ts';
