@@ -40,7 +40,7 @@ export interface PlanDocument {
   /** Those of `content.blobs` that the cache lacked, split for the copy tasks. */
   readonly batches: readonly (readonly Descriptor[])[];
   /** What was known of the reference under the lock; absent where nothing is published. */
-  readonly ground?: KeptContext;
+  readonly context?: KeptContext;
   /** The pull is a hit, if the registry still lacks all that the batches name (`unchanged` of what was prepared). */
   readonly unchanged: boolean;
   /** As if all had landed; counts only what the planning itself did. */
@@ -91,9 +91,9 @@ export function parsePlan(
 }
 
 /** Blobs are said once, and meant by their positions. */
-function planOf({ version: _, content, batches, ground, ...plan }: z.output<typeof keptPlan>): PlanDocument {
+function planOf({ version: _, content, batches, context, ...plan }: z.output<typeof keptPlan>): PlanDocument {
   const { blobs, root } = content;
-  if ((root === undefined) !== (ground === undefined)) throw new ShapeError('plan.ground', 'that of a root');
+  if ((root === undefined) !== (context === undefined)) throw new ShapeError('plan.context', 'that of a root');
   const blobAt = (position: number): Descriptor => {
     const found = blobs[position];
     if (found === undefined) throw new ShapeError(`position ${position}`, `below ${blobs.length}`);
@@ -104,7 +104,7 @@ function planOf({ version: _, content, batches, ground, ...plan }: z.output<type
     ...plan,
     content: { ...content, contents },
     batches: batches.map((positions) => positions.map(blobAt)),
-    ...(ground === undefined ? {} : { ground: { ...ground, pointer: ground.pointer } }),
+    ...(context === undefined ? {} : { context: { ...context, pointer: context.pointer } }),
   };
 }
 
@@ -140,7 +140,7 @@ const keptPlan = record({
     skipped: z._default(array(digest), []),
   }),
   batches: array(array(count)),
-  ground: z.exactOptional(record({ pointer: z.optional(pointer), checkedMs: count, epoch: count })),
+  context: z.exactOptional(record({ pointer: z.optional(pointer), checkedMs: count, epoch: count })),
   unchanged: z._default(flag, false),
   receipt,
 });

@@ -67,13 +67,13 @@ async function writePlan(
   { id, plans }: PullRecord,
   lock: Lease,
   { draft, upstream, signal }: HeldPull,
-  { domain, content, missing, ground, covered, unchanged }: Prepared,
+  { domain, content, missing, context, covered, unchanged }: Prepared,
 ): Promise<PlanAnswer> {
   draft.covered(covered);
   const receipt = draft.finish('pulled', upstream.requests);
   deps.metrics.add('BytesCopied', receipt.bytes.copied);
   const batches = batchesOf(missing, deps.batchBytes);
-  const kept = ground && { ground: keptContext(ground) };
+  const kept = context && { context: keptContext(context) };
   const document = { id, lock: fenceOf(lock), domain, content, batches, ...kept, unchanged, receipt };
   const key = await deps.plans.write(id, plans, formatPlan(document), signal);
   await deps.records.planned(id, { total: amountOf(content.blobs), missing: amountOf(missing) }, signal);

@@ -10,11 +10,11 @@ import type { PullLimits, PullRequest } from './pull-request.ts';
 import type { ReceiptDraft } from './receipt-draft.ts';
 import type { Receipt } from './receipt.ts';
 
-/** The digest of a blob that is wanted by itself, if one is. */
+/** The digest, if the request is for a blob alone. */
 export const blobAlone = ({ reference: { digest }, blob }: PullRequest): Digest | undefined =>
   blob === undefined ? undefined : digest;
 
-/** The receipt of a blob that is there and that the repository may serve: there is no more to it. One read of the catalogue. */
+/** The receipt, if the blob is in the cache and the repository may serve it. One read of the catalogue. */
 export async function findBlobHit(
   { catalog }: { readonly catalog: Links },
   repository: Repository,
@@ -25,12 +25,12 @@ export async function findBlobHit(
   const { link, blob: row } = await catalog.findContent(repository, digest, { consistent: true, signal });
   if (link === undefined || row?.state !== 'present' || row.size === undefined) return undefined;
   const blob = { mediaType: OCTET_STREAM, digest, size: row.size };
-  wantedIs(blob, draft);
+  noteWanted(blob, draft);
   draft.blob(blob, 'present');
   return draft.finish('hit');
 }
 
-/** The first step of the pull of a blob alone: no manifest has to be read, and nothing is resolved. @throws BlobUnknownError, BlobSizeError, … */
+/** The first step of the pull of a blob alone: reads no manifest and resolves nothing. @throws BlobUnknownError, BlobSizeError, … */
 export async function prepareBlob(pull: HeldPull, digest: Digest): Promise<Preparation> {
   const { deps, upstream, request, draft, signal } = pull;
   const { repository } = request.reference;
@@ -39,7 +39,7 @@ export async function prepareBlob(pull: HeldPull, digest: Digest): Promise<Prepa
   const size = request.blob?.size ?? (await upstream.sizeOfBlob(digest, signal));
   requireBlobBytes(deps.limits, repository, digest, size);
   const blob = { mediaType: OCTET_STREAM, digest, size };
-  wantedIs(blob, draft);
+  noteWanted(blob, draft);
   const missing = await copier(deps, upstream, draft, signal).find([blob]);
   deps.progress?.planned?.([blob], missing);
   const nothing = { manifests: [], entries: [], contents: new Map(), optional: [], foreign: [], skipped: [] };
@@ -48,7 +48,7 @@ export async function prepareBlob(pull: HeldPull, digest: Digest): Promise<Prepa
   return { prepared: { domain, content, manifests: [], missing, covered: { entries: [] }, unchanged: false } };
 }
 
-/** @throws BlobSizeError if the blob has more bytes than one pull may bring. */
+/** @throws BlobSizeError if the blob is larger than one pull may be. */
 export function requireBlobBytes(
   { totalBytes: limit }: Pick<PullLimits, 'totalBytes'>,
   repository: Repository,
@@ -60,7 +60,7 @@ export function requireBlobBytes(
   throw new BlobSizeError(`${name} has ${size} bytes, the limit is ${limit} (limits.totalBytes in the configuration)`);
 }
 
-function wantedIs(blob: Descriptor, draft: ReceiptDraft): void {
+function noteWanted(blob: Descriptor, draft: ReceiptDraft): void {
   draft.resolved(blob);
   draft.planned({ blobs: [blob], selected: [], skipped: [] });
 }

@@ -10,11 +10,11 @@ import type { BlobSource } from './read-manifest.ts';
 import type { ReceiptDraft } from './receipt-draft.ts';
 import { reconcile } from './reconcile.ts';
 
-/** Questions to the registry at the same time. */
+/** Requests to the registry at the same time. */
 const PARALLEL_QUESTIONS = 8;
 
 /**
- * Whether a blob in the store may be used for this repository (I9): it is public, or this credential proved to hold it somewhere and this
+ * Whether a blob in the store may be used for this repository (I9): it is public; or the same credential brought it from some repository, and this
  * repository confirms that it has it, too. Knowing its digest is not enough.
  */
 export async function mayUse(
@@ -27,7 +27,7 @@ export async function mayUse(
   return row.domains.has(upstream.domain) && (await upstream.hasBlob(blob, signal));
 }
 
-/** @throws InvalidManifestError if the manifest gives the blob another size than it has. */
+/** @throws InvalidManifestError if the manifest states a wrong size for the blob. */
 export function checkSize(blob: Descriptor, row: BlobRow | undefined): void {
   if (row?.state !== 'present' || row.size === undefined || row.size === blob.size) return;
   throw new InvalidManifestError(
@@ -35,7 +35,7 @@ export function checkSize(blob: Descriptor, row: BlobRow | undefined): void {
   );
 }
 
-/** Splits `blobs` into those the cache has for this repository, and those that must be fetched: to be stored, or as proof. */
+/** Splits `blobs` into those that the cache has for this repository, and those that must be fetched: to store them, or as proof. */
 export async function findMissing(
   deps: PullDeps,
   upstream: BlobSource,
@@ -44,27 +44,27 @@ export async function findMissing(
 ): Promise<{ present: Descriptor[]; missing: Descriptor[] }> {
   const digests = blobs.map((blob) => blob.digest);
   const { links, blobs: rows } = await deps.catalog.findContents(upstream.repository, digests, signal);
-  const questions = newPermits(PARALLEL_QUESTIONS);
+  const permits = newPermits(PARALLEL_QUESTIONS);
   const there = await allOrFirstFailure(blobs, signal, async (blob, stop) => {
     const row = rows.get(blob.digest);
     checkSize(blob, row);
     if (row?.state !== 'present') return false;
-    return links.has(blob.digest) || questions.run(() => mayUse(row, blob, upstream, stop));
+    return links.has(blob.digest) || permits.run(() => mayUse(row, blob, upstream, stop));
   });
   return { present: blobs.filter((_, i) => there[i]), missing: blobs.filter((_, i) => !there[i]) };
 }
 
-/** Brings the blobs of one pull into the cache, and tallies them. */
+/** Brings the blobs of one pull into the cache, and counts them for the receipt. */
 export interface Copier {
-  /** Those of `wanted` that the cache lacks, or may not use here (I9). One that was brought before is not asked for again. */
+  /** Those of `wanted` that the cache lacks, or that this repository may not use (I9). Blobs that this copier brought are not checked again. */
   readonly find: (wanted: readonly Descriptor[]) => Promise<readonly Descriptor[]>;
-  /** Every blob of `wanted` is in the cache and may be used here; but for those of `optional` that the registry does not hold. */
+  /** Brings every blob of `wanted` into the cache, except those of `optional` that the registry does not have. */
   readonly copy: (wanted: readonly Descriptor[], optional?: ReadonlySet<Digest>) => Promise<void>;
-  /** Brings a config and reads it. One that the store lost behind the catalogue's back is brought again. */
+  /** Brings a config and reads it. If the store lost it, fetches it again. */
   readonly obtain: (config: Descriptor) => Promise<Uint8Array>;
 }
 
-/** Tells the draft who brought a blob, or that nobody has it. */
+/** Notes in the draft how a blob got here, or that the registry does not have it. */
 const note =
   (draft: Pick<ReceiptDraft, 'blob' | 'absent'>) =>
   (blob: Descriptor, outcome: CopyOutcome | 'absent'): void =>

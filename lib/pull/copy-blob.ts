@@ -1,8 +1,7 @@
 import type { BlobRow } from '../catalog/catalog.ts';
 import type { Blobs } from '../catalog/ports.ts';
 import { blobLeaseName } from '../table/keys.ts';
-import { withGrace } from '../async/time.ts';
-import { sleep } from '../async/time.ts';
+import { sleep, withGrace } from '../async/time.ts';
 import {
   BlobsFailedError,
   BlobUnknownError,
@@ -27,34 +26,34 @@ import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 import { checkSize, mayUse } from './copier.ts';
 import type { PullDeps } from './pull-request.ts';
 
-/** Who brought a missing blob. */
+/** Which pull brought a missing blob: this one, or another. */
 export type CopyOutcome = 'copied' | 'copiedElsewhere';
 
-/** Time for the row of a blob that was finished when the pull was told to stop. */
+/** Time to write the row of a blob that was finished when the pull was stopped. */
 const COMMIT_GRACE_MS = 4_000;
-/** A HEAD costs little beside fetching so much in vain. */
+/** From this size on, a HEAD is cheap compared with a fetch that turns out to be needless. */
 const LARGE_BYTES = 8 * 1024 * 1024;
-/** Blobs that fail one after the other for what may pass, and none comes in between: the registry is down, and the others are not tried. */
+/** Retryable failures in a row, without a success in between, after which the registry counts as down and no other blob is tried. */
 const MOST_UNAVAILABLE = 8;
-/** Rows that others write while we ask the store: it is asked again so often. */
+/** Tries to commit a blob whose row others keep writing. */
 const ROUNDS = 10;
-const FIRST_LOOK_MS = 50;
-const MOST_BETWEEN_LOOKS_MS = 1_000;
-/** What a blob that is too slow must bring to be gone on with as before; else it gets more time with each try, so that it ends one day. */
+const FIRST_POLL_MS = 50;
+const MOST_BETWEEN_POLLS_MS = 1_000;
+/** A slow try that brought this much is repeated with the same time. After less, each try gets more time, so that it ends at last. */
 const PROGRESS_BYTES = 8 * 1024 * 1024;
-/** Tries of a blob in a row that were all too slow, and brought less than that: half an hour, of which others had their turns in between. */
+/** Slow tries in a row that brought less than that, after which the blob fails: half an hour in all. Other blobs get permits in between. */
 const MOST_SLOW = 5;
-/** Longer than whoever waits for its claim takes to see that it is free. */
+/** Longer than a waiter takes to see that the claim is free. */
 const SLOW_REST_MS = 2_000;
 
 /**
- * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4): whoever gets the claim copies, the others wait
- * without holding a permit, and take over when the copier dies. All that this pull waits for is read together, about once a second.
+ * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4). The pull that gets the claim copies. The others wait
+ * without holding a permit, and take over when the copier dies. The rows of all blobs that this pull waits for are read together, about once a second.
  *
- * One that its registry does not give fails itself: the others are brought all the same. Of one that is `optional` 404 is an answer: `absent`. `done` is called for each blob as it becomes present, so that a call which
- * fails or is stopped has still reported what is kept.
+ * A blob that fails does not stop the others. For an `optional` blob, 404 is a result: `absent`. `done` is called for each blob as it becomes present, so that
+ * a call that fails or is stopped has still reported what is kept.
  *
- * @throws BlobsFailedError which names each blob that failed; another error as soon as something is wrong that is no single blob's fault.
+ * @throws BlobsFailedError, which names each blob that failed; any other error at once, if it is not about one blob.
  */
 export async function copyMissing(
   deps: PullDeps,
@@ -65,7 +64,7 @@ export async function copyMissing(
   optional: ReadonlySet<Digest> = new Set(),
 ): Promise<void> {
   const permits = newPermits(deps.limits.parallelBlobs);
-  const looks = batchedLooks(deps.catalog);
+  const poller = blobPoller(deps.catalog);
   const failures: BlobFailure[] = [];
   let unavailable = 0;
   await allOrFirstFailure(missing, signal, async (blob, stop) => {
@@ -104,13 +103,13 @@ export async function copyMissing(
         if (!(error instanceof SlowBlobError)) throw error;
         slow = error.bytes >= PROGRESS_BYTES ? 0 : slow + 1;
         if (slow === MOST_SLOW) throw error;
-        // Its place and its claim are free: what waits for them comes first.
+        // Its permit and its claim are free meanwhile for those that wait.
         await sleep(SLOW_REST_MS, stop);
         watch = leaseWatch();
         continue;
       }
       for (let isHeld = true; isHeld;) {
-        const row = await looks.next(blob.digest, stop);
+        const row = await poller.next(blob.digest, stop);
         if (await isThere(row, blob, upstream, stop)) return 'copiedElsewhere';
         isHeld = row?.claim !== undefined && !watch.isDead(row.claim);
         if (row?.claim === undefined) watch = leaseWatch();
@@ -119,7 +118,7 @@ export async function copyMissing(
   }
 }
 
-/** What a registry says, or sends, of one blob. That it refuses us, or wants to rest, is about all of them. */
+/** The failure is about one blob. A refused credential or a rate limit is about all of them. */
 const isOfBlob = (error: unknown): error is CacheError =>
   error instanceof BlobUnknownError ||
   error instanceof ContentMismatchError ||
@@ -127,24 +126,24 @@ const isOfBlob = (error: unknown): error is CacheError =>
   error instanceof UpstreamUnavailableError ||
   error instanceof UpstreamRefusedError;
 
-/** Looks at the rows of all blobs that one pull waits for, in one read. */
-interface BatchedLooks {
-  /** The row at the next look. */
+/** Polls the rows of all blobs that one pull waits for, in one read. */
+interface BlobPoller {
+  /** The row at the next poll. */
   next(digest: Digest, signal: AbortSignal): Promise<BlobRow | undefined>;
 }
 
-function batchedLooks(catalog: Blobs): BatchedLooks {
-  let delayMs = FIRST_LOOK_MS;
+function blobPoller(catalog: Blobs): BlobPoller {
+  let delayMs = FIRST_POLL_MS;
   let waiting: { readonly digests: Set<Digest>; readonly rows: Promise<ReadonlyMap<Digest, BlobRow>> } | undefined;
   const begin = (signal: AbortSignal) => {
     const digests = new Set<Digest>();
-    const look = async (): Promise<ReadonlyMap<Digest, BlobRow>> => {
+    const poll = async (): Promise<ReadonlyMap<Digest, BlobRow>> => {
       await sleep(delayMs, signal);
-      delayMs = Math.min(delayMs * 2, MOST_BETWEEN_LOOKS_MS);
+      delayMs = Math.min(delayMs * 2, MOST_BETWEEN_POLLS_MS);
       waiting = undefined;
       return await catalog.findBlobs([...digests], signal);
     };
-    return { digests, rows: look() };
+    return { digests, rows: poll() };
   };
   return {
     async next(digest, signal) {
@@ -166,15 +165,15 @@ const isThere = async (
 };
 
 /**
- * The claim is ours: nobody else copies this blob until it ends. Each round asks the store once, if need be, and writes what it found on the row that was read
- * before: where that was written meanwhile (its content was found to be lost, or was adopted), the next round begins from there.
+ * Copies under our claim: no one else copies this blob until it ends. Each round asks the store, if need be, and then writes the row that was read before.
+ * If the row changed meanwhile (content lost, or adopted), the next round begins with the new row.
  */
 async function copyUnderClaim(deps: PullDeps, claimed: ClaimedBlob, stop: AbortSignal): Promise<CopyOutcome> {
   const { blob, upstream } = claimed;
   await using held = new AsyncDisposableStack();
   let claim = held.use(claimed.claim);
   let row = deps.catalog.blobOf(claim);
-  // Whether the store may hold it although the row does not say so: a kill between content and row, or another's work meanwhile.
+  // The store may hold it although the row does not say so: after a kill between the two, or by another's work meanwhile.
   let mayBeStored = claim.generation > 1 || row.commit !== undefined || blob.size > LARGE_BYTES;
   let isProven = false;
   for (let round = 1; round <= ROUNDS; round++) {
@@ -183,7 +182,7 @@ async function copyUnderClaim(deps: PullDeps, claimed: ClaimedBlob, stop: AbortS
     const copying: Copying = { ...claimed, deps, claim, signal };
     const found = await findOrFetch(copying, row, mayBeStored, isProven);
     isProven ||= found.isProven;
-    // So that no renewal meets a row that the commit has just freed.
+    // No renewal may meet a row that the commit has just freed.
     await claim.stopRenewing();
     const written = await commit(copying, row, found, stop);
     if (written === undefined) return isProven ? 'copied' : 'copiedElsewhere';
@@ -202,11 +201,11 @@ interface Copying extends ClaimedBlob {
   readonly signal: AbortSignal;
 }
 
-/** Content that the store holds by now. */
+/** Content that is in the store. */
 interface InStore {
   readonly stored: StoredContent;
   readonly domains: readonly TrustDomain[];
-  /** Whether all of its bytes came from our upstream, which is the proof that it has them (I9). */
+  /** Whether all of its bytes came from our upstream: the proof that it has them (I9). */
   readonly isProven: boolean;
 }
 
@@ -220,18 +219,18 @@ async function findOrFetch(copying: Copying, row: BlobRow, mayBeStored: boolean,
   const domains = domainsOf(stored);
   if (isProven) return { stored, domains: [upstream.domain, ...domains], isProven };
   const found: BlobRow = { ...row, state: 'present', domains: new Set([...row.domains, ...domains]) };
-  // A row that says present was asked about already, and the answer was no.
+  // For a row that says present, mayUse was false before.
   if (row.state !== 'present' && (await mayUse(found, blob, upstream, signal))) {
     return { stored, domains: [...found.domains], isProven: false };
   }
-  // The bytes are here, but nobody this pull may trust brought them: fetching them is the proof (I9). They are not uploaded again.
+  // The bytes are here, but not by a domain that this pull may trust: fetching them is the proof (I9). They are not uploaded again.
   await drainBlob(deps, copying, signal);
   return { stored, domains: [upstream.domain, ...domains], isProven: true };
 }
 
 const domainsOf = ({ domain }: StoredContent): readonly TrustDomain[] => (domain === undefined ? [] : [domain]);
 
-/** The object, if it is what its name says. A row that says so was written by one who verified it. */
+/** The object, if its bytes are those of the digest. The writer of a row has verified that. */
 async function findRight(
   { store }: PullDeps,
   blob: Descriptor,
@@ -245,8 +244,8 @@ async function findRight(
 }
 
 /**
- * Writes the row and frees the claim in one go, a little beyond the deadline if need be, so that a finished blob is kept. If time is over for that,
- * too, or the claim is lost, its successor finds the content in the store. Gives the row where it was written meanwhile.
+ * Writes the row and frees the claim in one write, a little beyond the deadline if need be, so that a finished blob is kept. If that fails, too, the next
+ * copier finds the content in the store. Returns the row if it was written meanwhile.
  */
 async function commit(
   { deps, blob, claim }: Copying,

@@ -9,7 +9,7 @@ import type { PullLimits } from './pull-request.ts';
 import type { SkippedContent } from './receipt.ts';
 import { distinctSkipped, skippedEntry, skippedLayer } from './skipped.ts';
 
-/** The platforms of a request, and whether it named them itself or the configuration did. */
+/** The platforms of a request, and whether the request or the configuration named them. */
 export interface Wanted {
   readonly platforms: readonly Platform[];
   readonly explicit: boolean;
@@ -17,7 +17,7 @@ export interface Wanted {
   readonly attestations: boolean;
 }
 
-/** What was asked for, each platform once, or the configured list of the registry where nothing was. */
+/** The platforms of the request, each once; without any, the configured list of the registry. */
 export function wantedPlatforms(
   asked: readonly Platform[],
   configured: readonly Platform[],
@@ -30,7 +30,7 @@ export function wantedPlatforms(
   return { platforms: [...distinct.values()], explicit: true, attestations };
 }
 
-/** A configured default narrows only indexes with platforms: a single image, an artifact or a list of blobs is what it is. */
+/** A configured list selects only among the platforms of an index; it does not apply to a single image, an artifact or a list of blobs. */
 export const platformsFor = (
   wanted: Wanted,
   rootMediaType: string,
@@ -47,8 +47,8 @@ export const wantedEntries = (
   selectEntries(entries, platforms).selected.filter((entry) => attestations || entry.attests === undefined);
 
 /**
- * Whether the image is complete without the entry, where its registry does not have it: an attestation; and for who asks for platforms, a manifest that states none.
- * Not what may turn out to be an index: what that lists is part of the root, too (I2).
+ * Whether the image is complete without the entry if the registry does not have it: an attestation, or, for a request with platforms, a manifest without one.
+ * Never an entry that may be an index: what it lists is part of the root, too (I2).
  */
 export const isOptional = ({ attests, mediaType, platform }: IndexEntry, platforms: readonly Platform[]): boolean =>
   attests !== undefined || (platforms.length > 0 && platform === undefined && isManifestType(mediaType));
@@ -58,13 +58,13 @@ export interface Coverage {
   readonly entries: readonly { readonly entry: IndexEntry; readonly complete: boolean }[];
   /** Foreign layers of these entries that the repository may serve. */
   readonly layers: readonly { readonly layer: ForeignLayer; readonly complete: boolean }[];
-  /** What the registry did not have when it was asked last: the image is complete without it. */
+  /** Content that the registry did not have at the last try: the image is complete without it. */
   readonly skipped: readonly SkippedContent[];
   /** All of it that was not skipped, and the root itself. */
   readonly complete: boolean;
 }
 
-/** What of the request the cache holds and this repository may serve. No answer from the registry is in it. */
+/** What of the request the cache holds and this repository may serve, by the catalogue alone. */
 export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, wanted: Wanted): Coverage {
   const { root, linked } = found;
   if (root === undefined) return { entries: [], layers: [], skipped: [], complete: false };
@@ -81,7 +81,7 @@ export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, want
     .map((entry) => ({ entry, complete: has(entry.digest) }));
   const whole = new Set(entries.filter((one) => one.complete).map(({ entry }) => entry.digest));
   const foreign = root.foreign.filter(({ entry }) => whole.has(entry));
-  // One that was there, and is lost, is asked for again; unless the registry had lost it, too.
+  // A layer that was lost is fetched again, unless the registry no longer has it either.
   const isServed = ({ digest }: ForeignLayer): boolean =>
     linked?.has(digest) === true && (has(digest) || found.skipped?.has(digest) !== true);
   const layers = foreign.filter(isServed).map((layer) => ({ layer, complete: has(layer.digest) }));
@@ -100,8 +100,7 @@ export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, want
 }
 
 /**
- * The platform of a single image, as its config states it; undefined for an artifact, and where the config states none, or is too large to be read for it: it is
- * content all the same.
+ * The platform of a single image, as its config states it. Undefined for an artifact, and for a config that states none or is too large to read.
  */
 export async function statedPlatform(
   { config }: Manifest,

@@ -16,17 +16,17 @@ const bounded = (characters: number) =>
 const cut = (value: string, characters: number): string =>
   value.length > characters ? `${value.slice(0, characters)}…` : value;
 
-/** Why a pull, or a blob of it, failed: what a caller may be told (no secret, no fault of ours beyond its name). */
+/** Why a pull, or one of its blobs, failed, as callers may see it: no secrets, and no details of internal errors. */
 const failureFields = {
   /** The name of the error: `DeniedError`, `PlatformMissingError`, … */
   name: bounded(MAX_NAME_CHARACTERS),
   message: bounded(MAX_MESSAGE_CHARACTERS),
   /** A code of the distribution specification, where one fits. */
   code: z.exactOptional(z.enum(ERROR_CODES, 'a code of the specification')),
-  /** The HTTP status that a caller is told. */
+  /** The HTTP status that a caller gets. */
   status: count,
   retryable: flag,
-  /** The earliest sensible moment for the next try, from the failure on, where the registry said one. */
+  /** Wait this long after the failure before the next try, if the registry said so. */
   retryAfterMs: z.exactOptional(count),
 };
 
@@ -35,12 +35,12 @@ export type FailureOfBlob = z.output<typeof failureOfBlob>;
 
 export const pullFailure = record({
   ...failureFields,
-  /** Where blobs failed, each with its own reason, the first {@link MOST_BLOBS_NAMED}; all others are there. */
+  /** The blobs that failed, each with its reason; at most {@link MOST_BLOBS_NAMED}. All other blobs are in the cache. */
   blobs: z.exactOptional(array(failureOfBlob)),
 });
 export type PullFailure = z.output<typeof pullFailure>;
 
-/** What a caller may be told about `error`: the whole message of a CacheError, which holds no secret (I7); nothing of any other. */
+/** `error` as callers may see it: the message of a CacheError, which holds no secret (I7); nothing of any other error. */
 export function failureOf(error: unknown): PullFailure {
   const failure = plainFailureOf(error);
   if (!(error instanceof BlobsFailedError)) return failure;
@@ -66,7 +66,7 @@ function plainFailureOf(error: unknown): PullFailure {
   };
 }
 
-/** Of a pull whose blobs failed in several batches: as {@link failureOf} would say it of all of them. */
+/** The failure of a pull whose blobs failed in several batches; the same as {@link failureOf} of all of them. */
 export function failureOfBlobs(blobs: readonly [FailureOfBlob, ...FailureOfBlob[]]): PullFailure {
   const lead = blobs.find(({ retryable }) => !retryable) ?? blobs[0];
   const { digest: _, ...own } = lead;

@@ -8,22 +8,22 @@ import { draftPresent, receiptDraft, type ReceiptDraft } from './receipt-draft.t
 import type { Receipt } from './receipt.ts';
 import { findKnown } from './whole.ts';
 
-/** What a hit needs: no store, no registry. */
+/** What a hit needs: no store and no registry. */
 export type HitDeps = Pick<PullDeps, 'defaultPlatforms' | 'requireAllowed'> & {
   readonly catalog: Roots & Completeness & Links;
 };
 
-/** What the cache knew when the request came. */
+/** What the cache knew when the request arrived. */
 export interface Arrival {
   readonly wanted: Wanted;
-  /** Not read for `alwaysPull`: whatever is known, the registry is asked. */
+  /** Not read for `alwaysPull`: the registry is asked in any case. */
   readonly found?: Found;
-  /** All of it is there, and nobody asked to look further: the pull ends here. */
+  /** Everything is there, and the registry need not be asked: the pull ends here. */
   readonly hit?: Receipt;
 }
 
 /**
- * Asks the cache, and nobody else.
+ * Asks the cache alone.
  *
  * @throws UnknownNameError if the configuration does not allow the repository, cached or not; CatalogError.
  */
@@ -43,15 +43,15 @@ export async function askCache(
   const configured = deps.defaultPlatforms(reference.repository.registry);
   const wanted = wantedPlatforms(request.platforms, configured, request.attestations);
   if (request.alwaysPull) return { wanted };
-  // What is found out of rows is remembered, so that the next one asks less.
+  // Completeness that is worked out from rows is remembered: the next pull reads less.
   const found = await findKnown(deps, reference, wanted, { consistent: false, remember: true, signal });
   if (isBehind(request, found) || !isCached(found, wanted)) return { wanted, found };
   return { wanted, found, hit: receiptOfHit(draft, found, wanted) };
 }
 
 /**
- * The receipt of a hit, or undefined where more than the cache must be asked: always for `alwaysPull`. Two reads of the catalogue, some more where content was found
- * to be lost since, here or elsewhere; no other request.
+ * The receipt of a hit; undefined if the registry must be asked, as always for `alwaysPull`. Two reads of the catalogue, a few more after content was lost;
+ * no other request.
  *
  * @throws as {@link askCache} does.
  */
@@ -60,7 +60,7 @@ export async function findHit(deps: HitDeps, request: PullRequest, signal: Abort
   return hit;
 }
 
-/** What is published is known not to be what the name means, and the request is about that. */
+/** The request needs a recent resolution, and what is published is older. */
 const isBehind = ({ resolvedSinceMs, reference }: PullRequest, { pointer }: Found): boolean =>
   resolvedSinceMs !== undefined && reference.digest === undefined && pointer?.resolved !== pointer?.published;
 
@@ -68,17 +68,17 @@ const isBehind = ({ resolvedSinceMs, reference }: PullRequest, { pointer }: Foun
 export const isCached = (found: Found, wanted: Wanted): found is Found & { root: Root } =>
   coverage(found, wanted).complete;
 
-/** Who may have asked the registry before a caller with `alwaysPull` came. */
+/** Pulls that may have asked the registry before a caller with `alwaysPull` arrived. */
 export interface EarlierResolvers {
-  /** The first try to take the lock was refused: `held` says who had it then. */
+  /** The first try to take the lock was refused; `held` names its holder. */
   note(held: HeldLease, signal: AbortSignal): Promise<void>;
-  /** Whether what the pointer means was asked for after this caller came. */
+  /** Whether the registry was asked for this pointer after the caller arrived. */
   isLater(pointer: Pointer): boolean;
 }
 
 /**
- * By the table's own order, and nobody's clock: the pointer is read after the lock was refused, so who asked before that either holds the lock still or is named by
- * the pointer. Anybody else who records something later took the lock, and asked, after this caller came. Where the lock was free nobody else asked at all.
+ * Uses the order of the table, and no clock. The pointer is read after the lock was refused, so whoever asked before either still holds the lock or is named by the
+ * pointer. Any other name that appears later took the lock, and asked, after this caller arrived. If the lock was free, no one else had asked.
  */
 export function earlierResolvers(catalog: Pointers, { reference, alwaysPull }: PullRequest): EarlierResolvers {
   let earlier: ReadonlySet<string | undefined> | undefined;
@@ -92,7 +92,7 @@ export function earlierResolvers(catalog: Pointers, { reference, alwaysPull }: P
   };
 }
 
-/** Somebody did our work while we waited for the lock. For `alwaysPull` only a resolution that began after we arrived is good enough. */
+/** Another pull did our work while we waited for the lock. For `alwaysPull`, only if its resolution began after we arrived. */
 export function isAnswered(
   request: PullRequest,
   earlier: EarlierResolvers | undefined,
@@ -105,7 +105,7 @@ export function isAnswered(
   return pointer?.resolved === pointer?.published && pointer !== undefined && earlier?.isLater(pointer) === true;
 }
 
-/** Nothing copied, no pointer moved. */
+/** The receipt of a hit: nothing copied, no pointer moved. */
 export function receiptOfHit(draft: ReceiptDraft, found: Found & { root: Root }, wanted: Wanted): Receipt {
   draftPresent(draft, found.root, coverage(found, wanted));
   return draft.finish('hit');

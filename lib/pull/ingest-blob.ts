@@ -11,9 +11,9 @@ import type { PullDeps } from './pull-request.ts';
 
 /** Ingests of one blob before a conflicting writer is an error. */
 const INGESTS = 3;
-/** What a kill costs at most of a blob that can be gone on with, beside one part. */
+/** Time between two checkpoints. A kill costs at most what came since, and one part. */
 const SAVE_EVERY_MS = 5_000;
-/** Time for the checkpoint of an ingest that is told to stop. */
+/** Time for the checkpoint of an ingest that is stopped. */
 const SAVE_GRACE_MS = 3_000;
 
 /** A blob whose claim is ours, and where its bytes come from. */
@@ -21,15 +21,14 @@ export interface ClaimedBlob {
   readonly blob: Descriptor;
   readonly claim: Lease;
   readonly upstream: BlobSource;
-  /** Times the usual time that it has to come at its pace. */
+  /** Factor on the usual time that the blob may take. */
   readonly patience: number;
 }
 
 /**
- * Brings the bytes of a claimed blob into the store, from where a predecessor stopped (I4): what it had uploaded is not fetched again.
+ * Brings the bytes of a claimed blob into the store. Resumes where a predecessor stopped (I4): what it uploaded is not fetched again.
  *
- * Where the ingest is stopped, or fails for a reason that may pass, and could be gone on with, its upload stays and the row says how far it came. In any other
- * case nothing is left of it.
+ * If the ingest is stopped, or fails with a retryable error, and can be resumed, its upload stays and the row keeps a checkpoint. Otherwise it leaves nothing.
  */
 export async function ingestBlob(
   deps: PullDeps,
@@ -56,7 +55,7 @@ export async function ingestBlob(
       committing = true;
       return await into.commit();
     } catch (error) {
-      // Something else wrote the same key or the same upload, or a predecessor left what is wrong: begin anew.
+      // Another writer used the same key or upload, or a predecessor left wrong parts: begin anew.
       const isConflict = committing && error instanceof StoreError && error.retryable && attempt < INGESTS;
       if (isConflict && !signal.aborted) continue;
       if (isOpen && areWrong(error, reading) && !signal.aborted) {
@@ -71,11 +70,11 @@ export async function ingestBlob(
   }
 }
 
-/** A mirror, or something on the way, may have spoiled the bytes: once more from the first one, before their registry is blamed. */
+/** Wrong bytes may come from a mirror or a proxy: read them once more from the start before the registry is blamed. */
 const areWrong = (error: unknown, { again = false }: BlobReading): boolean =>
   error instanceof ContentMismatchError && !again;
 
-/** Of wrong bytes that nobody's answer showed to be wrong the error says who sent them. */
+/** Adds to an error about wrong bytes which host sent them. */
 function withSender(error: unknown, bytes: BlobBytes | undefined): unknown {
   const sender = error instanceof ContentMismatchError ? bytes?.sender?.() : undefined;
   if (!(error instanceof ContentMismatchError) || sender === undefined) return error;
@@ -101,11 +100,11 @@ export async function drainBlob(
   }
 }
 
-/** How far one ingest came, on the blob's row. */
+/** How far one ingest got, kept in the blob's row. */
 interface Checkpoints {
   /** @throws LeaseLostError, CatalogError */
   saveIfDue(signal: AbortSignal): Promise<void>;
-  /** Ends the ingest for a successor, a little beyond the deadline if need be. Its own failures are not thrown: why the ingest ends must stay the error reported. */
+  /** Suspends the ingest for a successor, a little beyond the deadline if need be. Its own failures are not thrown: they must not hide why the ingest ends. */
   keep(signal: AbortSignal): Promise<void>;
 }
 
@@ -127,7 +126,7 @@ function checkpointsOf(deps: PullDeps, { blob, claim }: ClaimedBlob, into: Inges
     },
 
     async keep(signal) {
-      // Whoever took the claim over knows of this upload only if the row says so.
+      // A successor knows of this upload only if the row names it.
       if (claim.signal.aborted && savedBytes === 0) return;
       const checkpoint = await into.suspend();
       if (checkpoint === undefined || claim.signal.aborted) return;
@@ -135,13 +134,13 @@ function checkpointsOf(deps: PullDeps, { blob, claim }: ClaimedBlob, into: Inges
         await withGrace(signal, SAVE_GRACE_MS, (late) => save(checkpoint, late));
       } catch (error) {
         if (!(error instanceof CacheError) && !signal.aborted) throw error;
-        // The successor goes on from an earlier checkpoint, or begins anew; then the lifecycle rule of the bucket clears the upload away.
+        // The successor resumes from an earlier checkpoint, or begins anew; then the bucket's lifecycle rule removes the upload.
       }
     },
   };
 }
 
-/** Tells of the bytes as they come. */
+/** Reports progress as the bytes come. */
 async function* counted(
   deps: PullDeps,
   blob: Descriptor,

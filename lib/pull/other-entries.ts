@@ -19,25 +19,25 @@ import { readManifest, type HeldManifest } from './read-manifest.ts';
 
 const PARALLEL_ENTRIES = 6;
 
-/** What the registry has under the digest of an entry that does not say what it is. */
+/** What the registry has under the digest of an entry without a manifest type. */
 export type Other = HeldManifest | 'blob';
 
-/** Its registry does not have the manifest, or its bytes, which are what its digest says, are none that can be used. No later try mends that. */
+/** The registry does not have the manifest, or its bytes are not a usable manifest. A later try does not help. */
 export type UnusableError = ManifestUnknownError | InvalidManifestError;
 
 export const isUnusable = (error: unknown): error is UnusableError =>
   error instanceof ManifestUnknownError || error instanceof InvalidManifestError;
 
-/** A repository is linked to its blobs, too. One of a type that nobody knows is a manifest where it landed as one. */
+/** Whether the link is to a manifest; a repository has links to blobs, too. `landed` is set for manifests alone, also those of an unknown type. */
 export const isManifestLink = ({ mediaType, landed }: Pick<Link, 'mediaType' | 'landed'>): boolean =>
   isManifestOrIndexType(mediaType) || landed === true;
 
 /**
- * Entries of an index that do not say that they are manifests or indexes (BuildKit's cache lists layers; others leave `mediaType` out): each is what the registry gives.
- * One without a type is asked for as a manifest first, any other as a blob; 404 leads to the other. What is no manifest is a blob: whether the registry has it at all is
- * found out when it is copied.
+ * Finds out what entries of an index are whose type is not a manifest or index type (BuildKit's cache lists layers; others omit `mediaType`): the registry decides.
+ * An entry without a type is requested as a manifest first, any other as a blob; after 404, the other way. What is not a manifest counts as a blob; the copy shows
+ * whether the registry has it at all.
  *
- * @throws InvalidManifestError where a manifest among them is broken, or all of them are too large to be held in memory together.
+ * @throws InvalidManifestError if a manifest among them is broken, or all of them do not fit in memory together.
  */
 export async function readOthers(
   deps: PullDeps,
@@ -77,7 +77,7 @@ async function readOther(
   signal: AbortSignal,
 ): Promise<Other | undefined> {
   const { digest, mediaType, size } = entry;
-  // A manifest or index led to it, and it was asked about then. What a client asked for by its digest alone is only known to be a blob, too.
+  // Decided before, when a manifest or index led to it. A blob that a client requested by its digest alone may be a manifest, too.
   if (link !== undefined && !isManifestLink(link) && link.neededBy !== undefined) return 'blob';
   const linked = link !== undefined && isManifestLink(link) ? link : undefined;
   if (size > deps.limits.manifestBytes) return 'blob';
@@ -92,18 +92,18 @@ async function readOther(
     return await readManifest(deps, upstream, { digest, parent: entry, linked, inline, anyType: true }, signal);
   } catch (error) {
     signal.throwIfAborted();
-    // An attestation is a manifest, whatever its entry leaves out: it is gone, or broken.
+    // An attestation is always a manifest: it is gone, or broken.
     if (isUnusable(error) && entry.attests !== undefined) return undefined;
-    // One that does not want to be asked for such a manifest (400, 406, …) tells more where it is asked for the blob.
+    // Some registries refuse a request for a manifest of that type (400, 406, …): request the blob instead.
     if (error instanceof ManifestUnknownError || error instanceof UpstreamRefusedError) return 'blob';
-    // Some break where they are asked for a layer as a manifest. What has a type of its own, and is there as a blob, is one.
+    // Some registries fail when a layer is requested as a manifest. With a type of its own, and there as a blob, it is a blob.
     const mayBeBlob = isOfUpstream(error) && mediaType !== OCTET_STREAM;
     if (mayBeBlob && (await opensAsBlob(upstream, entry, signal))) return 'blob';
     throw error;
   }
 }
 
-/** Confirmed by HEAD. A registry that does not answer it well is asked for a manifest, and for the blob itself in the end. */
+/** Asks by HEAD. An error counts as no: then the manifest is requested, and at last the blob itself. */
 async function isBlob(upstream: Upstream, entry: IndexEntry, signal: AbortSignal): Promise<boolean> {
   try {
     return await upstream.hasBlob(entry, signal);
@@ -114,11 +114,11 @@ async function isBlob(upstream: Upstream, entry: IndexEntry, signal: AbortSignal
   }
 }
 
-/** Of what the registry answered; one that limits us is not asked for more. */
+/** The registry failed or refused. After a rate limit, nothing else is requested. */
 const isOfUpstream = (error: unknown): boolean =>
   error instanceof UpstreamUnavailableError || error instanceof DeniedError;
 
-/** By GET, of which no byte is read here. */
+/** Asks by GET, without reading the body. */
 async function opensAsBlob(upstream: Upstream, entry: IndexEntry, signal: AbortSignal): Promise<boolean> {
   try {
     const bytes = await upstream.openBlob(entry, 0, signal);
@@ -131,6 +131,6 @@ async function opensAsBlob(upstream: Upstream, entry: IndexEntry, signal: AbortS
   }
 }
 
-/** Those of the entries that have to be asked about. */
+/** The entries whose kind the registry must decide. */
 export const othersAmong = (entries: readonly IndexEntry[]): IndexEntry[] =>
   entries.filter((one) => !isTyped(one) && one.fault === undefined);

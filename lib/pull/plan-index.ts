@@ -16,17 +16,17 @@ import type { SkippedContent } from './receipt.ts';
 import { distinctSkipped, skippedEntry } from './skipped.ts';
 
 const PARALLEL_MANIFESTS = 6;
-/** Manifests of the largest size that one level of a tree may hold in memory. Real ones have a hundredth of it. */
+/** Manifests of the largest size that fit in memory for one level of a tree. Real trees use a hundredth of it. */
 const MANIFESTS_IN_MEMORY = 16;
 
-/** What planning is allowed to do besides reading manifests. */
+/** What planning works with. */
 export interface PlanContext {
   readonly deps: PullDeps;
   readonly upstream: Upstream;
   readonly request: PullRequest;
   readonly wanted: Wanted;
   readonly signal: AbortSignal;
-  /** Brings a config into the cache, if it is missing, and reads it: only the config of a single image says its platform. */
+  /** Copies a config into the cache if it is missing, and reads it: for a single image, only the config states the platform. */
   readonly obtain: (config: Descriptor) => Promise<Uint8Array>;
 }
 
@@ -100,8 +100,8 @@ export async function planIndex(context: PlanContext, root: HeldManifest): Promi
 }
 
 /**
- * All entries below an index. Nested indexes are always read, whatever was asked for: then every pull of a root knows the same entries.
- * Entries that do not say what they are go along where they have no platform: what they turn out to be is found out here, because an index among them leads on.
+ * All entries below an index. Nested indexes are always read, so that every pull of a root knows the same entries. Entries without a type and without a platform
+ * are read here, too: one of them may be an index.
  */
 async function walk(
   context: PlanContext,
@@ -156,13 +156,13 @@ async function walk(
   return { entries: [...entries.values()], indexes, inline, others };
 }
 
-/** With every request, as far as its platforms decide. */
+/** Part of every request, whatever its platforms. */
 const goesAlong = ({ platform, attests }: IndexEntry): boolean => platform === undefined && attests === undefined;
 
 const readOthersOf = ({ deps, upstream, signal }: PlanContext, entries: readonly IndexEntry[], inline: InlineContent) =>
   readOthers(deps, upstream, entries, deps.limits.manifestBytes * MANIFESTS_IN_MEMORY, signal, inline);
 
-/** @throws InvalidManifestError if what an index called an index is none: its entries would be taken for complete without their blobs (I2). */
+/** @throws InvalidManifestError if an index lists as an index what is a manifest: it would count as complete without its blobs (I2). */
 function entriesOf({ descriptor, content }: HeldManifest): readonly IndexEntry[] {
   if (content.kind !== 'index') throw notOfKind(descriptor.digest);
   return content.entries;
@@ -174,9 +174,9 @@ const notOfKind = (digest: Digest): InvalidManifestError =>
   );
 
 /**
- * Reads each digest once, from the store where this repository has it. Those that are not `required`, and are not there or cannot be read, are given with the reason.
+ * Reads each digest once, from the store if this repository has it there. Entries that are missing or unreadable, and not `required`, are returned with the reason.
  *
- * @throws InvalidManifestError where they are too large to be held in memory together; the error of one that is required, with its platform.
+ * @throws InvalidManifestError if they do not fit in memory together; the error of a required entry, with its platform.
  */
 async function readEntries(
   context: PlanContext,
@@ -200,10 +200,10 @@ async function readEntries(
     distinct.map((entry) => entry.digest),
     signal,
   );
-  const places = newPermits(PARALLEL_MANIFESTS);
+  const permits = newPermits(PARALLEL_MANIFESTS);
   const unusable = new Map<Digest, CacheError>();
   const found = await allOrFirstFailure(distinct, signal, (entry, stop) =>
-    places.run(async () => {
+    permits.run(async () => {
       stop.throwIfAborted();
       const { digest } = entry;
       const wanted = { digest, parent: entry, linked: links.get(digest), inline: inline.get(digest) };
@@ -222,7 +222,7 @@ async function readEntries(
   return { read: found.filter((manifest) => manifest !== undefined), unusable };
 }
 
-/** The same error, with which entry it is and what to ask for instead. Nested indexes are read with every request. */
+/** The same error, with the entry and with what to ask for instead. Nested indexes are read with every request. */
 function unusableEntry(reference: string, entry: IndexEntry, error: UnusableError): CacheError {
   const isIndex = isIndexType(entry.mediaType);
   const named = `${reference} names ${isIndex ? 'a nested index' : `platform ${platformName(entry)}`}, ${entry.digest}`;
@@ -232,7 +232,7 @@ function unusableEntry(reference: string, entry: IndexEntry, error: UnusableErro
     : new InvalidManifestError(`${named}, which cannot be used: ${error.message}; ${way}`, error);
 }
 
-/** @throws InvalidManifestError where one digest comes with two sizes. */
+/** @throws InvalidManifestError if one digest comes with two sizes. */
 export function addDistinct<T extends Descriptor>(byDigest: Map<Digest, T>, all: readonly T[]): void {
   for (const one of all) {
     const known = byDigest.get(one.digest);

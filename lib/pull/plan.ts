@@ -12,26 +12,26 @@ import type { HeldManifest } from './read-manifest.ts';
 /** Distinct configs and layers of one pull. Each costs rows and requests, however small it is. */
 const MOST_BLOBS = 10_000;
 
-/** What a pull has to have in the cache before it may publish. */
+/** What must be in the cache before a pull may publish. */
 export interface Plan extends Omit<PlannedTree, 'listed'> {
   readonly root: HeldManifest;
   /** The configs and layers of each selected manifest. */
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   /** All of them, each digest once. */
   readonly blobs: readonly Descriptor[];
-  /** Layers that the registry need not hold; they are among `blobs`, and no one's content. */
+  /** Layers that the registry need not hold. They are among `blobs`, but not in `contents`. */
   readonly foreign: readonly ForeignLayer[];
-  /** Wanted manifests of a type that nobody knows: counted as the blobs are, because they are all that there is. */
+  /** Wanted manifests of an unknown type. They have no blobs that we know, so receipts count them like blobs. */
   readonly opaque: readonly HeldManifest[];
 }
 
-/** A plan without the bytes of its manifests: what there is to link and to publish once it has all landed. */
+/** A plan without the bytes of its manifests: what is linked and published once all of it is in the store. */
 export interface PlannedContent extends Pick<Plan, 'entries' | 'contents' | 'blobs' | 'foreign' | 'optional'> {
-  /** What the pointer will show; absent where a blob was asked for by itself. */
+  /** What the pointer will show; absent for a blob alone. */
   readonly root?: Descriptor;
   /** Nested indexes and selected manifests. Without the root. */
   readonly manifests: readonly Descriptor[];
-  /** Entries, and once it is copied foreign layers, that the registry does not have. */
+  /** Entries that the registry does not have; after the copy, foreign layers, too. */
   readonly skipped: readonly Digest[];
 }
 
@@ -47,7 +47,7 @@ export const contentOf = ({ root, manifests, skipped, ...plan }: Plan): PlannedC
 });
 
 /**
- * Everything the request wants below `root`, read and checked; no layer has moved yet.
+ * Everything that the request wants below `root`. All manifests are read and checked; no layer is copied yet.
  *
  * @throws PlatformMissingError, InvalidManifestError (also for limits), and whatever reading throws.
  */
@@ -115,7 +115,7 @@ function collectBlobs(
     contents.set(digest, [blob]);
     addDistinct(blobs, [blob]);
   }
-  // What is foreign in one manifest and a layer like any other in another is needed.
+  // A layer that is foreign in one manifest and ordinary in another is needed.
   const optional = foreign.filter(({ digest }) => !blobs.has(digest));
   addDistinct(
     blobs,

@@ -35,36 +35,36 @@ export interface HeldPull {
   readonly lock: Fence;
   readonly draft: ReceiptDraft;
   readonly signal: AbortSignal;
-  /** Absent for a pull that others joined while it waited: then no resolution but its own is new enough for the last of them. */
+  /** Absent for a pull that others joined while it waited: then only its own resolution is new enough for all of them. */
   readonly earlier?: EarlierResolvers;
-  /** When an earlier try of the same pull began (epoch milliseconds): what was published since is its doing, though it died before it could say so. */
+  /** When an earlier try of the same pull began (epoch milliseconds). What was published since then was published by that try. */
   readonly begunMs?: number | undefined;
 }
 
-/** All that copying and publishing need to know of a pull. */
+/** All that copying and publishing need. */
 export interface Prepared {
-  /** What fetching proves (I9): whoever reads the registry as somebody else has to prepare again. */
+  /** The trust domain that fetching proves (I9). A process with other credentials must prepare again. */
   readonly domain: TrustDomain;
   readonly content: PlannedContent;
-  /** As they were read, for messages. */
+  /** For error messages. */
   readonly manifests: readonly ReadManifest[];
-  /** Those of `content.blobs` that the cache lacks, or may not use here. */
+  /** Those of `content.blobs` that the cache lacks, or that this repository may not use. */
   readonly missing: readonly Descriptor[];
   /** Absent for a blob alone: no pointer leads to it. */
-  readonly ground?: PublicationContext;
-  /** What is complete once it is published. */
+  readonly context?: PublicationContext;
+  /** What is complete after the publish. */
   readonly covered: Pick<Coverage, 'entries'>;
-  /** All of it is published already, but for what the registry lacked when it was asked last: if it still has nothing of `missing`, the pull is a hit. */
+  /** Everything is published already, except what the registry lacked at the last try. If it still lacks all of `missing`, the pull is a hit. */
   readonly unchanged: boolean;
 }
 
-/** The pull is over, and this is its receipt; or there is something to copy and to publish. */
+/** Either the receipt of a pull that is over, or what is left to copy and publish. */
 export type Preparation =
   { readonly receipt: Receipt; readonly prepared?: never } | { readonly prepared: Prepared; readonly receipt?: never };
 
 /**
- * The first step of a pull, under its lock: a hit, or a pull whose content is all there, ends here. Else the manifests are in the store, invisible without links,
- * so that no later step fetches one. Repeating it is safe.
+ * The first step of a pull, under its lock. Ends the pull if all content is there already. Otherwise it stores the manifests, so that no later step
+ * fetches one; without links they are invisible. Safe to repeat.
  *
  * @throws CacheError (ManifestUnknownError, PlatformMissingError, DeniedError, …)
  */
@@ -73,24 +73,24 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   const digest = blobAlone(request);
   if (digest !== undefined) return await prepareBlob(pull, digest);
 
-  // Somebody may just have finished, or have brought back what was lost.
+  // Another pull may just have finished, or restored content that was lost.
   const now = await findRestored(deps, request.reference, wanted, signal);
   if (isAnswered(request, earlier, now, wanted)) {
     draft.recorded(await ensureRecorded(deps, request.reference, now, signal));
     return { receipt: hitOrOurs(begunMs, now.pointer, receiptOfHit(draft, now, wanted)) };
   }
 
-  // What does the name mean, under the lock? If we have that already, only the pointer moves, and not even that if it is there.
+  // Resolve the name under the lock. If its content is all there, only the pointer moves, if at all.
   const resolved = await resolveRoot(deps, upstream, request, now, wanted, lock, signal);
   const { checkedMs, pointer, found, known } = resolved;
-  // Where the registry lacked some of it, alwaysPull asks for that again.
+  // alwaysPull also asks again for content that the registry lacked before.
   if (known !== undefined && !(request.alwaysPull && known.covered.skipped.length > 0)) {
     return { receipt: await publishKnownRoot(pull, now, resolved, known) };
   }
   const manifest = known === undefined ? resolved.manifest : await readKnownRoot(pull, known.root);
   draft.resolved(manifest.descriptor);
 
-  // What is wanted, minus what is there (and may be used, I9). Only a single image's config moves early: it says the platform.
+  // Plan: what is wanted, minus what is there and may be used (I9). Only a single image's config is copied early: it states the platform.
   const carried = inlineOf([manifest.content]);
   const { find, copy, obtain } = copier(deps, carrying(upstream, carried), draft, signal);
   const obtainPlaced = (config: Descriptor): Promise<Uint8Array> =>
@@ -99,7 +99,7 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
     });
   const plan = await planPull({ deps, upstream, request, wanted, signal, obtain: obtainPlaced }, manifest);
   draft.planned({ ...plan, blobs: [...plan.blobs, ...plan.opaque.map(({ descriptor }) => descriptor)] });
-  // What manifests carry themselves needs no registry, and no later step has their bytes.
+  // Blobs that manifests carry inline are copied now: no later step has the bytes of the manifests.
   for (const [digest, bytes] of inlineOf(plan.manifests.map(({ content }) => content))) carried.set(digest, bytes);
   if (carried.size > 0) await copy(plan.blobs.filter(({ digest }) => carried.has(digest)));
   const missing = await find(plan.blobs);
@@ -112,8 +112,8 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   }
   await storeManifests(deps, upstream, [...plan.manifests, plan.root], signal);
   for (const { descriptor, stored } of plan.opaque) draft.blob(descriptor, stored ? 'present' : 'copied');
-  const ground = { pointer, checkedMs, found };
-  // An entry that lacks what it lacked before is left out again.
+  const context = { pointer, checkedMs, found };
+  // An optional entry that still lacks the same blobs is left out again.
   const open = new Set(missing.map(({ digest }) => digest));
   const mayBeLeftOut = (one: Digest): boolean =>
     plan.optional.includes(one) && plan.contents.get(one)?.some(({ digest }) => open.has(digest)) === true;
@@ -121,7 +121,7 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   const { domain } = upstream;
   const manifests = [plan.root, ...plan.manifests].map(({ descriptor, content }) => ({ descriptor, content }));
   const covered = coveredBy(plan);
-  return { prepared: { domain, content: contentOf(plan), manifests, missing, ground, covered, unchanged } };
+  return { prepared: { domain, content: contentOf(plan), manifests, missing, context, covered, unchanged } };
 }
 
 const readKnownRoot = ({ deps, upstream, signal }: HeldPull, root: Root): Promise<HeldManifest> =>
@@ -140,8 +140,8 @@ async function publishKnownRoot(
     draft.recorded(await ensureRecorded(deps, reference, now, signal));
     return hitOrOurs(begunMs, pointer, draft.finish('hit', upstream.requests));
   }
-  const ground = { pointer, checkedMs, found };
-  draft.recorded(await publish(deps, reference, ground, publishedKnown(known.root, known.covered), lock, signal));
+  const context = { pointer, checkedMs, found };
+  draft.recorded(await publish(deps, reference, context, publishedKnown(known.root, known.covered), lock, signal));
   return draft.finish('pulled', upstream.requests);
 }
 

@@ -19,12 +19,12 @@ import { nextIncarnation, problemOf, recordOf, writeInOrder, type RefDeps } from
 import { foreignOf, MOST_LAYERS_REMEMBERED } from './skipped.ts';
 
 const PARALLEL_PUTS = 6;
-/** Rows that others write while we store a manifest: it is stored again so often. */
+/** Tries to store a manifest whose row others keep writing. */
 const ROUNDS = 10;
 
 /**
- * Stores the manifests of a plan, the deepest indexes before those above them, the root last (I2): that is their order in `manifests`. What they need is written
- * before them. Without links they are invisible. Those that the catalogue calls present are not stored again.
+ * Stores the manifests of a plan in the order of `manifests`: children before the indexes above them, the root last (I2). Writes what they need first.
+ * Without links they are invisible. Skips those that the catalogue calls present.
  */
 export async function storeManifests(
   deps: Pick<PullDeps, 'catalog' | 'store'>,
@@ -35,7 +35,7 @@ export async function storeManifests(
   const digests = manifests.map(({ descriptor }) => descriptor.digest);
   const rows = await deps.catalog.findBlobs(digests, signal);
   const unknown = manifests.filter(({ descriptor }) => rows.get(descriptor.digest)?.state !== 'present');
-  // Of a type that nobody here knows: to others the same bytes may need something.
+  // Opaque manifests get no row of needs: another registry may give the same bytes a type that needs something.
   const known = unknown.filter(({ content }) => content.kind === 'index' || content.opaque !== true);
   await deps.catalog.writeContents(new Map(known.map(needsOf)), signal);
   const permits = newPermits(PARALLEL_PUTS);
@@ -52,7 +52,7 @@ const needsOf = ({ descriptor, content }: HeldManifest): [Digest, readonly Diges
   content.kind === 'manifest' ? blobsOf(content).map(({ digest }) => digest) : [],
 ];
 
-/** The store holds the manifest, and its row says so: each write of the row rests on a look at the store after the row was read. */
+/** Puts the manifest into the store, if need be, and records it. The store is asked after the row was read; if the row changed meanwhile, both are done again. */
 async function storeOne(
   { catalog, store }: Pick<PullDeps, 'catalog' | 'store'>,
   domain: TrustDomain,
@@ -74,51 +74,51 @@ async function storeOne(
   );
 }
 
-/** What the row says of the object: only who proved to hold it is new. */
+/** The object as its row describes it. */
 const storedBy = ({ size = 0, etag = '', crc32 }: BlobRow): StoredContent => ({
   size,
   etag,
   ...(crc32 === undefined ? {} : { crc32 }),
 });
 
-/** Lets the repository serve what has landed, and says what needs it. Idempotent; rows that say it already are not written. */
+/** Lets the repository serve content that is in the store, and records what needs it. Idempotent; rows that are right already are not written. */
 export async function linkContent(
   { catalog }: { readonly catalog: Links & LinkWrites },
   repository: Repository,
   { root, manifests, blobs, contents, foreign }: PlannedContent,
   signal: AbortSignal,
 ): Promise<void> {
-  const landed = [...manifests, ...(root === undefined ? [] : [root])].map((one) => ({ ...one, landed: true }));
-  const links = withNeeders([...blobs, ...landed], { root: root?.digest, contents, foreign });
+  const complete = [...manifests, ...(root === undefined ? [] : [root])].map((one) => ({ ...one, landed: true }));
+  const links = withNeeders([...blobs, ...complete], { root: root?.digest, contents, foreign });
   const known = await catalog.findLinks(
     repository,
     links.map(({ digest }) => digest),
     signal,
   );
-  const isSaid = ({ digest, landed: hasLanded, neededBy }: Link): boolean => {
+  const isWritten = ({ digest, landed, neededBy }: Link): boolean => {
     const link = known.get(digest);
     return (
       link !== undefined &&
-      (hasLanded !== true || link.landed === true) &&
+      (landed !== true || link.landed === true) &&
       (neededBy === undefined || link.neededBy !== undefined)
     );
   };
-  const unsaid = links.filter((link) => !isSaid(link));
-  if (unsaid.length > 0) await catalog.writeLinks(repository, unsaid, signal);
+  const open = links.filter((link) => !isWritten(link));
+  if (open.length > 0) await catalog.writeLinks(repository, open, signal);
 }
 
-/** The same for those of its blobs that are there, where others failed. Never for more: a link says that the repository proved to have the blob (I9). */
+/** Links the content with only the `stored` blobs, after others failed. A link means that the repository proved to have the blob (I9). */
 export function linkStored(
   deps: Parameters<typeof linkContent>[0],
   repository: Repository,
   content: PlannedContent,
-  landed: readonly Descriptor[],
+  stored: readonly Descriptor[],
   signal: AbortSignal,
 ): Promise<void> {
-  return linkContent(deps, repository, { ...content, blobs: landed }, signal);
+  return linkContent(deps, repository, { ...content, blobs: stored }, signal);
 }
 
-/** What was known of the reference under the lock, and when its registry said what it means now. */
+/** The reference as it was read under the lock, and when it was resolved. */
 export interface PublicationContext {
   readonly pointer: Pointer | undefined;
   readonly checkedMs: number;
@@ -141,8 +141,8 @@ export interface PublishedRoot {
 }
 
 /**
- * A root whose content this pull landed: the root itself, the nested indexes, the wanted manifests, the blobs that an
- * index lists, and the foreign layers that there are, are complete.
+ * A root whose content this pull brought. Complete are the root itself, the nested indexes, the wanted manifests, the blobs that an index lists,
+ * and the foreign layers that the registry had.
  */
 function publishedByPlan(content: PlannedContent, root: Descriptor): PublishedRoot {
   const { manifests, entries, contents, foreign, skipped } = content;
@@ -153,7 +153,7 @@ function publishedByPlan(content: PlannedContent, root: Descriptor): PublishedRo
   return { root: { digest, mediaType, size, entries }, complete, contents, foreign, skipped };
 }
 
-/** A root that was complete before: nothing new is said of its content. */
+/** A root that was complete before: nothing new is recorded of its content. */
 export function publishedKnown({ digest, mediaType, size, entries }: Root, covered: Coverage): PublishedRoot {
   const complete = [digest, ...covered.entries.filter((one) => one.complete).map(({ entry }) => entry.digest)];
   return { root: { digest, mediaType, size, entries }, complete, contents: new Map(), foreign: [], skipped: [] };
@@ -165,43 +165,43 @@ export const coveredBy = (plan: Pick<Plan, 'selected'>): Pick<Coverage, 'entries
 });
 
 /**
- * The last step of a pull: what it brought may be served, and the pointer moves, if the lock is still ours (I3). To a blob alone no pointer leads. Returns why there is
- * no record in the bucket, as {@link publish} does.
+ * The last step of a pull: links the content, then moves the pointer if the lock is still ours (I3). A blob alone has no pointer.
+ * Returns why there is no record in the bucket, as {@link publish} does.
  */
 export async function publishPrepared(
   deps: PublishDeps,
   reference: Reference,
-  { content, ground }: { readonly content: PlannedContent; readonly ground?: PublicationContext | undefined },
+  { content, context }: { readonly content: PlannedContent; readonly context?: PublicationContext | undefined },
   lock: Fence,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const { root } = content;
   await linkContent(deps, reference.repository, content, signal);
-  if (root === undefined || ground === undefined) return undefined;
-  return await publish(deps, reference, ground, publishedByPlan(content, root), lock, signal);
+  if (root === undefined || context === undefined) return undefined;
+  return await publish(deps, reference, context, publishedByPlan(content, root), lock, signal);
 }
 
-/** The same in another process than that of the preparation, or once more: what an earlier try has published is not published twice. */
+/** {@link publishPrepared} for another process, or for another try: what an earlier try published is not published twice. */
 export async function resumePublish(
   deps: PublishDeps & { readonly catalog: Pointers & Roots },
   reference: Reference,
-  { content, ground }: { readonly content: PlannedContent; readonly ground?: KeptContext },
+  { content, context }: { readonly content: PlannedContent; readonly context?: KeptContext },
   lock: Fence,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const { root } = content;
-  if (root === undefined || ground === undefined)
+  if (root === undefined || context === undefined)
     return await publishPrepared(deps, reference, { content }, lock, signal);
-  const { epoch, ...known } = ground;
+  const { epoch, ...known } = context;
   const now = await deps.catalog.findPointer(reference, { consistent: true, signal });
   const found = { ...(await deps.catalog.findRoot(reference.repository, root.digest, signal)), epoch };
-  // Nobody else moves the pointer under our lock: an earlier try did, and died before its record or its receipt.
+  // Only an earlier try of ours can have moved the pointer under our lock; it died before its record or its receipt.
   const isOurs =
-    now?.generation === (ground.pointer?.generation ?? 0) + 1 &&
+    now?.generation === (context.pointer?.generation ?? 0) + 1 &&
     now.published === root.digest &&
-    now.checkedMs === ground.checkedMs;
+    now.checkedMs === context.checkedMs;
   if (isOurs) return await recordRef(deps, reference, found, publishedByPlan(content, root), now, signal);
-  return await publishPrepared(deps, reference, { content, ground: { ...known, found } }, lock, signal);
+  return await publishPrepared(deps, reference, { content, context: { ...known, found } }, lock, signal);
 }
 
 /** A {@link PublicationContext} as it is kept between processes. */
@@ -223,7 +223,7 @@ type PublishDeps = RefDeps & {
 /**
  * Makes the root visible under the reference: one transaction that holds only if the lock is still ours (I3), then the record in the bucket.
  *
- * Returns why there is no record, where it could not be written: the root is published all the same, and the next pull that takes the lock writes it.
+ * Returns the reason if the record could not be written. The root is published all the same, and the next pull that takes the lock writes the record.
  */
 export async function publish(
   deps: RefDeps & { readonly catalog: PointerWrites },
@@ -236,7 +236,7 @@ export async function publish(
   const publishedMs = Date.now();
   const { pointer: seen } = meant;
   let incarnation = seen?.incarnation;
-  // A bucket that cannot be asked stops no publish.
+  // A bucket that does not answer does not stop a publish.
   const problem = await problemOf(signal, async () => (incarnation = await nextIncarnation(deps, seen, signal)));
   signal.throwIfAborted();
   const order = incarnation === undefined ? {} : { incarnation };
@@ -246,7 +246,7 @@ export async function publish(
   return problem ?? (await recordRef(deps, reference, found, published, pointer, signal));
 }
 
-/** Writes down in the bucket what the reference means by `pointer`, so that the table can be rebuilt. Idempotent. Returns why it could not. */
+/** Records in the bucket what the reference means, so that the table can be rebuilt. Idempotent. Returns why it could not. */
 async function recordRef(
   deps: RefDeps,
   reference: Reference,

@@ -9,25 +9,25 @@ import type { ContentStore, RefRecords } from '../store/content-store.ts';
 
 export interface PullRequest {
   readonly reference: Reference;
-  /** None means the registry's configured list for an index, and all where none is configured. */
+  /** If empty: for an index the registry's configured list, or all platforms without such a list. */
   readonly platforms: readonly Platform[];
-  /** Ask the upstream what the name means, even where the cache knows an answer. */
+  /** Ask the upstream what the name means, even if the cache knows an answer. */
   readonly alwaysPull: boolean;
   /**
-   * What the catalogue knows the name to mean since then (epoch milliseconds) is good enough: the registry was asked under the lock a moment ago. But what was
-   * published before is not: serving asks so for the image behind a tag that moved.
+   * A resolution that is this recent (epoch milliseconds) is good enough, but an older publication is not. Serving uses it for the image behind a tag that moved: it has just
+   * asked the registry under the lock.
    */
   readonly resolvedSinceMs?: number;
   /**
-   * The digest is that of a blob, which is wanted by itself: no manifest that names it is known. Nothing is resolved and no pointer moves; the repository may serve the
-   * blob in the end. Serving asks so. `size` is what the registry said it has, in bytes; without it the pull asks.
+   * The digest is that of a blob, and no manifest that names it is known. Nothing is resolved and no pointer moves; in the end the repository may serve the blob.
+   * Serving uses it. `size` is in bytes, as the registry stated it; without it the pull asks.
    */
   readonly blob?: { readonly size?: number };
-  /** Whether attestations go along with the manifests that they describe. */
+  /** Whether to pull the attestations of the manifests, too. */
   readonly attestations: boolean;
 }
 
-/** What bounds one pull. */
+/** Limits of one pull. */
 export interface PullLimits {
   readonly manifestBytes: number;
   /** Indexes below indexes. */
@@ -40,13 +40,13 @@ export interface PullLimits {
   readonly parallelBlobs: number;
 }
 
-/** Told while blobs move, for progress bars. Never throws, never waits. */
+/** Called while blobs move, for progress bars. Must not throw or wait. */
 export interface PullProgress {
   /** The pull knows what it wants: of `blobs`, `missing` will be copied. */
   planned?(blobs: readonly Descriptor[], missing: readonly Descriptor[]): void;
   /** `bytes` more of the blob were read. */
   copied?(blob: Descriptor, bytes: number): void;
-  /** The blob is in the cache; `by` says who put it there. */
+  /** The blob is in the cache; `by` names the pull that brought it. */
   finished?(blob: Descriptor, by: 'us' | 'another pull'): void;
 }
 
@@ -64,6 +64,6 @@ export interface PullDeps {
   readonly progress?: PullProgress;
 }
 
-/** Time is over; an error that no later try can mend is told all the same. */
+/** The deadline stopped the pull. An error that is not retryable is reported even then. */
 export const isStopped = (deadline: AbortSignal, error: unknown): boolean =>
   deadline.aborted && deadline.reason instanceof DeadlineError && !(error instanceof CacheError && !error.retryable);

@@ -28,25 +28,25 @@ import { optionalOf, skippedBy, withoutAbsent } from './skipped.ts';
  *   I3  the pointer moves last         in one transaction that holds only under our lock         publish.ts
  *   I4  one live claim per blob        one copies, the others wait or take over                  copy-blob.ts
  *   I5  nothing is lost by a kill      leases expire, and what was finished is found again       all three
- *   I9  knowing a digest is no right   a link needs proof by this repository                     presence.ts
+ *   I9  knowing a digest is no right   a link needs proof by this repository                     copier.ts
  */
 
-/** Tries of one pull: content that it counted on may be found to be lost meanwhile. */
+/** Tries of one pull: content that it relied on may turn out to be lost. */
 const TRIES = 3;
 
-/** Whoever keeps a record of the pull. */
+/** Records how far the pull got. */
 export interface PullKeeper {
-  /** The lock is held: the pull begins, and nobody joins it any more. What this throws ends the pull. */
+  /** The lock is held and the pull begins: no one can join it any more. An error thrown here ends the pull. */
   begins(lock: Lease, signal: AbortSignal): Promise<void>;
-  /** There is something to copy, or only to publish. */
+  /** The pull is not over: there is something to copy, or to publish. */
   prepared(prepared: Prepared, signal: AbortSignal): Promise<void>;
 }
 
 /**
- * Makes sure that what the reference means, for the requested platforms, is all in the cache, and copies only what is missing.
+ * Brings all that the reference means, for the requested platforms, into the cache. Copies only what is missing.
  *
- * On a hit no request of any kind goes to the registry. When `deadline` fires with a DeadlineError the pull stops cleanly, keeps every
- * finished blob, frees its leases and answers `partial`.
+ * A hit sends no request to the registry. When `deadline` fires with a DeadlineError, the pull stops cleanly, keeps every finished blob,
+ * frees its leases and returns `partial`.
  *
  * @throws CacheError (UnknownNameError, ManifestUnknownError, PlatformMissingError, DeniedError, …); then nothing new is visible.
  */
@@ -61,11 +61,11 @@ export async function pull(
   let upstream: Upstream | undefined;
   try {
     deadline.throwIfAborted();
-    // Here a hit ends: no network. What the configuration does not allow ends before.
+    // A hit ends here: no network. A repository that the configuration does not allow is refused even before.
     const { wanted, hit } = await askCache(deps, request, draft, deadline);
     if (hit !== undefined) return hit;
 
-    // One puller per reference from here on.
+    // From here on, one pull per reference.
     upstream = await deps.upstreams.open(reference.repository, deadline);
     const before = earlierResolvers(deps.catalog, request);
     await using lock = await acquire(deps.leases, pullLeaseName(reference), deadline, (held) =>
@@ -74,7 +74,7 @@ export async function pull(
     const signal = AbortSignal.any([deadline, lock.signal]);
     await keeper?.begins(lock, signal);
 
-    // Others joined a pull that somebody keeps a record of, while it waited: only its own resolution is new enough for the last of them.
+    // With a record, others may have joined while this pull waited for the lock: only its own resolution is new enough for all of them.
     const earlier = keeper === undefined ? { earlier: before } : {};
     const held: HeldPull = { deps, upstream, request, wanted, lock, draft, signal, ...earlier };
     for (let tries = 1; ; tries++) {
@@ -95,7 +95,7 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
   const { receipt, prepared } = await prepare(pull);
   if (prepared === undefined) return receipt;
   await keeper?.prepared(prepared, signal);
-  const { missing, ground, covered } = prepared;
+  const { missing, context, covered } = prepared;
   const optional = optionalOf(prepared.content);
   const absent = new Set<Digest>();
   const done = (blob: Descriptor, outcome: CopyOutcome | 'absent'): void => {
@@ -107,13 +107,13 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
   } catch (error) {
     if (!(error instanceof BlobsFailedError)) throw error;
     const failed = new Set<string>([...absent, ...error.failures.map(({ digest }) => digest)]);
-    const landed = prepared.content.blobs.filter(({ digest }) => !failed.has(digest));
-    await linkStored(deps, upstream.repository, prepared.content, landed, signal);
+    const stored = prepared.content.blobs.filter(({ digest }) => !failed.has(digest));
+    await linkStored(deps, upstream.repository, prepared.content, stored, signal);
     throw withPositions(error, prepared.manifests);
   }
   draft.covered(covered);
   if (prepared.unchanged && absent.size === missing.length) return draft.finish('hit', upstream.requests);
   const content = withoutAbsent(prepared.content, absent);
-  draft.recorded(await publishPrepared(deps, request.reference, { content, ground }, lock, signal));
+  draft.recorded(await publishPrepared(deps, request.reference, { content, context }, lock, signal));
   return draft.finish('pulled', upstream.requests);
 }

@@ -21,22 +21,20 @@ export interface HeldManifest {
   readonly stored: boolean;
 }
 
-/** A manifest to be read, and what is known of it. */
+/** A manifest to read, and what is known of it. */
 export interface WantedManifest {
   readonly digest: Digest;
   readonly parent?: Descriptor;
   readonly linked?: Descriptor | undefined;
   /** Its bytes, verified, where an index of this repository carries them. */
   readonly inline?: Uint8Array | undefined;
-  /** Also of a type that nobody knows: then it is kept as it is. */
+  /** Accept an unknown type, and keep the manifest as it is. */
   readonly anyType?: boolean;
 }
 
 /**
- * The manifest by digest: from the store where `linked` says that this repository may serve it, else from the index that carries it, or from the upstream: either is
- * also the proof that the repository holds it (I9). One that the store lost comes from there again.
- *
- * With `anyType` one of a type that nobody knows is kept as it is.
+ * The manifest by digest: from the store if it is `linked` to this repository; else from the index that carries it inline, or from the upstream. Each of those two is
+ * also the proof that the repository has it (I9). A manifest that the store lost is read from them, too.
  *
  * @throws InvalidManifestError if its size contradicts `parent`, the descriptor that named it.
  */
@@ -58,7 +56,7 @@ export async function readManifest(
   return held(deps, manifest, cached !== undefined, anyType);
 }
 
-/** Parses what was read; with `anyType` also what is of a type that nobody knows. */
+/** Parses what was read; with `anyType`, also a manifest of an unknown type. */
 export function held(deps: PullDeps, manifest: FetchedManifest, stored: boolean, anyType = false): HeldManifest {
   const parse = anyType ? parseAnyManifest : parseManifest;
   const content = parse(manifest.bytes, manifest.descriptor.mediaType, deps.limits);
@@ -79,7 +77,7 @@ async function readStored(
     return { descriptor: linked, bytes: await deps.store.read(linked, deps.limits.manifestBytes, signal) };
   } catch (error) {
     if (!(error instanceof ContentLostError)) throw error;
-    // This pull writes it anew, if its registry still has it. Until then nothing that needs it is complete (I2).
+    // This pull stores it again if its registry still has it. Until then nothing that needs it is complete (I2).
     await reconcile(deps, [linked], { adopt: false, signal });
     return undefined;
   }
@@ -89,8 +87,7 @@ async function readStored(
 export type BlobSource = Pick<Upstream, 'repository' | 'domain' | 'hasBlob' | 'openBlob'>;
 
 /**
- * The upstream, without a request for what `inline` has: manifests of its repository carry that content themselves, so whoever may have them may have it, and
- * reading them was the proof (I9).
+ * The upstream, but without requests for content that is `inline` in manifests of its repository: reading those manifests was the proof (I9).
  */
 export function carrying(upstream: BlobSource, inline: InlineContent): BlobSource {
   return {
@@ -110,14 +107,14 @@ async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   if (bytes.byteLength > 0) yield await Promise.resolve(bytes);
 }
 
-/** What documents carry, all together. */
+/** All inline content of the documents. */
 export const inlineOf = (documents: readonly { readonly inline?: InlineContent }[]): Map<Digest, Uint8Array> =>
   new Map(documents.flatMap(({ inline = [] }) => [...inline]));
 
 /** A manifest without its bytes. */
 export type ReadManifest = Pick<HeldManifest, 'descriptor' | 'content'>;
 
-/** Where one of the manifests names the blob: `layers[0] of sha256:…`. Undefined where none does. */
+/** Where one of the manifests names the blob: `layers[0] of sha256:…`. Undefined if none does. */
 export function positionOf(manifests: readonly ReadManifest[], digest: Digest): string | undefined {
   for (const { descriptor, content } of manifests) {
     if (content.kind === 'index') {
@@ -127,13 +124,13 @@ export function positionOf(manifests: readonly ReadManifest[], digest: Digest): 
     }
     if (content.config?.digest === digest) return `config of ${descriptor.digest}`;
     const at = content.layers.findIndex((layer) => layer.digest === digest);
-    // Foreign layers are not among them: then the position is another.
+    // Foreign layers are not in `layers`: with them the position would be wrong.
     if (at >= 0) return `${content.foreignLayers.length > 0 ? 'a layer' : `layers[${at}]`} of ${descriptor.digest}`;
   }
   return undefined;
 }
 
-/** The same failures; what a registry does not have is said with its place in the image. */
+/** The same failures; a blob that the registry does not have is named with its place in the image. */
 export function withPositions(error: BlobsFailedError, manifests: readonly ReadManifest[]): BlobsFailedError {
   const placed = ({ digest, error: own }: BlobFailure): BlobFailure => {
     const place = positionOf(manifests, digest as Digest);

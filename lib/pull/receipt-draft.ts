@@ -14,17 +14,17 @@ type Outcome = Exclude<keyof BlobTally, 'total'>;
 
 /** A receipt while its pull is under way, so that a pull that is stopped can still say what it did. */
 export interface ReceiptDraft {
-  /** The reference means this root. */
+  /** What the reference means. */
   resolved(root: Descriptor): void;
-  /** The pull wants these blobs and leaves out what its registry does not have. */
+  /** The blobs that the pull wants, and what it leaves out because the registry does not have it. */
   planned(plan: Pick<Plan, 'blobs' | 'selected' | 'skipped'>): void;
-  /** Whoever brought a blob stands: what was copied early is found present later, and what seemed present may have to be copied. */
+  /** How a blob got here. A copy replaces `present`, and is not replaced: a config that was copied early is found present later. */
   blob(blob: Descriptor, outcome: Outcome): void;
-  /** The registry does not hold this blob: it is left out, and what the receipt names for that. */
+  /** The registry does not have this blob: it is left out, and `skipped` is what the receipt says of it. */
   absent(blob: Descriptor, skipped?: readonly SkippedContent[]): void;
   /** The platforms as they are now. */
   covered(coverage: Pick<Coverage, 'entries'>): void;
-  /** Whether the bucket says, too, what is published: why not, if it does not. */
+  /** The reason if the record of the publication could not be written to the bucket. */
   recorded(problem: string | undefined): void;
   finish(outcome: Receipt['outcome'], requests?: Readonly<RequestCounts>): Receipt;
 }
@@ -60,7 +60,7 @@ export function receiptDraft(reference: Reference, nowMs: () => number = () => p
     },
     finish(outcome, requests = NO_REQUESTS): Receipt {
       const all = [...outcomes.values()];
-      // A pull that was stopped before its plan was made may have brought a config already: that was wanted, too.
+      // A pull that was stopped before its plan was ready may have brought a config: it counts as wanted, too.
       const wanted = new Map<Digest, { readonly size: number }>([
         ...outcomes,
         ...blobs.map((blob) => [blob.digest, blob] as const),
@@ -98,7 +98,7 @@ export const platformsOf = (entries: Coverage['entries']): ReceiptPlatform[] =>
     .filter(({ entry }) => isImageEntry(entry))
     .map(({ entry, complete }) => ({ platform: platformName(entry), digest: entry.digest, complete }));
 
-/** Counts what a complete root holds for the request, from the catalogue alone. */
+/** Counts the content of a complete root for the request, from the catalogue alone. */
 export function draftPresent(draft: ReceiptDraft, root: Root, coverage: Coverage): void {
   const blobs = new Map<string, Descriptor>();
   for (const { entry } of coverage.entries) {
@@ -107,7 +107,7 @@ export function draftPresent(draft: ReceiptDraft, root: Root, coverage: Coverage
     }
   }
   for (const { layer } of coverage.layers) blobs.set(layer.digest, layer);
-  // A manifest of a type that nobody knows has no blobs, and is counted itself.
+  // A manifest of an unknown type has no blobs, and counts itself.
   const bare = bareEntries(root);
   for (const { entry } of coverage.entries) {
     if (!bare.has(entry.digest)) continue;

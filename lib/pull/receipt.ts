@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import { count, digest, flag, array, record, string } from '../oci/schemas.ts';
 
-/** Counted over distinct configs and layers, attestations' included; manifests are not blobs here. */
+/** Counts distinct configs and layers, those of attestations included; not manifests. */
 const movedFields = {
   /** In the cache already. */
   present: count,
@@ -11,7 +11,7 @@ const movedFields = {
   copiedElsewhere: count,
 };
 
-/** What of a tally adds up over tasks. */
+/** The part of a tally that adds up over tasks. */
 export const moved = record(movedFields);
 export type Moved = z.output<typeof moved>;
 
@@ -36,7 +36,10 @@ const receiptPlatform = record({
 });
 export type ReceiptPlatform = z.output<typeof receiptPlatform>;
 
-/** Content that belongs to the image and that its registry does not have: foreign layers, attestations and, where platforms were asked for, manifests without one. The image is complete without it. */
+/**
+ * Content of the image that its registry does not have: foreign layers, attestations and, in a request with platforms, manifests without one. The image is complete
+ * without it.
+ */
 const skipped = record({ digest, mediaType: string, size: count, reason: string });
 export type SkippedContent = z.output<typeof skipped>;
 
@@ -44,7 +47,7 @@ export type SkippedContent = z.output<typeof skipped>;
 export const receipt = record({
   /** Normalised. */
   reference: string,
-  /** What the reference means now; null where a pull stopped before it knew. */
+  /** What the reference means now; null if the pull stopped before it was resolved. */
   digest: z.nullable(digest),
   mediaType: z.nullable(string),
   /** `hit`: nothing copied, no pointer moved. `pulled`: something copied or a pointer moved. `partial`: stopped by the deadline; what finished is kept. */
@@ -57,8 +60,8 @@ export const receipt = record({
   skipped: array(skipped),
   durationMs: count,
   /**
-   * Only where what is published could not be written down in the bucket (`refs/`): why. It is served all the same, but a rebuild of the table would not find it until the
-   * next pull that takes the lock has written it.
+   * Why the record of the publication could not be written to the bucket (`refs/`), if so. The image is served all the same, but a rebuild of the table does not find it
+   * until the next pull that takes the lock writes the record.
    */
   recordError: z.exactOptional(string),
 });

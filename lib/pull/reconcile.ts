@@ -7,8 +7,8 @@ import { s3ChecksumOf } from '../store/checksums.ts';
 import type { ContentStore, StoredContent } from '../store/content-store.ts';
 import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 
-const PARALLEL_LOOKS = 16;
-/** Rows that others keep writing to: they are looked at again so often. */
+const PARALLEL_CHECKS = 16;
+/** Tries for rows that others keep writing. */
 const ROUNDS = 10;
 
 export interface ReconcileDeps {
@@ -18,30 +18,30 @@ export interface ReconcileDeps {
 
 export interface ReconcileOptions {
   /**
-   * Whether content that is in the store, and whose row does not say so, is taken as present. Without it the store is not asked about such rows: they get a new commit,
-   * so that whoever asked it before, and is about to write, asks again.
+   * Records content that is in the store, but not present by its row. Without it the store is not asked about such rows: they get a new commit, so that a writer that
+   * has asked the store before must ask again.
    */
   readonly adopt: boolean;
-  /** Whether what is there is read to its end, whatever S3 and the row say of it. */
+  /** Reads and verifies the bytes, whatever S3's checksums and the row say. */
   readonly bytes?: boolean;
   readonly signal: AbortSignal;
 }
 
-/** Content whose size is known where a manifest or a row says it. */
+/** Content; its size is known if a manifest or a row states it. */
 type Content = Pick<Descriptor, 'digest'> & Partial<Pick<Descriptor, 'size'>>;
 
-/** What one look at a row and the store says. */
+/** The result of comparing a row with the store. */
 type Verdict =
   | { readonly kind: 'right' }
-  | { readonly kind: 'unsaid'; readonly row: BlobRow }
+  | { readonly kind: 'unrecorded'; readonly row: BlobRow }
   | { readonly kind: 'adopt'; readonly record: BlobRecord }
   | { readonly kind: 'lost'; readonly row: BlobRow; readonly reason: string };
 
 /**
- * Makes the rows say what the store holds. What is gone or wrong is recorded as lost. What is there is right by S3's own SHA-256, where it keeps one, else by its
- * bytes: a size proves nothing. Each write holds only if its row was not written since it was read, before the store was asked; else both are asked again.
+ * Makes the rows agree with the store. Content that is gone or wrong is recorded as lost. Content is right by S3's own SHA-256 if there is one, else by its
+ * bytes: a size proves nothing. Rows are read before the store is asked; if a row was written meanwhile, both are asked again.
  *
- * @returns the digests that the store does not hold, by a look of this call, each with the reason.
+ * @returns the digests that the store does not hold, each with the reason.
  * @throws CatalogError, StoreError
  */
 export async function reconcile(
@@ -50,7 +50,7 @@ export async function reconcile(
   { adopt, bytes = false, signal }: ReconcileOptions,
 ): Promise<ReadonlyMap<Digest, string>> {
   const missing = new Map<Digest, string>();
-  const places = newPermits(PARALLEL_LOOKS);
+  const permits = newPermits(PARALLEL_CHECKS);
   let open = contents;
   for (let round = 1; open.length > 0; round++) {
     if (round > ROUNDS) throw tooBusy(open);
@@ -59,15 +59,15 @@ export async function reconcile(
       signal,
     );
     const verdicts = await allOrFirstFailure(open, signal, (content, stop) =>
-      places.run(async () => {
+      permits.run(async () => {
         const row = rows.get(content.digest);
         // A copier may be between its PUT and its row: with a new commit there it asks the store again.
         if (!adopt && row?.state !== 'present')
-          return { kind: 'unsaid' as const, row: row ?? absentRow(content.digest) };
-        return await look(store, content, row, bytes, stop);
+          return { kind: 'unrecorded' as const, row: row ?? absentRow(content.digest) };
+        return await compare(store, content, row, bytes, stop);
       }),
     );
-    const lost = verdicts.filter((one) => one.kind === 'lost' || one.kind === 'unsaid');
+    const lost = verdicts.filter((one) => one.kind === 'lost' || one.kind === 'unrecorded');
     for (const one of lost) if (one.kind === 'lost') missing.set(one.row.digest, one.reason);
     const refused = new Set(
       await catalog.recordLoss(
@@ -77,7 +77,7 @@ export async function reconcile(
     );
     const found = adopt ? verdicts.filter((one) => one.kind === 'adopt') : [];
     await allOrFirstFailure(found, signal, ({ record }, stop) =>
-      places.run(async () => {
+      permits.run(async () => {
         if (!(await catalog.recordBlob(record, stop))) refused.add(record.content.digest);
       }),
     );
@@ -87,7 +87,7 @@ export async function reconcile(
   return missing;
 }
 
-async function look(
+async function compare(
   store: ReconcileDeps['store'],
   { digest, size }: Content,
   row: BlobRow | undefined,
@@ -102,16 +102,16 @@ async function look(
   const isRight = row?.state === 'present' && isRecorded(digest, row, stored);
   if (isRight && !bytes) return { kind: 'right' };
   const content = { digest, size: stored.size, mediaType: '' };
-  // Without S3's own checksums its bytes have to tell.
+  // Without S3's own checksums, `isContent` reads the bytes.
   const known = bytes ? { size: stored.size, etag: stored.etag } : stored;
   if (!(await store.isContent(content, known, signal))) return lost('the bytes of the object are not its digest');
   if (isRight) return { kind: 'right' };
-  // The object's own metadata says who brought it. Without it nobody gains a right: only repositories that are linked already may use it (I9).
+  // The object's metadata names the domain that brought it. Without that, only repositories that are linked already may use it (I9).
   const domains = stored.domain === undefined ? [] : [stored.domain];
   return { kind: 'adopt', record: { content, stored, domains, commit: row?.commit } };
 }
 
-/** The object is the one that was recorded: then its bytes were verified. */
+/** The object is the one that was recorded, and whose bytes were verified then. */
 function isRecorded(digest: Digest, row: BlobRow, stored: StoredContent): boolean {
   const sha256 = s3ChecksumOf(digest) ?? stored.sha256;
   return (
@@ -119,7 +119,7 @@ function isRecorded(digest: Digest, row: BlobRow, stored: StoredContent): boolea
   );
 }
 
-/** Whether the store holds what the row of the digest says, if it says that something is there. Writes nothing. @throws CatalogError, StoreError */
+/** Whether the store agrees with the row of the digest; true if the row is not present. Writes nothing. @throws CatalogError, StoreError */
 export async function isAsRecorded(
   { catalog, store }: { readonly catalog: Blobs; readonly store: Pick<ContentStore, 'find'> },
   digest: Digest,

@@ -7,13 +7,13 @@ import { formatReference, pointerOf, type Reference } from '../reference/referen
 import type { RefName, RefOrder, RefRecord, RefRecords, RefTombstone } from '../store/content-store.ts';
 
 /*
- * The records under refs/, from which the table is made again, in the order of the table: incarnation, then generation.
+ * The records under refs/, from which a rebuild makes the table, in the order of the table: incarnation, then generation.
  *
  *   bucket  refs/incarnation.json   n      a table that has no incarnation takes n + 1, by compare-and-swap
  *   table   INCARNATION             n      and keeps it; each process reads it once
  *
- * A table that was restored from a backup has the incarnation of then, and counts on from the generations of then. It is found out where somebody meets a record that
- * is newer than what the table says now: then it takes the next incarnation. A rebuild takes one in any case.
+ * A table that was restored from a backup has an old incarnation and old generations. The first writer that finds a record newer than the table notices, and then
+ * the table takes the next incarnation. A rebuild always takes one.
  */
 
 export interface RefDeps {
@@ -28,13 +28,13 @@ export async function incarnationOf(deps: RefDeps, signal: AbortSignal): Promise
   return (await deps.catalog.readIncarnation({ fresh: false, signal })) ?? (await raiseIncarnation(deps, signal));
 }
 
-/** The table is another one from now on: what was recorded before is older than whatever it records. */
+/** From now on, whatever the table records is newer than all records before. */
 export async function raiseIncarnation({ catalog, refs }: RefDeps, signal: AbortSignal): Promise<number> {
   const before = await catalog.readIncarnation({ fresh: true, signal });
   return await catalog.writeIncarnation(await refs.raiseIncarnation(before ?? 0, signal), signal);
 }
 
-/** Never below that of what was published before: the process may have read the incarnation of the table long ago. */
+/** Never below the incarnation of the last publish: this process may have read the table's own long ago. */
 export async function nextIncarnation(
   deps: RefDeps,
   pointer: Pointer | undefined,
@@ -44,8 +44,8 @@ export async function nextIncarnation(
 }
 
 /**
- * Writes the record or tombstone in its order. Where something newer is there, the table decides: if it has moved on, this is late, and nothing is written; if not, it is
- * the table that went back, and takes its next incarnation. Returns the order in which it stands; undefined where it was late.
+ * Writes the record or tombstone unless there is a newer one. If there is, and the table has moved on, too, this write is late and is dropped. If the table has not,
+ * the table was restored, and takes its next incarnation. Returns the order that was written; undefined if the write was late.
  *
  * @throws StoreError, CatalogError
  */
@@ -71,8 +71,8 @@ export async function writeInOrder(
 }
 
 /**
- * The bucket has the record of what is published, where the table does not know that it has: a publisher may have died, or failed, before it. Returns why it
- * could not be written; nothing is thrown for that, since what is published is served all the same.
+ * Writes the record of what is published, unless the table knows that the bucket has it: a publisher may have died, or failed, before its record. Returns why it
+ * could not be written, and does not throw for that: what is published is served all the same.
  */
 export async function ensureRecorded(
   deps: RefDeps,
@@ -93,7 +93,7 @@ export async function ensureRecorded(
   });
 }
 
-/** Writes nothing where the record is there already. */
+/** Writes the record, unless it is there already. */
 async function recordOnce(
   deps: RefDeps,
   reference: Reference,
@@ -112,7 +112,7 @@ async function recordOnce(
   if (order !== undefined) await deps.catalog.confirmRecord(reference, order, signal);
 }
 
-/** What a record says, but for its order and time. */
+/** A record without its order and time. */
 export function recordOf(
   reference: Reference,
   { digest, mediaType, size }: { readonly digest: Digest; readonly mediaType: string; readonly size: number },
@@ -142,13 +142,13 @@ export function recordedName(reference: Reference): string {
   return `${registry}/${path}${reference.digest === undefined ? ':' : ''}${pointer}`;
 }
 
-/** What the records call the reference. */
+/** The name of the reference's record. */
 export function nameOf(reference: Reference): RefName {
   const { registry, path } = reference.repository;
   return { registry, path, pointer: pointerOf(reference) };
 }
 
-/** Why `work` did not succeed: a failure of bucket or table, or that time was over. */
+/** Why `work` failed: an error of bucket or table, or the deadline. Undefined if it succeeded. Other errors are thrown. */
 export async function problemOf(signal: AbortSignal, work: () => Promise<unknown>): Promise<string | undefined> {
   try {
     await work();

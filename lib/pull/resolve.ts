@@ -10,15 +10,15 @@ import type { PullDeps, PullRequest } from './pull-request.ts';
 import { held, readManifest, type HeldManifest } from './read-manifest.ts';
 import { wantedOf, withRows } from './whole.ts';
 
-/** Times that others may be faster to record what the tag means. */
+/** Tries after other writers recorded a resolution first. */
 const MOST_OVERTAKINGS = 2;
 
-/** What the reference means at the upstream now: a root that this repository has complete already, or one whose bytes were just read. */
+/** What the reference means at the upstream now: a root that is complete for this repository, or one whose bytes were just read. */
 export type Resolved = {
   readonly checkedMs: number;
   /** The pointer of the reference, with that resolution. */
   readonly pointer: Pointer | undefined;
-  /** What the catalogue knew of that root: what is read of its content from here on is newer. */
+  /** The root by the catalogue. Rows of its content that are read later are newer. */
   readonly found: FoundRoot;
 } & (
   | { readonly known: { readonly root: Root; readonly covered: Coverage }; readonly manifest?: never }
@@ -26,14 +26,13 @@ export type Resolved = {
 );
 
 /**
- * Asks the upstream, under the lock, what the reference means, and records it before anything is copied: from here on the cache knows that
- * `published` is no longer the newest.
+ * Asks the upstream, under the lock, what the reference means, and records it before anything is copied: from then on the cache knows that
+ * `published` may be out of date.
  *
- * A digest that is known for this repository and complete needs no GET. What is known since `request.resolvedSinceMs` needs no HEAD either. Where the manifest that
- * an answer names cannot be had by its digest (the tag moved, the answer was wrong, a mirror made it up), the bytes of the tag say what it means, and nothing of
- * that answer is recorded.
+ * A root that is complete for this repository needs no GET. A resolution since `request.resolvedSinceMs` needs no HEAD either. If the manifest cannot be read by the digest
+ * that the upstream gave (the tag moved, or a registry or mirror was wrong), that answer is dropped, and the bytes under the tag decide.
  *
- * @param now what the catalogue has of the reference, read under the lock.
+ * @param now the reference in the catalogue, read under the lock.
  * @throws ManifestUnknownError; LeaseLostError.
  */
 export async function resolveRoot(
@@ -85,7 +84,7 @@ export async function resolveRoot(
   }
 }
 
-/** What somebody said of the tag may be wrong; a registry that limits us, or is out of reach, says nothing of it. */
+/** The resolution of the tag may be wrong. A rate limit or a time-out does not show that. */
 const mayBeWrong = (error: unknown): boolean =>
   error instanceof CacheError &&
   error.origin === 'upstream' &&
@@ -95,9 +94,10 @@ const mayBeWrong = (error: unknown): boolean =>
 const overtaken = ({ name }: Fence): LeaseLostError =>
   new LeaseLostError(
     'resolve',
-    `other tries under the lock ${name} kept recording what they were answered; nothing was changed, pull again`,
+    `other tries under the lock ${name} kept recording their resolutions; nothing was changed, pull again`,
   );
-/** What `now` says of it, where that is of the same root: it was read under the lock, too. */
+
+/** The root by the catalogue; from `now` if that is the same root, because `now` was read under the lock. */
 async function findRoot(
   deps: PullDeps,
   repository: Repository,
@@ -123,7 +123,7 @@ function knownResolution(
   return { digest: resolved, checkedMs };
 }
 
-/** A root that serving brought and linked a moment ago, before anything of its content: it is in the store. */
+/** The link of a root that serving has just stored and linked, before any of its content. */
 async function findLinked(
   { catalog }: Pick<PullDeps, 'catalog'>,
   { reference, resolvedSinceMs }: PullRequest,
@@ -132,7 +132,7 @@ async function findLinked(
 ): Promise<Link | undefined> {
   if (resolvedSinceMs === undefined && reference.digest === undefined) return undefined;
   const link = (await catalog.findLinks(reference.repository, [digest], signal)).get(digest);
-  // What the repository has as a blob may be a manifest to it, too: it says so itself.
+  // What is linked as a blob may be a manifest, too: then it is read from the registry.
   return link !== undefined && isManifestLink(link) ? link : undefined;
 }
 

@@ -11,10 +11,9 @@ export const skippedLayer = ({ digest, mediaType, size }: Descriptor): SkippedCo
   reason: 'foreign layer: its registry does not hold it, and urls are not followed',
 });
 
-/** All that the catalogue knows of it. */
 const NOT_WHOLE = 'its registry does not have it, or not all of it, any more';
 
-/** An entry that the index names, that the image is complete without, and that is not there, not whole, or cannot be read: why, where that is known. */
+/** An optional entry of the index that is missing, incomplete or unreadable, with the reason if it is known. */
 export function skippedEntry({ digest, mediaType, size, attests, fault }: IndexEntry, why = NOT_WHOLE): SkippedContent {
   const what = attests === undefined ? 'manifest without a platform' : `attestation of ${attests}`;
   return { digest, mediaType, size, reason: `${what}: ${fault ?? why}` };
@@ -34,14 +33,14 @@ export function withoutSkipped(
   return platforms.filter(({ digest }) => !left.has(digest));
 }
 
-/** Rows keep digests: of an image with more foreign layers than any has, the others are not remembered. */
+/** Skipped foreign layers that rows remember of one image; real images have fewer. */
 export const MOST_LAYERS_REMEMBERED = 100;
 
 /** The foreign layers of a plan. */
 export const foreignOf = ({ foreign }: { readonly foreign: readonly Descriptor[] }): ReadonlySet<Digest> =>
   new Set(foreign.map(({ digest }) => digest));
 
-/** Of these blobs alone 404 is an answer, and not a failure: foreign layers, and what nothing but entries that may be left out needs. */
+/** The blobs for which 404 is not a failure: foreign layers, and blobs that only optional entries need. */
 export function optionalOf(content: Pick<PlannedContent, 'foreign' | 'contents' | 'optional'>): ReadonlySet<Digest> {
   const mayLack = new Set(content.optional);
   const [own, needed] = [new Set(foreignOf(content)), new Set<Digest>()];
@@ -51,7 +50,7 @@ export function optionalOf(content: Pick<PlannedContent, 'foreign' | 'contents' 
   return new Set([...own].filter((digest) => !needed.has(digest)));
 }
 
-/** Entries that may be left out, and need something of what is absent: which blob of it. */
+/** The optional entries that need an absent blob, each with that blob. */
 function entriesWithout(
   { contents, optional }: Pick<PlannedContent, 'contents' | 'optional'>,
   absent: ReadonlySet<Digest>,
@@ -62,7 +61,7 @@ function entriesWithout(
   return new Map(lacking.flatMap(([entry, blob]) => (blob === undefined ? [] : [[entry, blob.digest] as const])));
 }
 
-/** What a receipt says where the registry turned out not to have these blobs. */
+/** What a receipt says if the registry turned out not to have these blobs. */
 export function skippedBy(content: PlannedContent, absent: ReadonlySet<Digest>): SkippedContent[] {
   const foreign = foreignOf(content);
   const lacking = entriesWithout(content, absent);
@@ -75,9 +74,12 @@ export function skippedBy(content: PlannedContent, absent: ReadonlySet<Digest>):
   ]);
 }
 
-/** The same without the blobs that the registry turned out not to have. An entry that may be left out, and needs one of them, is left out as a whole: nothing of it is linked, or called complete (I2). */
+/**
+ * The content without the blobs that the registry turned out not to have. An optional entry that needs one of them is left out as a whole: nothing of it is linked or
+ * counts as complete (I2).
+ */
 export function withoutAbsent(content: PlannedContent, absent: ReadonlySet<Digest>): PlannedContent {
-  // Of a blob alone, too, which nothing here needs.
+  // A blob alone is not in `contents`: it would be dropped below.
   if (absent.size === 0) return content;
   const lacking = entriesWithout(content, absent);
   const contents = new Map([...content.contents].filter(([entry]) => !lacking.has(entry)));

@@ -17,7 +17,7 @@ export interface StoredContentsDeps {
   readonly limits: Pick<PullLimits, 'manifestBytes' | 'fanOut'>;
 }
 
-/** The configs and layers of a manifest in the store, which is one by its own bytes where its entry does not say so; undefined where the manifest itself is gone, none below an index. */
+/** The configs and layers of a manifest in the store; none for an index. Undefined if the manifest itself is gone. Without a type in its entry, its bytes decide what it is. */
 export async function storedContents(
   { store, limits }: StoredContentsDeps,
   entry: Descriptor,
@@ -34,14 +34,13 @@ export async function storedContents(
   }
 }
 
-/** A catalogue that can be asked for rows; `remember` where its caller may write what it found. */
 export interface WholeDeps {
   readonly catalog: Completeness;
 }
 
 /**
- * The root with what the rows say of those of `entries` that the repository may serve and of which nothing current is remembered: something was found to be lost
- * since, here or elsewhere. Sends nothing where all is remembered.
+ * The root with its completeness worked out from rows, for linked `entries` that are not remembered as complete: content was lost since, here or elsewhere.
+ * Reads nothing if all are remembered. With `remember`, writes what it finds.
  */
 export async function withRows<T extends Partial<FoundRoot>>(
   { catalog }: WholeDeps,
@@ -57,7 +56,7 @@ export async function withRows<T extends Partial<FoundRoot>>(
   return { ...found, root: { ...root, complete: new Set([...root.complete, ...whole]) } };
 }
 
-/** The root, those of its entries that are wanted, and their foreign layers: whatever its completeness is remembered of. */
+/** The root, its wanted entries, and their foreign layers: everything whose completeness counts for the request. */
 export function wantedOf(found: Partial<FoundRoot>, wanted: Wanted): readonly Descriptor[] {
   const { root } = found;
   if (root === undefined) return [];
@@ -68,7 +67,7 @@ export function wantedOf(found: Partial<FoundRoot>, wanted: Wanted): readonly De
 
 const digestsOf = (all: readonly Descriptor[]): Digest[] => all.map(({ digest }) => digest);
 
-/** What the catalogue knows of the reference, by rows where need be. Four reads at most, and one for each hundred blobs. */
+/** The reference in the catalogue, by rows if need be. At most four reads, and one for each hundred blobs. */
 export async function findKnown(
   deps: { readonly catalog: Roots & Completeness },
   reference: Reference,
@@ -80,7 +79,7 @@ export async function findKnown(
 }
 
 /**
- * The same, consistently, after content that was lost and is in the store again has been taken as present, whoever put it back. No request goes to the registry.
+ * The same with consistent reads; first records lost content that is in the store again. Sends no request to the registry.
  */
 export async function findRestored(
   deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Roots & Completeness },
@@ -91,14 +90,14 @@ export async function findRestored(
   const found = await findKnown(deps, reference, wanted, { consistent: true, remember: true, signal });
   const { root, linked } = found;
   if (root === undefined || linked === undefined) return found;
-  const lapsed = wantedOf(found, wanted).filter(({ digest }) => linked.has(digest) && !root.complete.has(digest));
-  if (lapsed.length === 0) return found;
-  await adoptLapsed(deps, lapsed, bareEntries(root), signal);
-  return await withRows(deps, found, digestsOf(lapsed), { remember: true, signal });
+  const lost = wantedOf(found, wanted).filter(({ digest }) => linked.has(digest) && !root.complete.has(digest));
+  if (lost.length === 0) return found;
+  await adoptRestored(deps, lost, bareEntries(root), signal);
+  return await withRows(deps, found, digestsOf(lost), { remember: true, signal });
 }
 
-/** Looks at the store for what the rows of these manifests, and of their blobs, do not call present. */
-async function adoptLapsed(
+/** Asks the store for manifests, and blobs of theirs, that are not present by their rows. */
+async function adoptRestored(
   deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Completeness },
   manifests: readonly Descriptor[],
   bare: ReadonlyMap<Digest, unknown>,
@@ -109,7 +108,7 @@ async function adoptLapsed(
   for (const manifest of manifests) {
     const isBare = bare.has(manifest.digest);
     const blobs = isBare ? [] : await storedContents(deps, manifest, signal);
-    if (blobs === undefined) continue; // Gone from the store: what it needs is found out when it is read again.
+    if (blobs === undefined) continue; // Gone from the store: its blobs are known when it is read again.
     if (!isBare) needs.set(manifest.digest, digestsOf(blobs));
     for (const one of [manifest, ...blobs]) contents.set(one.digest, one);
   }

@@ -39,7 +39,7 @@ const PLAN: PlanDocument = {
     skipped: [attestation.digest],
   },
   batches: [[layer], [config]],
-  ground: {
+  context: {
     pointer: { generation: 3, published: root.digest, publishedMs: 1, resolved: child.digest, checkedMs: 2 },
     checkedMs: 1735689600000,
     epoch: 0,
@@ -80,9 +80,9 @@ function changed(change: (document: Record<string, Record<string, unknown>>) => 
 describe('a plan document', () => {
   test('comes back as it was written', () => {
     assert.deepEqual(parsePlan(formatPlan(PLAN), 'key', RECORD), PLAN);
-    const first = { ...PLAN, ground: { checkedMs: 1, epoch: 0, pointer: undefined } };
+    const first = { ...PLAN, context: { checkedMs: 1, epoch: 0, pointer: undefined } };
     assert.deepEqual(parsePlan(formatPlan(first), 'key', RECORD), first);
-    const { ground: _, content, ...plan } = PLAN;
+    const { context: _, content, ...plan } = PLAN;
     const { root: __, ...alone } = { ...content, manifests: [], entries: [], contents: new Map(), foreign: [] };
     const blobAlone = { ...plan, content: alone };
     assert.deepEqual(parsePlan(formatPlan(blobAlone), 'key', RECORD), blobAlone);
@@ -104,8 +104,8 @@ describe('a plan document', () => {
     ['that is a list', Buffer.from('[]'), /plan is not an object/],
     [
       'with a root and without what is known of it',
-      changed((plan) => delete plan.ground),
-      /plan\.ground is not that of a root/,
+      changed((plan) => delete plan.context),
+      /plan\.context is not that of a root/,
     ],
     ['without a lock', changed((plan) => delete plan.lock), /plan\.lock is not an object/],
     [
