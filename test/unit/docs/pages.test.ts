@@ -103,6 +103,21 @@ test('every file and folder of the project that a page names is there', () => {
   );
 });
 
+test('docs/configuration.md has every variable that the code reads', () => {
+  const page = read('docs/configuration.md');
+  const sources = readdirSync(join(ROOT, 'lib'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    /\.(?:ts|js)$/.test(name),
+  );
+  const variables = new Set(
+    sources.flatMap((name) => [...read(join('lib', name)).matchAll(/\bENTREPOT_[A-Z_]+\b/g)].map(([found]) => found)),
+  );
+  assert.ok(variables.has('ENTREPOT_CONFIG') && variables.size > 5);
+  assert.deepEqual(
+    [...variables].filter((name) => !page.includes(`\`${name}\``)),
+    [],
+  );
+});
+
 test(`a page of more than ${MOST_LINES} lines links to each of its sections at its top`, () => {
   const long = written.filter((page) => linesOf(read(page)).length > MOST_LINES);
   assert.ok(long.length > 5);
