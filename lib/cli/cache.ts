@@ -6,7 +6,7 @@ import { dynamoClient } from '../table/dynamo-client.ts';
 import type { Output } from './output.ts';
 
 /**
- * The configuration of this environment and folder. With `--verbose` says which it is, and which cache it names.
+ * The configuration of this environment and folder. `--verbose` prints its path and the cache.
  *
  * @throws ConfigError
  */
@@ -26,13 +26,13 @@ export function cacheName(store: StoreLocation): string {
   return `the bucket ${store.bucket}${at} and the table ${store.table}`;
 }
 
-/** Whoever writes a password into a URL does not want to read it in a log. */
+/** A URL may hold a password, which must not be printed. */
 const withoutUser = (url: string): string => url.replace(/\/\/[^/@]*@/, '//');
 
-/** The cache that the configuration names, for as long as it is held. */
+/** The cache that the configuration names; closed when it is disposed. */
 export interface OpenCache extends AsyncDisposable {
   readonly services: Services;
-  /** The failure, or a ConfigError in its place where what is wrong is the folder of the embedded stack. */
+  /** The same error, or a ConfigError instead if the fault is in the folder of the embedded stack. */
   explained(error: unknown): unknown;
 }
 
@@ -52,7 +52,7 @@ export async function openCache(
     const services = openServices(config, config.store);
     return { services, explained: (error) => error, [Symbol.asyncDispose]: () => services.close() };
   }
-  // The one way from lib to infra: the embedded stack is no part of what runs on AWS, and is loaded only where it is used.
+  // The only import of infra by lib, with local.ts: the embedded stack does not run on AWS, and is loaded on use.
   const { openLocalStack } = await import('../../infra/local/connect.ts');
   const { homeTrouble } = await import('../../infra/local/home-trouble.ts');
   const { home } = config.store;
@@ -78,7 +78,7 @@ export async function openCache(
   };
 }
 
-/** The SDK looks for its region with the first request, and then it would pass for a fault that a later attempt may not meet. */
+/** Without this check the SDK would report a missing region only at the first request, as an error that looks temporary. */
 async function requireRegion(): Promise<void> {
   const client = dynamoClient();
   try {

@@ -1,4 +1,4 @@
-// The last step of `npm ci`: npm's scripts run on a Node 24 of ours or of the user's, or the reason why not is said here, once.
+// The last step of `npm ci`: fails with a reason if there is no Node 24 for npm's scripts.
 import { findNode } from './launch.js';
 
 try {

@@ -9,7 +9,7 @@ export interface DoctorOptions {
   readonly url: string;
   readonly image?: string;
   readonly registryUrl?: string;
-  /** A file with a bearer token: on a command line everybody on the machine could read it. */
+  /** A file with a bearer token: on the command line every user of the machine could read it. */
   readonly tokenFile?: string;
 }
 
@@ -17,9 +17,9 @@ const VERDICT_WIDTH = 8;
 const ID_WIDTH = 28;
 
 /**
- * Looks at a deployment, and prints a line for each check as soon as it is known. Done only if none fails.
+ * Checks a deployment, and prints a line per check as soon as it ends. Fails if one of them fails.
  *
- * @param groups all checks, where none are named
+ * @param groups all checks if left out.
  */
 export async function runDoctor(
   options: DoctorOptions,
@@ -39,7 +39,7 @@ export async function runDoctor(
     ...(token === undefined ? {} : { token }),
   };
   const tally: Record<Verdict, number> = { holds: 0, fails: 0, skipped: 0 };
-  output.status(`looking at ${url}`);
+  output.status(`checking ${url}`);
   for await (const finding of examineDeployment(asked, signal, groups)) {
     tally[finding.verdict] += 1;
     output.result(finding, [findingLine(finding)]);
@@ -49,9 +49,9 @@ export async function runDoctor(
 }
 
 function findingLine({ verdict, id, claim, seen, durationMs }: Finding): string {
-  // What is not so is told beside what was seen.
-  const told = verdict === 'fails' ? `${claim}: ${seen}` : seen;
-  const line = `${verdict.padEnd(VERDICT_WIDTH)}${id.padEnd(ID_WIDTH)}${told.replace(/\s+/g, ' ')} (${formatDuration(durationMs)})`;
+  // Of a failed check, the claim is printed, too.
+  const text = verdict === 'fails' ? `${claim}: ${seen}` : seen;
+  const line = `${verdict.padEnd(VERDICT_WIDTH)}${id.padEnd(ID_WIDTH)}${text.replace(/\s+/g, ' ')} (${formatDuration(durationMs)})`;
   return printable(line);
 }
 
@@ -65,5 +65,5 @@ async function readToken(file: string, signal: AbortSignal): Promise<string> {
   }
   const token = text.trim();
   if (/^[\w.~+/=-]+$/.test(token)) return token;
-  throw new ConfigError(`--token-file ${file} holds no bearer token; write the token alone into it`);
+  throw new ConfigError(`--token-file ${file} holds no bearer token; write nothing but the token into it`);
 }

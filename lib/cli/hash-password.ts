@@ -5,7 +5,7 @@ import { InvalidRequestError } from '../errors/cache-error.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
 
 /**
- * What another program writes to our standard input, to its end.
+ * Standard input, read to its end.
  *
  * @throws InvalidRequestError if it is longer than `maxBytes`.
  */
@@ -26,7 +26,7 @@ const INTERRUPT = '\u0003';
 const END = '\u0004';
 const BACKSPACES = ['\u007f', '\b'];
 
-/** Prints the entry of a user for the document of `serve.auth.users`: the password comes from standard input, and is not shown. */
+/** Prints the entry of a user for the document of `serve.auth.users`. The password is read from standard input and not shown. */
 export async function runHashPassword(
   name: string,
   groups: readonly string[],
@@ -39,7 +39,10 @@ export async function runHashPassword(
     }
   }
   if (name === TOKEN_USER) {
-    throw new InvalidRequestError('name', `${TOKEN_USER} is the name for minted passwords; take another`);
+    throw new InvalidRequestError(
+      'name',
+      `${TOKEN_USER} is reserved for passwords issued by POST /v1/token; choose another name`,
+    );
   }
   output.detail('configuration  none is read');
   output.detail('cache          none is used');
@@ -53,7 +56,7 @@ export async function runHashPassword(
     );
   }
   if (password.length < NOTED_CHARACTERS) {
-    output.note(`That is a short password: openssl rand -base64 24 makes a better one for a machine.`);
+    output.note(`This password is short. For a machine, use a random one: openssl rand -base64 24`);
   }
   const entry = { name, password: formatPasswordHash(await hashPassword(password)), groups };
   const lines = [
@@ -65,7 +68,7 @@ export async function runHashPassword(
   return EXIT.done;
 }
 
-/** Names of letters and digits may be numbers or words to YAML. */
+/** Quoted: YAML would read some names as numbers or booleans. */
 const yaml = (name: string): string => JSON.stringify(name);
 
 /** One line from the terminal, without echo. @throws InvalidRequestError after Ctrl-C */

@@ -8,8 +8,8 @@ import type { Reference } from '../reference/reference.ts';
 const HUB_IMAGE = { repository: { registry: 'docker.io', path: 'library/alpine' }, tag: '3.20' };
 
 /**
- * An image for the examples that a command prints: the first of `known` that the configuration lets be pulled, else one of a warm-up, else one that is known to be at
- * Docker Hub. Undefined where none can be named.
+ * An image for the examples that a command prints: the first of `known` that the configuration allows, else one of a warm-up, else a well-known one of Docker Hub.
+ * Undefined if none of them is allowed.
  */
 export function exampleReference(config: Config, known: readonly Reference[] = []): Reference | undefined {
   const warmed = config.warmups.flatMap(({ entries }) =>
@@ -24,8 +24,7 @@ function isAllowed({ registries }: Config, { repository }: Reference): boolean {
 }
 
 /**
- * The line by which docker pulls through the cache at `host`; for a registry that has no name there, because it is an IPv6 address, a request that needs none, and what
- * to write so that it has one.
+ * The `docker pull` command for the cache at `host`. A registry at an IPv6 address has no name in such a command: then a curl command, and how to add an alias.
  */
 export function pullHints(host: string, config: Config, example: Reference | undefined): readonly string[] {
   const [first] = config.registries.values();
@@ -36,17 +35,17 @@ export function pullHints(host: string, config: Config, example: Reference | und
   if (prefix === undefined) {
     return [
       `  curl -s http://${host}/v2/${registry.name}/${path}/tags/list`,
-      `  # docker pull has no name for ${registry.name} in a path, because it is an IPv6 address: give it an "alias" in the configuration`,
+      `  # docker pull cannot name ${registry.name}, because it is an IPv6 address: give it an "alias" in the configuration`,
     ];
   }
   const { tag, digest } = example ?? { tag: 'TAG' };
   return [
     `  docker pull ${host}/${prefix}/${path}${digest === undefined ? `:${tag ?? 'latest'}` : `@${digest}`}`,
-    `  # ${example === undefined ? 'REPOSITORY:TAG is yours to fill in; ' : ''}any registry of the configuration, by its name or alias`,
+    `  # ${example === undefined ? 'fill in REPOSITORY:TAG; ' : ''}other registries of the configuration: by name or alias`,
   ];
 }
 
-/** How this program is started from the folder where the user is. */
+/** The command that starts this program from the current folder. */
 export function ownCommand(): string {
   const [, started = ''] = process.argv;
   if (basename(started) === 'entrepot') return 'entrepot';

@@ -13,15 +13,15 @@ export interface ImageRow {
   readonly reference: string;
   readonly digest: Digest;
   readonly mediaType: string | null;
-  /** Those whose content is all in the cache. */
+  /** Those that are complete in the cache. */
   readonly platforms: readonly string[];
   /** Bytes of the distinct manifests and blobs that are complete; null where the catalogue lost the root. */
   readonly size: number | null;
-  /** When the registry was last asked what the reference means (ISO 8601). */
+  /** When the reference was last resolved at the registry (ISO 8601). */
   readonly checked: string | null;
 }
 
-/** Lists everything that was published; of an empty cache says which it is: `cache`, in words. JSON comes row by row as it is found. */
+/** Lists all published images. JSON is printed row by row; for an empty cache a note names it as `cache`. */
 export async function listImages(
   catalog: Images,
   cache: string,
@@ -43,7 +43,7 @@ export async function listImages(
 
 function imageRow({ reference, pointer, root, linked }: CachedReference): ImageRow | undefined {
   const digest = pointer.published;
-  if (digest === undefined) return undefined; // Resolved, but never finished: not an image of the cache yet.
+  if (digest === undefined) return undefined; // Resolved but never published.
   const complete = heldEntries({ root, linked });
   return {
     reference: formatReference(reference),

@@ -5,13 +5,13 @@ export interface Interruption extends Disposable {
 }
 
 /**
- * npm and shells pass one Ctrl-C on to us several times: by the terminal's process group, and once more by themselves.
- * What comes this soon after the first signal is still the first.
+ * One Ctrl-C can arrive several times: from the terminal, and again from npm or a shell.
+ * A signal within this time of the first one is the same Ctrl-C.
  */
 const ECHO_MS = 500;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-/** Fires on the first SIGINT or SIGTERM, so that work can end cleanly; the next one ends the process as if nobody had listened. */
+/** Fires on the first SIGINT or SIGTERM, so that work can end cleanly; the next one ends the process at once. */
 export function listenForInterruption(): Interruption {
   const controller = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {

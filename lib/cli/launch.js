@@ -1,4 +1,4 @@
-// Runs a program of this folder on Node 24, whatever Node started it. JavaScript, and old enough for Node 20, for that reason.
+// Runs a program of this folder on Node 24, also if an older Node started it. Therefore JavaScript that Node 20 understands.
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -24,7 +24,7 @@ function isNewEnough() {
   return major > NEEDED[0] || (major === NEEDED[0] && minor >= NEEDED[1]);
 }
 
-/** The program of a Node that runs ours; undefined for this one. @throws Error saying what to do where there is none */
+/** The path of a Node that can run this project; undefined: the current one can. @throws Error that says what to do if there is none */
 export function findNode() {
   if (isNewEnough()) return undefined;
   const node = packagedNode();
@@ -49,7 +49,7 @@ function runWith(node, file) {
       process.exitCode = code;
       return;
     }
-    // Ended by a signal: end in the same way, so that whoever waits for us sees it.
+    // Ended by a signal: end by the same one, so that our parent sees it.
     process.removeAllListeners(signal);
     process.kill(process.pid, signal);
   });
@@ -67,7 +67,7 @@ export async function launch(name) {
     return;
   }
   if (node === undefined) {
-    // All is done then. Node 24 would clean up once more, and may spin in it for good where a handle was never closed (Environment::CleanupHandles).
+    // Exit at once when all work is done: the cleanup of Node 24 can loop forever over a handle that was never closed (Environment::CleanupHandles).
     process.once('beforeExit', () => process.once('exit', () => process.exit()));
     const { main } = await import(module.href);
     await main(process.argv.slice(2));

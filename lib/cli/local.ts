@@ -9,15 +9,15 @@ import { outputLogger, type LogOptions } from './output-logger.ts';
 export interface LocalOptions extends LogOptions {
   /** The whole application, not only its S3 and DynamoDB. */
   readonly all: boolean;
-  /** Of the HTTP API; 0: any free one. */
+  /** Of the HTTP API; 0 takes a free one. */
   readonly port: number;
-  /** ARN of the principal that the HTTP API sees. */
+  /** ARN of the principal that every caller of the HTTP API counts as. */
   readonly caller: string;
-  /** Only the variables, as a shell reads them; of the whole application those of the one that another process runs. */
+  /** Only print the variables, for a shell; with `all` those of the application that is running already. */
   readonly env: boolean;
 }
 
-/** Keeps the embedded stack, or the whole application on it, running until the signal, and prints what other programs need to use it. */
+/** Runs the embedded stack, or the whole application on it, until the signal, and prints the variables for other programs. */
 export async function runLocal(options: LocalOptions, output: Output, signal: AbortSignal): Promise<ExitCode> {
   const config = configured(output);
   const { store } = config;
@@ -26,7 +26,7 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
       'ENTREPOT_BUCKET and ENTREPOT_TABLE name a store already; unset them to run the embedded stack',
     );
   }
-  // Loaded only here and in cache.ts: the embedded stack is no part of what runs on AWS.
+  // Loaded on use, here and in cache.ts: the embedded stack does not run on AWS.
   const { openLocalStack, stackEnvironment } = await import('../../infra/local/connect.ts');
   if (options.env && options.all) {
     const { runningEnvironment } = await import('../../infra/local/app/application.ts');
@@ -49,7 +49,9 @@ export async function runLocal(options: LocalOptions, output: Output, signal: Ab
     const variables = stackEnvironment(stack);
     if (options.env) {
       output.result(variables, exportLines(variables));
-      output.note('# Without a user the stack ends after some 30 s; "entrepot local" in another terminal keeps it.');
+      output.note(
+        '# The stack ends about 30 s after its last use; "entrepot local" in another terminal keeps it running.',
+      );
       return EXIT.done;
     }
     output.result(variables, [...places, ...forOthers(variables)]);
@@ -89,7 +91,7 @@ const forOthers = (variables: Readonly<Record<string, string>>, options = ''): r
   ...exportLines(variables).map((line) => `  ${line}`),
 ];
 
-/** As a POSIX shell reads them, whatever is in the values. */
+/** Quoted for a POSIX shell. */
 export const exportLines = (variables: Readonly<Record<string, string>>): readonly string[] =>
   Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}`);
 
@@ -115,7 +117,7 @@ function examples(origin: string, config: Config): readonly string[] {
 async function untilInterrupted(output: Output, signal: AbortSignal): Promise<void> {
   output.note('\nRunning until Ctrl-C.');
   if (signal.aborted) return;
-  // A held connection does not keep the process alive; this timer does.
+  // An open connection does not keep the process alive; this timer does.
   const alive = setInterval(() => undefined, 60_000);
   await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
   clearInterval(alive);

@@ -48,7 +48,7 @@ export async function runCommandLine(args: readonly string[], streams: Streams):
     await commandLine(streams, (code) => (exitCode = code)).parseAsync(args, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    // Help and version come this way, too.
+    // commander throws for --help and --version, too.
     exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
   }
   return exitCode;
@@ -71,29 +71,33 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     references: readonly string[] = [],
   ): Promise<void> => finish(await attempt(output, references, (signal) => work(output, signal)));
 
-  const json = ['--json', 'one JSON document per result, one a line'] as const;
-  const platform = ['--platform <os/arch[/variant]>', 'a platform of the image; may be repeated', repeated] as const;
+  const json = ['--json', 'print one JSON document per result, one per line'] as const;
+  const platform = [
+    '--platform <os/arch[/variant]>',
+    'only this platform of the image; may be repeated',
+    repeated,
+  ] as const;
 
   program
     .command('pull')
-    .description('land images in the cache; only what is missing is copied')
+    .description('pull images into the cache; only missing content is copied')
     .argument('<reference...>', 'for example alpine:3.20 or registry.example.test/team/app:v1')
     .option(...platform)
-    .option('--always-pull', 'ask the registry what the reference means now, even if the cache has it')
-    .option('--no-attestations', 'leave out the attestations of the platforms')
+    .option('--always-pull', 'resolve the reference at the registry again, even if the cache has it')
+    .option('--no-attestations', 'without the attestations of the platforms')
     .option(...json)
     .action(async (references: string[], options: PullOptions) =>
       finish(await runPull(references, options, outputOf(options))),
     );
   program
     .command('validate')
-    .description('say whether the cache holds all of an image, without asking the registry')
+    .description('check whether an image is complete in the cache, without asking the registry')
     .argument('<reference>')
     .option(...platform)
-    .option('--no-attestations', 'leave out the attestations of the platforms')
-    .option('--deep', 'also look at every object in S3')
+    .option('--no-attestations', 'without the attestations of the platforms')
+    .option('--deep', 'also check every object in S3')
     .addOption(
-      new Option('--bytes', 'also read every object, and compare its digest: implies --deep').implies({ deep: true }),
+      new Option('--bytes', 'also read every object and verify its digest; implies --deep').implies({ deep: true }),
     )
     .option(...json)
     .action(async (reference: string, options: ValidateOptions) =>
@@ -106,16 +110,16 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     .action(async (options: JsonOption) => finish(await runImages(outputOf(options))));
   program
     .command('rebuild')
-    .description('make the table again from the bucket, without asking a registry')
+    .description('rebuild the table from the bucket, without asking a registry')
     .option(...json)
     .action(async (options: JsonOption) => finish(await runRebuild(outputOf(options))));
   program
     .command('doctor')
-    .description('prove on a deployed stack what the code relies on: docs/aws-assumptions.md')
-    .requiredOption('--url <https://…>', 'of the HTTP API')
+    .description('check a deployment for everything that the code relies on: docs/aws-assumptions.md')
+    .requiredOption('--url <https://…>', 'URL of the HTTP API')
     .option('--image <reference>', 'also pull this image, end to end')
-    .option('--registry-url <https://…>', 'of the registry endpoint, if it is not where the API is')
-    .option('--token-file <file>', 'a bearer token, where the API takes JWTs')
+    .option('--registry-url <https://…>', 'URL of the registry endpoint, if it differs from that of the API')
+    .option('--token-file <file>', 'a file with a bearer token, for an API that takes JWTs')
     .option(...json)
     .action((options: DoctorOptions & JsonOption) =>
       run(outputOf(options), async (output, signal) =>
@@ -124,11 +128,11 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     );
   program
     .command('serve')
-    .description('answer docker, podman and containerd on loopback, from the cache and through it')
-    .option('--port <number>', 'on 127.0.0.1; 0 is any free one', parsePort, 5000)
+    .description('serve docker, podman and containerd on loopback; what is missing is pulled')
+    .option('--port <number>', 'port on 127.0.0.1; 0 takes a free one', parsePort, 5000)
     .addOption(logFormat())
     .addOption(logLevel())
-    .option('--quiet', 'errors alone: as --log-level error, and no hints')
+    .option('--quiet', 'log errors only, and print no hints')
     .option(...json)
     .action((options: ServeCommand) =>
       run(outputOf(options), async (output, signal) =>
@@ -141,9 +145,9 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     );
   program
     .command('hash-password')
-    .description('print the entry of a user for serve.auth.users; the password is read from standard input')
+    .description('print the entry of a user for serve.auth.users; reads the password from standard input')
     .argument('<name>')
-    .option('--group <group>', 'a group of the user; may be repeated', repeated)
+    .option('--group <group>', 'a group that the user is in; may be repeated', repeated)
     .option(...json)
     .action((name: string, { group = [], ...options }: { group?: readonly string[] } & JsonOption) =>
       run(outputOf(options), async (output, signal) =>
@@ -152,19 +156,22 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     );
   program
     .command('local')
-    .description('run the embedded S3 and DynamoDB until Ctrl-C, with --all the whole application')
-    .option('--all', 'also the HTTP API, functions, workflow, events and schedules')
-    .option('--port <number>', 'of the HTTP API on 127.0.0.1; 0 is any free one', parsePort, 8400)
+    .description('run the embedded S3 and DynamoDB until Ctrl-C; with --all the whole application')
+    .option('--all', 'also run the HTTP API, functions, workflow, events and schedules')
+    .option('--port <number>', 'port of the HTTP API on 127.0.0.1; 0 takes a free one', parsePort, 8400)
     .option(
       '--caller <arn>',
-      'the IAM user, role, session, federated user or root that every caller of the HTTP API is',
+      'ARN of an IAM principal: every caller of the HTTP API counts as this one',
       'arn:aws:iam::000000000000:user/local',
     )
     .option(...json)
-    .option('--env', 'only print the variables for other programs, for eval; with --all those of the one that runs')
+    .option(
+      '--env',
+      'only print the environment variables for other programs, for eval; with --all those of the running application',
+    )
     .addOption(logFormat())
     .addOption(logLevel())
-    .option('--quiet', 'errors alone: as --log-level error, and no hints')
+    .option('--quiet', 'log errors only, and print no hints')
     .action(({ all, port, caller, env, ...options }: LocalCommand) =>
       run(outputOf(options), async (output, signal) =>
         (await import('./local.ts')).runLocal(
@@ -176,10 +183,10 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     );
   program
     .command('mirror-config')
-    .description('print what makes containerd, Docker or Podman pull from the cache: docs/clients.md')
-    .addArgument(new Argument('<client>', 'podman is also Buildah, skopeo and CRI-O').choices(CLIENTS))
-    .option('--url <https://…>', 'of the registry endpoint, as the client reaches it', 'http://127.0.0.1:5000')
-    .option('--output <folder>', 'write the files into it')
+    .description('print the configuration that makes a client pull from the cache: docs/clients.md')
+    .addArgument(new Argument('<client>', 'podman also covers Buildah, skopeo and CRI-O').choices(CLIENTS))
+    .option('--url <https://…>', 'URL of the registry endpoint, as the client reaches it', 'http://127.0.0.1:5000')
+    .option('--output <folder>', 'write the files into this folder')
     .option('--force', 'with --output: replace files that differ')
     .option(...json)
     .action((client: Client, { force, ...options }: MirrorConfigCommand) =>
@@ -188,7 +195,7 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
       ),
     );
   for (const command of program.commands) {
-    command.option('--verbose', 'say on stderr which configuration and which cache are used');
+    command.option('--verbose', 'print on stderr which configuration and which cache are used');
   }
   return program;
 }
@@ -199,9 +206,11 @@ const repeated = (value: string, earlier: readonly string[] | undefined): readon
 ];
 
 const logFormat = (): Option =>
-  new Option('--log-format <format>', 'of the lines on stderr, one a request').choices(LOG_FORMATS).default('text');
+  new Option('--log-format <format>', 'format of the log on stderr, one line per request')
+    .choices(LOG_FORMATS)
+    .default('text');
 const logLevel = (): Option =>
-  new Option('--log-level <level>', 'lines below it are left out').choices(LOG_LEVELS).default('info');
+  new Option('--log-level <level>', 'lowest level that is logged').choices(LOG_LEVELS).default('info');
 
 const logOptions = ({ logFormat, logLevel, quiet }: LogCommand): LogOptions => ({
   logFormat,
@@ -214,7 +223,7 @@ function parsePort(text: string): number {
   throw new InvalidArgumentError('Write a number from 0 to 65535.');
 }
 
-// Started as a process of its own where the launcher found itself on an older Node.
+// Started as a process by the launcher if that runs on an older Node.
 if (import.meta.main) {
   // See launch.js.
   process.once('beforeExit', () => process.once('exit', () => process.exit()));

@@ -16,15 +16,15 @@ export interface MirrorConfigOptions {
   readonly url: string;
   /** A folder to write into; without it the files are printed. */
   readonly output?: string;
-  /** Files in the folder that differ are replaced. */
+  /** Replaces files in the folder that differ. */
   readonly force: boolean;
 }
 
-/** Prints, or writes into a folder, what makes the client pull from the cache. */
+/** Prints, or writes into a folder, the configuration that makes the client pull from the cache. */
 export async function runMirrorConfig(client: Client, options: MirrorConfigOptions, output: Output): Promise<ExitCode> {
   const origin = parseCacheOrigin(options.url);
   if (options.force && options.output === undefined) {
-    throw new InvalidRequestError('--force', '--force needs --output: without a folder nothing is replaced');
+    throw new InvalidRequestError('--force', '--force needs --output: it replaces files in that folder');
   }
   const config = configured(output);
   const made = mirrorConfig(client, {
@@ -61,9 +61,9 @@ function printedLines({ files }: ClientConfig): string[] {
 }
 
 /**
- * All files are in the folder, or, where one is refused, nothing was written. Returns the paths of those that were not there already.
+ * Writes all files, or none if one of them would be replaced without `force`. Returns the paths of those that were written.
  *
- * @throws InvalidRequestError where a file that differs is there already; ConfigError where the folder cannot be written.
+ * @throws InvalidRequestError if a file exists with other content; ConfigError if the folder cannot be written.
  */
 async function writeFiles(folder: string, files: readonly ConfigFile[], force: boolean): Promise<string[]> {
   try {

@@ -14,8 +14,8 @@ type Level = LogOptions['logLevel'];
 type Form = (level: Level, message: string, fields: LogFields) => string;
 
 /**
- * A log on stderr, a line for each call, in printable ASCII: as `name=value` for people, or as JSON with the names of the functions' log. What looks like a secret is
- * taken out of every text, and no value can begin a line or pass for another field.
+ * A log on stderr, a line per call, in printable ASCII: as `name=value`, or as JSON with the field names of the functions' log. Secrets are redacted, and no value can
+ * begin a line or look like another field.
  */
 export function outputLogger(output: Output, { logFormat, logLevel }: LogOptions): Logger {
   const kept: Record<string, unknown> = {};
@@ -42,11 +42,11 @@ const jsonLine: Form = (level, message, fields) =>
   json({ timestamp: new Date().toISOString(), level: level.toUpperCase(), message, ...fields });
 
 const textLine: Form = (level, message, fields) => {
-  const said = Object.entries(fields).filter(([, value]) => value !== undefined);
-  const texts = said.map(([name, value]) => `${name}=${textOf(value)}`);
+  const present = Object.entries(fields).filter(([, value]) => value !== undefined);
+  const texts = present.map(([name, value]) => `${name}=${textOf(value)}`);
   return [new Date().toISOString(), level.padEnd(5), asciiOf(redacted(message)), ...texts].join(' ');
 };
 
-/** Quoted unless nothing in it could end the value. */
+/** Quoted if a character in it could end the value. */
 const textOf = (value: unknown): string =>
   typeof value === 'string' && /^[\w.:/@+,*[\]-]+$/.test(value) ? value : json(value);

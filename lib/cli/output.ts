@@ -10,7 +10,7 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** What a failure looks like with `--json`. */
 export interface FailureDocument {
-  /** As it was asked for; absent where the failure is not about one. */
+  /** As the user wrote it; absent if the failure is not about a reference. */
   readonly reference?: string;
   readonly error: {
     /** A code of the distribution specification, where one fits. */
@@ -20,30 +20,30 @@ export interface FailureDocument {
   };
 }
 
-/** Where a command's results go. Results alone are on stdout; everything else is on stderr. */
+/** The output of a command: results on stdout, everything else on stderr. */
 export interface Output {
   readonly isJson: boolean;
-  /** One result: `document` as one line of JSON, or `lines` for a human. */
+  /** One result: `document` as one line of JSON, or `lines` as text. */
   result(document: unknown, lines: readonly string[]): void;
-  /** A failure, of each of the references asked for: JSON documents on stdout, or one message on stderr. */
+  /** A failure: a JSON document for each reference on stdout, or one message on stderr. */
   failure(error: unknown, references: readonly string[]): void;
-  /** For a human alone, on stderr. */
+  /** On stderr, but not beside JSON. */
   note(line: string): void;
   /** With `--verbose`, on stderr, also beside JSON. */
   detail(line: string): void;
-  /** What is under way, for a human alone, on stderr: see {@link statusOn}. */
+  /** The current step, on stderr, but not beside JSON: see {@link statusOn}. */
   status(status: Status | string | undefined): void;
   /** A line of a log, on stderr, also beside JSON. */
   log(line: string): void;
 }
 
-/** What a command writes to; those of the process are such. */
+/** What a command writes to, for example the streams of the process. */
 export interface Streams {
   readonly stdout: Writable;
   readonly stderr: StatusStream;
 }
 
-/** What of stderr is wanted. */
+/** What is written to stderr. */
 export interface OutputOptions {
   /** Without notes. */
   readonly isQuiet?: boolean;
@@ -51,7 +51,7 @@ export interface OutputOptions {
   readonly isVerbose?: boolean;
 }
 
-/** Output on these streams. A reader that went away (`| head -1`) is no error: what follows is dropped. */
+/** Output on these streams. If the reader closes the pipe (`| head -1`), the rest is dropped without an error. */
 export function outputOn(
   { stdout, stderr }: Streams,
   isJson: boolean,
@@ -82,7 +82,7 @@ export function outputOn(
   };
 }
 
-/** Makes a closed pipe end the writing and not the process. Once, at start. */
+/** Keeps the process alive when stdout or stderr is closed. Call it once, at start. */
 export function tolerateClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -102,7 +102,7 @@ export function failureDocuments(error: unknown, references: readonly string[]):
 
 const MAX_CAUSES = 5;
 
-/** The failure for a human: the message, and the causes that it does not tell itself. */
+/** The failure as text: the message, and those of its causes that it does not quote itself. */
 export function failureLines(error: unknown, references: readonly string[]): string[] {
   const [reference] = references.length === 1 ? references : [];
   const message = messageOf(error);
@@ -121,24 +121,24 @@ export function failureLines(error: unknown, references: readonly string[]): str
   return lines;
 }
 
-/** Whether the message names the reference itself, as it was asked for or in full. */
+/** Whether the message begins with the reference, as the user wrote it or in full. */
 function begins(message: string, asked: string): boolean {
   const names = [asked];
   try {
     names.push(formatReference(parseReference(asked)));
   } catch {
-    // Then the message is about that.
+    // An invalid reference has no full form.
   }
   return names.some((name) => message.startsWith(`${name} `) || message.startsWith(`${name}:`));
 }
 
 function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message || error.name : String(error);
-  // Messages of our own hold no secret (I7); those of other people's code may.
+  // Our own messages hold no secret (I7); those of libraries may.
   return printable(error instanceof CacheError ? message : redacted(message));
 }
 
-/** Without the control characters by which a registry could write to somebody's terminal; new lines stay. */
+/** Without control characters, which a registry could use to manipulate the terminal; new lines stay. */
 export function printable(text: string): string {
   return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
 }

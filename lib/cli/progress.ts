@@ -4,16 +4,16 @@ import type { PullProgress } from '../pull/pull-request.ts';
 import { counted, formatBytes } from './output.ts';
 import { cut, secondsOf, type Status } from './status.ts';
 
-/** What one pull reports. */
+/** The progress of one pull. */
 export interface ProgressView extends PullProgress {
-  /** Where it is now: a line for the whole image, and one for each blob under way. */
+  /** A line for the whole image, and one for each blob that is being copied. */
   readonly status: Status;
 }
 
-/** The first digits name a blob well enough for an eye. */
+/** The first digits, enough for people to tell blobs apart. */
 export const shortDigest = (digest: Digest): string => hexOf(digest).slice(0, 12);
 
-/** The rate is that of so long. */
+/** The rate is measured over this time. */
 const RATE_MS = 5_000;
 const MIN_RATE_MS = 250;
 const BAR_CHARACTERS = 30;
@@ -25,7 +25,7 @@ interface Copying {
   bytes: number;
 }
 
-/** The progress of the pull of `name`; `note` gets a line for what is to be copied, and one for each blob that is in the cache. */
+/** The progress of the pull of `name`. `note` gets a line with what is to be copied, and one for each finished blob. */
 export function pullProgress(
   name: string,
   note: (line: string) => void,
@@ -39,11 +39,11 @@ export function pullProgress(
 
   const doneBytes = (): number => {
     const sizes = [...finished].map((digest) => missing.get(digest)?.size ?? 0);
-    // A blob that is read again from its beginning comes to more than its size.
+    // A blob that is read again from its beginning counts more bytes than its size.
     const read = [...copying.values()].map(({ blob, bytes }) => Math.min(bytes, blob.size));
     return [...sizes, ...read].reduce((sum, bytes) => sum + bytes, 0);
   };
-  /** Bytes a second; undefined where it is too early to say. */
+  /** Bytes per second; undefined while it is too early to know. */
   const rateOf = (bytes: number): number | undefined => {
     const atMs = now();
     samples.push({ atMs, bytes });
@@ -53,7 +53,7 @@ export function pullProgress(
     return first === undefined || tookMs < MIN_RATE_MS ? undefined : ((bytes - first.bytes) * 1000) / tookMs;
   };
   const headLine = (columns: number): string => {
-    if (missing.size === 0) return headOf(name, [`asking what it is, ${secondsOf(now() - startMs)}`], columns);
+    if (missing.size === 0) return headOf(name, [`resolving, ${secondsOf(now() - startMs)}`], columns);
     const total = [...missing.values()].reduce((sum, { size }) => sum + size, 0);
     const done = doneBytes();
     const rate = rateOf(done);
@@ -99,7 +99,7 @@ export function pullProgress(
 const percentOf = (done: number, total: number): string =>
   `${total === 0 ? 100 : Math.min(100, Math.floor((done / total) * 100))}%`;
 
-/** The name and as many of the figures as fit, the first ones first; the end of a name tells more than its beginning. */
+/** The name and as many of the figures as fit, from the first one on. A long name loses its beginning. */
 function headOf(name: string, figures: readonly string[], columns: number): string {
   for (let count = figures.length; count > 0; count -= 1) {
     const text = figures.slice(0, count).join(', ');

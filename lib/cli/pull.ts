@@ -5,18 +5,18 @@ import { counted, EXIT, formatBytes, formatDuration, printable, type ExitCode, t
 import { formatReference } from '../reference/reference.ts';
 import { pullProgress } from './progress.ts';
 
-/** A request, and the words it was made with. */
+/** A request, and the reference as the user wrote it. */
 export interface NamedRequest {
   readonly asked: string;
   readonly request: PullRequest;
 }
 
 /**
- * Pulls one image after the other, each with a result of its own; a failure does not stop the rest. After Ctrl-C no further one begins.
+ * Pulls one image after the other and reports each. A failure does not stop the rest; after Ctrl-C no further pull begins.
  *
- * @param explained gives another error in place of one that is a fault of the cache
+ * One at a time: a pull is parallel itself, and its memory is bounded.
  *
- * One at a time: each pull has its own parallelism, and memory is bounded for one.
+ * @param explained returns a clearer error if the fault is in the cache itself, else the same error.
  */
 export async function pullImages(
   deps: PullDeps,
@@ -27,7 +27,7 @@ export async function pullImages(
 ): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.done;
   for (const { asked, request } of requests) {
-    if (signal.aborted) return EXIT.failed; // What had not begun is not named.
+    if (signal.aborted) return EXIT.failed; // Pulls that had not begun are not reported.
     const progress = pullProgress(formatReference(request.reference), (line) => output.note(line));
     output.status(progress.status);
     try {
@@ -37,9 +37,9 @@ export async function pullImages(
       if (receipt.outcome === 'partial') exitCode = EXIT.failed;
     } catch (error) {
       output.status(undefined);
-      const told = explained(error);
-      output.failure(told, [asked]);
-      if (told !== error) return EXIT.usage; // Of no image, but of the cache: no other one fares better.
+      const clearer = explained(error);
+      output.failure(clearer, [asked]);
+      if (clearer !== error) return EXIT.usage; // A fault of the cache: the other images would fail, too.
       exitCode = EXIT.failed;
     }
   }
@@ -49,7 +49,7 @@ export async function pullImages(
 const OUTCOMES: Readonly<Record<Receipt['outcome'], string>> = {
   hit: 'was in the cache',
   pulled: 'pulled',
-  partial: 'stopped before it was complete; what is finished is kept, and the same command goes on from there',
+  partial: 'stopped before it was complete; finished content is kept, run the same command again to continue',
 };
 
 /** The receipt for a human. */

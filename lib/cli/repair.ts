@@ -2,7 +2,7 @@ import { rebuild, type RebuildDeps, type RebuiltReference } from '../repair/rebu
 import { validate, type ValidateDeps, type ValidateRequest, type Validation } from '../repair/validate.ts';
 import { counted, EXIT, type ExitCode, formatBytes, type Output, printable } from './output.ts';
 
-/** Makes the table again from the bucket, and says what became of each record. Done only if nothing was lost. */
+/** Rebuilds the table from the bucket, and reports the outcome of each record. Fails if something is lost or skipped. */
 export async function rebuildTable(deps: RebuildDeps, output: Output, signal: AbortSignal): Promise<ExitCode> {
   const tally = { rebuilt: 0, partly: 0, kept: 0, gone: 0, removed: 0, skipped: 0 };
   for await (const one of rebuild(deps, signal)) {
@@ -21,7 +21,7 @@ function rebuiltLine(one: RebuiltReference): string {
   return `${printable(one.reference)}: ${one.outcome}${lost}`;
 }
 
-/** Says what the cache holds of one reference. Done only if all of it is there. */
+/** Reports what the cache holds of one reference. Fails unless it is complete. */
 export async function validateImage(
   deps: ValidateDeps,
   request: ValidateRequest,

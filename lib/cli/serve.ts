@@ -18,13 +18,13 @@ import { exampleReference, ownCommand, pullHints } from './hints.ts';
 import { type LogOptions, outputLogger } from './output-logger.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
 
-/** A door that streams carries whatever the cache takes as a manifest. */
+/** This server has no smaller limit than the largest manifest that the cache accepts. */
 const LIMITS = { bodyBytes: 32 * 1024 * 1024 };
 
-/** What serving on this machine needs of the services. */
+/** The services needed to serve on this machine. */
 type LocalServices = Pick<Services, 'config' | 'pull' | 'records' | 'presigner' | 'users' | 'publishedKey'>;
 
-/** The distribution API on this machine: one process, one door, for whom `serve.auth` lets in. Asks the registries itself. */
+/** The distribution API in this process, with the login that `serve.auth` asks for. Asks the registries itself. */
 export function localRegistry(
   { config, pull, records, presigner, users, publishedKey }: LocalServices,
   jobs: Jobs,
@@ -46,20 +46,20 @@ export function localRegistry(
 }
 
 export interface ServeOptions extends LogOptions {
-  /** On 127.0.0.1; 0: any free one. */
+  /** On 127.0.0.1; 0 takes a free one. */
   readonly port: number;
   /** No hints. */
   readonly isQuiet: boolean;
 }
 
-/** For the example of the hints. */
-const LOOK_MS = 1_000;
+/** Time to find an image for the hints. */
+const EXAMPLES_MS = 1_000;
 const MOST_EXAMPLES = 20;
 const UNUSED_METRICS = { add: () => undefined };
 
 /**
- * Answers container runtimes on loopback until the signal, from the cache that the configuration names; pulls run in this process, or in the workflow where
- * one is configured.
+ * Serves container runtimes on loopback until the signal, from the cache that the configuration names. Pulls run in this process, or in the workflow if one is
+ * configured.
  */
 export async function runServe(
   { port, isQuiet, ...log }: ServeOptions,
@@ -91,19 +91,16 @@ async function listening(server: ReturnType<typeof registryServer>, port: number
   try {
     await once(server, 'listening');
   } catch (cause) {
-    throw new ConfigError(
-      `port ${port} cannot be listened on: ${(cause as Error).message}; choose another --port`,
-      cause,
-    );
+    throw new ConfigError(`cannot listen on port ${port}: ${(cause as Error).message}; choose another --port`, cause);
   }
 }
 
 function jobsDepsOf({ pull, records }: Services): LocalJobsDeps {
-  // No bus on this machine: nobody listens.
+  // There is no event bus on this machine.
   return { pull, records, announcer: { announce: () => Promise.resolve() }, metrics: UNUSED_METRICS };
 }
 
-/** What can be typed next, as it stands: with an image that is there, where there is one. */
+/** Commands to try next, if possible with an image that is in the cache. */
 async function hints(origin: string, { config, catalog }: Services, signal: AbortSignal): Promise<readonly string[]> {
   const example = exampleReference(config, await someCached(catalog, signal));
   return [
@@ -111,23 +108,23 @@ async function hints(origin: string, { config, catalog }: Services, signal: Abor
     'Try:',
     ...pullHints(new URL(origin).host, config, example),
     `  ${ownCommand()} mirror-config docker --url ${origin}`,
-    '  # or containerd, podman: the same names as ever, through the cache',
+    '  # or containerd, podman: then image names stay as they are, and pulls go through the cache',
   ];
 }
 
-/** Some images of the cache: for an example, so without a long look, and without a failure. */
+/** Some images of the cache, for an example: bounded in time, and empty if the cache cannot be read. */
 async function someCached(catalog: Images, signal: AbortSignal): Promise<readonly Reference[]> {
   const found: Reference[] = [];
   try {
     for await (const { reference, pointer } of allImages(
       catalog,
-      AbortSignal.any([signal, AbortSignal.timeout(LOOK_MS)]),
+      AbortSignal.any([signal, AbortSignal.timeout(EXAMPLES_MS)]),
     )) {
       if (pointer.published !== undefined) found.push(reference);
       if (found.length === MOST_EXAMPLES) break;
     }
   } catch (error) {
-    // A cache that cannot be read says so to the first request.
+    // The first request reports a cache that cannot be read.
     if (!(error instanceof Error)) throw error;
   }
   return found;

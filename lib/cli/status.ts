@@ -2,7 +2,7 @@ import { clearScreenDown, cursorTo, moveCursor } from 'node:readline';
 import type { Writable } from 'node:stream';
 import { hasCursor } from '../config/environment.ts';
 
-/** What is under way, in lines that fit into so many columns and rows. Where there is room for one alone, it is the first. */
+/** The current step as lines of at most `columns` characters, at most `rows` of them, the most important one first. */
 export type Status = (columns: number, rows: number) => readonly string[];
 
 /** A terminal has a size; a file or a pipe has none. */
@@ -12,11 +12,11 @@ export type StatusStream = Writable & {
   readonly rows?: number;
 };
 
-/** Shows what is under way, for a human who waits. */
+/** Shows the current step to a user who waits. */
 export interface StatusDisplay {
-  /** What is under way from now on: a text gets the time for which it has been. Undefined: nothing. */
+  /** Shows this step from now on, a text with its duration. Undefined shows nothing. */
   show(status: Status | string | undefined): void;
-  /** Calls `write`, which writes whole lines to the same terminal, so that they do not mix with what is displayed. */
+  /** Calls `write`, which writes whole lines to the same terminal, without mixing them with the status. */
   around(write: () => void): void;
 }
 
@@ -24,17 +24,17 @@ export interface StatusDisplay {
 export const NO_STATUS: StatusDisplay = { show: () => undefined, around: (write) => write() };
 
 const FRAME_MS = 125;
-/** What is over sooner needs no words. */
+/** A shorter step is not shown. */
 const FIRST_FRAME_MS = 250;
 const TICK_MS = 250;
-/** Nobody waits longer than two seconds for a line, with time for a busy machine. */
+/** A user sees a line at least every two seconds, even on a busy machine. */
 const SILENT_MS = 1_500;
-/** Of a terminal that does not say its size. */
+/** Size of a terminal that does not report one. */
 const USUAL = { columns: 80, rows: 24 };
 
 /**
- * On a terminal the lines are drawn again and again in the same place, and are gone in the end. Elsewhere, and on a terminal that cannot move its cursor, the first line
- * is written each time that nothing else was for a second and a half.
+ * On a terminal the lines are redrawn in place, and erased in the end. Elsewhere, and on a terminal that cannot move its cursor, the first line is written whenever
+ * nothing else was written for a second and a half.
  */
 export function statusOn(stream: StatusStream, now: () => number = () => performance.now()): StatusDisplay {
   const isLive = stream.isTTY === true && hasCursor();
@@ -46,7 +46,7 @@ export function statusOn(stream: StatusStream, now: () => number = () => perform
   const erase = (): void => {
     if (drawn.length === 0) return;
     const { columns } = sizeOf(stream);
-    // A terminal that became narrower has wrapped them.
+    // If the terminal became narrower, lines are wrapped.
     const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
     drawn = [];
     moveCursor(stream, 0, 1 - rows);
@@ -62,7 +62,7 @@ export function statusOn(stream: StatusStream, now: () => number = () => perform
     stream.write(drawn.join('\n'));
   };
   const tick = (): void => {
-    // By the clock: a busy process has fewer ticks.
+    // Measured by the clock, because a busy process has fewer ticks.
     if (shown === undefined || now() - writtenMs < SILENT_MS || !stream.writable) return;
     writtenMs = now();
     const [line = ''] = shown(Infinity, 1);
@@ -102,6 +102,6 @@ export function secondsOf(durationMs: number): string {
   return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** Its beginning, in at most so many characters. */
+/** The text, cut to at most `characters`. */
 export const cut = (text: string, characters: number): string =>
   text.length <= characters ? text : `${text.slice(0, Math.max(0, characters - 1))}…`.slice(0, characters);

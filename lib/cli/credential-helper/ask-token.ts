@@ -5,10 +5,10 @@ import type { TokenDocument } from '../../http/control/deployment.ts';
 import { type HelperSettings, isLoopback } from './settings.ts';
 
 /**
- * A new password for the registry endpoint, from `POST /v1/token` of the URL of the settings, signed with the credentials that the AWS SDK finds. Nothing is sent
- * anywhere else: redirects are not followed.
+ * A new password for the registry endpoint, from `POST /v1/token` of the configured URL, signed with the credentials that the AWS SDK finds. Redirects are not
+ * followed.
  *
- * @throws CacheError that quotes no secret
+ * @throws CacheError without any secret in its message
  */
 export async function askToken(settings: HelperSettings, signal: AbortSignal): Promise<TokenDocument> {
   const { url, lifetimeSeconds } = settings;
@@ -20,7 +20,7 @@ export async function askToken(settings: HelperSettings, signal: AbortSignal): P
   };
   const region = settings.region ?? regionOf(url) ?? (isLoopback(url) ? 'local' : await sdkRegion());
   const requests = requestsIn(region);
-  // On this machine nobody checks signatures, and there may be no credentials.
+  // The local application checks no signatures, and there may be no credentials.
   const answer = isLoopback(url) ? requests.plain(call, signal) : requests.signed('execute-api', call, signal);
   return tokenOf(await answerOf(answer, url, signal), url);
 }
@@ -32,7 +32,7 @@ async function answerOf(asked: Promise<HttpAnswer>, url: URL, signal: AbortSigna
     signal.throwIfAborted();
     if (cause instanceof CacheError) throw cause;
     const why = cause instanceof Error ? cause.name : 'unknown error';
-    throw failure(`${url.host} was not asked, or did not answer (${why}); look at AWS credentials and network`, cause);
+    throw failure(`POST /v1/token of ${url.host} failed (${why}); check the AWS credentials and the network`, cause);
   }
 }
 
@@ -43,12 +43,12 @@ function tokenOf({ status, text }: HttpAnswer, url: URL): TokenDocument {
     throw failure(`POST /v1/token of ${url.host} answered ${status}${said}`);
   }
   if (typeof username !== 'string' || typeof password !== 'string' || typeof expiresAt !== 'string') {
-    throw failure(`POST /v1/token of ${url.host} answered something else than a password; look at the URL`);
+    throw failure(`POST /v1/token of ${url.host} did not answer with a password; check the URL`);
   }
   return { username, password, expiresAt };
 }
 
-/** Nothing of the text reaches an error: it may be the secret. */
+/** Errors must not quote the text: it may hold the password. */
 function parsed(text: string): Readonly<Record<string, unknown>> {
   try {
     const document: unknown = JSON.parse(text);

@@ -5,11 +5,11 @@ import { askToken } from './ask-token.ts';
 import { helperSettings, type HelperSettings, hostOf } from './settings.ts';
 
 /*
- * docker-credential-entrepot: a credential helper for docker, podman, skopeo, crane and whoever else speaks the protocol of
- * https://github.com/docker/docker-credential-helpers. It keeps nothing: each `get` mints a password.
+ * docker-credential-entrepot: a credential helper for docker, podman, skopeo, crane and other clients of the protocol of
+ * https://github.com/docker/docker-credential-helpers. It stores nothing: each `get` gets a new password.
  */
 
-/** By this text clients know that there is nothing, and go on without credentials. */
+/** Clients know this text: they go on without credentials. */
 const NOT_FOUND = 'credentials not found in native keychain';
 const MAX_INPUT_BYTES = 64 * 1024;
 const ANSWER_MS = 30_000;
@@ -20,7 +20,7 @@ export interface HelperAnswer {
   readonly exitCode: 0 | 1;
 }
 
-/** Answers one call of the protocol: `get` with the server on standard input; `store` and `erase` do nothing, `list` knows nothing. */
+/** Answers one call of the protocol: `get` with the server on standard input; `store` and `erase` do nothing, `list` is empty. */
 export async function answerDocker(
   action: string | undefined,
   input: AsyncIterable<Buffer>,
@@ -32,7 +32,7 @@ export async function answerDocker(
       return await answerGet(await readInput(input, MAX_INPUT_BYTES), settings(), ask);
     case 'store':
     case 'erase':
-      // What is written to us must be taken, or the client fails by a broken pipe.
+      // Read the input, or the client fails with a broken pipe.
       await readInput(input, MAX_INPUT_BYTES);
       return { output: '', exitCode: 0 };
     case 'list':
@@ -47,7 +47,7 @@ export async function answerDocker(
 
 async function answerGet(text: string, settings: HelperSettings, ask: typeof askToken): Promise<HelperAnswer> {
   const server = text.trim();
-  // A password of ours is for nobody else (I7), even where somebody made us the helper of every registry.
+  // Other registries never get our password (I7), even if this helper is configured for all of them.
   if (!settings.registries.has(hostOf(server))) return { output: NOT_FOUND, exitCode: 1 };
   const { username, password } = await ask(settings, AbortSignal.timeout(ANSWER_MS));
   return { output: JSON.stringify({ ServerURL: server, Username: username, Secret: password }), exitCode: 0 };
@@ -65,7 +65,7 @@ export async function main(args: readonly string[]): Promise<void> {
   process.exitCode = answer.exitCode;
 }
 
-/** Errors of our own hold no secret (I7). */
+/** Our own errors hold no secret (I7). */
 const messageOf = (error: unknown): string =>
   `entrepot: ${error instanceof CacheError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`}`;
 

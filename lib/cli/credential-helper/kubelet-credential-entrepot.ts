@@ -11,10 +11,10 @@ import { helperSettings, type HelperSettings, hostOf } from './settings.ts';
 const API_VERSION = 'credentialprovider.kubelet.k8s.io/v1';
 const MAX_INPUT_BYTES = 64 * 1024;
 const ANSWER_MS = 30_000;
-/** A pull that begins with a kept password must end before the password does: its clients use it for every blob. */
+/** The kubelet stops using a password this long before it expires: a pull needs it until its last blob. */
 const KEPT_BEFORE_END_SECONDS = 900;
 
-/** Answers one CredentialProviderRequest: a password for the image's registry if that is ours, else none. */
+/** Answers one CredentialProviderRequest: with a password if the image is at the configured endpoint, else without. */
 export async function answerKubelet(
   input: AsyncIterable<Buffer>,
   settings: HelperSettings,
@@ -38,7 +38,7 @@ function imageOf(text: string): string {
   }
   const { apiVersion, kind, image } = { ...(request as Readonly<Record<string, unknown>> | undefined) };
   if (apiVersion === API_VERSION && kind === 'CredentialProviderRequest' && typeof image === 'string') return image;
-  throw new InvalidRequestError('stdin', `standard input is no CredentialProviderRequest of ${API_VERSION}`);
+  throw new InvalidRequestError('stdin', `standard input is not a CredentialProviderRequest of ${API_VERSION}`);
 }
 
 /** Runs the provider on the streams of this process. */
@@ -46,7 +46,7 @@ export async function main(): Promise<void> {
   try {
     process.stdout.write(`${JSON.stringify(await answerKubelet(process.stdin, helperSettings()))}\n`);
   } catch (error) {
-    // Errors of our own hold no secret (I7).
+    // Our own errors hold no secret (I7).
     const known = error instanceof CacheError ? error.message : 'unexpected error';
     process.stderr.write(`kubelet-credential-entrepot: ${known}\n`);
     process.exitCode = 1;

@@ -3,13 +3,13 @@ import type { Environment } from '../../config/config.ts';
 import { readTextFile, UnreadableFileError } from '../../config/read-file.ts';
 import { ConfigError } from '../../errors/cache-error.ts';
 
-/** What a credential helper is told: where passwords come from, and whom they are for. */
+/** The settings of a credential helper: which API issues the passwords, and which registries get them. */
 export interface HelperSettings {
-  /** Of the control API, without `/v1` and without a slash at its end. Nothing is ever sent anywhere else. */
+  /** Of the control API, without `/v1` and a final slash. No request goes anywhere else. */
   readonly url: URL;
-  /** Hosts of the registry endpoint, with their ports: for any other there is no password. */
+  /** Hosts of the registry endpoint, with their ports. Other hosts get no password. */
   readonly registries: ReadonlySet<string>;
-  /** Undefined: as the URL says it, else as the AWS SDK finds it. */
+  /** Undefined: from the URL, else from the AWS SDK. */
   readonly region: string | undefined;
   readonly lifetimeSeconds: number;
 }
@@ -21,7 +21,7 @@ const USUAL_SECONDS = 3_600;
 
 /**
  * The settings of a credential helper: `ENTREPOT_URL` and `ENTREPOT_REGISTRIES` (a list with commas), or the JSON file that `ENTREPOT_HELPER_CONFIG` names
- * (`~/.config/entrepot/helper.json` without it). What a variable says wins.
+ * (`~/.config/entrepot/helper.json` without it). Variables override the file.
  *
  * @throws ConfigError
  */
@@ -41,9 +41,9 @@ export function helperSettings(environment: Environment = process.env, cwd: stri
 }
 
 /**
- * The host of whatever a client calls a registry: `https://host/v2/`, `host:5000`, `host/path`. In lower case, with its port unless that is 443.
+ * The host of a registry as clients write it: `https://host/v2/`, `host:5000`, `host/path`. In lower case, with its port unless that is 443.
  *
- * Never throws: what is no host is none that is known.
+ * Never throws: a text that is not a host matches no configured registry.
  */
 export function hostOf(server: string): string {
   const bare = server
@@ -60,7 +60,7 @@ function readSettings(path: string, mustExist: boolean): Readonly<Record<string,
     settings = JSON.parse(readTextFile(path, MAX_FILE_BYTES));
   } catch (error) {
     if (error instanceof UnreadableFileError && error.absent && !mustExist) return {};
-    throw new ConfigError(`${path} ${error instanceof UnreadableFileError ? error.message : 'is no JSON'}`);
+    throw new ConfigError(`${path} ${error instanceof UnreadableFileError ? error.message : 'is not JSON'}`);
   }
   const isMap = typeof settings === 'object' && settings !== null && !Array.isArray(settings);
   const unknown = isMap ? Object.keys(settings as object).find((key) => !KEYS.includes(key)) : undefined;
@@ -73,18 +73,18 @@ function readSettings(path: string, mustExist: boolean): Readonly<Record<string,
 function urlOf(value: unknown, path: string): URL {
   const form = 'https://<id>.execute-api.<region>.amazonaws.com';
   if (value === undefined) {
-    throw new ConfigError(`ENTREPOT_URL is not set: it names the control API, ${form}; or write "url" into ${path}`);
+    throw new ConfigError(`ENTREPOT_URL is not set; set it to the control API, ${form}, or write "url" into ${path}`);
   }
   const url = typeof value === 'string' ? URL.parse(value) : null;
   const isPlain = url?.username === '' && url.password === '' && url.search === '' && url.hash === '';
   if (url === null || !isPlain || !(url.protocol === 'https:' || isLoopback(url))) {
-    throw new ConfigError(`ENTREPOT_URL, or "url" of ${path}, is no https URL without query; write ${form}`);
+    throw new ConfigError(`ENTREPOT_URL, or "url" of ${path}, is not an https URL without query; write ${form}`);
   }
   url.pathname = url.pathname.replace(/(?:\/v1)?\/*$/, '');
   return url;
 }
 
-/** Where nobody listens but on this machine. */
+/** Whether the URL leads to this machine. */
 export const isLoopback = (url: URL): boolean => url.protocol === 'http:' && LOOPBACK.test(url.hostname);
 
 const isTexts = (value: unknown): value is readonly string[] =>
@@ -94,4 +94,4 @@ const isLifetime = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 60 && value <= USUAL_SECONDS;
 
 const invalid = (path: string, key: string, what: string): ConfigError =>
-  new ConfigError(`"${key}" of ${path} is not as it should be; write ${what}`);
+  new ConfigError(`"${key}" of ${path} is invalid; write ${what}`);

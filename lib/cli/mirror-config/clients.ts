@@ -10,7 +10,7 @@ import {
   tomlString,
 } from './mirror-config.ts';
 
-/** What `config_path` is on most systems; EKS and the rest that set it name the same folder. */
+/** The usual `config_path`; EKS and other distributions use the same folder. */
 const CONFIG_PATH = '/etc/containerd/certs.d';
 const CONFIG_FILE = '/etc/containerd/config.toml';
 
@@ -23,10 +23,10 @@ export function containerdConfig(cache: ServedCache): ClientConfig {
   return {
     files: [...cache.registries.map((registry) => hostsFile(cache, registry)), ...configFragments()],
     notes: [
-      'Kubernetes: one of the fragments of config.toml must be in force, then restart containerd. Changes of hosts.toml need no restart. ctr: --hosts-dir; nerdctl: reads /etc/containerd/certs.d by itself.',
+      'Kubernetes: merge the fragment for your containerd into config.toml, then restart containerd. Changes of hosts.toml need no restart. ctr: --hosts-dir; nerdctl: reads /etc/containerd/certs.d by itself.',
       ...(cache.needsLogin
         ? [
-            'The cache wants a login, and containerd has none for a mirror but the header in hosts.toml: fill in Authorization, and make the files readable for root alone.',
+            'The cache needs a login, which containerd sends to a mirror only as a header in hosts.toml: fill in Authorization, and make the files readable for root alone.',
           ]
         : []),
       ...(cache.needsLogin && isReadable(cache.origin)
@@ -45,13 +45,13 @@ function hostsFile({ origin: { origin }, needsLogin }: ServedCache, registry: Se
     '',
     `[${host}]`,
     '  capabilities = ["pull", "resolve"]',
-    '  # How long a cache that cannot be reached holds up a pull; containerd 1.x does not know this line, and waits 30 s.',
+    '  # If the cache cannot be reached, a pull goes on after this time. containerd 1.x ignores this line and waits 30 s.',
     '  dial_timeout = "3s"',
   ];
   if (needsLogin) {
     lines.push(
       '',
-      '  # The cache wants a login: docs/signing-in.md. The value is Basic and the base64 of user:password; remove the "#".',
+      '  # The cache needs a login: docs/signing-in.md. Remove the "#", and write Basic and the base64 of user:password.',
       `  # [${host}.header]`,
       '  #   Authorization = "Basic …"',
     );
@@ -64,7 +64,7 @@ function hostsFile({ origin: { origin }, needsLogin }: ServedCache, registry: Se
   };
 }
 
-/** `host_port_`: what containerd looks for first, and what every file system takes. */
+/** `host_port_`: containerd tries this name first, and every file system accepts it. */
 const folderOf = (name: string): string => name.replace(/:(\d+)$/, '_$1_');
 
 function configFragments(): ConfigFile[] {
@@ -87,7 +87,7 @@ function configFragments(): ConfigFile[] {
 }
 
 /**
- * The part of `daemon.json`, and the names by which everything else is pulled.
+ * The fragment of `daemon.json`, and the image names for all other registries.
  *
  * `registry-mirrors` are for Docker Hub alone: https://docs.docker.com/docker-hub/image-library/mirror/. And the only login that dockerd tries there is
  * that of Docker Hub (https://github.com/moby/moby/issues/30880), so a cache that wants a login of its own cannot be one of them.
@@ -117,7 +117,7 @@ export function dockerConfig({ origin, registries, needsLogin }: ServedCache): C
       ...others.flatMap((registry) => nameNote(registry, origin)),
       ...(isReadable(origin)
         ? [
-            `The URL is plain http: whoever is between can read and change what is pulled${needsLogin ? ', and read passwords' : ''}. Use https outside of a network of your own.`,
+            `The URL is plain http: others on the network can read and change what is pulled${needsLogin ? ', and read passwords' : ''}. Use https unless the network is your own.`,
           ]
         : []),
     ],
@@ -127,15 +127,15 @@ export function dockerConfig({ origin, registries, needsLogin }: ServedCache): C
 function hubNotes(hasHub: boolean, needsLogin: boolean, origin: URL): string[] {
   if (needsLogin) {
     return [
-      `The cache wants a login: docker login ${origin.host}, or the credential helper docker-credential-entrepot.`,
-      'No registry-mirrors: Docker would offer the cache the login of Docker Hub, and never its own. Use the names below.',
+      `The cache needs a login: docker login ${origin.host}, or the credential helper docker-credential-entrepot.`,
+      'No registry-mirrors: Docker would send the login of Docker Hub to the cache, never a login for the cache itself. Use the names below.',
     ];
   }
   if (!hasHub)
-    return ['No registry-mirrors: they are for Docker Hub alone, and the cache has no docker.io configured.'];
+    return ['No registry-mirrors: they work for Docker Hub alone, and docker.io is not configured in the cache.'];
   return [
-    'registry-mirrors are for Docker Hub alone; other registries are pulled by the names below.',
-    'Where somebody is signed in to Docker Hub, dockerd offers that login to a mirror that asks for one. This cache does not ask.',
+    'registry-mirrors work for Docker Hub alone; for other registries use the names below.',
+    'dockerd sends the login of Docker Hub to a mirror that asks for one. This cache does not ask.',
   ];
 }
 
@@ -144,7 +144,7 @@ function nameNote(registry: ServedRegistry, origin: URL): string[] {
   const image = exampleImage(registry);
   if (prefix === undefined) {
     return [
-      `${registry.name}: has no name with Docker, because it is an IPv6 address; give it an alias in the configuration.`,
+      `${registry.name}: Docker cannot name it, because it is an IPv6 address; give it an alias in the configuration.`,
     ];
   }
   return [`${registry.name}: docker pull ${origin.host}/${prefix}/${image}`];
@@ -180,12 +180,12 @@ export function podmanConfig({ origin, registries, needsLogin }: ServedCache): C
       ),
       ...(needsLogin
         ? [
-            `The cache wants a login: podman login ${origin.host}, or docker-credential-entrepot as a credential helper. Logins to the registries themselves are never sent to it.`,
+            `The cache needs a login: podman login ${origin.host}, or docker-credential-entrepot as a credential helper. Logins to the registries themselves are never sent to it.`,
           ]
         : []),
       ...(isReadable(origin)
         ? [
-            `The URL is plain http: whoever is between can read and change what is pulled${needsLogin ? ', and read passwords' : ''}. Use https outside of a network of your own.`,
+            `The URL is plain http: others on the network can read and change what is pulled${needsLogin ? ', and read passwords' : ''}. Use https unless the network is your own.`,
           ]
         : []),
     ],

@@ -14,14 +14,14 @@ export type Client = (typeof CLIENTS)[number];
  */
 export function parseCacheOrigin(text: string): URL {
   const bad = (why: string): InvalidRequestError => new InvalidRequestError('--url', `--url ${why}`);
-  // Before it is parsed: what does not parse, or parses as something else, may hold a password, too.
+  // Checked before parsing: a text that is not a URL may hold a password, too.
   if (text.includes('@')) {
     throw bad('holds a user name or password; write https://host[:port], and sign in with the client');
   }
   if (!URL.canParse(text)) throw bad(`${JSON.stringify(text)} is not a URL; write https://host[:port]`);
   const url = new URL(text);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') {
-    throw bad(`${JSON.stringify(text)} has neither https: nor http: in front; write https://host[:port]`);
+    throw bad(`${JSON.stringify(text)} begins with neither https: nor http:; write https://host[:port]`);
   }
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
     throw bad(
@@ -31,12 +31,12 @@ export function parseCacheOrigin(text: string): URL {
   return url;
 }
 
-/** Whether what is sent there never leaves the machine. */
+/** Whether requests to the URL stay on this machine. */
 export function isLoopback({ hostname }: URL): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname);
 }
 
-/** Whether passwords sent there could be read on the way. */
+/** Whether others could read what is sent to this origin. */
 export const isReadable = (origin: URL): boolean => origin.protocol === 'http:' && !isLoopback(origin);
 
 /**
@@ -52,7 +52,7 @@ export function prefixOf({ name, alias }: ServedRegistry): string | undefined {
 export const exampleImage = ({ name }: ServedRegistry): string =>
   name === 'docker.io' ? 'library/alpine:3.20' : 'team/app:v1';
 
-/** Where clients find the registry without any configuration. */
+/** Whether clients find the registry there without any configuration. */
 export const isUsualEndpoint = ({ name, endpoint }: ServedRegistry): boolean =>
   endpoint.origin === (name === 'docker.io' ? 'https://registry-1.docker.io' : new URL(`https://${name}`).origin);
 
@@ -62,7 +62,7 @@ export function tomlString(text: string): string {
   return JSON.stringify(text).replaceAll('\u007f', '\\u007f');
 }
 
-/** What a registry is for its clients. */
+/** A registry as its clients see it. */
 export type ServedRegistry = Pick<RegistrySettings, 'name' | 'alias' | 'endpoint'>;
 
 /** The cache, as its clients see it. */
@@ -75,23 +75,23 @@ export interface ServedCache {
   readonly needsLogin: boolean;
 }
 
-/** One file of a client's configuration. */
+/** One file of a client's configuration, whole or a fragment. */
 export interface ConfigFile {
-  /** Relative, with `/`: where it goes below a folder of its own. */
+  /** Relative to the folder of `--output`, with `/`. */
   readonly path: string;
-  /** Absolute: where the client on Linux looks for it. */
+  /** Absolute path at which the client looks for it, on Linux. */
   readonly place: string;
-  /** Lines for a file that may exist already, not a whole file. */
+  /** Whether it must be merged into a file that may exist already. */
   readonly isFragment: boolean;
   /** Ends with a new line. */
   readonly content: string;
 }
 
-/** Everything that makes one client use the cache. */
+/** The configuration that makes one client use the cache. */
 export interface ClientConfig {
-  /** May be empty: where nothing that could be configured would help. */
+  /** Empty if no configuration file can help. */
   readonly files: readonly ConfigFile[];
-  /** What files cannot say: a sentence each. */
+  /** What the user must know or do besides: a sentence each. */
   readonly notes: readonly string[];
 }
 

@@ -48,7 +48,7 @@ server = "https://registry-1.docker.io"
 
 [host."https://cache.example.test"]
   capabilities = ["pull", "resolve"]
-  # How long a cache that cannot be reached holds up a pull; containerd 1.x does not know this line, and waits 30 s.
+  # If the cache cannot be reached, a pull goes on after this time. containerd 1.x ignores this line and waits 30 s.
   dial_timeout = "3s"
 `,
     );
@@ -76,11 +76,11 @@ version = 3
     );
   });
 
-  test('where the cache wants a login, the header is there to be filled in, as a comment', () => {
+  test('if the cache needs a login, the header is there to be filled in, as a comment', () => {
     const { files, notes } = mirrorConfig('containerd', cache('https://cache.example.test', [HUB], true));
     assert.equal(
       files[0]?.content.split('\n\n').at(-1),
-      `  # The cache wants a login: docs/signing-in.md. The value is Basic and the base64 of user:password; remove the "#".
+      `  # The cache needs a login: docs/signing-in.md. Remove the "#", and write Basic and the base64 of user:password.
   # [host."https://cache.example.test".header]
   #   Authorization = "Basic …"
 `,
@@ -134,7 +134,7 @@ describe('Docker', () => {
     });
   });
 
-  test('no mirror where it could not work: without docker.io, and where the cache wants a login', () => {
+  test('no mirror where it could not work: without docker.io, and if the cache needs a login', () => {
     assert.equal(daemon(cache('https://cache.example.test', [GHCR])), undefined);
     const made = mirrorConfig('docker', cache('https://cache.example.test', [HUB], true));
     assert.deepEqual(made.files, []);
@@ -148,7 +148,7 @@ describe('Docker', () => {
     const { notes } = mirrorConfig('docker', cache('https://cache.example.test', [withPort, V6]));
     const pull = 'docker pull cache.example.test/registry.example.test_5000/team/app:v1';
     assert.ok(notes.includes(`registry.example.test:5000: ${pull}`));
-    assert.ok(notes.some((note) => note.startsWith('[::1]:5000: has no name with Docker')));
+    assert.ok(notes.some((note) => note.startsWith('[::1]:5000: Docker cannot name it')));
   });
 });
 

@@ -28,7 +28,7 @@ describe('the progress of a pull', () => {
   test('names the image before anything is known of it, and says for how long', () => {
     const { view, clock } = benchOf();
     clock.ms = 4_000;
-    assert.deepEqual(view.status(Infinity, 1), [`${NAME}  asking what it is, 4 s`]);
+    assert.deepEqual(view.status(Infinity, 1), [`${NAME}  resolving, 4 s`]);
   });
 
   test('total, rate and time left; a line for each blob under way, none for others', () => {
