@@ -60,7 +60,7 @@ export function openFetcher({ fetchFunction }: StoreConnection, opened: AsyncDis
     listTags: true,
     confirm: true,
     sizeOfBlob: true,
-    locate: true,
+    findRedirect: true,
     markLost: true,
   });
 }

@@ -40,7 +40,7 @@ async function askSize(
   repository: Repository,
   digest: Digest,
 ): Promise<number | CacheError> {
-  using _turn = await turnOf(state, call, repository);
+  using _turn = await permitFor(state, call, repository);
   const untilMs = Date.now() + state.patience.sizeMs;
   const subject = { repository, kind: 'blobs', name: digest } as const;
   const size = await state
@@ -60,13 +60,13 @@ const unknown = (repository: Repository, digest: Digest, cause: BlobUnknownError
     cause,
   );
 
-async function turnOf(
+async function permitFor(
   { blobQuestions, patience }: Serving,
   { signal }: ServeCall,
   { registry }: Repository,
 ): Promise<Disposable> {
   const seats = blobQuestions(registry);
-  using soon = startDeadline(patience.turnMs);
+  using soon = startDeadline(patience.permitMs);
   try {
     return await seats.wait(AbortSignal.any([signal, soon.signal]));
   } catch (error) {

@@ -6,7 +6,7 @@ import { objectionTo } from '../registry/settings.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 /** Whether clients may be sent on for blobs of the registry at all: `serve.onBlobMiss`, and hosts of the registry that they may be sent to. */
-export const sendsOn = ({ deps: { settings, passRedirects } }: Serving, { registry }: Repository): boolean =>
+export const redirectAllowed = ({ deps: { settings, passRedirects } }: Serving, { registry }: Repository): boolean =>
   settings.onBlobMiss === 'redirect' && passRedirects(registry).length > 0;
 
 /**
@@ -14,20 +14,20 @@ export const sendsOn = ({ deps: { settings, passRedirects } }: Serving, { regist
  * Undefined where it may not be sent there, or the registry does not say in time: then it waits. Whoever asks has made sure that the repository serves a
  * manifest which names the blob (I9).
  */
-export async function locationOf(
+export async function redirectFor(
   state: Serving,
   call: ServeCall,
   repository: Repository,
   digest: Digest,
 ): Promise<URL | undefined> {
-  using soon = startDeadline(state.patience.locateMs);
+  using soon = startDeadline(state.patience.redirectMs);
   const signal = AbortSignal.any([call.signal, soon.signal]);
   const say = (reason: string): void =>
     call.logger.info('a client waits for a blob', { repository: formatRepository(repository), digest, reason });
   try {
-    const location = await state.share(`locate ${contentKey(repository, digest)}`, signal, (shared) =>
-      state.ask({ repository, kind: 'locate', name: digest }, (fetcher) =>
-        fetcher.locate({ ...call, signal: shared }, repository, digest),
+    const location = await state.share(`redirect ${contentKey(repository, digest)}`, signal, (shared) =>
+      state.ask({ repository, kind: 'redirect', name: digest }, (fetcher) =>
+        fetcher.findRedirect({ ...call, signal: shared }, repository, digest),
       ),
     );
     if (location === undefined) return undefined;

@@ -3,7 +3,7 @@ import { CacheError, DeadlineError, RateLimitedError, UpstreamUnavailableError }
 import { formatRepository, type Repository } from '../reference/reference.ts';
 
 /** What is asked of registries. A fault at one kind says nothing of the others. */
-export type QuestionKind = 'manifests' | 'blobs' | 'referrers' | 'tags' | 'locate';
+export type QuestionKind = 'manifests' | 'blobs' | 'referrers' | 'tags' | 'redirect';
 
 /** One question: what is asked for, of which repository. */
 export interface Subject {
@@ -25,13 +25,13 @@ export interface Breakers {
 
 const MOST_OPEN = 5_000;
 /** Where a registry that limits us does not say how long it wants to rest. */
-const USUAL_REST_MS = 30_000;
+const LIMITED_MS = 30_000;
 /** After any other fault. */
-const SHORT_REST_MS = 5_000;
+const OPEN_MS = 5_000;
 /** So many different questions in a row that met silence, and the registry itself is silent. */
 const SILENT_QUESTIONS = 3;
 
-interface Rest {
+interface OpenCircuit {
   readonly untilMs: number;
   readonly failure: unknown;
 }
@@ -41,7 +41,7 @@ interface Rest {
  * whole is left alone, for questions of that kind, where it says so (429), or where several different questions in a row met silence.
  */
 export function breakers(): Breakers {
-  const resting = new LRUCache<string, Rest>({ max: MOST_OPEN });
+  const resting = new LRUCache<string, OpenCircuit>({ max: MOST_OPEN });
   /** Questions that met silence since the last answer, by registry and kind. */
   const silent = new LRUCache<string, Set<string>>({ max: MOST_OPEN });
 
@@ -49,7 +49,7 @@ export function breakers(): Breakers {
     check(subject) {
       for (const key of [registryOf(subject), keyOf(subject)]) {
         const rest = resting.get(key);
-        if (rest !== undefined && rest.untilMs > Date.now()) throw stillResting(rest);
+        if (rest !== undefined && rest.untilMs > Date.now()) throw stillOpen(rest);
       }
     },
 
@@ -63,7 +63,7 @@ export function breakers(): Breakers {
       };
       const registry = registryOf(subject);
       if (failure instanceof RateLimitedError) {
-        rest(registry, failure.retryAfterMs ?? USUAL_REST_MS, failure);
+        rest(registry, failure.retryAfterMs ?? LIMITED_MS, failure);
         return;
       }
       // A question whose time was nearly over before it was asked says nothing of the registry.
@@ -71,13 +71,13 @@ export function breakers(): Breakers {
       const reason = failure instanceof DeadlineError ? unanswered(failure) : failure;
       if (isAnswer(reason)) silent.delete(registry);
       if (!(reason instanceof UpstreamUnavailableError)) return;
-      rest(keyOf(subject), reason.retryAfterMs ?? SHORT_REST_MS, reason);
+      rest(keyOf(subject), reason.retryAfterMs ?? OPEN_MS, reason);
       if (isAnswer(reason)) return;
       const questions = silent.get(registry) ?? new Set<string>();
       silent.set(registry, questions.add(keyOf(subject)));
       if (questions.size < SILENT_QUESTIONS) return;
       silent.delete(registry);
-      rest(registry, SHORT_REST_MS, reason);
+      rest(registry, OPEN_MS, reason);
     },
   };
 }
@@ -93,7 +93,7 @@ const unanswered = (cause: DeadlineError): UpstreamUnavailableError =>
   });
 
 /** A client that comes later need not wait as long as the first. */
-const stillResting = ({ failure, untilMs }: Rest): unknown =>
+const stillOpen = ({ failure, untilMs }: OpenCircuit): unknown =>
   failure instanceof RateLimitedError
     ? new RateLimitedError(failure.op, failure.message, untilMs - Date.now())
     : failure;

@@ -42,7 +42,7 @@ const question = z.discriminatedUnion(
       lock: z.exactOptional(fence),
       resolutions: z.exactOptional(count),
     }),
-    record({ ask: z.enum(['fetchManifest', 'confirm', 'sizeOfBlob', 'locate']), repository: string, digest }),
+    record({ ask: z.enum(['fetchManifest', 'confirm', 'sizeOfBlob', 'findRedirect']), repository: string, digest }),
     record({ ask: z.literal('markLost'), digest }),
   ],
   'a question',
@@ -112,8 +112,8 @@ async function answerTo(fetcher: Fetcher, question: FetchQuestion<Repository>, c
       return { confirmed: await fetcher.confirm(call, repository, question.digest) };
     case 'sizeOfBlob':
       return { size: await fetcher.sizeOfBlob(call, repository, question.digest) };
-    case 'locate': {
-      const location = await fetcher.locate(call, repository, question.digest);
+    case 'findRedirect': {
+      const location = await fetcher.findRedirect(call, repository, question.digest);
       return location === undefined ? {} : { location: location.href };
     }
     case 'fetchReferrers': {
@@ -193,8 +193,8 @@ export function remoteFetcher(send: (question: FetchQuestion, signal: AbortSigna
       const asked = { ask: 'sizeOfBlob', repository: formatRepository(repository), digest } as const;
       return (await ask(call, asked, sized)).size;
     },
-    async locate(call, repository, digest) {
-      const asked = { ask: 'locate', repository: formatRepository(repository), digest } as const;
+    async findRedirect(call, repository, digest) {
+      const asked = { ask: 'findRedirect', repository: formatRepository(repository), digest } as const;
       const { location } = await ask(call, asked, located);
       return location === undefined ? undefined : new URL(location);
     },

@@ -90,7 +90,7 @@ export interface Fetcher {
    * Where the registry redirects for a blob of the repository, if clients may be sent there themselves (`passRedirects`); undefined where they may not, or
    * where it answers with the bytes. Lands nothing. It is for whoever may read the blob, and is good for as long as the registry signed it.
    */
-  locate(call: ServeCall, repository: Repository, digest: Digest): Promise<URL | undefined>;
+  findRedirect(call: ServeCall, repository: Repository, digest: Digest): Promise<URL | undefined>;
   /** Asks the store for content that seems to be gone. Where it is, the catalogue says so from now on, and the reason comes back. */
   markLost(call: Pick<ServeCall, 'signal'>, digest: Digest): Promise<string | undefined>;
 }

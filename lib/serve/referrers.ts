@@ -136,7 +136,7 @@ async function askFirst(
   if (link !== undefined) return await askAgain(state, call, subject);
   const askedMs = Date.now();
   try {
-    const said = await askStrangely(state, call, subject, before);
+    const said = await askAboutUnknown(state, call, subject, before);
     if (said.list !== undefined) return await indexOf(state, call, subject, said);
   } catch (error) {
     if (!(error instanceof LeaseLostError)) throw error;
@@ -149,7 +149,7 @@ async function askFirst(
   return NO_REFERRERS;
 }
 
-async function askStrangely(
+async function askAboutUnknown(
   state: Serving,
   call: ServeCall,
   subject: Subject,

@@ -48,13 +48,13 @@ export interface ServeCall {
 /** Manifests in memory, by digest: they never change. */
 const MANIFEST_BYTES = 64 * 1024 * 1024;
 const MOST_LINKS = 50_000;
-const MOST_UNREFERRED = 10_000;
+const MOST_UNKNOWN_SUBJECTS = 10_000;
 const MOST_SENT = 20_000;
 const MOST_SIZES = 10_000;
 /** Of all lists of tags in memory. */
 const MOST_LISTED_TAGS = 500_000;
 /** Anybody can make digests up, and each of them is a question to a registry. */
-const MOST_STRANGE_QUESTIONS = 8;
+const MOST_QUESTIONS = 8;
 /** What one process remembers while it serves. Everything in it may be forgotten. */
 export interface Serving {
   readonly deps: ServeDeps;
@@ -111,18 +111,18 @@ export function serving(deps: ServeDeps): Serving {
     freshness: freshnessOf(deps.settings.freshness),
     manifests,
     links: new LRUCache({ max: MOST_LINKS }),
-    unknownSubjects: new LRUCache({ max: MOST_UNREFERRED }),
+    unknownSubjects: new LRUCache({ max: MOST_UNKNOWN_SUBJECTS }),
     sent: new LRUCache({ max: MOST_SENT }),
     blobSizes: new LRUCache({ max: MOST_SIZES }),
     tagLists: new LRUCache<string, TagList>({
       maxSize: MOST_LISTED_TAGS,
       sizeCalculation: ({ tags }) => tags.length + 1,
     }),
-    subjectQuestions: newPermits(MOST_STRANGE_QUESTIONS),
+    subjectQuestions: newPermits(MOST_QUESTIONS),
 
     blobQuestions(registry) {
       // Registries are those of the configuration: there is an end to them.
-      const seats = blobQuestions.get(registry) ?? newPermits(MOST_STRANGE_QUESTIONS);
+      const seats = blobQuestions.get(registry) ?? newPermits(MOST_QUESTIONS);
       blobQuestions.set(registry, seats);
       return seats;
     },

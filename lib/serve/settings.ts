@@ -47,11 +47,11 @@ export interface ServePatience {
   /** While somebody else holds the lock of a tag, for a pull of it perhaps, what is known of the tag does after this. */
   readonly lockMs: number;
   /** Whoever looked a tag up lands its manifest before the lock is free. It may have died. */
-  readonly landingMs: number;
+  readonly storeMs: number;
   /** Who is not sent on within this waits for the rest of its time. The blob may land meanwhile, so it is short. */
-  readonly locateMs: number;
+  readonly redirectMs: number;
   /** While a few questions about blobs that no manifest names are under way, one more waits so long for its turn. */
-  readonly turnMs: number;
+  readonly permitMs: number;
   /** What a registry said of a blob that no manifest names is believed for so long. */
   readonly sizeMs: number;
 }
@@ -60,8 +60,8 @@ export const USUAL_PATIENCE: ServePatience = {
   staleAfterMs: 8_000,
   slowMs: 5_000,
   lockMs: 2_000,
-  landingMs: 5_000,
-  locateMs: 4_000,
-  turnMs: 5_000,
+  storeMs: 5_000,
+  redirectMs: 4_000,
+  permitMs: 5_000,
   sizeMs: 30_000,
 };

@@ -16,7 +16,7 @@ import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 const WHOLE = { platforms: [], alwaysPull: false, attestations: true } as const;
 /** So long a pull that no retry mends is not tried again. */
-const FAILED_REST_MS = 60_000;
+const FAILED_STANDS_MS = 60_000;
 /** Roots of one manifest that are looked at. */
 const MOST_ROOTS = 20;
 /** Manifests that one request brings beside the one that is asked for. */
@@ -35,7 +35,7 @@ const startJob = (state: Serving, request: PullRequest, signal: AbortSignal): Pr
 
 function standsFor({ failure, askedMs, endedMs = 0 }: PullRecord, { resolvedSinceMs = 0 }: PullRequest): boolean {
   // What the tag was found to mean since then is another question.
-  return failure?.retryable === false && Date.now() - endedMs < FAILED_REST_MS && resolvedSinceMs <= askedMs;
+  return failure?.retryable === false && Date.now() - endedMs < FAILED_STANDS_MS && resolvedSinceMs <= askedMs;
 }
 
 /**

@@ -27,7 +27,7 @@ export async function resolutionOf(
   if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
   if (verdict.kind === 'missing') throw missing(reference);
   // One caller asks for the others; they do not wait for it.
-  const published = state.isShared(resolveKey(reference, 0)) ? publishedMeaning(pointer) : undefined;
+  const published = state.isShared(resolveKey(reference, 0)) ? publishedResolution(pointer) : undefined;
   return published ?? (await newResolutionOf(state, call, reference, 0));
 }
 
@@ -35,7 +35,7 @@ const resolveKey = (reference: Reference, sinceMs: number): string =>
   `resolve ${String(sinceMs > 0)} ${formatReference(reference)}`;
 
 /** What is whole under the tag, be it the newest or not. */
-const publishedMeaning = (pointer: Pointer | undefined): TagResolution | undefined =>
+const publishedResolution = (pointer: Pointer | undefined): TagResolution | undefined =>
   pointer?.published === undefined ? undefined : { digest: pointer.published, checkedMs: pointer.checkedMs ?? 0 };
 
 /**
@@ -89,11 +89,11 @@ async function revalidate(
     const verdict = verdictOf(pointer, freshness, Date.now());
     const waitedMs = performance.now() - startedMs;
     const isOver = !isLease(outcome) && waitedMs <= patience.lockMs && hasPublished(outcome, pointer, patience.lockMs);
-    const published = lock === undefined && sinceMs === 0 && !isOver ? publishedMeaning(pointer) : undefined;
+    const published = lock === undefined && sinceMs === 0 && !isOver ? publishedResolution(pointer) : undefined;
     if (verdict.kind === 'missing') throw missing(reference);
     if (verdict.kind === 'fresh' && (pointer?.checkedMs ?? 0) >= sinceMs) {
       const { digest } = verdict;
-      const isSettled = lock !== undefined || waitedMs > patience.landingMs;
+      const isSettled = lock !== undefined || waitedMs > patience.storeMs;
       if (isSettled || (await isLinked(state, reference, digest, signal))) {
         return { digest, checkedMs: pointer?.checkedMs ?? 0 };
       }

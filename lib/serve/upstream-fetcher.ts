@@ -94,7 +94,7 @@ export function upstreamFetcher(deps: PullDeps): Fetcher {
         return size;
       }),
 
-    async locate(call, repository, digest) {
+    async findRedirect(call, repository, digest) {
       try {
         return await ask(call, repository, (upstream) => upstream.findRedirect(digest, call.signal));
       } catch (error) {

@@ -72,7 +72,7 @@ export function openRegistry({ config, users, publishedKey, ...deps }: RegistryS
   const passRedirects = (registry: string): readonly string[] => registries.get(registry)?.passRedirects ?? [];
   const api = {
     serving: serving({ ...deps, settings: serve, passRedirects }),
-    doorkeeper: authenticator({ auth: serve.auth, rules: access.rules, users, publishedKey }),
+    authenticator: authenticator({ auth: serve.auth, rules: access.rules, users, publishedKey }),
     registries,
   };
   return (door, call) => answerRegistry(api, door, call);

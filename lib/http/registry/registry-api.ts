@@ -33,7 +33,7 @@ const MAX_QUERY_CHARACTERS = 2_048;
 
 export interface RegistryApi {
   readonly serving: Serving;
-  readonly doorkeeper: Authenticator;
+  readonly authenticator: Authenticator;
   readonly registries: KnownRegistries;
 }
 
@@ -57,7 +57,7 @@ export async function answerRegistry(
     answer = await admitAndAnswer(api, door, timed, known);
   } catch (error) {
     failure = error;
-    answer = registryError(error, api.doorkeeper.challenge);
+    answer = registryError(error, api.authenticator.challenge);
   }
   logAnswered(call, door.request, known, { answer, failure, durationMs: Math.round(performance.now() - startedMs) });
   return {
@@ -73,7 +73,7 @@ async function admitAndAnswer(
   known: KnownOfRequest,
 ): Promise<RegistryAnswer> {
   if (!isRegistryPath(request.path)) return notFoundAnswer(request.path);
-  const puller = await api.doorkeeper.admit(request.header('authorization'), call.signal);
+  const puller = await api.authenticator.admit(request.header('authorization'), call.signal);
   known.puller = puller.name;
   const query = new URLSearchParams(request.query.slice(0, MAX_QUERY_CHARACTERS));
   const route = registryRoute(request.method, request.path, query, api.registries);

@@ -189,7 +189,7 @@ describe('a blob that no manifest here names', { concurrency: false }, () => {
     blobs.forEach((blob, i) => assertBytes(all[i]!, blob));
     assert.ok(most <= MOST_QUESTIONS, `${most} at the same time`);
 
-    const process = await bench.another(bench.services, { turnMs: 300 });
+    const process = await bench.another(bench.services, { permitMs: 300 });
     bench.upstream.clearFaults();
     bench.upstream.fault(when({ kind: 'blob' }, { delayMs: 3_000 }));
     const silent = Array.from({ length: MOST_QUESTIONS }, (_, i) => offered(`silent ${i}`, 100));

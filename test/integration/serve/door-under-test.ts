@@ -35,7 +35,7 @@ export function doorOf(
       presigner,
       passRedirects: (registry) => config.registries.get(registry)?.passRedirects ?? [],
     }),
-    doorkeeper: { challenge: undefined, admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }) },
+    authenticator: { challenge: undefined, admit: () => Promise.resolve({ name: 'anyone', mayUse: () => true }) },
     registries: config.registries,
   };
   return (method, target) => {

@@ -236,7 +236,7 @@ describe('else it waits', { concurrency: false }, () => {
   });
 
   test('a registry that is late is waited for no longer than a moment', async () => {
-    await using fresh = await bench.another(bench.services, { locateMs: 300 });
+    await using fresh = await bench.another(bench.services, { redirectMs: 300 });
     upstream.fault(when({ kind: 'blob', method: 'GET' }, { delayMs: 15_000 }));
     const first = await bench.onItsWay('late', { at: fresh });
     const answer = fresh.get(first.path);
@@ -290,7 +290,7 @@ describe('else it waits', { concurrency: false }, () => {
   });
 });
 
-test('whoever hands a URL out looks at it again; who is sent on takes no seat of those who wait', async () => {
+test('a redirect is checked again where it is handed out, and takes no permit to wait', async () => {
   const { services } = bench;
   const { path, comes } = await bench.onItsWay('looked-at');
   for (const [location, status] of [
@@ -299,8 +299,8 @@ test('whoever hands a URL out looks at it again; who is sent on takes no seat of
     ['https://other.example.test/x', 429],
     ['https://a:b@cdn.example.test/x', 429],
   ] as const) {
-    const fetcher = { ...upstreamFetcher(services.pull), locate: () => Promise.resolve(new URL(location)) };
-    const door = doorOf({ services, jobs: process.jobs }, { fetcher: fetcher, seats: 0 });
+    const fetcher = { ...upstreamFetcher(services.pull), findRedirect: () => Promise.resolve(new URL(location)) };
+    const door = doorOf({ services, jobs: process.jobs }, { fetcher, seats: 0 });
     const told = await door('GET', path);
     assert.equal(told.status, status, location);
     assert.equal(told.headers.location, status === 307 ? location : undefined);

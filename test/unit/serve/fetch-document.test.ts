@@ -38,7 +38,7 @@ const fetcherOf = (some: Partial<Fetcher>): Fetcher => ({
   fetchReferrers: unasked,
   listTags: unasked,
   confirm: unasked,
-  locate: unasked,
+  findRedirect: unasked,
   markLost: unasked,
   sizeOfBlob: unasked,
   ...some,
@@ -133,15 +133,15 @@ describe('a question and its answer come through as they are', () => {
     const asked: unknown[] = [];
     const url = 'https://cdn.example.test/sha256/a%2Fb?signature=a%2Bb&expires=1';
     const fetcher = remote({
-      locate: (_call, ...given) => {
+      findRedirect: (_call, ...given) => {
         asked.push(given);
         return Promise.resolve(new URL(url));
       },
     });
-    assert.equal((await fetcher.locate(call, repository, digest))?.href, url);
+    assert.equal((await fetcher.findRedirect(call, repository, digest))?.href, url);
     assert.deepEqual(asked, [[repository, digest]]);
-    const nowhere = remote({ locate: () => Promise.resolve(undefined) });
-    assert.equal(await nowhere.locate(call, repository, digest), undefined);
+    const nowhere = remote({ findRedirect: () => Promise.resolve(undefined) });
+    assert.equal(await nowhere.findRedirect(call, repository, digest), undefined);
   });
 });
 
@@ -251,7 +251,7 @@ describe('documents that are none', () => {
   for (const location of ['elsewhere', '', 5, {}]) {
     test(`a location: ${JSON.stringify(location)}`, async () => {
       const fetcher = remoteFetcher(() => Promise.resolve({ location }));
-      await assert.rejects(fetcher.locate(call, repository, digest), UpstreamUnavailableError);
+      await assert.rejects(fetcher.findRedirect(call, repository, digest), UpstreamUnavailableError);
     });
   }
 });
