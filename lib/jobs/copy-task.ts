@@ -25,24 +25,24 @@ import {
 } from './tasks.ts';
 
 const REPORT_EVERY_MS = 5_000;
-/** After the deadline, beside the grace of a commit: within what the invocation keeps back. */
+/** For the report after the deadline; the invocation reserves this time. */
 const LAST_REPORT_WITHIN_MS = 2_000;
 
-/** What one invocation does of its batch: counted, and told to the record of the pull every few seconds. */
+/** The progress of one invocation on its batch. Written to the pull's record every few seconds. */
 export interface BatchProgress {
   /** For the copier. */
   readonly progress: Required<Pick<PullProgress, 'copied'>>;
   blob(blob: Descriptor, outcome: keyof Moved): void;
-  /** The registry does not hold this blob, which may be left out. */
+  /** The registry does not have this blob, and the image is complete without it. */
   absent(layer: Descriptor): void;
   isAbsent(blob: Descriptor): boolean;
-  /** Blobs that are there now. */
+  /** Whether the blob is in the cache now. */
   isDone(blob: Descriptor): boolean;
-  /** Blobs and bytes of the batch over all its invocations that answered, this one included. */
+  /** Blobs and bytes of the batch over all its invocations so far, including this one. */
   moved(): { readonly blobs: Moved; readonly bytes: Moved };
-  /** What this invocation fetched. */
+  /** Bytes that this invocation fetched. */
   copiedBytes(): number;
-  /** Tells the record the last word, within a few seconds; nothing is under way when it returns. What cannot be told is only shown too late: it throws nothing. */
+  /** Writes the last report, within a few seconds. Never throws: a report that fails only makes the shown progress late. */
   end(): Promise<void>;
 }
 
@@ -52,7 +52,7 @@ export function startBatchProgress(
 ): BatchProgress {
   const done = new Map<Digest, { size: number; outcome: keyof Moved }>();
   const absent = new Set<Digest>();
-  /** Bytes of blobs that are under way. */
+  /** Bytes read so far of unfinished blobs. */
   const underWay = new Map<Digest, number>();
 
   const now = (weigh: (size: number) => number): Moved => {
@@ -80,7 +80,7 @@ export function startBatchProgress(
   let reporting: Promise<void> | undefined;
   const timer = setInterval(() => {
     const bytes = [...underWay.values()].reduce((sum, one) => sum + one, 0);
-    // A report that fails is made good by the next one, and that of the last one by whoever ends the pull: progress decides nothing.
+    // A failed report is repaired by the next one. Nothing depends on progress.
     reporting ??= report(bytes, AbortSignal.any([ended.signal, AbortSignal.timeout(REPORT_EVERY_MS)]))
       .catch(() => undefined)
       .finally(() => (reporting = undefined));
@@ -102,7 +102,7 @@ export function startBatchProgress(
     copiedBytes: () => now((size) => size).copied,
     async end() {
       clearInterval(timer);
-      ended.abort(new DeadlineError('the last report comes'));
+      ended.abort(new DeadlineError('replaced by the last report'));
       await reporting;
       await report(0, AbortSignal.timeout(LAST_REPORT_WITHIN_MS)).catch(() => undefined);
     },
@@ -111,7 +111,7 @@ export function startBatchProgress(
 
 export const total = ({ present, copied, copiedElsewhere }: Moved): number => present + copied + copiedElsewhere;
 
-/** What an earlier invocation brought is found present by a later one, but stays what it was. */
+/** A later invocation finds the blobs of an earlier one present; they still count as copied. */
 function merged(before: Moved, now: Moved): Moved {
   const copied = before.copied + now.copied;
   const copiedElsewhere = before.copiedElsewhere + now.copiedElsewhere;
@@ -121,33 +121,33 @@ function merged(before: Moved, now: Moved): Moved {
 
 /** Invocations in a row without progress that end the pull. */
 const MAX_IDLE = 2;
-/** Invocations in a row in which nothing but blobs that their registry did not give was left. */
+/** Invocations in a row in which every remaining blob failed at the registry. */
 const MAX_FAILED = 4;
 const FIRST_WAIT_AFTER_FAILURE_MS = 5_000;
-/** Times that a batch waits because the registry said so. */
+/** Times that a batch waits because the registry asks for it. */
 const MAX_WAITS = 8;
 const MAX_WAIT_MS = 900_000;
 /**
- * After an invocation that brought nothing: it may have waited for the claim of a copier that died, which stands for its duration and the clocks' skew. Shorter
- * than the lock of the reference stands without a renewal.
+ * Pause after an invocation without progress: it may have waited for the claim of a copier that died, until that claim expires. Shorter than the lease of the
+ * reference's lock.
  */
 const IDLE_WAIT_MS = 90_000;
-/** Blobs that failed, of all batches: with their reasons they take a third of the 256 KB of a state. */
+/** Failed blobs of all batches: with their reasons they take a third of the 256 KB of a state. */
 const FAILURES_IN_STATE = 150;
-/** For the look at what is kept, after the deadline. */
-const LOOK_WITHIN_MS = 2_000;
+/** For reading the checkpoints, after the deadline. */
+const CHECKPOINTS_WITHIN_MS = 2_000;
 
 /**
- * The second step of the pull (lib/pull/copy-blob.ts), for one batch of the plan. Stopped by the deadline, or asked by the registry to wait, it answers
- * `partial`: every finished blob is kept, and what checkpoints hold of the others.
+ * The second step of the pull (lib/pull/copy-blob.ts), for one batch of the plan. At the deadline, or if the registry asks to wait, it returns `partial`: finished
+ * blobs are kept, and checkpoints of the others.
  *
- * @throws TaskError; a final one where it was called again and again and nothing came.
+ * @throws TaskError; a final one after too many calls without progress.
  */
 export const copyTask = (outer: JobDeps, event: unknown, deadline: AbortSignal): Promise<CopyAnswer> =>
   asTask(outer, async (deps) => {
     const task = parseTask(copyInput, event);
     const record = await recordOf(deps, task.id, deadline);
-    // Ended from outside: nobody waits for these blobs. The publish task sees it, too.
+    // Ended from outside, so no one needs these blobs. The publish task checks this, too.
     if (isEnded(record)) return answerOf(task, 'done');
     const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, deadline), task.plan, record);
     return await underLock(deps, plan.lock, deadline, (_, signal) =>
@@ -169,7 +169,7 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   if (blobs === undefined) throw broken(`${task.plan} has no batch ${task.batch}`);
   const upstream = await deps.pull.upstreams.open(record.request.reference.repository, signal);
   if (upstream.domain !== plan.domain) {
-    const changed = 'the credentials of the registry are another identity’s since the plan was made';
+    const changed = 'the credentials of the registry changed to another identity after the plan was made';
     throw planAgain(new UpstreamUnavailableError('copy batch', changed));
   }
   const batch = startBatchProgress(deps.records, task);
@@ -179,9 +179,9 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
     const { copy } = copier({ ...deps.pull, progress: batch.progress }, upstream, batch, signal);
     await copy(wanted, optionalOf(plan.content));
   } catch (error) {
-    const mayGoOn =
+    const isPartial =
       error instanceof BlobsFailedError || (error instanceof RateLimitedError && error.retryAfterMs !== undefined);
-    if (!isStopped(deadline, error) && !mayGoOn) throw error;
+    if (!isStopped(deadline, error) && !isPartial) throw error;
     stoppedBy = error;
   } finally {
     deps.metrics.add('BytesCopied', batch.copiedBytes());
@@ -194,8 +194,8 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
   const keptBytes = await keptOf(deps, blobs, batch);
   const now = { ...soFar, keptBytes };
   if (stoppedBy instanceof BlobsFailedError && isFinal(task, now, stoppedBy)) {
-    const landed = blobs.filter((blob) => batch.isDone(blob));
-    await linkStored(deps.pull, upstream.repository, plan.content, landed, signal);
+    const stored = blobs.filter((blob) => batch.isDone(blob));
+    await linkStored(deps.pull, upstream.repository, plan.content, stored, signal);
     return { ...answerOf({ ...now, idle: 0, keptBytes: 0 }, 'done'), failed: failedOf(stoppedBy, plan) };
   }
   return partialAnswer(task, now, stoppedBy);
@@ -204,7 +204,7 @@ async function copyBatch({ deps, task, record, plan, signal, deadline }: Copying
 const isAbsentAt = (batch: BatchProgress, blobs: readonly Descriptor[], at: number): boolean =>
   blobs[at] !== undefined && batch.isAbsent(blobs[at]);
 
-/** No later invocation brings more: none of them can be mended by one, or the last ones brought nothing. */
+/** Whether another invocation is pointless: no failure is retryable, or the last invocations made no progress. */
 const isFinal = (before: CopyInput, now: CopyInput, { failures }: BlobsFailedError): boolean =>
   failures.every(({ error }) => !error.retryable) || (!isProgress(before, now) && now.idle + 1 >= MAX_FAILED);
 
@@ -213,17 +213,17 @@ const isProgress = (before: CopyInput, now: CopyInput): boolean =>
   now.keptBytes > before.keptBytes ||
   now.absent.length > before.absent.length;
 
-/** The first of them, cut short where there are many batches: the answers of all have to fit into the state of the execution. */
+/** The first failures only: the answers of all batches must fit into the state of the execution. */
 function failedOf(error: BlobsFailedError, { batches }: PlanDocument): readonly FailureOfBlob[] {
   const most = Math.max(1, Math.floor(FAILURES_IN_STATE / batches.length));
   return (failureOf(error).blobs ?? []).slice(0, most);
 }
 
-/** What checkpoints keep of the blobs that are not there yet; 0 where the table does not say it in time: then only finished blobs are progress. */
+/** Bytes that checkpoints hold of the unfinished blobs; 0 if the table does not answer in time, then only finished blobs count as progress. */
 async function keptOf(deps: JobDeps, blobs: readonly Descriptor[], batch: BatchProgress): Promise<number> {
   const digests = blobs.filter((blob) => !batch.isDone(blob)).map(({ digest }) => digest);
-  const looked = deps.pull.catalog.findBlobs(digests, AbortSignal.timeout(LOOK_WITHIN_MS));
-  const rows = await looked.catch((): ReadonlyMap<Digest, BlobRow> => new Map());
+  const found = deps.pull.catalog.findBlobs(digests, AbortSignal.timeout(CHECKPOINTS_WITHIN_MS));
+  const rows = await found.catch((): ReadonlyMap<Digest, BlobRow> => new Map());
   return [...rows.values()].reduce((sum, { checkpoint }) => {
     const resumable = checkpoint?.hashState !== undefined;
     return resumable ? sum + checkpoint.partsDone * checkpoint.partBytes : sum;
@@ -254,7 +254,7 @@ const noProgress = ({ batch, idle }: CopyInput, cause: unknown): Error =>
   finalError(
     new NoProgressError(
       'copy batch',
-      `${idle + 1} invocations in a row finished no blob of batch ${batch}, and kept no part of one: the registry is too slow, or another pull that holds a blob does not get on; pull again later, or by the command line`,
+      `${idle + 1} invocations in a row finished no blob of batch ${batch} and stored no part of one: the registry is too slow, or another pull holds a blob and makes no progress; pull again later, or by the command line`,
       cause,
     ),
   );

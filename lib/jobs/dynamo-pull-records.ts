@@ -16,19 +16,18 @@ import { isEnded, type PullRecord, type PullRecords, requestKey } from './pull-r
  *                          └──────────────────────────────────────────────────────────┘
  *   ACTIVE  free ──────► pullId ────────────────────────────────────────────────► free, failedId
  *
- * join and the ends are transactions over both rows, so ACTIVE names a pull that is under way, or nobody. A pull that began too early for an `alwaysPull` loses its
- * ACTIVE row to the next one, and goes on. Rows of `state` queued or running expire too,
- * long after any execution is over, in case nobody ever asks for them again.
+ * join, succeed and fail are transactions over both rows, so ACTIVE names a running pull or none. A pull that began too early for an `alwaysPull` loses its ACTIVE
+ * row to the next one, and goes on. Queued and running rows expire too, long after any execution is over.
  */
 
 const DAY_SECONDS = 86_400;
 const KEPT_AFTER_END_SECONDS = 7 * DAY_SECONDS;
 const KEPT_AFTER_CREATION_SECONDS = 30 * DAY_SECONDS;
-/** Looks at a row that others change at the same time. Each of them means that somebody else got further. */
-const LOOKS = 5;
+/** Tries on a row that others change at the same time. Each failed try means that another caller made progress. */
+const TRIES = 5;
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** Nobody's, or of a pull that was seen to be over, or to have begun too early for this caller. */
+/** No pull, or one that is over, or one that began too early for this caller. */
 const FREE_OR_SEEN_LATE = 'attribute_not_exists(pullId) OR pullId = :seenLate';
 const STILL_ACTIVE = 'pullId = :id';
 const IS_NEW = 'attribute_not_exists(pk)';
@@ -41,7 +40,7 @@ const NOT_ENDED_VALUES = { ':queued': 'queued', ':running': 'running' };
 /** No later try of the same pull has the lock. */
 const NOT_LATE = 'attribute_not_exists(#lock) OR #lock.generation <= :generation';
 
-/** How a pull ended: the columns that say it. */
+/** The columns that are written when a pull ends. */
 type End =
   { readonly state: 'succeeded'; readonly receipt: Uint8Array } | { readonly state: 'failed'; readonly failure: Item };
 
@@ -66,7 +65,7 @@ export function dynamoPullRecords(options: { client: DynamoDBClient; table: stri
       if (row !== undefined) return recordFrom(row);
       const standing = await find(table, id, signal);
       if (standing === undefined || isEnded(standing)) return undefined;
-      throw new LeaseLostError('begin pull', `another try to plan pull ${id} began after this one; it goes on instead`);
+      throw new LeaseLostError('begin pull', `a later planning of pull ${id} has begun and replaces this one`);
     },
 
     async planned(id, { total, missing }, signal) {
@@ -89,7 +88,7 @@ export function dynamoPullRecords(options: { client: DynamoDBClient; table: stri
   };
 }
 
-/** TTL deletes late: what has expired is not there. An id that is none names no pull. */
+/** TTL deletes late, so an expired row counts as absent. An id that is not valid names no pull. */
 async function find(table: Table, id: string, signal: AbortSignal): Promise<PullRecord | undefined> {
   if (!ID.test(id)) return undefined;
   const row = await table.get(pullKey(id), true, `find pull ${id}`, signal);
@@ -97,9 +96,9 @@ async function find(table: Table, id: string, signal: AbortSignal): Promise<Pull
   return recordFrom(row);
 }
 
-/** ACTIVE names the last pull that failed for as long as no other was made. */
+/** ACTIVE names the last failed pull until the next one is created. */
 async function findFailed(table: Table, request: PullRequest, signal: AbortSignal): Promise<PullRecord | undefined> {
-  const op = `look at the last pull of ${formatReference(request.reference)}`;
+  const op = `find the last pull of ${formatReference(request.reference)}`;
   const { failedId } = (await table.get(activeKey(requestKey(request)), false, op, signal)) ?? {};
   return failedId === undefined ? undefined : await find(table, failedId as string, signal);
 }
@@ -112,13 +111,13 @@ async function join(
   const key = activeKey(requestKey(request));
   const op = `join the pull of ${formatReference(request.reference)}`;
   const id = randomUUID();
-  for (let look = 1; look <= LOOKS; look++) {
+  for (let tries = 1; tries <= TRIES; tries++) {
     const active = (await table.get(key, true, op, signal))?.pullId as string | undefined;
     const standing = active === undefined ? undefined : await find(table, active, signal);
     if (standing !== undefined && !isEnded(standing)) {
       const isInTime = !request.alwaysPull && standing.askedMs >= (request.resolvedSinceMs ?? 0);
       if (isInTime || standing.id === id) return { record: standing, created: standing.id === id };
-      const waiting = await askAsWell(table, standing.id, op, signal);
+      const waiting = await joinQueued(table, standing.id, op, signal);
       if (waiting !== undefined) return { record: waiting, created: false };
     }
 
@@ -137,15 +136,15 @@ async function join(
       signal,
     );
     if (refused === undefined) return { record: recordFrom({ ...row, ...pullKey(id) }), created: true };
-    // Refused by our own write, whose answer was lost: it may even have ended since.
+    // Refused because of our own earlier write, whose answer was lost.
     const ours = await find(table, id, signal);
     if (ours !== undefined) return { record: ours, created: true };
   }
-  throw new CatalogError(op, `other callers kept changing which pull is under way while trying to ${op}; try again`);
+  throw new CatalogError(op, `too many other callers changed the active pull while trying to ${op}; try again`);
 }
 
-/** One more caller whose question the pull will answer; undefined if it has begun, and may have asked the registry before. */
-async function askAsWell(table: Table, id: string, op: string, signal: AbortSignal): Promise<PullRecord | undefined> {
+/** Joins one more caller to a queued pull; undefined if it has begun, and may have asked the registry already. */
+async function joinQueued(table: Table, id: string, op: string, signal: AbortSignal): Promise<PullRecord | undefined> {
   const outcome = await table.update(
     {
       key: pullKey(id),
@@ -184,7 +183,7 @@ function putOf(row: Item): Pick<Update, 'update' | 'names' | 'values'> {
   };
 }
 
-/** The row after the change; undefined, and unchanged, if the pull ended or is not there. `:nowMs` is given. */
+/** The row after the change; undefined, without a change, if the pull ended or does not exist. `:nowMs` is set here. */
 async function change(
   table: Table,
   id: string,
@@ -208,17 +207,17 @@ async function change(
 
 async function end(table: Table, id: string, ended: End, signal: AbortSignal): Promise<PullRecord> {
   const op = `end pull ${id}`;
-  for (let look = 1; look <= LOOKS; look++) {
+  for (let tries = 1; tries <= TRIES; tries++) {
     const record = await find(table, id, signal);
     if (record === undefined)
-      throw new CatalogError(op, `there is no pull ${id} (any more); ask for it anew`, undefined, false);
+      throw new CatalogError(op, `pull ${id} does not exist, or expired; request the pull again`, undefined, false);
     if (isEnded(record)) return record;
     await tryEnd(table, record, ended, op, signal);
   }
-  throw new CatalogError(op, `others kept changing the pull while trying to ${op}; try again`);
+  throw new CatalogError(op, `too many other callers changed the pull while trying to ${op}; try again`);
 }
 
-/** Both rows, or only the pull's where ACTIVE is not its own: it never becomes that again. Whether it happened is for the next look. */
+/** Updates both rows, or only PULL if ACTIVE names another pull. The caller reads the row again to see whether it worked. */
 async function tryEnd(
   table: Table,
   { id, request }: PullRecord,

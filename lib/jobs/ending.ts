@@ -7,7 +7,7 @@ import { formatReference } from '../reference/reference.ts';
 import type { JobDeps } from './jobs.ts';
 import type { PullRecord, PullRecords } from './pull-record.ts';
 
-/** Ends the pull with its receipt, which then says how long it took from the request on; counts it, frees the lock, and then tells the bus: nobody waits for that. */
+/** Ends the pull with its receipt and the duration since the request, counts it, releases the lock, and announces it last. */
 export async function succeed(
   deps: Pick<JobDeps, 'records' | 'metrics' | 'announcer'>,
   record: PullRecord,
@@ -28,7 +28,7 @@ export async function succeed(
   await announceEnd(deps, ended, signal);
 }
 
-/** Tells the bus how the pull ended, unless the cache had all of it, or it was of a blob alone, which is no image. A task that is repeated tells it again: it may have died before. */
+/** Announces how the pull ended, except for hits and for pulls of single blobs. A repeated task announces it again, because it may have died before. */
 export async function announceEnd(
   { announcer }: Pick<JobDeps, 'announcer'>,
   { id, request, receipt, failure }: PullRecord,
@@ -36,7 +36,7 @@ export async function announceEnd(
 ): Promise<void> {
   if (request.blob !== undefined) return;
   if (receipt !== undefined) {
-    // Nothing came in, and no pointer moved.
+    // Nothing was copied, and no pointer moved.
     if (receipt.outcome === 'hit') return;
     await announcer.announce({ type: 'Image Cached', detail: { pullId: id, receipt } }, signal);
   } else if (failure !== undefined) {
@@ -45,7 +45,7 @@ export async function announceEnd(
   }
 }
 
-/** Why a pull ended that its workflow did not end itself: stopped from outside, timed out, or broken. */
+/** The failure of a pull whose workflow was stopped, timed out or broke before it ended the pull. */
 export const ABANDONED: PullFailure = {
   name: 'WorkflowEndedError',
   message:
@@ -58,8 +58,8 @@ export const ABANDONED: PullFailure = {
 export const isAbandoned = ({ failure }: PullRecord): boolean => failure?.name === ABANDONED.name;
 
 /**
- * Ends a pull whose execution does not run (any more) as failed, and frees its lock for the next one. The record as it stands comes back: an end that the
- * workflow wrote itself stays. A task that still runs finds that its lock is lost, and stops. Idempotent.
+ * Ends a pull whose execution does not run as failed, and releases its lock. Returns the record; one that has ended already stays unchanged.
+ * A task that still runs loses its lock, and stops. Idempotent.
  *
  * @throws CatalogError
  */
@@ -68,7 +68,7 @@ export async function endAbandoned(
   id: string,
   signal: AbortSignal,
 ): Promise<PullRecord> {
-  // First the end: until then a task that still runs may take the lock on, and from then on it finds that there is nothing to do.
+  // End the record first: a task that still runs could adopt the lock until then, and stops afterwards.
   const record = await records.fail(id, ABANDONED, signal);
   if (record.lock !== undefined) await free(leases, record.lock, signal);
   return record;
@@ -79,6 +79,6 @@ async function free(leases: Pick<Leases, 'adopt'>, lock: Fence, signal: AbortSig
     const lease = await leases.adopt(lock, signal);
     await lease.release();
   } catch (error) {
-    if (!(error instanceof LeaseLostError)) throw error; // Free already, or somebody else's.
+    if (!(error instanceof LeaseLostError)) throw error; // Released already, or held by another pull.
   }
 }

@@ -8,16 +8,16 @@ import { pullLeaseName } from '../table/keys.ts';
 import type { JobDeps } from './jobs.ts';
 import type { PullRecord } from './pull-record.ts';
 
-/** A pull that is nearly done ends within this; for longer ones, waiting in the state machine costs nothing. */
+/** Enough for a pull that is nearly done. For a longer wait, the state machine waits free of charge. */
 const USUAL_PATIENCE_MS = 20_000;
 
 type LockDeps = Pick<JobDeps, 'leases' | 'metrics' | 'lockPatienceMs'>;
 
 /**
- * The lock of the record's reference: the one that an earlier planning of the same pull left, if it is still ours, or a new one. Under a fence of its own in both
- * cases: an earlier planning that still runs can write nothing any more.
+ * The lock of the record's reference: that of an earlier planning of the same pull if we still hold it, else a new one. Always with a new fence, so that an earlier
+ * planning that still runs can write nothing more.
  *
- * @throws LeaseHeldError if another pull holds it for longer than is worth waiting here.
+ * @throws LeaseHeldError if another pull holds it for longer than `lockPatienceMs`.
  */
 export async function lockFor(
   deps: LockDeps,
@@ -38,14 +38,14 @@ export async function lockFor(
     if (performance.now() - startedMs + delayMs > lockPatienceMs) {
       throw new LeaseHeldError(
         'lock reference',
-        `another pull of ${formatReference(reference)} is under way, and was for more than ${lockPatienceMs / 1000} s; wait for it`,
+        `another pull of ${formatReference(reference)} still runs after ${lockPatienceMs / 1000} s; wait for it`,
       );
     }
     await sleep(delayMs, signal);
   }
 }
 
-/** Runs `work` under a lock that an earlier task took, and leaves it to the next task, unless `work` released it. @throws LeaseLostError */
+/** Runs `work` under the lock that an earlier task acquired, and keeps it for the next task unless `work` releases it. @throws LeaseLostError */
 export async function underLock<T>(
   deps: LockDeps,
   fence: Fence,
@@ -60,7 +60,7 @@ export async function underLock<T>(
   }
 }
 
-/** Frees the lock, if it is still ours. */
+/** Releases the lock if we still hold it. */
 export async function freeLock(deps: LockDeps, fence: Fence | undefined, signal: AbortSignal): Promise<void> {
   const kept = fence === undefined ? undefined : await ifStillOurs(deps.leases.adopt(fence, signal));
   await kept?.release();

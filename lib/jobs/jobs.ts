@@ -7,65 +7,65 @@ import type { Announcer } from './announcer.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 import { isEnded, type PullRecord, type PullRecords } from './pull-record.ts';
 
-/** Work that goes on elsewhere, whether or not the caller stays: on AWS an execution of the state machine. */
+/** Pulls that run outside of the caller and do not depend on it: on AWS as executions of the state machine. */
 export interface Jobs {
   /**
-   * Joins the pull that is under way for the same request, or starts one; when this returns, its execution was accepted.
+   * Joins the running pull of the same request, or starts one. When this returns, its execution is accepted.
    *
-   * A pull whose execution is seen not to run any more is ended as failed, and a new one takes its place. Calling it again is safe: a process that died
-   * between the record and the execution leaves a record that the next caller starts.
+   * A pull whose execution has stopped is ended as failed, and replaced by a new one. Calling it again is safe: if a process dies between the record and the
+   * execution, the next caller starts it.
    *
    * @throws CatalogError; JobUnavailableError if the workflow service cannot be reached or is throttled (retryable).
    */
   start(request: PullRequest, signal: AbortSignal): Promise<PullRecord>;
 }
 
-/** The executions of the state machine that pulls, one for each pull, by its id. */
+/** The executions of the state machine, one per pull, named by the pull's id. */
 export interface Executions {
   /**
-   * `started`: accepted, also where one of that name runs already. `over`: one of that name ran, and a name is not given twice.
+   * `started`: accepted, or one of that name runs already. `over`: one of that name has ended, and a name cannot be used twice.
    *
-   * @throws JobUnavailableError (retryable), CacheError (not retryable) where the workflow service refuses us
+   * @throws JobUnavailableError (retryable), CacheError (not retryable) if the workflow service refuses us
    */
   start(id: string, signal: AbortSignal): Promise<'started' | 'over'>;
   /**
-   * `gone`: nobody knows (any more) of such an execution, so it does not run. Best effort: an execution that began or ended a moment ago may be told otherwise.
+   * `gone`: there is no such execution (any more). Eventually consistent: may be wrong for an execution that began or ended a moment ago.
    *
    * @throws like `start`
    */
   look(id: string, signal: AbortSignal): Promise<'running' | 'over' | 'gone'>;
   /**
-   * When the oldest of those that run began; undefined where none runs. Of very many, not all are looked at.
+   * When the oldest running one began; undefined if none runs. Approximate for more than some thousand.
    *
    * @throws like `start`
    */
   oldestStartMs(signal: AbortSignal): Promise<number | undefined>;
 }
 
-/** What the tasks of the workflow work with. */
+/** The dependencies of the tasks of the workflow. */
 export interface JobDeps {
-  /** Its leases are the claims of blobs: short ones. */
+  /** Its leases are for the claims of blobs, which are short. */
   readonly pull: PullDeps;
   readonly records: PullRecords;
-  /** For the lock of the reference: leases that outlive the gaps between tasks. */
+  /** For the lock of the reference: leases that last from one task to the next. */
   readonly leases: Leases;
   readonly plans: Plans;
   readonly announcer: Announcer;
   readonly metrics: Metrics;
-  /** How long a task waits for another pull's lock before the state machine does; 20 s where this does not say it. */
+  /** How long a task waits for another pull's lock before the state machine does. Default 20 s. */
   readonly lockPatienceMs?: number;
-  /** Where this process is the state machine: before a task is tried again it waits up to twice this, then four times; 0.5 s where this does not say it. */
+  /** For jobs in this process: the wait before the first retry is up to twice this, then four times. Default 0.5 s. */
   readonly retryWaitMs?: number;
-  /** What one invocation copies, each blob 1 MiB longer than it is; 128 MiB where this does not say it. */
+  /** Bytes per invocation of the copy task, with 1 MiB added per blob. Default 128 MiB. */
   readonly batchBytes?: number;
 }
 
-const FIRST_LOOK_MS = 200;
-const LOOKS_GROW_BY = 1.5;
-const MOST_BETWEEN_LOOKS_MS = 1_000;
+const FIRST_POLL_MS = 200;
+const POLLS_GROW_BY = 1.5;
+const MOST_BETWEEN_POLLS_MS = 1_000;
 
 /**
- * The record as soon as its pull has ended, or as it was last seen when `deadline` fires with a DeadlineError. The pull itself goes on either way.
+ * Polls until the pull has ended, and returns its record; the last one read if `deadline` fires with a DeadlineError. The pull goes on either way.
  *
  * @throws CatalogError
  */
@@ -75,11 +75,11 @@ export async function waitForEnd(
   deadline: AbortSignal,
 ): Promise<PullRecord> {
   let last = record;
-  let delayMs = FIRST_LOOK_MS;
+  let delayMs = FIRST_POLL_MS;
   try {
     while (!isEnded(last)) {
       await sleep(delayMs, deadline);
-      delayMs = Math.min(delayMs * LOOKS_GROW_BY, MOST_BETWEEN_LOOKS_MS);
+      delayMs = Math.min(delayMs * POLLS_GROW_BY, MOST_BETWEEN_POLLS_MS);
       last = (await records.find(record.id, deadline)) ?? last;
     }
   } catch (error) {

@@ -13,59 +13,59 @@ import { pull, type PullKeeper } from '../pull/pull.ts';
 import { NOTHING_MOVED, type Receipt } from '../pull/receipt.ts';
 import { startBatchProgress } from './copy-task.ts';
 
-/** Pulls at the same time, so that a slow repository keeps no other waiting, and a slow registry no other: of one repository, and of all of one registry. */
+/** Permits for pulls of one repository, and of one registry, so that a slow one does not block the others. */
 const PARALLEL_PULLS = { repository: 3, registry: 12 };
-/** The same for blobs that are wanted by themselves: a client asks for all layers of an image at once, and they keep no image waiting. */
+/** Permits for pulls of single blobs, apart from images: a client requests all layers of an image at once. */
 const PARALLEL_BLOBS = { repository: 6, registry: 24 };
 const TRIES = 3;
 const USUAL_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 20_000;
-/** A registry that wants to rest for longer ends the pull: its caller hears for how long, and asks again. */
-const LONGEST_REST_MS = 60_000;
-/** A pull that runs writes its progress every few seconds: one that is silent for so long died with its process. */
+/** If the registry asks for a longer wait, the pull fails: the caller gets the time, and requests it again. */
+const MOST_RETRY_AFTER_MS = 60_000;
+/** A running pull writes its progress every few seconds. After this time without a write, its process has died. */
 const SILENT_MS = 20_000;
 
 export type LocalJobsDeps = Pick<JobDeps, 'pull' | 'records' | 'announcer' | 'metrics' | 'retryWaitMs'>;
 
 export interface LocalJobs extends Jobs, AsyncDisposable {
-  /** Pulls that this process carries out now. */
+  /** Pulls that run in this process now. */
   readonly running: number;
 }
 
 /**
- * Pulls that this process carries out, each from its record to its end: for the command line, where there is no Step Functions. A pull goes on whether or not
- * who asked for it stays; disposal stops what runs, and the next process that is asked for the same goes on with what is there.
+ * Runs pulls in this process, for the command line, where there is no Step Functions. A pull does not depend on its caller. Disposal stops the running pulls; the
+ * next process that gets the same request goes on from there.
  */
 export function localJobs(deps: LocalJobsDeps, failed: (id: string, error: unknown) => void): LocalJobs {
   const closing = new AbortController();
-  const places = new Map<string, { readonly limiter: Permits; users: number }>();
+  const pools = new Map<string, { readonly permits: Permits; users: number }>();
   const running = new Map<string, Promise<void>>();
 
-  async function inPlaceOf(name: string, most: number, work: () => Promise<void>): Promise<void> {
-    const place = places.get(name) ?? { limiter: newPermits(most), users: 0 };
-    places.set(name, place);
-    place.users += 1;
+  async function withPermit(name: string, most: number, work: () => Promise<void>): Promise<void> {
+    const pool = pools.get(name) ?? { permits: newPermits(most), users: 0 };
+    pools.set(name, pool);
+    pool.users += 1;
     try {
-      await place.limiter.run(work);
+      await pool.permits.run(work);
     } finally {
-      place.users -= 1;
-      if (place.users === 0) places.delete(name);
+      pool.users -= 1;
+      if (pool.users === 0) pools.delete(name);
     }
   }
 
-  function inTurn({ request: { reference, blob } }: PullRecord, work: () => Promise<void>): Promise<void> {
+  function withPermits({ request: { reference, blob } }: PullRecord, work: () => Promise<void>): Promise<void> {
     const { repository } = reference;
     const [what, most] = blob === undefined ? ['images', PARALLEL_PULLS] : ['blobs', PARALLEL_BLOBS];
-    return inPlaceOf(`${what} of ${formatRepository(repository)}`, most.repository, () =>
-      inPlaceOf(`${what} of ${repository.registry}`, most.registry, work),
+    return withPermit(`${what} of ${formatRepository(repository)}`, most.repository, () =>
+      withPermit(`${what} of ${repository.registry}`, most.registry, work),
     );
   }
 
   function run(record: PullRecord): void {
     const { id } = record;
-    const work = inTurn(record, () => carryOut(deps, record, closing.signal))
+    const work = withPermits(record, () => runJob(deps, record, closing.signal))
       .catch((error: unknown) => {
-        // Its record stays as it is, and who asks next finds it silent.
+        // Its record stays, and the next caller finds that it is silent.
         if (!closing.signal.aborted) failed(id, error);
       })
       .finally(() => running.delete(id));
@@ -96,10 +96,10 @@ export function localJobs(deps: LocalJobsDeps, failed: (id: string, error: unkno
   };
 }
 
-/** The record ended while its pull waited for the lock: another process carried it out, or gave it up. */
+/** The record ended while its pull waited for the lock: another process finished or abandoned it. */
 class EndedMeanwhile extends Error {}
 
-async function carryOut(deps: LocalJobsDeps, record: PullRecord, signal: AbortSignal): Promise<void> {
+async function runJob(deps: LocalJobsDeps, record: PullRecord, signal: AbortSignal): Promise<void> {
   const { id } = record;
   try {
     const receipt = await pulled(deps, record, signal);
@@ -114,7 +114,7 @@ async function carryOut(deps: LocalJobsDeps, record: PullRecord, signal: AbortSi
   }
 }
 
-/** The pull, tried again where that may help. What finished in one try is there in the next. */
+/** Runs the pull, with retries if the error is retryable. Content of one try is kept for the next. */
 async function pulled(
   { pull: deps, records, retryWaitMs = USUAL_WAIT_MS }: LocalJobsDeps,
   { id, request }: PullRecord,
@@ -147,10 +147,10 @@ async function pulled(
   }
 }
 
-/** Before the next try; undefined where there is none. */
+/** The wait before the next try; undefined if there is none. */
 function waitBefore(error: unknown, tries: number, firstMs: number): number | undefined {
   if (!(error instanceof CacheError) || !error.retryable || tries >= TRIES) return undefined;
   const backOffMs = Math.random() * Math.min(LONGEST_WAIT_MS, firstMs * 2 ** tries);
   if (!(error instanceof RateLimitedError) || error.retryAfterMs === undefined) return backOffMs;
-  return error.retryAfterMs > LONGEST_REST_MS ? undefined : error.retryAfterMs + backOffMs;
+  return error.retryAfterMs > MOST_RETRY_AFTER_MS ? undefined : error.retryAfterMs + backOffMs;
 }

@@ -14,25 +14,24 @@ export interface OverseeDeps {
   readonly metrics: Metrics;
 }
 
-/** What came of an event. */
+/** The result of an event. */
 export type Overseen =
   | { readonly pullId: string; readonly outcome: 'ended' | 'had ended' | 'unknown' }
   | { readonly oldestRunningPullSeconds: number };
 
-/** Statuses of an execution that did not do its work. */
+/** Statuses of an execution that failed. */
 const ENDED_BADLY: readonly unknown[] = ['FAILED', 'TIMED_OUT', 'ABORTED'];
 
 /**
- * Looks after the pulls of workflows, told by EventBridge:
+ * Handles the events of EventBridge about workflows:
  *
- * - An execution ended badly: if its pull has not ended, it fails, its lock is freed, and that is announced and counted. The same event again frees
- *   nothing twice, but announces and counts again: its first delivery may have died in between.
- * - A schedule: how long the oldest execution has been running, as a metric; 0 where none runs.
+ * - An execution failed: its pull is ended as failed if it has not ended, its lock is released, and the failure is announced and counted. If the event is delivered
+ *   again, it is announced and counted again, because the first delivery may have died in between.
+ * - A schedule: writes how long the oldest execution has been running as a metric; 0 if none runs.
  *
- * A pull that was written down, but whose execution never began, is not looked for: the next caller who asks for the same finds it and starts it, and it
- * holds no lock until then.
+ * A record whose execution never began is left alone: it holds no lock, and the next caller with the same request starts it.
  *
- * @throws InvalidRequestError for any other event; CacheError where a service failed, to be delivered again.
+ * @throws InvalidRequestError for any other event; CacheError if a service failed: then the event is delivered again.
  */
 export async function oversee(deps: OverseeDeps, event: unknown, signal: AbortSignal): Promise<Overseen> {
   const { 'detail-type': type, detail } = (event ?? {}) as { 'detail-type'?: unknown; detail?: unknown };
@@ -55,10 +54,10 @@ async function measure({ executions, metrics }: OverseeDeps, signal: AbortSignal
 }
 
 async function endPull(deps: OverseeDeps, pullId: string, signal: AbortSignal): Promise<Overseen> {
-  // Started by hand, or long ago.
+  // The execution was started by hand, or long ago.
   if ((await deps.records.find(pullId, signal)) === undefined) return { pullId, outcome: 'unknown' };
   const record = await endAbandoned(deps, pullId, signal);
-  // Who asked for it may have ended it first, silently; what the workflow ended itself, it announced itself.
+  // If the workflow itself ended the pull, it also announced it.
   if (!isAbandoned(record)) return { pullId, outcome: 'had ended' };
   deps.metrics.add('PullsFailed', 1);
   await announceEnd(deps, record, signal);

@@ -28,33 +28,33 @@ export const MAX_PLAN_BYTES = 32 * 1024 * 1024;
 
 const VERSION = 1;
 
-/** What one planning found, and what its copy and publish tasks need: everything but the content itself. */
+/** The result of one planning: everything that its copy and publish tasks need, without the content itself. */
 export interface PlanDocument {
-  /** The pull's. */
+  /** Of the pull. */
   readonly id: string;
-  /** The lock under which it holds. */
+  /** The lock under which the plan is valid. */
   readonly lock: Fence;
-  /** What fetching proves (I9): a task that reads the registry as somebody else has to plan again. */
+  /** The trust domain of the fetched content (I9): a task with another identity at the registry must plan again. */
   readonly domain: TrustDomain;
   readonly content: PlannedContent;
-  /** Those of `content.blobs` that the cache lacked, split for the copy tasks. */
+  /** Those of `content.blobs` that are missing in the cache, split for the copy tasks. */
   readonly batches: readonly (readonly Descriptor[])[];
-  /** What was known of the reference under the lock; absent where nothing is published. */
+  /** The publication context of the reference under the lock; absent if nothing is published. */
   readonly context?: KeptContext;
-  /** The pull is a hit, if the registry still lacks all that the batches name (`unchanged` of what was prepared). */
+  /** Whether the pull is a hit if the registry still lacks every blob of the batches. */
   readonly unchanged: boolean;
-  /** As if all had landed; counts only what the planning itself did. */
+  /** As if everything were stored; counts only the requests of the planning itself. */
   readonly receipt: Receipt;
 }
 
 /**
- * The document as it is kept.
+ * The document as it is stored.
  *
  * @throws InvalidManifestError if the image is too large for one.
  */
 export function formatPlan({ content, batches, ...plan }: PlanDocument): Uint8Array {
   const positions = new Map(content.blobs.map(({ digest }, position) => [digest, position]));
-  // Each blob is in `content.blobs`, under the one size that all manifests give it; its media type may differ and is of no use here.
+  // Each blob is in `content.blobs`, with the same size. Its media type may differ, but is not needed here.
   const positionsOf = (blobs: readonly Descriptor[]) => blobs.map(({ digest }) => positions.get(digest));
   const contents = [...content.contents].map(([entry, blobs]) => ({ entry, blobs: positionsOf(blobs) }));
   const document = { version: VERSION, ...plan, batches: batches.map(positionsOf), content: { ...content, contents } };
@@ -70,8 +70,7 @@ export function formatPlan({ content, batches, ...plan }: PlanDocument): Uint8Ar
 /**
  * The document in `bytes`, which came from `key`.
  *
- * @throws StoreError if it is not what {@link formatPlan} writes, another pull's, or about another reference: the row of a pull may be written by more
- * functions than the plan is.
+ * @throws StoreError if it is not a plan of {@link formatPlan}, or not of this pull and its reference.
  */
 export function parsePlan(
   bytes: Uint8Array,
@@ -86,11 +85,11 @@ export function parsePlan(
     return planOf(plan);
   } catch (error) {
     if (!(error instanceof ShapeError || error instanceof SyntaxError)) throw error;
-    throw new StoreError('read plan', `${key} is no plan: ${error.message}; pull again`, error, false);
+    throw new StoreError('read plan', `${key} is not a valid plan: ${error.message}; pull again`, error, false);
   }
 }
 
-/** Blobs are said once, and meant by their positions. */
+/** Each blob is listed once; everything else refers to it by its position. */
 function planOf({ version: _, content, batches, context, ...plan }: z.output<typeof keptPlan>): PlanDocument {
   const { blobs, root } = content;
   if ((root === undefined) !== (context === undefined)) throw new ShapeError('plan.context', 'that of a root');
@@ -145,12 +144,12 @@ const keptPlan = record({
   receipt,
 });
 
-/** The Map of the state machine takes the list of batches from the state, which holds 256 KB, and each is some events of the 25,000 of an execution. */
+/** The list of batches must fit into the state of 256 KB, and each batch takes some of the 25,000 events of an execution. */
 export const MAX_BATCHES = 200;
 
-/** An invocation is worth its start for this much; more go side by side. */
+/** Enough work for one invocation; batches run in parallel. */
 const BATCH_BYTES = 128 * 1024 * 1024;
-/** What a blob costs beside its bytes: requests and rows, as if it were this much longer. */
+/** The cost of a blob's requests and rows, in bytes. */
 const BLOB_OVERHEAD_BYTES = 1024 * 1024;
 
 interface Batch {
@@ -160,14 +159,14 @@ interface Batch {
 
 /**
  * The blobs in at most {@link MAX_BATCHES} batches: each blob in exactly one, no batch empty, and none heavier than the average by more than its lightest
- * blob. In each the largest blob comes first, so that it does not begin last.
+ * blob. The largest blob of a batch comes first, so that it starts first.
  */
 export function batchesOf(blobs: readonly Descriptor[], batchBytes = BATCH_BYTES): readonly (readonly Descriptor[])[] {
   const weigh = ({ size }: Descriptor): number => size + BLOB_OVERHEAD_BYTES;
   const total = blobs.reduce((sum, blob) => sum + weigh(blob), 0);
   const count = Math.min(MAX_BATCHES, blobs.length, Math.ceil(total / batchBytes));
   const batches = Array.from({ length: count }, (): Batch => ({ blobs: [], weight: 0 }));
-  // Largest first, each to the batch that has least so far.
+  // Largest first, each to the lightest batch so far.
   for (const blob of [...blobs].sort((a, b) => b.size - a.size)) {
     const lightest = batches.reduce((least, batch) => (batch.weight < least.weight ? batch : least));
     lightest.blobs.push(blob);

@@ -12,14 +12,14 @@ import { freeLock, lockFor } from './job-lock.ts';
 import { asTask, finalError, NoProgressError } from './task-error.ts';
 import type { JobDeps } from './jobs.ts';
 
-/** Content that is swept under a pull, or a lock that is lost, are rare: a pull to which it happens so often meets something else. */
+/** Content that is swept during a pull, or a lost lock, are rare. If they happen this often, something else is wrong. */
 const MAX_PLANS = 5;
 
 /**
- * The first step of the pull (lib/pull/prepare.ts): a hit, or a pull whose content is all there, ends here. Else the lock is kept for the next task, and a document
- * under plans/ says what there is to copy and to publish.
+ * The first step of the pull (lib/pull/prepare.ts). A hit, or a pull whose content is complete, ends here. Otherwise the lock is kept for the next task, and a document
+ * under plans/ lists what to copy and to publish.
  *
- * Repeating it is safe: it begins anew, under the lock that it may have left.
+ * Safe to repeat: it plans again, under the lock of the earlier try if that is still held.
  *
  * @throws TaskError
  */
@@ -47,10 +47,10 @@ export const planTask = (outer: JobDeps, event: unknown, signal: AbortSignal): P
     const upstream = await deps.pull.upstreams.open(request.reference.repository, signal);
     await using lock = await lockFor(deps, record, signal);
     const begun = await deps.records.begin(id, fenceOf(lock), signal);
-    // Ended from outside while we waited.
+    // Ended from outside while we waited for the lock.
     if (begun === undefined) return done;
     const work = AbortSignal.any([signal, lock.signal]);
-    // Callers with `alwaysPull` join until the pull begins: for the last of them no resolution but our own is new enough.
+    // Callers with `alwaysPull` join until the pull begins, so only our own resolution is new enough for all of them.
     const held = { deps: deps.pull, upstream, request, wanted, lock, draft, signal: work, begunMs: begun.startedMs };
     const { receipt, prepared } = await prepare(held);
     if (prepared === undefined) {
@@ -85,6 +85,6 @@ const tooManyPlans = ({ id, plans }: PullRecord): Error =>
   finalError(
     new NoProgressError(
       'plan',
-      `pull ${id} was planned ${plans} times, and each time its lock was lost, content that it counted on went away, or planning failed; see the log, and pull again`,
+      `pull ${id} was planned ${plans} times, and each time it lost its lock, content was deleted meanwhile, or planning failed; see the log, and pull again`,
     ),
   );

@@ -23,8 +23,8 @@ import {
 } from './tasks.ts';
 
 /**
- * The last step of the pull (lib/pull/publish.ts): links, and the pointer last of all, if the lock is still ours. Then the pull has its receipt, and the lock is
- * free. Repeating it is safe: what happened already is not done twice.
+ * The last step of the pull (lib/pull/publish.ts): writes the links, and last the pointer if we still hold the lock. Then stores the receipt and releases the lock.
+ * Safe to repeat: finished steps are not done twice.
  *
  * @throws TaskError
  */
@@ -45,8 +45,8 @@ export const publishTask = (outer: JobDeps, event: unknown, signal: AbortSignal)
       const { reference } = record.request;
       const [first, ...others] = task.batches.flatMap(({ failed = [] }) => failed);
       if (first !== undefined) {
-        const landed = landedOf(task, plan).filter((blob) => !absent.has(digestOf(blob)));
-        await linkStored(deps.pull, reference.repository, plan.content, landed, work);
+        const stored = storedOf(task, plan).filter((blob) => !absent.has(digestOf(blob)));
+        await linkStored(deps.pull, reference.repository, plan.content, stored, work);
         const failure = failureOfBlobs([first, ...others]);
         throw new TaskError(failure.name, failure);
       }
@@ -72,8 +72,8 @@ function requireAll({ plan: key, batches }: PublishTask, plan: PlanDocument): vo
   if (open.length > 0) throw broken(`batches ${open.join(', ')} of ${key} were not copied`);
 }
 
-/** What was there when the pull was planned, and batches of which nothing failed; the others were linked when they ended. */
-function landedOf({ batches }: PublishTask, plan: PlanDocument): readonly Descriptor[] {
+/** Blobs that were present at planning, and those of batches without a failure. The copy task has linked those of the other batches. */
+function storedOf({ batches }: PublishTask, plan: PlanDocument): readonly Descriptor[] {
   const open = new Set(
     batches.flatMap(({ batch, failed }) => (failed === undefined ? [] : (plan.batches[batch] ?? []))).map(digestOf),
   );
@@ -82,7 +82,7 @@ function landedOf({ batches }: PublishTask, plan: PlanDocument): readonly Descri
 
 const digestOf = ({ digest }: Descriptor): Digest => digest;
 
-/** Blobs that the registry turned out not to hold, and that may be left out. */
+/** Blobs that the registry does not have, and that may be left out. */
 function absentOf({ batches }: PublishTask, plan: PlanDocument): ReadonlySet<Digest> {
   const layers = batches.flatMap(({ batch, absent }) => absent.map((at) => plan.batches[batch]?.[at]));
   return new Set(layers.filter((layer) => layer !== undefined).map(digestOf));
@@ -112,7 +112,7 @@ function receiptOf(plan: PlanDocument, { batches }: PublishTask, absent: Readonl
 const movedOf = ({ present, copied, copiedElsewhere }: Moved): Moved => ({ present, copied, copiedElsewhere });
 
 /**
- * Ends the pull with the error of whatever task failed, and frees its lock. A pull that has ended already stays as it is. Repeating it is safe.
+ * Ends the pull with the error of the failed task, and releases its lock. A pull that has ended already stays unchanged. Safe to repeat.
  *
  * @throws TaskError
  */

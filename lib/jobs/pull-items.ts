@@ -15,13 +15,13 @@ import type { PullRecord } from './pull-record.ts';
  * PULL rows to records and back.
  */
 
-/** Of the 400 KB that a row may have; the rest of it is small. */
+/** A row may have 400 KB, and everything else in it is small. */
 const MOST_RECEIPT_BYTES = 300_000;
-/** Of a receipt as JSON; a row that says more was not written by us. */
+/** Of a receipt as JSON. We never write a larger one. */
 const MOST_INFLATED_BYTES = 16 * 1024 * 1024;
 const MOST_MESSAGE_CHARACTERS = 4_000;
 
-/** The request as it is stored: {@link requestFrom} gives back an equal one. */
+/** The request as it is stored: {@link recordFrom} reads it back. */
 export const requestItem = ({
   reference,
   platforms,
@@ -38,7 +38,7 @@ export const requestItem = ({
   ...(blob === undefined ? {} : { blob }),
 });
 
-/** Deflated JSON. Of an image with so many platforms that even this is too large, the receipt lists fewer. */
+/** Deflated JSON. If it is too large, the receipt lists fewer platforms. */
 export function receiptItem(whole: Receipt): Uint8Array {
   const deflated = deflateRawSync(JSON.stringify(whole));
   if (deflated.length <= MOST_RECEIPT_BYTES) return deflated;
@@ -51,7 +51,7 @@ export const failureItem = (failure: PullFailure): Item => ({
   message: failure.message.slice(0, MOST_MESSAGE_CHARACTERS),
 });
 
-/** A batch's share of `done`. */
+/** The entry of one batch in `done`. */
 export const amountItem = ({ blobs, bytes }: Amount): readonly number[] => [blobs, bytes];
 
 const request = record({
@@ -71,7 +71,7 @@ const deflatedReceipt = z.pipe(
   }),
 );
 
-/** Of each batch, what it did: {@link amountItem}. */
+/** The progress of each batch: {@link amountItem}. */
 const done = z.record(z.string(), z.tuple([count, count]));
 
 const pullRow = record({
@@ -92,7 +92,7 @@ const pullRow = record({
   failure: z.exactOptional(pullFailure),
 });
 
-/** The record of a PULL row. @throws CatalogError if it is of another form than we write. */
+/** The record of a PULL row. @throws CatalogError if the row does not have the expected form. */
 export function recordFrom(item: Item): PullRecord {
   try {
     const { pk, done: batches, ...row } = decode(pullRow, item, 'row');
@@ -100,7 +100,7 @@ export function recordFrom(item: Item): PullRecord {
   } catch (error) {
     if (!(error instanceof ShapeError || error instanceof SyntaxError)) throw error;
     const op = `read the record ${String(item.pk)}`;
-    throw new CatalogError(op, `failed to ${op}: ${error.message}; ask for the pull anew`, error, false);
+    throw new CatalogError(op, `failed to ${op}: ${error.message}; request the pull again`, error, false);
   }
 }
 

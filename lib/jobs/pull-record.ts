@@ -8,7 +8,7 @@ import { formatRepository, pointerOf } from '../reference/reference.ts';
 import type { Amount } from './tasks.ts';
 
 /**
- * `queued`: written down, its execution may not have begun. `running`: planned or copying. The other two are the end, and never change again.
+ * `queued`: its execution may not have begun. `running`: planning or copying. The other two are final.
  */
 export type PullState = 'queued' | 'running' | 'succeeded' | 'failed';
 
@@ -19,21 +19,21 @@ export interface PullRecord {
   readonly request: PullRequest;
   readonly state: PullState;
   readonly createdMs: number;
-  /** When the last caller came whose question it must answer: for `alwaysPull` no older resolution is good enough. */
+  /** When the last caller joined: for `alwaysPull`, an older resolution is not good enough. */
   readonly askedMs: number;
-  /** Of the last write of any kind: a running pull that wrote nothing for long may be dead. */
+  /** Time of the last write. A running pull without a write for long may be dead. */
   readonly updatedMs: number;
   readonly startedMs?: number;
   readonly endedMs?: number;
-  /** How often it was planned: content that was swept, or a lock that was lost, lead to another plan. */
+  /** Number of plans so far: swept content or a lost lock lead to another plan. */
   readonly plans: number;
   /** The lock of the reference, from the plan to the end. */
   readonly lock?: Fence;
-  /** What the last plan has to copy, and what there is in all. */
+  /** All content of the image, and what the last plan has to copy. */
   readonly planned?: { readonly total: Amount; readonly missing: Amount };
   /** When the last plan was made: rates count from here. */
   readonly plannedMs?: number;
-  /** What is done of `planned.missing`, summed over the batches. */
+  /** The finished part of `planned.missing`, over all batches. */
   readonly copied: Amount;
   readonly receipt?: Receipt;
   readonly failure?: PullFailure;
@@ -44,34 +44,34 @@ export const isEnded = ({ state }: Pick<PullRecord, 'state'>): boolean => state 
 /** The records of the pulls of workflows. Every failure is a CatalogError. */
 export interface PullRecords {
   /**
-   * The pull that is under way for the same reference, platforms, attestations and `alwaysPull`, or a new one (`queued`): one conditional row per request
-   * holds the id of the active pull, so that however many ask at once one pull is created. An ended pull is never joined, nor, for `alwaysPull`, one that has begun:
-   * it may have asked the registry before this caller came; nor, with `resolvedSinceMs`, one that was asked for before.
+   * The running pull for the same reference, platforms, attestations and `alwaysPull`, or a new one (`queued`). Only one pull is created for concurrent callers: one
+   * conditional row per request holds the id of the active pull. Never joins an ended pull; for `alwaysPull` none that has begun, because it may have asked the
+   * registry before this call; with `resolvedSinceMs` none that was requested earlier.
    */
   join(request: PullRequest, signal: AbortSignal): Promise<{ readonly record: PullRecord; readonly created: boolean }>;
   find(id: string, signal: AbortSignal): Promise<PullRecord | undefined>;
-  /** The last pull of the same kind, if it failed and none was made since. */
+  /** The last pull of the same request, if it failed and no other was created since. */
   findFailed(request: PullRequest, signal: AbortSignal): Promise<PullRecord | undefined>;
   /**
-   * The lock is held and planning begins: `running`, one plan more, progress forgotten. Undefined if the pull ended meanwhile (then free the lock).
+   * Records that planning begins under the lock: `running`, one more plan, no progress. Undefined if the pull ended meanwhile (then release the lock).
    *
-   * @throws LeaseLostError if a later try of the same pull began already.
+   * @throws LeaseLostError if a later planning of the same pull has begun.
    */
   begin(id: string, lock: Fence, signal: AbortSignal): Promise<PullRecord | undefined>;
-  /** What the plan has to copy. */
+  /** Records what the plan has to copy. */
   planned(id: string, planned: NonNullable<PullRecord['planned']>, signal: AbortSignal): Promise<void>;
-  /** What a batch of the current plan has done in all (a repeated batch overwrites its own number); also shows that the pull lives. */
+  /** Records the total progress of a batch (a repeated batch overwrites its own number); also shows that the pull is alive. */
   progressed(id: string, batch: number, done: Amount, signal: AbortSignal): Promise<void>;
-  /** Ends it, and lets the next request of the same kind start anew, in one transaction. Ending twice changes nothing: the record as it stands comes back. */
+  /** Ends the pull and frees its request for the next pull, in one transaction. If it has ended already, returns the record unchanged. */
   succeed(id: string, receipt: Receipt, signal: AbortSignal): Promise<PullRecord>;
   /** The same for a failure. */
   fail(id: string, failure: PullFailure, signal: AbortSignal): Promise<PullRecord>;
 }
 
 /**
- * Equal for requests that mean the same, whatever their order and spelling, and different otherwise: 64 hex digits.
+ * 64 hex digits, equal for equivalent requests whatever their order and spelling, and different otherwise.
  *
- * `linux/arm64` and `linux/arm64/v8` differ, because the first takes every variant. A tag beside a digest means nothing.
+ * `linux/arm64` and `linux/arm64/v8` differ, because the first matches every variant. A tag beside a digest is ignored.
  */
 export function requestKey(request: PullRequest): string {
   const { reference, platforms, attestations, alwaysPull, resolvedSinceMs, blob } = request;
@@ -87,26 +87,26 @@ function exact(platform: Platform): string {
   return `${os}/${architecture}/${variant}`;
 }
 
-/** How far a pull is. */
+/** The progress of a pull. */
 export interface Progress {
-  /** All of the image that was asked for. */
+  /** All requested content of the image. */
   readonly total: Amount;
-  /** What had to be copied when it was planned. */
+  /** What was missing in the cache at planning. */
   readonly missing: Amount;
   /** Of `missing`. */
   readonly copied: Amount;
-  /** Since it was planned; null where no time has passed. */
+  /** Since planning; null if no time has passed. */
   readonly bytesPerSecond: number | null;
-  /** Until all is copied at this rate; null where nothing has been copied yet, and for a pull that failed. */
+  /** Time left at this rate; null if nothing is copied yet, or the pull failed. */
   readonly etaSeconds: number | null;
 }
 
-/** How far the pull is at `nowMs`; undefined before it was planned. A pull that ended stands still. */
+/** The progress at `nowMs`; undefined before planning. Fixed once the pull has ended. */
 export function progressOf(record: PullRecord, nowMs: number): Progress | undefined {
   const { planned, plannedMs, endedMs, state } = record;
   if (planned === undefined || plannedMs === undefined) return undefined;
   const { total, missing } = planned;
-  // Batches count what they did; of a plan that was made anew meanwhile, a late one may count too much.
+  // A late batch of an earlier plan may add too much.
   const copied = {
     blobs: Math.min(record.copied.blobs, missing.blobs),
     bytes: Math.min(record.copied.bytes, missing.bytes),

@@ -15,18 +15,18 @@ import type { Executions, Jobs } from './jobs.ts';
 import type { PullRecord, PullRecords } from './pull-record.ts';
 
 export interface SfnConnection {
-  /** Where the state machine is, if not where the SDK's own variables say. */
+  /** Overrides the endpoint of the SDK's own variables. */
   readonly endpoint?: string;
   readonly region?: string;
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
-  /** 4 where this does not say it. */
+  /** Default 4. */
   readonly maxAttempts?: number;
 }
 
 /**
  * A client for the workflow service. Endpoint, region and credentials come from the SDK's own variables unless `connection` says otherwise.
  *
- * Somebody waits for the answer, so time-outs are short; the SDK retries throttling, 5xx and resets with back-off.
+ * A client waits for the answer, so timeouts are short. The SDK retries throttling, 5xx and resets with back-off.
  */
 export function sfnClient(connection: SfnConnection = {}): SFNClient {
   return new SFNClient({
@@ -42,7 +42,7 @@ export function sfnClient(connection: SfnConnection = {}): SFNClient {
 
 const MOST_PAGES = 10;
 const PAGE_SIZE = 1_000;
-/** Errors with a client's status that pass: too much at once. */
+/** Client errors that are temporary: throttling and the like. */
 const PASSING = /Throttl|TooManyRequests|LimitExceeded|Timeout|Unavailable/;
 
 /** The executions of one standard state machine of Step Functions, by its ARN. */
@@ -64,7 +64,7 @@ export function sfnExecutions({ client, stateMachine }: { client: SFNClient; sta
 
     async look(id, signal) {
       const command = new DescribeExecutionCommand({ executionArn: arnOf(id) });
-      const found = await send(`look at the workflow of pull ${id}`, signal, ExecutionDoesNotExist, () =>
+      const found = await send(`describe the workflow of pull ${id}`, signal, ExecutionDoesNotExist, () =>
         client.send(command, { abortSignal: signal }),
       );
       if (found === undefined) return 'gone';
@@ -94,7 +94,7 @@ export function sfnExecutions({ client, stateMachine }: { client: SFNClient; sta
   };
 }
 
-/** The answer, or undefined where it is the one error that is an answer too. An abort is the signal's reason. */
+/** The answer; undefined for the `expected` error. An abort throws the signal's reason. */
 async function send<T>(
   op: string,
   signal: AbortSignal,
@@ -112,7 +112,7 @@ async function send<T>(
 }
 
 function failed(op: string, error: unknown): CacheError {
-  // AWS's own words name the account and the role: they are in the cause, for the log.
+  // The message of AWS names the account and the role: only the log gets it, as the cause.
   const { name = 'unknown error', $fault } = error as { name?: string; $fault?: string };
   if ($fault !== 'client' || PASSING.test(name)) {
     return new JobUnavailableError(op, `Step Functions failed to ${op}: ${name}; try again`, error);
@@ -125,9 +125,9 @@ function failed(op: string, error: unknown): CacheError {
   });
 }
 
-/** A pull that wrote nothing for so long may be dead: tasks write more often while they copy, and waits are few. */
+/** A pull without a write for this time may be dead: tasks write more often while they copy. */
 const SILENT_MS = 120_000;
-/** Pulls found dead in a row, before it is an error: each of them was started, and ended, since this call began. */
+/** Dead pulls in a row before this is an error: each was started and ended during this call. */
 const STARTS = 3;
 
 export interface SfnJobsOptions {
@@ -145,9 +145,9 @@ export function sfnJobs({ records, leases, client, stateMachine }: SfnJobsOption
     async start(request, signal) {
       for (let starts = 1; starts <= STARTS; starts++) {
         const { record } = await records.join(request, signal);
-        if (await isCarriedOut(executions, record, signal)) return record;
+        if (await isRunning(executions, record, signal)) return record;
         const ended = await endAbandoned({ records, leases }, record.id, signal);
-        // The workflow may have ended it itself since we looked: then this is the answer.
+        // The workflow may have ended it itself meanwhile.
         if (!isAbandoned(ended)) return ended;
       }
       const op = `start the pull of ${formatReference(request.reference)}`;
@@ -156,8 +156,8 @@ export function sfnJobs({ records, leases, client, stateMachine }: SfnJobsOption
   };
 }
 
-/** Whether an execution of it runs, or was accepted just now. Whoever joins a pull that is still queued starts it, because its creator may have died. */
-async function isCarriedOut(executions: Executions, record: PullRecord, signal: AbortSignal): Promise<boolean> {
+/** Whether its execution runs, or was accepted just now. A caller that joins a queued pull starts it, because its creator may have died. */
+async function isRunning(executions: Executions, record: PullRecord, signal: AbortSignal): Promise<boolean> {
   if (record.state === 'queued') {
     if ((await executions.start(record.id, signal)) === 'started') return true;
   } else if (Date.now() - record.updatedMs < SILENT_MS) {

@@ -11,17 +11,16 @@ import { countedUpstreams } from '../telemetry/counted-upstreams.ts';
 import { decode, record, ShapeError, string } from '../oci/schemas.ts';
 import type { JobDeps } from './jobs.ts';
 
-/** What the state machine does about an error. Every other name is final. */
+/** Error names that the state machine retries (see tasks.ts). Every other name is final. */
 export const LEASE_HELD = 'LeaseHeld';
 export const PLAN_AGAIN = 'PlanAgain';
 export const RETRYABLE = 'Retryable';
 
-/** Between two tries of a task that throws {@link RETRYABLE}: infra/workflow.ts. */
+/** Longest wait between two tries of a task that throws {@link RETRYABLE}: infra/workflow.ts. */
 export const LONGEST_RETRY_MS = 60_000;
 
 /**
- * What a task throws. Its name is what the state machine decides by; its message is the failure as JSON, so that the fail task knows the error itself:
- * Lambda and Step Functions carry nothing else.
+ * The error of a task. The state machine decides by its name. Its message is the failure as JSON for the fail task: Lambda and Step Functions pass on nothing else.
  */
 export class TaskError extends Error {
   /** For the log. */
@@ -31,12 +30,12 @@ export class TaskError extends Error {
     super(JSON.stringify(failure), { cause });
     this.name = name;
     this.retryable = [LEASE_HELD, PLAN_AGAIN, RETRYABLE].includes(name);
-    // The cause has a stack; here it would make the cause that Step Functions gets too long.
+    // Step Functions cuts off a long cause, so the stack stays out of it; the cause here has one.
     this.stack = name;
   }
 }
 
-/** Gives back what `work` does, and counts what it asked of registries; whatever it throws becomes a {@link TaskError}. */
+/** Runs `work`, counts its requests to registries, and turns every error into a {@link TaskError}. */
 export async function asTask<T>(deps: JobDeps, work: (deps: JobDeps) => Promise<T>): Promise<T> {
   const upstreams = { ...deps.pull.upstreams, ...countedUpstreams(deps.pull.upstreams, deps.metrics) };
   try {
@@ -48,7 +47,7 @@ export async function asTask<T>(deps: JobDeps, work: (deps: JobDeps) => Promise<
   }
 }
 
-/** The error as the state machine tells it apart. */
+/** The error under the name that the state machine knows. */
 export function taskErrorOf(error: unknown): TaskError {
   if (error instanceof TaskError) return error;
   return new TaskError(nameOf(error), failureOf(error), error);
@@ -59,18 +58,18 @@ function nameOf(error: unknown): string {
   const stale =
     error instanceof ContentSweptError || error instanceof ContentLostError || error instanceof LeaseLostError;
   if (stale) return PLAN_AGAIN;
-  // What the registry wants is longer than the state machine waits: the caller hears for how long, and asks again.
-  const rests = error instanceof RateLimitedError && (error.retryAfterMs ?? 0) > LONGEST_RETRY_MS;
-  return error instanceof CacheError && error.retryable && !rests ? RETRYABLE : failureOf(error).name;
+  // The registry asks for a longer wait than the state machine makes: the caller gets the time, and requests it again.
+  const waitsTooLong = error instanceof RateLimitedError && (error.retryAfterMs ?? 0) > LONGEST_RETRY_MS;
+  return error instanceof CacheError && error.retryable && !waitsTooLong ? RETRYABLE : failureOf(error).name;
 }
 
-/** The error is final, whatever it is otherwise: enough was tried. */
+/** A final error, even if it is retryable: there were enough tries. */
 export const finalError = (error: CacheError): TaskError => new TaskError(error.name, failureOf(error), error);
 
-/** Planning again may help, whatever the error is otherwise. */
+/** An error after which the pull is planned again. */
 export const planAgain = (error: CacheError): TaskError => new TaskError(PLAN_AGAIN, failureOf(error), error);
 
-/** Again and again, and nothing came of it: a workflow must not go round for ever. */
+/** Too many tries without progress: ends the workflow, which would loop forever. */
 export class NoProgressError extends CacheError {
   constructor(op: string, message: string, cause?: unknown) {
     super(message, { op, origin: 'upstream', retryable: true, cause });
@@ -81,8 +80,8 @@ export class NoProgressError extends CacheError {
 const lambdaError = record({ errorMessage: string });
 
 /**
- * The failure that a task threw, from what Step Functions says of it: `error` is the name, `cause` the JSON that Lambda wrote, cut off where it was long. What
- * no task of ours threw (a time-out, a process that died, a fault of Lambda) becomes a plain sentence.
+ * The failure that a task threw, as Step Functions reports it: `error` is the name, `cause` the JSON of Lambda, possibly truncated. Other errors (a timeout, a process
+ * that died, a fault of Lambda) get a message of their own.
  */
 export function failureFrom(error: string, cause: string): PullFailure {
   try {
@@ -101,7 +100,7 @@ function foreignFailure(error: string): PullFailure {
 
 function sentenceOf(name: string): string {
   if (name === 'States.Timeout' || name === 'Sandbox.Timedout') {
-    return `a task of the workflow did not end in its time (${name})`;
+    return `a task of the workflow timed out (${name})`;
   }
   if (name.startsWith('Runtime.') || name.startsWith('Sandbox.')) {
     return `the process of a task ended before its work did (${name}): it may need more memory`;

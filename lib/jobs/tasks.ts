@@ -35,16 +35,16 @@ export const sumOfRequests = (a: RequestCounts, b: RequestCounts): RequestCounts
 });
 
 /*
- * What flows through the state machine (infra/workflow.ts): the id of the pull, and small numbers. Everything else is in the PULL row and in plans/.
+ * The documents that pass through the state machine (infra/workflow.ts): the id of the pull, and small numbers. Everything else is in the PULL row and in plans/.
  *
  *   {id} ─► plan ─┬─ hit, or nothing left to do ──────────────────────────────────────────────────► end
  *                 └─ {id, plan, batches: [{id, plan, batch}]} ─► Map: copy (again while partial) ─► publish ─► end
  *   anything else ─► fail ─► end
  *
- * Errors that the state machine tells apart, by the name of what a task throws:
+ * Errors of tasks that the state machine handles, by name:
  *
  *   LeaseHeld    another pull of the same reference holds the lock: plan again, later
- *   PlanAgain    the lock was lost, or content that was counted on is gone: begin anew with the plan
+ *   PlanAgain    the lock was lost, or planned content is gone: begin again with the plan
  *   Retryable    the same task may succeed later
  *   anything else is final
  */
@@ -58,15 +58,15 @@ const copyTaskFields = {
   /** The key of the plan in the bucket: a new one for each planning. */
   plan: string,
   batch: count,
-  /** Invocations in a row that brought nothing. */
+  /** Invocations in a row without progress. */
   idle: count,
-  /** Invocations that the registry ended by telling us to wait. */
+  /** Invocations that ended because the registry asked to wait. */
   waits: count,
-  /** Of unfinished blobs: what checkpoints keep, so that nobody need fetch it again. */
+  /** Bytes of unfinished blobs that checkpoints hold, and that are not fetched again. */
   keptBytes: count,
 };
 
-/** Foreign layers that the registry does not hold, by their positions in the batch. */
+/** Optional blobs that the registry does not have, by their positions in the batch. */
 const absent = z._default(array(count), []);
 
 /** One batch of missing blobs of one plan. */
@@ -80,7 +80,7 @@ export type PlanAnswer =
 /** What the copy task gets: a task of the plan, or its own last answer. */
 export const copyInput = record({
   ...copyTaskFields,
-  /** Of this batch, over all its invocations that answered. */
+  /** Of this batch, over all its invocations so far. */
   blobs: z._default(moved, NOTHING_MOVED),
   bytes: z._default(moved, NOTHING_MOVED),
   requests: z._default(requests, NO_REQUESTS),
@@ -88,18 +88,18 @@ export const copyInput = record({
 });
 export type CopyInput = z.output<typeof copyInput>;
 
-/** What the copy task answers: the task again, as it goes on, and what was done. */
+/** What the copy task answers: its input for the next call, and what is done. */
 const copyAnswer = record({
   ...copyTaskFields,
   blobs: moved,
   bytes: moved,
   requests,
   absent,
-  /** `partial`: stopped by the deadline, or told by the registry to wait; to be called again with this same document. */
+  /** `partial`: stopped by the deadline or a wait that the registry asked for; call the task again with this document. */
   outcome: z.enum(['done', 'partial'], 'an outcome'),
-  /** Before the next call. */
+  /** To wait before the next call. */
   waitSeconds: count,
-  /** Blobs that did not come, however often they were asked for; as many as the state of an execution has room for. All others of a `done` batch are there. */
+  /** Blobs that failed in every try, as many as fit into the state. All other blobs of a `done` batch are stored. */
   failed: z.exactOptional(array(failureOfBlob)),
 });
 export type CopyAnswer = z.output<typeof copyAnswer>;
@@ -107,7 +107,7 @@ export type CopyAnswer = z.output<typeof copyAnswer>;
 export const publishTask = record({ id: string, plan: string, batches: array(copyAnswer) });
 export type PublishTask = z.output<typeof publishTask>;
 
-/** What the fail task gets: the error of whatever task failed, as Step Functions writes it. The language demands `Error` alone: https://states-language.net/spec.html#errors */
+/** What the fail task gets: the error of the failed task, as Step Functions writes it. Only `Error` is always there: https://states-language.net/spec.html#errors */
 export const failTask = record({
   id: string,
   error: record({
@@ -120,7 +120,7 @@ export const failTask = record({
 });
 export type FailTask = z.output<typeof failTask>;
 
-/** What a task was called with. @throws TaskError, a final one, if it is something else. */
+/** The input of a task. @throws TaskError (final) if it has another form. */
 export function parseTask<S extends z.ZodMiniType>(schema: S, event: unknown): z.output<S> {
   try {
     return decode(schema, event, 'task');
@@ -138,9 +138,9 @@ export async function recordOf(
 ): Promise<PullRecord> {
   const record = await records.find(id, signal);
   if (record !== undefined) return record;
-  throw broken(`there is no pull ${id}: executions are started by the API and the warm-ups, or it ended long ago`);
+  throw broken(`pull ${id} does not exist: it expired, or the execution was started by hand`);
 }
 
-/** The task makes no sense: no later try can mend it. */
+/** The input of the task is wrong: a retry cannot help. */
 export const broken = (message: string, cause?: unknown): Error =>
   finalError(new CacheError(message, { op: 'run task', origin: 'catalog', retryable: false, cause }));

@@ -100,7 +100,7 @@ describe('a plan document', () => {
   const broken: [string, Uint8Array, RegExp][] = [
     ['of another pull', formatPlan({ ...PLAN, id: 'another' }), /plan\.id is not that of pull/],
     ['of another version', changed((plan) => Object.assign(plan, { version: 2 })), /plan\.version is not 1/],
-    ['that is cut off', formatPlan(PLAN).subarray(0, 100), /is no plan: /],
+    ['that is cut off', formatPlan(PLAN).subarray(0, 100), /is not a valid plan: /],
     ['that is a list', Buffer.from('[]'), /plan is not an object/],
     [
       'with a root and without what is known of it',

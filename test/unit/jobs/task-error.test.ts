@@ -74,11 +74,11 @@ test('a long message is cut, so that the cause stays readable', () => {
 
 describe('what no task threw', () => {
   const foreign: [string, string, RegExp][] = [
-    ['States.Timeout', '', /did not end in its time \(States\.Timeout\)/],
+    ['States.Timeout', '', /timed out \(States\.Timeout\)/],
     [
       'Sandbox.Timedout',
       '{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: 1 Error: Task timed out"}',
-      /in its time/,
+      /timed out/,
     ],
     ['Runtime.ExitError', '{"errorType":"Runtime.ExitError","errorMessage":"signal: killed"}', /more memory/],
     ['Lambda.TooManyRequestsException', 'Rate Exceeded.', /could not be invoked/],
