@@ -4,17 +4,17 @@ import type { Digest } from '../oci/digest.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
-/** What a registry said of a blob, and until when that is believed (epoch milliseconds): its size in bytes, or why it cannot be had. */
+/** What a registry said of a blob: its size in bytes, or the error; trusted until `untilMs` (epoch milliseconds). */
 export interface SizeAnswer {
   readonly untilMs: number;
   readonly size: number | CacheError;
 }
 
 /**
- * The size of a blob that no manifest of the repository names, as its registry says it. Anybody can make digests up, and nothing may stay of them: one question for
- * all who ask, a few at a time in one process, and its answer is remembered in memory alone, for a short while; so is a refusal that no later try mends.
+ * The size of a blob that no manifest of the repository names, as its registry declares it. Clients can ask for random digests, so nothing is written: one
+ * question for all callers, a few at a time in one process, and the answer stays in memory for a short time; so does an error that no retry can mend.
  *
- * @throws BlobUnknownError if the repository has no such blob; BusyError if others keep asking; what the registry answers else.
+ * @throws BlobUnknownError if the repository has no such blob; BusyError if too many such questions run; any other error of the registry.
  */
 export async function sizeOfBlob(
   state: Serving,
@@ -40,7 +40,7 @@ async function askSize(
   repository: Repository,
   digest: Digest,
 ): Promise<number | CacheError> {
-  using _turn = await permitFor(state, call, repository);
+  using _permit = await permitFor(state, call, repository);
   const untilMs = Date.now() + state.patience.sizeMs;
   const subject = { repository, kind: 'blobs', name: digest } as const;
   const size = await state
@@ -53,7 +53,7 @@ async function askSize(
   return size;
 }
 
-/** A client may read it: unlike the words of the registry, it names no host of the configuration. */
+/** For clients: unlike the registry's own message, it names no host of the configuration. */
 const unknown = (repository: Repository, digest: Digest, cause: BlobUnknownError): BlobUnknownError =>
   new BlobUnknownError(
     `no manifest that ${formatRepository(repository)} serves here names blob ${digest}, and its registry has no such blob`,
@@ -65,16 +65,16 @@ async function permitFor(
   { signal }: ServeCall,
   { registry }: Repository,
 ): Promise<Disposable> {
-  const seats = blobQuestions(registry);
+  const permits = blobQuestions(registry);
   using soon = startDeadline(patience.permitMs);
   try {
-    return await seats.wait(AbortSignal.any([signal, soon.signal]));
+    return await permits.wait(AbortSignal.any([signal, soon.signal]));
   } catch (error) {
     signal.throwIfAborted();
     if (error !== soon.signal.reason) throw error;
     throw new BusyError(
       'find blob',
-      `${registry} is asked about ${seats.most} blobs already that no manifest here names; ask again in a moment`,
+      `${registry} is already being asked about ${permits.most} blobs that no manifest here names; ask again in a moment`,
     );
   }
 }

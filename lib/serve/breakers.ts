@@ -2,10 +2,10 @@ import { LRUCache } from 'lru-cache';
 import { CacheError, DeadlineError, RateLimitedError, UpstreamUnavailableError } from '../errors/cache-error.ts';
 import { formatRepository, type Repository } from '../reference/reference.ts';
 
-/** What is asked of registries. A fault at one kind says nothing of the others. */
+/** Kinds of questions to registries. A failure of one kind says nothing about the others. */
 export type QuestionKind = 'manifests' | 'blobs' | 'referrers' | 'tags' | 'redirect';
 
-/** One question: what is asked for, of which repository. */
+/** One question: what is asked for, and of which repository. */
 export interface Subject {
   readonly repository: Repository;
   readonly kind: QuestionKind;
@@ -13,23 +13,23 @@ export interface Subject {
   readonly name: string;
 }
 
-/** Whether a registry is asked, or left alone for some seconds, so that not every client waits for the same fault. */
+/** Circuit breakers: after a failure a registry is not asked for some seconds, so that not every client waits for the same failure. */
 export interface Breakers {
-  /** @throws RateLimitedError, UpstreamUnavailableError while it is left alone: what it failed with. */
+  /** @throws RateLimitedError, UpstreamUnavailableError while the circuit is open: what it failed with. */
   check(subject: Subject): void;
-  /** The registry answered, whatever it said. */
+  /** The registry answered, with success or failure. */
   answered(subject: Subject): void;
-  /** @param wasSlow whether the question took so long that a client would not wait for it again. */
+  /** @param wasSlow whether the question took longer than `patience.slowMs`. */
   failed(subject: Subject, failure: unknown, wasSlow: boolean): void;
 }
 
 const MOST_OPEN = 5_000;
-/** Where a registry that limits us does not say how long it wants to rest. */
+/** For a rate limit without `Retry-After`. */
 const LIMITED_MS = 30_000;
-/** After any other fault. */
+/** After any other failure. */
 const OPEN_MS = 5_000;
-/** So many different questions in a row that met silence, and the registry itself is silent. */
-const SILENT_QUESTIONS = 3;
+/** Different questions in a row without an answer that open the circuit of the whole registry. */
+const UNANSWERED_QUESTIONS = 3;
 
 interface OpenCircuit {
   readonly untilMs: number;
@@ -37,47 +37,47 @@ interface OpenCircuit {
 }
 
 /**
- * Breakers of one process. A fault stays where it is: an answer of 5xx, a connection that breaks, or silence concerns what was asked for alone. A registry as a
- * whole is left alone, for questions of that kind, where it says so (429), or where several different questions in a row met silence.
+ * The breakers of one process. A 5xx, a broken connection or a timeout opens the circuit of that one question. The circuit of a whole registry, for questions
+ * of that kind, opens on 429, or when several different questions in a row got no answer.
  */
 export function breakers(): Breakers {
-  const resting = new LRUCache<string, OpenCircuit>({ max: MOST_OPEN });
-  /** Questions that met silence since the last answer, by registry and kind. */
-  const silent = new LRUCache<string, Set<string>>({ max: MOST_OPEN });
+  const open = new LRUCache<string, OpenCircuit>({ max: MOST_OPEN });
+  /** Questions without an answer since the last answer, by registry and kind. */
+  const unansweredSince = new LRUCache<string, Set<string>>({ max: MOST_OPEN });
 
   return {
     check(subject) {
       for (const key of [registryOf(subject), keyOf(subject)]) {
-        const rest = resting.get(key);
-        if (rest !== undefined && rest.untilMs > Date.now()) throw stillOpen(rest);
+        const circuit = open.get(key);
+        if (circuit !== undefined && circuit.untilMs > Date.now()) throw stillOpen(circuit);
       }
     },
 
     answered(subject) {
-      silent.delete(registryOf(subject));
+      unansweredSince.delete(registryOf(subject));
     },
 
     failed(subject, failure, wasSlow) {
-      const rest = (key: string, forMs: number, reason: unknown): void => {
-        resting.set(key, { untilMs: Date.now() + forMs, failure: reason });
+      const openFor = (key: string, forMs: number, reason: unknown): void => {
+        open.set(key, { untilMs: Date.now() + forMs, failure: reason });
       };
       const registry = registryOf(subject);
       if (failure instanceof RateLimitedError) {
-        rest(registry, failure.retryAfterMs ?? LIMITED_MS, failure);
+        openFor(registry, failure.retryAfterMs ?? LIMITED_MS, failure);
         return;
       }
-      // A question whose time was nearly over before it was asked says nothing of the registry.
+      // A question that was asked shortly before its deadline says nothing about the registry.
       if (failure instanceof DeadlineError && !wasSlow) return;
       const reason = failure instanceof DeadlineError ? unanswered(failure) : failure;
-      if (isAnswer(reason)) silent.delete(registry);
+      if (isAnswer(reason)) unansweredSince.delete(registry);
       if (!(reason instanceof UpstreamUnavailableError)) return;
-      rest(keyOf(subject), reason.retryAfterMs ?? OPEN_MS, reason);
+      openFor(keyOf(subject), reason.retryAfterMs ?? OPEN_MS, reason);
       if (isAnswer(reason)) return;
-      const questions = silent.get(registry) ?? new Set<string>();
-      silent.set(registry, questions.add(keyOf(subject)));
-      if (questions.size < SILENT_QUESTIONS) return;
-      silent.delete(registry);
-      rest(registry, OPEN_MS, reason);
+      const questions = unansweredSince.get(registry) ?? new Set<string>();
+      unansweredSince.set(registry, questions.add(keyOf(subject)));
+      if (questions.size < UNANSWERED_QUESTIONS) return;
+      unansweredSince.delete(registry);
+      openFor(registry, OPEN_MS, reason);
     },
   };
 }
@@ -92,13 +92,13 @@ const unanswered = (cause: DeadlineError): UpstreamUnavailableError =>
     timedOut: true,
   });
 
-/** A client that comes later need not wait as long as the first. */
+/** With the time that is left: a later client waits shorter than the first. */
 const stillOpen = ({ failure, untilMs }: OpenCircuit): unknown =>
   failure instanceof RateLimitedError
     ? new RateLimitedError(failure.op, failure.message, untilMs - Date.now())
     : failure;
 
-/** Whatever a registry said, or began to say, is one. */
+/** Whether the registry answered at all, also with an error or in part. */
 const isAnswer = (failure: unknown): boolean =>
   failure instanceof CacheError &&
   failure.origin === 'upstream' &&

@@ -5,36 +5,36 @@ import { CacheError } from '../errors/cache-error.ts';
 import { tooMany, type WaitingRoom } from './waiting-room.ts';
 import type { ServeCall } from './serving.ts';
 
-/** Nobody waits longer than this: callers that came in the period before the last one have left, or died. */
+/** No caller waits longer than this: those of the period before the last have left, or died. */
 const PERIOD_MS = 30_000;
 const KEPT_SECONDS = 3_600;
-/** Time to leave, also for callers whose own time is over. */
+/** Time to give a permit back, also for callers whose own deadline is over. */
 const LEAVE_MS = 2_000;
-/** A count may be as old as this when it decides that a shard is full. */
+/** Maximal age of a count that decides that a shard is full. */
 const COUNT_FRESH_MS = 1_000;
-/** So that a shard is rarely full while others are empty. */
-const LEAST_SEATS_OF_SHARD = 8;
+/** Enough that a shard is rarely full while others are empty. */
+const MIN_PERMITS_OF_SHARD = 8;
 const SHARDS_TRIED = 2;
 
-/** The callers of one shard, as it was read or written last. */
+/** The callers of one shard, as last read or written. */
 interface Count {
   readonly readAtMs: number;
   readonly period: number;
-  /** Those that came in the period before. */
+  /** Callers that came in the period before. */
   readonly before: number;
   readonly callers: number;
 }
 
 /**
- * The room of all processes on one table: on Lambda each has one caller. Its seats are spread over shards, so that many callers at once do not write one row; a
- * caller tries two of them. Turning a caller away writes nothing. Callers are counted by the period in which they came: a seat whose process was killed, or whose
- * return was lost, is free again after two periods. Two callers on both sides of the turn of a period may both get the last seat of a shard; no others can.
+ * The waiting room of all processes on one table: on Lambda each has one caller. Its permits are spread over shards, so that many callers do not write one row;
+ * a caller tries two shards. Turning a caller away writes nothing. Callers are counted by the period in which they came: the permit of a killed process is free
+ * again after two periods. Only where a period ends can two callers get the last permit of a shard.
  */
 export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: string; seats: number }): WaitingRoom {
   const { seats } = options;
   const table = dynamoTable(options.client, options.table);
-  const shards = Math.max(1, Math.floor(seats / LEAST_SEATS_OF_SHARD));
-  const seatsOf = (shard: number): number => Math.floor((seats + shards - 1 - shard) / shards);
+  const shards = Math.max(1, Math.floor(seats / MIN_PERMITS_OF_SHARD));
+  const permitsOf = (shard: number): number => Math.floor((seats + shards - 1 - shard) / shards);
   const counts = new Map<number, Count>();
 
   const countOf = async (shard: number, period: number, signal: AbortSignal): Promise<Count> => {
@@ -42,7 +42,7 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
     if (known?.period === period && Date.now() - known.readAtMs < COUNT_FRESH_MS) return known;
     const readAtMs = Date.now();
     const callers = new Map<string, number>();
-    for await (const row of table.query(waitingKey(shard, 0).pk, 'count who waits', signal, String(period - 2))) {
+    for await (const row of table.query(waitingKey(shard, 0).pk, 'count waiting callers', signal, String(period - 2))) {
       callers.set(String(row.sk), Number(row.callers));
     }
     const count = {
@@ -54,7 +54,7 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
     counts.set(shard, count);
     return count;
   };
-  /** The callers of the shard with this change; undefined, and nothing is written, where there would be more than `most`. */
+  /** The callers of the shard after this change; undefined, and nothing is written, where they would be more than `most`. */
   const add = async (
     { shard, period }: { shard: number; period: number },
     change: number,
@@ -69,15 +69,15 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
         condition: 'attribute_not_exists(callers) OR callers <= :most',
         values: { ':change': change, ':expiresSeconds': expiresSeconds, ':most': most - change },
       },
-      'count who waits',
+      'count waiting callers',
       signal,
     );
     return isRefused(row) ? undefined : Number(row.callers);
   };
-  const seatIn = async (shard: number, { signal, logger }: ServeCall): Promise<AsyncDisposable | undefined> => {
+  const permitIn = async (shard: number, { signal, logger }: ServeCall): Promise<AsyncDisposable | undefined> => {
     const period = Math.floor(Date.now() / PERIOD_MS);
     const count = await countOf(shard, period, signal);
-    const most = seatsOf(shard) - count.before;
+    const most = permitsOf(shard) - count.before;
     if (count.callers >= most) return undefined;
     const callers = await add({ shard, period }, 1, most, signal);
     counts.set(shard, { ...count, callers: callers ?? most });
@@ -89,10 +89,10 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
         try {
           await add({ shard, period }, -1, seats, timeout);
         } catch (error) {
-          // The seat is free again with the end of the period.
+          // The permit is free again after two periods.
           if (!timeout.aborted && !(error instanceof CacheError)) throw error;
           const reason = error instanceof Error ? error.message : 'unknown';
-          logger.warn('a seat of the waiting room was not given back', { reason });
+          logger.warn('a permit of the waiting room was not given back', { reason });
         }
       },
     };
@@ -100,11 +100,11 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
   return {
     async enter(call) {
       const first = Math.floor(Math.random() * shards);
-      // Another one than the first, any of them.
+      // Any other shard.
       const second = (first + 1 + Math.floor(Math.random() * (shards - 1))) % shards;
       for (const shard of [first, second].slice(0, Math.min(shards, SHARDS_TRIED))) {
-        const seat = await seatIn(shard, call);
-        if (seat !== undefined) return seat;
+        const permit = await permitIn(shard, call);
+        if (permit !== undefined) return permit;
       }
       throw tooMany(seats);
     },

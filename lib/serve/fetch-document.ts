@@ -19,11 +19,11 @@ import type { Fetcher } from './fetcher.ts';
 import type { ServeCall } from './serving.ts';
 
 /*
- * How a function asks another to be its Fetcher: one method and its arguments as JSON, and its result, or its failure, as JSON. A failure is an answer, so that
- * neither Lambda's retries nor its alarms take it for a fault.
+ * A Fetcher in another function: one method and its arguments as JSON, and its result or failure as JSON. A failure is an answer, so that Lambda does not retry
+ * it, and no alarm counts it.
  */
 
-/** What the functions say to each other; a repository is text on the way. */
+/** The questions; a repository is text in JSON. */
 const question = z.discriminatedUnion(
   'ask',
   [
@@ -54,11 +54,11 @@ export type FetchQuestion<R extends string | Repository = string> = Question ext
     : One
   : never;
 
-/** The answers; one that failed has `failure` alone. */
+/** The answers; a failed one has only `failure`. */
 const answered = record({ failure: z.exactOptional(pullFailure) });
 const resolved = record({ digest, checkedMs: count, landed: z.exactOptional(descriptor) });
-const landedOne = record({ landed: descriptor });
-const landedReferrers = record({ checkedMs: count, landed: z.exactOptional(descriptor) });
+const storedManifest = record({ landed: descriptor });
+const storedReferrers = record({ checkedMs: count, landed: z.exactOptional(descriptor) });
 const listed = record({ tags: array(string) });
 const confirmed = record({ confirmed: flag });
 const marked = record({ lost: z.exactOptional(string) });
@@ -68,10 +68,9 @@ const located = record({ location: z.exactOptional(string.check(z.refine((url) =
 const OP = 'ask registry';
 
 /**
- * Asks `fetcher` what the document asks for; whatever goes wrong is in the answer.
+ * Asks `fetcher` what the document asks for. A failure is in the answer; one of the cache itself is logged, too.
  *
- * @param failed is told of what is no fault of the caller or of a registry.
- * @throws InvalidRequestError where the document is none: only functions of the same deployment ask.
+ * @throws InvalidRequestError where the document is not a valid question: only functions of the same deployment ask.
  */
 export async function answerFetch(
   fetcher: Fetcher,
@@ -134,7 +133,7 @@ function questionFrom(document: unknown): FetchQuestion<Repository> {
     if (!(error instanceof ShapeError || error instanceof CacheError)) throw error;
     throw new InvalidRequestError(
       'event',
-      `${error.message}; only the registry endpoint of the cache asks here`,
+      `${error.message}; only the registry endpoint of the cache may call this function`,
       error,
     );
   }
@@ -167,18 +166,18 @@ export function remoteFetcher(send: (question: FetchQuestion, signal: AbortSigna
     async resolve(call, { repository, tag = '' }, lock, resolutions) {
       const asked = { ask: 'resolve', repository: formatRepository(repository), tag, lock: fenceOf(lock) } as const;
       const since = resolutions === undefined ? {} : { resolutions };
-      const { landed, ...meaning } = await ask(call, { ...asked, ...since }, resolved);
-      return { ...meaning, ...(landed === undefined ? {} : { landed: { descriptor: landed } }) };
+      const { landed, ...resolution } = await ask(call, { ...asked, ...since }, resolved);
+      return { ...resolution, ...(landed === undefined ? {} : { landed: { descriptor: landed } }) };
     },
     async fetchManifest(call, repository, digest) {
       const asked = { ask: 'fetchManifest', repository: formatRepository(repository), digest } as const;
-      return { descriptor: (await ask(call, asked, landedOne)).landed };
+      return { descriptor: (await ask(call, asked, storedManifest)).landed };
     },
     async fetchReferrers(call, repository, digest, resolutions, lock) {
       const asked = { ask: 'fetchReferrers', repository: formatRepository(repository), digest } as const;
       const since = resolutions === undefined ? {} : { resolutions };
       const held = lock === undefined ? {} : { lock: fenceOf(lock) };
-      const { checkedMs, landed } = await ask(call, { ...asked, ...since, ...held }, landedReferrers);
+      const { checkedMs, landed } = await ask(call, { ...asked, ...since, ...held }, storedReferrers);
       return { checkedMs, ...(landed === undefined ? {} : { list: { descriptor: landed } }) };
     },
     async listTags(call, repository) {

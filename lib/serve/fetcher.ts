@@ -12,45 +12,44 @@ import { contentKey, type ServeCall, type Serving } from './serving.ts';
 /** A manifest or index that is in the store now, and that its repository may serve; its content need not be. */
 export interface StoredManifest {
   readonly descriptor: Descriptor;
-  /** Where it landed in this process. */
+  /** Present where this process fetched it. */
   readonly bytes?: Uint8Array;
 }
 
-/** What a tag means, as far as its policy wants to know it. */
+/** The digest of a tag. */
 export interface TagResolution {
   readonly digest: Digest;
-  /** Since when the catalogue knows it so. */
+  /** When the registry was last asked, epoch milliseconds. */
   readonly checkedMs: number;
 }
 
-/** What a registry says that refers to a manifest. */
+/** What refers to a manifest, by its registry. */
 export interface StoredReferrers {
-  /** When it was asked, epoch milliseconds. */
+  /** When the registry was asked, epoch milliseconds. */
   readonly checkedMs: number;
-  /** An image index of them; absent where there is none. */
+  /** An image index of the referrers; absent where there are none. */
   readonly list?: StoredManifest;
 }
 
-/** The name of the pointer to the list of what refers to a manifest: no tag is called so. */
+/** The name of the pointer to the list of what refers to a manifest. It is not a valid tag. */
 export const referrersReference = (repository: Repository, subject: Digest): Reference => ({
   repository,
   tag: `referrers:${subject}`,
 });
 
 /**
- * What serving asks of registries, and stores of their answers; and every write to the catalogue that serving needs. In this process ({@link upstreamFetcher}),
- * or in a function that holds the credentials and may write bucket and catalogue (`lambdaFetcher`): the one that the internet reaches may write only locks,
- * pulls and who waits.
+ * Asks registries for serving, stores their answers, and does every write to the catalogue that serving needs. Runs in this process (`upstreamFetcher`), or in
+ * a function that holds the credentials (`lambdaFetcher`): the function that the internet reaches may write only locks, pulls and the waiting room.
  *
- * Everything here is idempotent, and throws what the registry's answer means: ManifestUnknownError on 404 and only then, DeniedError, RateLimitedError,
+ * Every method is idempotent, and throws what the registry's answer means: ManifestUnknownError on 404 and only then, DeniedError, RateLimitedError,
  * UpstreamUnavailableError.
  */
 export interface Fetcher {
   /**
-   * What the tag means at its registry now, recorded under `lock`, which stays the caller's. `landed` is its manifest, unless the repository had it whole before.
-   * That the registry knows no such tag is recorded, too, before it is thrown.
+   * Resolves the tag at its registry, and records the answer under `lock`, which stays the caller's. `landed` is its manifest, unless the repository had the
+   * whole image before. A tag that the registry does not have is recorded, too, before ManifestUnknownError is thrown.
    *
-   * @param resolutions those of the tag's pointer, as the caller knows them under the lock: the question may arrive twice, and the older answer is not recorded.
+   * @param resolutions of the tag's pointer, as the caller read it under the lock: a question may arrive twice, and the older answer is not recorded.
    * @throws LeaseLostError
    */
   resolve(
@@ -59,13 +58,13 @@ export interface Fetcher {
     lock: Fence,
     resolutions: number | undefined,
   ): Promise<TagResolution & { readonly landed?: StoredManifest }>;
-  /** Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
+  /** Fetches the manifest by digest from the registry of the repository, which proves that the repository has it (I9). */
   fetchManifest(call: ServeCall, repository: Repository, digest: Digest): Promise<StoredManifest>;
   /**
-   * Asks what refers to the manifest, stores the list, and records it under {@link referrersReference}. Without `lock` its lock is taken for the record alone, and
-   * where nothing refers to the manifest, nothing is written.
+   * Asks what refers to the manifest, stores the list, and records it under {@link referrersReference}. Without `lock` it takes that lock only to record the
+   * list; where nothing refers to the manifest, nothing is written.
    *
-   * @param resolutions those of that pointer, as the caller read them before this call: an older answer is not recorded.
+   * @param resolutions of that pointer, as the caller read it before this call: an older answer is not recorded.
    * @throws LeaseLostError, also where another list was recorded meanwhile.
    */
   fetchReferrers(
@@ -75,29 +74,28 @@ export interface Fetcher {
     resolutions: number | undefined,
     lock: Fence | undefined,
   ): Promise<StoredReferrers>;
-  /** Every tag of the repository by its registry's own word. Lands nothing. @throws CacheError (NAME_UNKNOWN) on 404 and only then. */
+  /** Every tag of the repository, by its registry. Stores nothing. @throws CacheError (NAME_UNKNOWN) on 404 and only then. */
   listTags(call: ServeCall, repository: Repository): Promise<readonly string[]>;
-  /** Whether the repository confirms that it holds a blob which is in the store; if it does, it may serve it from now on (I9). */
+  /** Whether the repository has a blob that is in the store, by its registry; if so, it may serve it from now on (I9). */
   confirm(call: ServeCall, repository: Repository, digest: Digest): Promise<boolean>;
   /**
-   * The size in bytes of a blob of which nothing but its digest is known, as the repository says it: a claim, which proves nothing (I9), within the limits of a pull. Lands
-   * nothing.
+   * The size in bytes of a blob of which only the digest is known, as its registry declares it: a claim, not a proof (I9). Stores nothing.
    *
-   * @throws BlobUnknownError on 404 and only then; BlobSizeError if it is larger than a pull may be, or its size cannot be had.
+   * @throws BlobUnknownError on 404 and only then; BlobSizeError if it exceeds the limit of a pull, or the registry declares no size.
    */
   sizeOfBlob(call: ServeCall, repository: Repository, digest: Digest): Promise<number>;
   /**
-   * Where the registry redirects for a blob of the repository, if clients may be sent there themselves (`passRedirects`); undefined where they may not, or
-   * where it answers with the bytes. Lands nothing. It is for whoever may read the blob, and is good for as long as the registry signed it.
+   * Where the registry redirects for a blob of the repository, if clients may follow (`passRedirects`); undefined where they may not, or where the registry
+   * answers with the bytes. Stores nothing. The URL is for clients that may read the blob, and expires when the registry's signature does.
    */
   findRedirect(call: ServeCall, repository: Repository, digest: Digest): Promise<URL | undefined>;
-  /** Asks the store for content that seems to be gone. Where it is, the catalogue says so from now on, and the reason comes back. */
+  /** Asks the store for content that seems lost. If it is, marks it lost in the catalogue, and returns the reason. */
   markLost(call: Pick<ServeCall, 'signal'>, digest: Digest): Promise<string | undefined>;
 }
 
 /**
- * Brings the manifest by digest from the registry of the repository, which proves that the repository has it (I9); once, however many processes ask: they
- * wait for the one that asks, and find what it landed.
+ * Fetches the manifest by digest from the registry of the repository, which proves that the repository has it (I9). Once, however many processes need it: the
+ * others wait, and find what the first one stored.
  *
  * @throws ManifestUnknownError if the repository has none.
  */
@@ -111,7 +109,7 @@ export function fetchByDigest(
     const watch = leaseWatch();
     for (;;) {
       state.requireClosed({ repository, kind: 'manifests', name: digest });
-      // A lease of its own: whoever pulls the digest holds its lock for as long as all of its content takes.
+      // A lease of its own: a pull of the digest holds its lock until all of the content is stored.
       const outcome = await state.deps.leases.tryAcquire(fetchLeaseName(repository, digest), watch, signal);
       await using lock = isLease(outcome) ? outcome : undefined;
       const there = await findStored(state, repository, digest, signal);

@@ -26,11 +26,11 @@ export function freshnessOf(rules: readonly FreshnessRule[]): (reference: Refere
   };
 }
 
-/** What the cache knows of a tag, by its policy. */
+/** Whether the cache may answer for a tag by its policy. */
 export type Verdict =
-  /** Served without asking. */
+  /** Served without asking the registry. */
   | { readonly kind: 'fresh'; readonly digest: Digest }
-  /** The registry said a moment ago that there is none: what may be served all the same is for {@link staleOf} to say. */
+  /** The registry said a moment ago that the tag does not exist. {@link staleOf} decides what may be served nevertheless. */
   | { readonly kind: 'missing' }
   /** The registry must be asked. */
   | { readonly kind: 'unknown' };
@@ -44,11 +44,11 @@ export function verdictOf(pointer: Pointer | undefined, freshness: Freshness, no
   return { kind: 'unknown' };
 }
 
-/** What is served although the registry could not say that it is right. */
+/** What is served although the registry could not confirm it. */
 export interface Stale {
-  /** In the order in which they are tried: what the registry said last, what has landed, what had landed before. */
+  /** In the order in which they are tried: what is published, what the registry said last, what was published before. */
   readonly digests: readonly Digest[];
-  /** Of the header `Warning` (RFC 7234, section 5.5). */
+  /** The value of the header `Warning` (RFC 7234, section 5.5). */
   readonly warning: string;
 }
 
@@ -60,7 +60,7 @@ export function staleOf(
   nowMs: number,
 ): Stale | undefined {
   const { resolved, published, previous, checkedMs = 0 } = pointer ?? {};
-  // What has landed comes first: behind a registry that fails, what was only looked up may never land.
+  // What is published comes first: what was only resolved may not be stored, and cannot be fetched while its registry fails.
   const known = [published, resolved, previous].filter((digest) => digest !== undefined);
   const digests = [...new Set(known)];
   if (digests.length === 0 || !(failure instanceof CacheError)) return undefined;
@@ -73,7 +73,7 @@ export function staleOf(
       ? { digests, warning: '111 entrepot "Revalidation Failed"' }
       : undefined;
   }
-  // Whatever else a registry, or the way to it, does wrong: an answer that is broken, credentials that are gone, a lock that is held.
+  // Any other failure on the way to an answer: a broken answer, missing credentials, a held lock.
   const passes =
     failure.origin === 'upstream' ||
     failure.origin === 'lock' ||

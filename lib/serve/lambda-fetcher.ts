@@ -5,7 +5,7 @@ import { remoteFetcher } from './fetch-document.ts';
 import type { Fetcher } from './fetcher.ts';
 
 const OP = 'ask registry';
-/** Longer than the function takes: whoever waits has a shorter patience of its own. */
+/** Longer than the function takes. Callers have shorter deadlines of their own. */
 const ANSWER_MS = 25_000;
 
 export interface LambdaConnection {
@@ -20,8 +20,8 @@ export interface LambdaFetcher extends Fetcher {
 }
 
 /**
- * The function that asks registries (functions/fetch.ts), invoked and waited for. That it cannot be invoked is as good as a registry that does not answer:
- * what may be stale is served stale.
+ * Invokes the function that asks registries (functions/fetch.ts), and waits for its answer. If it cannot be invoked, that counts as a registry that does not
+ * answer: stale tags are served where their policy allows it.
  */
 export function lambdaFetcher(functionName: string, connection: LambdaConnection = {}): LambdaFetcher {
   const client = new LambdaClient({
@@ -62,7 +62,7 @@ function parsed(payload: string): unknown {
   try {
     return JSON.parse(payload) as unknown;
   } catch (cause) {
-    throw new UpstreamUnavailableError(OP, 'the function that asks registries answered no JSON', { cause });
+    throw new UpstreamUnavailableError(OP, 'the function that asks registries did not answer with JSON', { cause });
   }
 }
 

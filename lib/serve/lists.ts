@@ -2,17 +2,17 @@ import { CacheError, DeadlineError, UnknownNameError } from '../errors/cache-err
 import { formatRepository, type Repository } from '../reference/reference.ts';
 import type { ServeCall, Serving } from './serving.ts';
 
-/** Of one answer, whatever is asked for. */
+/** Of one answer, also where a client asks for more. */
 const MOST_TAGS = 1_000;
-/** How long a list is believed: bots ask page by page, and for many repositories at once. */
-const BELIEVED_MS = 10_000;
+/** How long a list stays fresh: bots ask page by page, and for many repositories at once. */
+const FRESH_MS = 10_000;
 
 /** The tags of one repository, in the order in which pages give them. */
 export interface TagList {
   readonly tags: readonly string[];
   /** When the registry was asked, epoch milliseconds. */
   readonly askedMs: number;
-  /** Of the header `Warning`, where the registry could not say. */
+  /** The value of the header `Warning`, where the registry could not be asked. */
   readonly warning?: string;
 }
 
@@ -24,10 +24,10 @@ export interface TagPage {
 }
 
 /**
- * The tags of the repository, in their order; at most `limit` after `after`. They are its registry's: it is asked once for all who ask within some seconds. Where it
- * cannot say, those that the cache holds are given, and a warning that they may not be all.
+ * The tags of the repository, sorted; at most `limit` after `after`. They come from its registry, which is asked once for all callers within some seconds. If
+ * it cannot be asked, the page has the tags in the cache, and a warning that they may not be all.
  *
- * @throws UnknownNameError where the registry knows no such repository; what else the registry answered, where the cache holds no tag of it.
+ * @throws UnknownNameError where the registry has no such repository; the registry's error, where the cache has no tag of it.
  */
 export async function listTags(
   state: Serving,
@@ -51,7 +51,7 @@ export async function listTags(
 async function tagsOf(state: Serving, call: ServeCall, repository: Repository): Promise<TagList> {
   const name = formatRepository(repository);
   const known = state.tagLists.get(name);
-  if (known !== undefined && Date.now() < known.askedMs + BELIEVED_MS) return known;
+  if (known !== undefined && Date.now() < known.askedMs + FRESH_MS) return known;
   return await state.share(`tags ${name}`, call.signal, async (signal) => {
     const list = await askForTags(state, { ...call, signal }, repository);
     state.tagLists.set(name, list);
@@ -81,18 +81,18 @@ async function askForTags(state: Serving, call: ServeCall, repository: Repositor
   }
 }
 
-/** Of one answer, whatever is asked for. */
+/** Of one answer, also where a client asks for more. */
 const MOST_REPOSITORIES = 1_000;
-/** Where most repositories may not be seen, or have no image any more, a page ends early rather than late. */
+/** Time for one page: it ends early where most repositories are hidden, or have no image any more. */
 const PAGE_MS = 10_000;
-/** Repositories that are looked at together. */
-const TOGETHER = 16;
+/** Repositories that are read at the same time. */
+const GROUP_SIZE = 16;
 
 export interface RepositoryQuery {
-  /** Of this registry alone, and then without its name; else of all, each as `<registry>/<path>`. */
+  /** Only of this registry, and named without it; else of all registries, each as `<registry>/<path>`. */
   readonly registry?: string | undefined;
   readonly limit?: number | undefined;
-  /** The name after which the page begins, as such a page has it. */
+  /** The name after which the page begins, in the same form. */
   readonly after?: string | undefined;
   readonly mayList: (repository: Repository) => boolean;
 }
@@ -103,7 +103,7 @@ export interface RepositoryPage {
   readonly next?: string;
 }
 
-/** The repositories of which the cache holds an image, in the order of their names, as far as `mayList` lets them be seen. No registry is asked. */
+/** The repositories of which the cache has an image, by name, that `mayList` allows. No registry is asked. */
 export async function listRepositories(
   { deps: { catalog } }: Serving,
   { signal }: ServeCall,
@@ -129,7 +129,7 @@ export async function listRepositories(
     if (registry !== undefined && repository.registry !== registry) break;
     if (!mayList(repository)) continue;
     group.push(repository);
-    if (group.length < TOGETHER) continue;
+    if (group.length < GROUP_SIZE) continue;
     await takeGroup();
     if (names.length > most) break;
     if (performance.now() - startedMs > PAGE_MS) return { names, next: nameOf(repository) };
@@ -140,7 +140,7 @@ export async function listRepositories(
   return { names: page, ...(names.length > most && end !== undefined ? { next: end } : {}) };
 }
 
-/** A place between the names of repositories: what stands there need not be one. */
+/** A position in the order of names; not necessarily the name of a repository. */
 function startAfter(registry: string | undefined, after: string | undefined): Repository | undefined {
   if (registry !== undefined) return { registry, path: after ?? '' };
   if (after === undefined) return undefined;

@@ -20,7 +20,7 @@ import { contentKey, type ServeCall, type Serving } from './serving.ts';
 import { startJobOfManifest, startJobOfTag } from './start-job.ts';
 import { findPointer, resolutionOf, newResolutionOf } from './tag.ts';
 
-/** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it: that is recorded. */
+/** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it; the loss is recorded. */
 export async function readBytes(
   state: Serving,
   manifest: Descriptor,
@@ -46,9 +46,9 @@ export async function readBytes(
 export interface ServedManifest {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
-  /** Whether it was here, or came from its registry for this request. */
+  /** Whether it was in the cache, or came from its registry for this request. */
   readonly cache: 'hit' | 'miss';
-  /** Of the header `Warning`, where it may not be the newest. */
+  /** The value of the header `Warning`, where it may not be the newest. */
   readonly warning?: string;
 }
 
@@ -62,8 +62,8 @@ interface Found {
 const TOO_LATE = new DeadlineError('the registry did not answer in time');
 
 /**
- * The manifest of a tag or digest: from the cache, or from its registry at the first time. The content it needs is on its way when this returns, whether or
- * not the client stays. Where the registry fails, or does not answer in time, a tag is what its policy lets it be instead.
+ * The manifest of a tag or digest: from the cache, or the first time from its registry. The job that pulls its content has started when this returns, and goes
+ * on if the client leaves. If the registry fails or does not answer in time, a tag is served stale where its policy allows it.
  *
  * @throws ManifestUnknownError; what {@link resolutionOf} throws.
  */
@@ -95,12 +95,12 @@ async function openByTag(
   reference: Reference,
   pointer: Pointer | undefined,
 ): Promise<ServedManifest> {
-  const { meaning, found } = await findByTag(state, call, reference, pointer);
-  // What landed under another name of the same digest is not published under this one yet.
-  const isPublished = found.link.landed === true && pointer?.published === meaning.digest;
-  if (!isPublished) await startJobOfTag(state, call, reference, { ...found, checkedMs: meaning.checkedMs });
-  // What its tag was not known to mean before came for this request, whoever read it in.
-  const isKnown = pointer?.published === meaning.digest || pointer?.resolved === meaning.digest;
+  const { resolution, found } = await findByTag(state, call, reference, pointer);
+  // An image that is stored under another tag is not published under this one yet.
+  const isPublished = found.link.landed === true && pointer?.published === resolution.digest;
+  if (!isPublished) await startJobOfTag(state, call, reference, { ...found, checkedMs: resolution.checkedMs });
+  // A miss, if the tag was not known to have this digest before this request.
+  const isKnown = pointer?.published === resolution.digest || pointer?.resolved === resolution.digest;
   return served(isKnown ? found : { ...found, cache: 'miss' });
 }
 
@@ -109,25 +109,25 @@ async function findByTag(
   call: ServeCall,
   reference: Reference,
   pointer: Pointer | undefined,
-): Promise<{ readonly meaning: TagResolution; readonly found: Found }> {
+): Promise<{ readonly resolution: TagResolution; readonly found: Found }> {
   const { repository } = reference;
   const startedMs = Date.now();
-  let meaning = await resolutionOf(state, call, reference, pointer);
-  let found = await findManifest(state, call, repository, meaning.digest);
-  if (found !== undefined) return { meaning, found };
-  // Somebody may be about to land what the registry said a moment ago.
-  meaning = await newResolutionOf(state, call, reference, 0);
-  found = await findManifest(state, call, repository, meaning.digest);
-  if (found !== undefined) return { meaning, found };
+  let resolution = await resolutionOf(state, call, reference, pointer);
+  let found = await findManifest(state, call, repository, resolution.digest);
+  if (found !== undefined) return { resolution, found };
+  // Another process may be about to store it.
+  resolution = await newResolutionOf(state, call, reference, 0);
+  found = await findManifest(state, call, repository, resolution.digest);
+  if (found !== undefined) return { resolution, found };
   try {
-    return { meaning, found: await fetchFound(state, call, repository, meaning.digest) };
+    return { resolution, found: await fetchFound(state, call, repository, resolution.digest) };
   } catch (error) {
     if (!isOutdated(error)) throw error;
-    // It said so, but does not have it (any more): then what it said is not believed for its time.
-    meaning = await newResolutionOf(state, call, reference, startedMs);
-    found = await findManifest(state, call, repository, meaning.digest);
+    // The registry resolved the tag to a manifest that it does not have (any more): ask it again, whatever the ttl.
+    resolution = await newResolutionOf(state, call, reference, startedMs);
+    found = await findManifest(state, call, repository, resolution.digest);
     if (found === undefined) throw error;
-    return { meaning, found };
+    return { resolution, found };
   }
 }
 
@@ -149,7 +149,7 @@ async function openByDigest(
   return served(found);
 }
 
-/** The first of them that is here; nothing is asked of the registry. Where none is, `failure` is the answer: it may not mean that there is none (I6). */
+/** The first digest that is in the cache; the registry is not asked. If none is, throws `failure`: not having it does not mean that it does not exist (I6). */
 async function openStale(
   state: Serving,
   call: ServeCall,
@@ -170,7 +170,7 @@ const served = ({ link, bytes, cache }: Found): ServedManifest => ({
   cache,
 });
 
-/** What the cache has of it for this repository (I9). */
+/** The manifest, if the cache has it for this repository (I9). */
 async function findManifest(
   state: Serving,
   call: ServeCall,
@@ -181,7 +181,7 @@ async function findManifest(
   const key = contentKey(repository, digest);
   const link = state.links.get(key) ?? (await findLink(state, key, repository, digest, signal));
   if (link === undefined || !isManifestLink(link)) return undefined;
-  // One that is larger than the door carries: what is in memory is no help to a client that is sent to the store.
+  // A manifest larger than the transport's limit is served by redirect to the store: the bytes in memory do not help.
   if (await isGone(state, call, digest)) state.manifests.delete(digest);
   const bytes = await readBytes(state, link, signal);
   return bytes && { link, bytes, cache: 'hit' };
@@ -203,8 +203,8 @@ const findLink = (
 async function fetchFound(state: Serving, call: ServeCall, repository: Repository, digest: Digest): Promise<Found> {
   const { descriptor, bytes } = await fetchByDigest(state, call, repository, digest);
   const stored = bytes ?? (await readBytes(state, descriptor, call.signal));
-  // Of a type that nobody knows it is all that there is: no pull brings more.
+  // A manifest of an unknown type needs no other content: no pull is started.
   const landed = isTyped(descriptor) ? {} : { landed: true };
   if (stored !== undefined) return { link: { ...descriptor, ...landed }, bytes: stored, cache: 'miss' };
-  throw new ContentLostError('read manifest', `manifest ${digest} landed and is gone again; ask again in a moment`);
+  throw new ContentLostError('read manifest', `manifest ${digest} was stored and is lost again; ask again in a moment`);
 }

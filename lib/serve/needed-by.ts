@@ -3,7 +3,7 @@ import type { Links } from '../catalog/ports.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../reference/reference.ts';
 
-/** Manifests and indexes of this repository that need the digest, as far as its own rows say: two reads, however many others need it. */
+/** Manifests and indexes of this repository that need the digest: two reads, however many other repositories need it. */
 export async function linksThatNeed(
   catalog: Links,
   repository: Repository,

@@ -22,20 +22,20 @@ export interface ServedReferrers {
   readonly warning?: string;
 }
 
-/** A manifest, and where the list of what refers to it is known. */
+/** A manifest, and the reference under which its list of referrers is recorded. */
 interface Subject {
   readonly repository: Repository;
   readonly digest: Digest;
-  /** No tag is called so: the list has a row beside the tags of its repository. */
+  /** Not a valid tag: the list has a row beside the tags of its repository. */
   readonly reference: Reference;
 }
 
 /**
- * What refers to a manifest: by what the cache knows, where that is fresh enough (`referrersTtl`: a signature may come later than its image), else by the
- * registry. What it names is pulled like any other manifest. Nothing is written about a manifest that nobody pulled here and that nothing refers to.
+ * What refers to a manifest: from the cache where that is fresh enough (`referrersTtl`: a signature may come later than its image), else from the registry.
+ * Referrers are pulled like any other manifest. Nothing is written about an unknown subject: a manifest that no one pulled and nothing refers to.
  *
- * @param artifactType leaves only referrers of this type.
- * @throws CacheError where the registry could not say, and nothing is known; BusyError where too many ask about manifests that nobody pulled here.
+ * @param artifactType keeps only referrers of this type.
+ * @throws CacheError where the registry cannot be asked, and nothing is known; BusyError where too many clients ask about unknown subjects.
  */
 export async function openReferrers(
   state: Serving,
@@ -53,7 +53,7 @@ export async function openReferrers(
 
 async function openAll(state: Serving, call: ServeCall, subject: Subject): Promise<ServedReferrers> {
   const { reference } = subject;
-  if (await isUnreferred(state, call, subject)) return { index: NO_REFERRERS };
+  if (await isUnknownSubject(state, call, subject)) return { index: NO_REFERRERS };
   const { pointer: before, known } = await findKnown(state, call, reference);
   if (known !== undefined && (await isFresh(state, call, subject, known))) return { index: known.index };
   try {
@@ -79,13 +79,13 @@ interface Known {
 
 const keyOf = ({ repository, digest }: Subject): string => contentKey(repository, digest);
 
-/** This process learned a while ago that nothing refers to a manifest that nobody pulled here. */
-async function isUnreferred(state: Serving, call: ServeCall, subject: Subject): Promise<boolean> {
+/** Whether this process learned a while ago that nothing refers to a manifest that no one pulled. */
+async function isUnknownSubject(state: Serving, call: ServeCall, subject: Subject): Promise<boolean> {
   const checkedMs = state.unknownSubjects.get(keyOf(subject));
   return checkedMs !== undefined && (await isFresh(state, call, subject, { index: NO_REFERRERS, checkedMs }));
 }
 
-/** Not too old, and not older than a tag of the subject that somebody saw since: what was pushed with it may be missing. */
+/** Not too old, and not older than what the cache learned of a tag that belongs to the subject: its referrers may have been pushed since. */
 async function isFresh(
   state: Serving,
   { signal }: ServeCall,
@@ -94,10 +94,10 @@ async function isFresh(
 ): Promise<boolean> {
   const { settings, catalog } = state.deps;
   if (Date.now() - checkedMs >= settings.referrersTtlMs) return false;
-  // As the tag of the list itself is called, and as cosign calls signatures, attestations and SBOMs.
+  // The tag of the list itself, and cosign's tags of signatures, attestations and SBOMs begin with it.
   const prefix = referrersTag(digest);
   const list = state.tagLists.get(formatRepository(repository));
-  // Tags that are listed again and again, and have nothing to do with a list that has something, do not outdate it each time.
+  // Only an empty list is outdated by such a tag: else each new list of tags would outdate it again.
   const isEmpty = index.manifests.length === 0;
   if (isEmpty && list !== undefined && list.askedMs > checkedMs && list.tags.some((tag) => tag.startsWith(prefix)))
     return false;
@@ -121,7 +121,7 @@ async function findKnown(
   return { pointer, known: { index: referrersIndex(parseReferrers(bytes)), checkedMs: pointer.checkedMs } };
 }
 
-/** Of a manifest that nobody pulled here anybody can ask: without the lock, so that no row stays where there is nothing to record. */
+/** Asks about a manifest that no one pulled without taking the lock: any client may ask, and the lock would leave a row. */
 async function askFirst(
   state: Serving,
   call: ServeCall,
@@ -130,17 +130,17 @@ async function askFirst(
 ): Promise<ReferrersIndex> {
   const { catalog } = state.deps;
   const { repository, digest, reference } = subject;
-  // Somebody may have asked between our look and our turn.
-  if (await isUnreferred(state, call, subject)) return NO_REFERRERS;
+  // Another caller may have asked since.
+  if (await isUnknownSubject(state, call, subject)) return NO_REFERRERS;
   const { link } = await catalog.findContent(repository, digest, { consistent: true, signal: call.signal });
   if (link !== undefined) return await askAgain(state, call, subject);
   const askedMs = Date.now();
   try {
-    const said = await askAboutUnknown(state, call, subject, before);
-    if (said.list !== undefined) return await indexOf(state, call, subject, said);
+    const stored = await askAboutUnknown(state, call, subject, before);
+    if (stored.list !== undefined) return await indexOf(state, call, subject, stored);
   } catch (error) {
     if (!(error instanceof LeaseLostError)) throw error;
-    // What somebody else recorded since we looked is as good: ours may be the older answer.
+    // Another process recorded a list since: ours may be the older answer.
     const { known } = await findKnown(state, call, reference);
     if (known === undefined) throw error;
     return known.index;
@@ -155,16 +155,16 @@ async function askAboutUnknown(
   subject: Subject,
   before: Pointer | undefined,
 ): Promise<StoredReferrers> {
-  const { subjectQuestions: seats } = state;
-  using seat = seats.take();
-  if (seat !== undefined) return await askRegistry(state, call, subject, before, undefined);
+  const { subjectQuestions: permits } = state;
+  using permit = permits.take();
+  if (permit !== undefined) return await askRegistry(state, call, subject, before, undefined);
   throw new BusyError(
     'list referrers',
-    `registries are asked about ${seats.most} manifests already that nobody pulled here; ask again in a moment`,
+    `registries are already being asked about ${permits.most} manifests that no one pulled here; ask again in a moment`,
   );
 }
 
-/** Once for all who ask, in whichever process. */
+/** Once for all processes, under the lock. */
 async function askAgain(state: Serving, call: ServeCall, subject: Subject): Promise<ReferrersIndex> {
   const { reference } = subject;
   await using lock = await acquire(state.deps.leases, pullLeaseName(reference), call.signal);
@@ -197,6 +197,6 @@ async function indexOf(
   if (bytes !== undefined) return referrersIndex(parseReferrers(bytes));
   throw new ContentLostError(
     'list referrers',
-    `${formatReference(reference)}: the list landed and is gone again; ask again in a moment`,
+    `${formatReference(reference)}: the list was stored and is lost again; ask again in a moment`,
   );
 }

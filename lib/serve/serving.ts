@@ -20,7 +20,7 @@ import type { TagList } from './lists.ts';
 import { type Freshness, type ServePatience, type ServeSettings, USUAL_PATIENCE } from './settings.ts';
 import type { WaitingRoom } from './waiting-room.ts';
 
-/** What serving works with. What a hit does not need is loaded by its first use. */
+/** What serving works with. Parts that a hit does not need are loaded at their first use. */
 export interface ServeDeps extends Pick<PullDeps, 'leases' | 'limits' | 'defaultPlatforms' | 'requireAllowed'> {
   /** Reads alone: serving writes through `fetcher`. */
   readonly catalog: CatalogReads;
@@ -31,9 +31,9 @@ export interface ServeDeps extends Pick<PullDeps, 'leases' | 'limits' | 'default
   readonly jobs: Jobs;
   readonly records: Pick<PullRecords, 'find' | 'findFailed'>;
   readonly presigner: Presigner;
-  /** Hosts that clients may be sent to for blobs of a registry, by its canonical name. */
+  /** Hosts that clients may be redirected to for blobs of a registry, by its canonical name. */
   readonly passRedirects: (registry: string) => readonly string[];
-  /** The usual one where this does not say it. */
+  /** By default {@link USUAL_PATIENCE}. */
   readonly patience?: ServePatience;
 }
 
@@ -45,7 +45,7 @@ export interface ServeCall {
   readonly metrics: Metrics;
 }
 
-/** Manifests in memory, by digest: they never change. */
+/** Of manifests in memory. */
 const MANIFEST_BYTES = 64 * 1024 * 1024;
 const MOST_LINKS = 50_000;
 const MOST_UNKNOWN_SUBJECTS = 10_000;
@@ -53,46 +53,47 @@ const MOST_SENT = 20_000;
 const MOST_SIZES = 10_000;
 /** Of all lists of tags in memory. */
 const MOST_LISTED_TAGS = 500_000;
-/** Anybody can make digests up, and each of them is a question to a registry. */
+/** At the same time, about random digests that clients may ask for. */
 const MOST_QUESTIONS = 8;
-/** What one process remembers while it serves. Everything in it may be forgotten. */
+
+/** What one process remembers while it serves. All of it may be forgotten at any time. */
 export interface Serving {
   readonly deps: ServeDeps;
   readonly patience: ServePatience;
   readonly freshness: (reference: Reference) => Freshness;
-  /** Bytes of manifests, whichever repository may serve them. */
+  /** Bytes of manifests, by digest: they never change. */
   readonly manifests: LRUCache<string, Uint8Array>;
-  /** Links of manifests that have landed, by repository and digest: they are never taken back. */
+  /** Links of manifests whose content is stored, by repository and digest: links are never removed. */
   readonly links: LRUCache<string, Link>;
   /**
-   * Manifests that nobody pulled here and that nothing refers to, by repository and digest: when that was asked, epoch milliseconds. No row says it,
-   * because there is no end to the digests that can be made up.
+   * Subjects that no one pulled and nothing refers to, by repository and digest: when that was asked, epoch milliseconds. Not in the table, because clients
+   * could fill it with random digests.
    */
   readonly unknownSubjects: LRUCache<string, number>;
-  /** Content that clients were sent to the store for, by digest. */
+  /** Content that clients were redirected to the store for, by digest. */
   readonly sent: LRUCache<string, Sent>;
-  /** Sizes of blobs that no manifest names here, by repository and digest, as their registry says them. No row says them either. */
+  /** Sizes of blobs that no manifest here names, by repository and digest, as their registry declares them. Not in the table either. */
   readonly blobSizes: LRUCache<string, SizeAnswer>;
   /** Lists of tags, by repository. */
   readonly tagLists: LRUCache<string, TagList>;
-  /** For questions to a registry about manifests that nobody pulled here. */
+  /** For questions to registries about manifests that no one pulled. */
   readonly subjectQuestions: Permits;
-  /** For questions to a registry about blobs that no manifest names here: of each registry its own, so that one that is silent keeps no other waiting. */
+  /** For questions about blobs that no manifest here names: one pool for each registry, so that a slow registry does not block the others. */
   readonly blobQuestions: (registry: string) => Permits;
-  /** One run of the same work for all who ask meanwhile; the work goes on when one of them leaves. */
+  /** One run of the same work for all concurrent callers; it goes on when one of them leaves. */
   readonly share: <T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
-  /** Whether {@link share} runs that work now. */
+  /** Whether {@link share} is running that work. */
   readonly isShared: (key: string) => boolean;
   /**
    * Asks the registry of the repository.
    *
-   * @throws RateLimitedError, UpstreamUnavailableError at once where it is left alone ({@link Breakers}).
+   * @throws RateLimitedError, UpstreamUnavailableError at once while the circuit is open ({@link Breakers}).
    */
   readonly ask: <T>(subject: Subject, question: (fetcher: Fetcher) => Promise<T>) => Promise<T>;
-  /** Throws what {@link ask} would, without asking: nobody need wait for a lock only to hear it. */
+  /** Throws what {@link ask} would while the circuit is open, so that no caller waits for a lock in vain. */
   readonly requireClosed: (subject: Subject) => void;
-  /** Keeps the bytes of what landed, where it landed here. */
-  readonly remember: (landed: StoredManifest) => void;
+  /** Keeps the bytes of a manifest that this process fetched. */
+  readonly remember: (manifest: StoredManifest) => void;
 }
 
 export function serving(deps: ServeDeps): Serving {
@@ -121,10 +122,10 @@ export function serving(deps: ServeDeps): Serving {
     subjectQuestions: newPermits(MOST_QUESTIONS),
 
     blobQuestions(registry) {
-      // Registries are those of the configuration: there is an end to them.
-      const seats = blobQuestions.get(registry) ?? newPermits(MOST_QUESTIONS);
-      blobQuestions.set(registry, seats);
-      return seats;
+      // Bounded: only registries of the configuration are asked.
+      const permits = blobQuestions.get(registry) ?? newPermits(MOST_QUESTIONS);
+      blobQuestions.set(registry, permits);
+      return permits;
     },
 
     async share<T>(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -140,9 +141,9 @@ export function serving(deps: ServeDeps): Serving {
       breaking.check(subject);
       const startedMs = performance.now();
       try {
-        const said = await question(deps.fetcher);
+        const answer = await question(deps.fetcher);
         breaking.answered(subject);
-        return said;
+        return answer;
       } catch (error) {
         breaking.failed(subject, error, performance.now() - startedMs > patience.slowMs);
         throw error;

@@ -1,6 +1,6 @@
 import type { InboundAuth } from '../access/principal.ts';
 
-/** How fresh a tag must be that is served, and what is served when that cannot be found out. The first that matches holds. */
+/** How fresh a served tag must be, and what is served when its registry cannot be asked. The first rule that matches applies. */
 export interface FreshnessRule {
   /** Globs over `<registry>/<repository>`. */
   readonly repositories: readonly string[];
@@ -10,49 +10,49 @@ export interface FreshnessRule {
 }
 
 export interface Freshness {
-  /** For so long a tag is served without asking its registry. */
+  /** How long a tag is served without asking its registry. */
   readonly ttlMs: number;
-  /** For so long after the last answer a tag is served although its registry is down, limits us, or does not answer in time. */
+  /** How long after the last answer a tag is served while its registry is down, limits us, or does not answer in time. */
   readonly staleIfErrorMs: number;
-  /** A tag that its registry has no more is served on. */
+  /** Whether a tag that its registry no longer has is still served. */
   readonly keepOnNotFound: boolean;
-  /** For so long after the last answer a tag is served although its registry refuses us. */
+  /** How long after the last answer a tag is served while its registry denies us access. */
   readonly maxStaleOnDeniedMs: number;
-  /** For so long "not found" is believed without asking again. */
+  /** How long "not found" is answered without asking again. */
   readonly notFoundMs: number;
 }
 
 /** The section `serve` of the configuration. */
 export interface ServeSettings {
   readonly auth: InboundAuth;
-  /** The door on AWS. */
+  /** The transport on AWS. */
   readonly front: 'httpApi' | 'alb';
-  /** Scheme, host and port for which URLs of blobs are signed; without it S3's own for the bucket. */
+  /** Scheme, host and port for which URLs of blobs are signed; by default S3's own for the bucket. */
   readonly blobEndpoint?: URL;
   readonly onBlobMiss: 'wait' | 'redirect';
-  /** Callers that may wait for blobs at the same time: of one process, on AWS of all together. */
+  /** Callers that may wait for blobs at the same time: in one process, on AWS in all processes together. */
   readonly waiting: number;
-  /** How long what a signature or an SBOM refers to is believed to be all there is. */
+  /** How long a list of referrers stays fresh. */
   readonly referrersTtlMs: number;
-  /** In order; the defaults come last, so that one always matches. */
+  /** In order. The defaults are last, so that one always matches. */
   readonly freshness: readonly FreshnessRule[];
 }
 
-/** How long serving waits for what is slow before it does with what it has, in milliseconds. */
+/** How long serving waits, in milliseconds, before it answers with what it has. */
 export interface ServePatience {
-  /** A client that can be served without its registry does not wait longer for it. */
+  /** A client that can be served a stale tag waits no longer for the registry. */
   readonly staleAfterMs: number;
-  /** A registry that did not answer within this is slow. */
+  /** A registry that takes longer is slow. */
   readonly slowMs: number;
-  /** While somebody else holds the lock of a tag, for a pull of it perhaps, what is known of the tag does after this. */
+  /** While another process holds the lock of a tag, what the cache knows of the tag is served after this. */
   readonly lockMs: number;
-  /** Whoever looked a tag up lands its manifest before the lock is free. It may have died. */
+  /** The holder of a tag's lock stores its manifest within this; otherwise it may have died. */
   readonly storeMs: number;
-  /** Who is not sent on within this waits for the rest of its time. The blob may land meanwhile, so it is short. */
+  /** Time allowed to learn the redirect; after that the client waits for the blob. */
   readonly redirectMs: number;
-  /** While a few questions about blobs that no manifest names are under way, one more waits so long for its turn. */
+  /** How long a question about a blob that no manifest names waits for a permit. */
   readonly permitMs: number;
-  /** What a registry said of a blob that no manifest names is believed for so long. */
+  /** How long a registry's answer about a blob that no manifest names is kept. */
   readonly sizeMs: number;
 }
 

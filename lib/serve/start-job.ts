@@ -15,32 +15,32 @@ import { readBytes } from './manifest.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 const WHOLE = { platforms: [], alwaysPull: false, attestations: true } as const;
-/** So long a pull that no retry mends is not tried again. */
+/** How long a pull that failed for good is not tried again. */
 const FAILED_STANDS_MS = 60_000;
-/** Roots of one manifest that are looked at. */
+/** Indexes that are read for one manifest. */
 const MOST_ROOTS = 20;
-/** Manifests that one request brings beside the one that is asked for. */
+/** Other manifests that one request fetches besides its own. */
 const MOST_FETCHED = 10;
 
 /**
- * Starts the pull, or joins it: one call for all who ask at the same moment. One that failed a moment ago, and that no retry mends, is not tried again for
- * every client: then its failure is the answer.
+ * Starts the pull, or joins it: one call for all concurrent callers. A pull that failed for good a moment ago is not tried again for every client: its record
+ * is the answer.
  */
 const startJob = (state: Serving, request: PullRequest, signal: AbortSignal): Promise<PullRecord> =>
-  state.share(`fill ${requestKey(request)}`, signal, async (shared) => {
+  state.share(`job ${requestKey(request)}`, signal, async (shared) => {
     const { records, jobs } = state.deps;
     const failed = await records.findFailed(request, shared);
     return failed !== undefined && standsFor(failed, request) ? failed : await jobs.start(request, shared);
   });
 
 function standsFor({ failure, askedMs, endedMs = 0 }: PullRecord, { resolvedSinceMs = 0 }: PullRequest): boolean {
-  // What the tag was found to mean since then is another question.
+  // Not if the tag was resolved again since: that is another pull.
   return failure?.retryable === false && Date.now() - endedMs < FAILED_STANDS_MS && resolvedSinceMs <= askedMs;
 }
 
 /**
- * Lets the content of what a tag means come in: of a single manifest all of it, of an index the configured platforms that it has. What a client asks for
- * beyond them comes with {@link startJobOfManifest}.
+ * Starts the pull of a tag: a single manifest whole, an index for the configured platforms that it has. Other platforms are pulled by
+ * {@link startJobOfManifest} when a client asks for them.
  */
 export async function startJobOfTag(
   state: Serving,
@@ -60,7 +60,7 @@ export async function startJobOfTag(
   });
 }
 
-/** The configured ones that it has; where none are configured, those that are there already, for another tag: so that this one is published with them. */
+/** The configured platforms that the index has; where none are configured, those that another tag brought already, so that this tag is published with them. */
 async function platformsToPull(
   state: Serving,
   call: ServeCall,
@@ -79,7 +79,7 @@ async function platformsToPull(
   }
   const entries = entriesOf(state, index, bytes);
   const { missing } = selectEntries(entries, configured);
-  // A platform that cannot be pulled stops none of the others.
+  // A platform that cannot be pulled does not stop the others.
   const isReadable = (platform: Platform): boolean =>
     selectEntries(entries, [platform]).selected.every(
       ({ fault, attests }) => fault === undefined || attests !== undefined,
@@ -90,8 +90,8 @@ async function platformsToPull(
 }
 
 /**
- * Brings the manifests that the pull is about to read: a client that has the index asks for one of them at once, and their registry would be asked twice.
- * What does not come now, the pull brings, or says why.
+ * Fetches the manifests that the pull is about to read: a client that has the index asks for one of them at once, and the registry would be asked twice.
+ * Failures are ignored here: the pull fetches what is missing, and reports why it cannot.
  */
 async function fetchQuietly(
   state: Serving,
@@ -109,7 +109,7 @@ async function fetchQuietly(
   }
 }
 
-/** The same for a manifest that a client asks for by digest. */
+/** Starts the pull of a manifest that a client asks for by digest. */
 export async function startJobOfManifest(
   state: Serving,
   call: ServeCall,
@@ -122,14 +122,14 @@ export async function startJobOfManifest(
   );
 }
 
-/** Starts the pull of {@link requestFor}, or joins it: one look, and one call, for all who ask at the same moment. */
+/** Starts the pull of {@link requestFor}, or joins it: once for all concurrent callers. */
 export const startJobOf = (
   state: Serving,
   repository: Repository,
   digest: Digest,
   signal: AbortSignal,
 ): Promise<PullRecord> =>
-  state.share(`fill of ${contentKey(repository, digest)}`, signal, async (shared) =>
+  state.share(`job of ${contentKey(repository, digest)}`, signal, async (shared) =>
     startJob(state, await requestFor(state, repository, digest, shared), shared),
   );
 
@@ -142,13 +142,13 @@ export const startJobOfBlob = (
   signal: AbortSignal,
 ): Promise<PullRecord> => startJob(state, { ...WHOLE, reference: { repository, digest }, blob }, signal);
 
-/** A client gets its manifest although its blobs cannot be ordered now: whoever asks for one of them tries again. */
+/** A client gets its manifest although the pull cannot be started now: a request for a blob tries again. */
 async function quietly(call: ServeCall, reference: Reference, start: () => Promise<unknown>): Promise<void> {
   try {
     await start();
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
-    call.logger.warn('a pull could not be started; a blob that is asked for tries again', {
+    call.logger.warn('a pull could not be started; the next request for a blob tries again', {
       reference: formatReference(reference),
       reason: `${error.name}: ${error.message}`,
     });
@@ -156,7 +156,7 @@ async function quietly(call: ServeCall, reference: Reference, start: () => Promi
 }
 
 /**
- * The pull that brings the content of a manifest: as its platform of the index that a tag led to, so that the tag is published with it; else by its own digest.
+ * The pull that brings the content of a manifest: that platform of the index under the tag that led to it, so that the tag is published; else its own digest.
  */
 async function requestFor(
   state: Serving,

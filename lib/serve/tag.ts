@@ -12,10 +12,10 @@ import type { TagResolution } from './fetcher.ts';
 import type { ServeCall, Serving } from './serving.ts';
 
 /**
- * What the tag means: by `pointer`, what the cache knows of it, where that is fresh enough; else the registry is asked, by HEAD, once for all who ask
- * meanwhile. A manifest that is new has landed when this returns: its content not yet.
+ * Resolves the tag: by `pointer`, what the cache knows of it, where that is fresh enough; else the registry is asked, by HEAD, once for all concurrent callers.
+ * A new manifest is stored when this returns, its content not yet.
  *
- * @throws ManifestUnknownError, DeniedError, RateLimitedError, UpstreamUnavailableError; LeaseHeldError where the cache knows a meaning that will do.
+ * @throws ManifestUnknownError, DeniedError, RateLimitedError, UpstreamUnavailableError; LeaseHeldError where the cache has an older resolution.
  */
 export async function resolutionOf(
   state: Serving,
@@ -26,7 +26,7 @@ export async function resolutionOf(
   const verdict = verdictOf(pointer, state.freshness(reference), Date.now());
   if (verdict.kind === 'fresh') return { digest: verdict.digest, checkedMs: pointer?.checkedMs ?? 0 };
   if (verdict.kind === 'missing') throw missing(reference);
-  // One caller asks for the others; they do not wait for it.
+  // While one caller asks the registry, the others are served what is published.
   const published = state.isShared(resolveKey(reference, 0)) ? publishedResolution(pointer) : undefined;
   return published ?? (await newResolutionOf(state, call, reference, 0));
 }
@@ -34,14 +34,14 @@ export async function resolutionOf(
 const resolveKey = (reference: Reference, sinceMs: number): string =>
   `resolve ${String(sinceMs > 0)} ${formatReference(reference)}`;
 
-/** What is whole under the tag, be it the newest or not. */
+/** What is published under the tag, even if it is not the newest. */
 const publishedResolution = (pointer: Pointer | undefined): TagResolution | undefined =>
   pointer?.published === undefined ? undefined : { digest: pointer.published, checkedMs: pointer.checkedMs ?? 0 };
 
 /**
- * The same, as long as whoever asked the registry has not landed what it means: nobody else asks for it meanwhile.
+ * The same by the registry, or by an answer that another caller has got, once its manifest is stored.
  *
- * @param sinceMs what was found out before is not believed, fresh or not; epoch milliseconds.
+ * @param sinceMs older answers do not count, fresh or not; epoch milliseconds.
  */
 export const newResolutionOf = (
   state: Serving,
@@ -53,7 +53,7 @@ export const newResolutionOf = (
     revalidate(state, { ...call, signal }, reference, sinceMs),
   );
 
-/** What the cache knows of the tag: one read for all who ask meanwhile. */
+/** What the cache knows of the tag: one read for all concurrent callers. */
 export const findPointer = (
   { deps, share }: Serving,
   reference: Reference,
@@ -67,8 +67,8 @@ export const findPointer = (
 const subjectOf = ({ repository, tag = '' }: Reference): Subject => ({ repository, kind: 'manifests', name: tag });
 
 /**
- * Asks the registry under the lock of the reference, unless somebody else just did. Who finds the lock held, for a question or for a pull of any length, takes what is
- * published under the tag at once; unless the holder has just published it: its lock is about to be free, and nobody else asks.
+ * Asks the registry under the lock of the reference, unless another process just did. If the lock is held, what is published under the tag is served at once;
+ * unless its holder has just published it: then the lock is about to be free.
  */
 async function revalidate(
   state: Serving,
@@ -109,7 +109,7 @@ async function revalidate(
   }
 }
 
-/** Whether the holder of the lock has published a moment ago. One that died after that holds its lock for minutes, and nobody waits for it. */
+/** Whether the holder of the lock published a moment ago. If it died after that, its lock stays held for minutes, and no one waits for it. */
 const hasPublished = ({ holder }: HeldLease, pointer: Pointer | undefined, withinMs: number): boolean =>
   pointer?.publishedBy === holder && Math.abs(Date.now() - (pointer.publishedMs ?? 0)) < withinMs;
 
@@ -130,16 +130,16 @@ async function resolveUnder(
   pointer: Pointer | undefined,
 ): Promise<TagResolution> {
   const signal = AbortSignal.any([call.signal, lock.signal]);
-  const { landed, ...meaning } = await state.ask(subjectOf(reference), (fetcher) =>
+  const { landed, ...resolution } = await state.ask(subjectOf(reference), (fetcher) =>
     fetcher.resolve({ ...call, signal }, reference, lock, pointer?.resolutions),
   );
   if (landed !== undefined) state.remember(landed);
-  return meaning;
+  return resolution;
 }
 
 const missing = (reference: Reference): ManifestUnknownError =>
   new ManifestUnknownError(
-    `${formatReference(reference)} is not there: its registry said so a moment ago; ask again in a minute`,
+    `${formatReference(reference)} was not found at its registry a moment ago; ask again in a minute`,
   );
 
 const pulled = (reference: Reference): LeaseHeldError =>

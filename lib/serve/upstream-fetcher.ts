@@ -100,7 +100,7 @@ export function upstreamFetcher(deps: PullDeps): Fetcher {
       } catch (error) {
         if (!(error instanceof UpstreamRefusedError)) throw error;
         const where = { repository: formatRepository(repository), digest };
-        call.logger.info('a client is not sent on for a blob', { ...where, reason: error.message });
+        call.logger.info('a client is not redirected for a blob', { ...where, reason: error.message });
         return undefined;
       }
     },
@@ -112,8 +112,8 @@ export function upstreamFetcher(deps: PullDeps): Fetcher {
 }
 
 /**
- * Stores a manifest or index that was read from the repository, says which content it needs, so that a blob that is asked for later leads back to it, and
- * then lets the repository serve it. Its content has not landed yet. Idempotent.
+ * Stores a manifest or index that was read from the repository, records which content it needs, so that a later request for a blob leads back to it, and then
+ * lets the repository serve it. Its content is not stored yet. Idempotent.
  */
 async function storeOne(
   deps: PullDeps,
@@ -126,13 +126,13 @@ async function storeOne(
   await storeManifests(deps, upstream, [held], signal);
   await deps.catalog.writeNeeds(upstream.repository, neededFor(held), descriptor.digest, signal);
   const named = content.kind === 'index' && via !== undefined ? { via } : {};
-  // Of a type that nobody knows nothing else is to come.
+  // A manifest of an unknown type needs no other content.
   const landed = content.kind === 'manifest' && content.opaque === true ? { landed: true } : {};
   await deps.catalog.linkEarly(upstream.repository, { ...descriptor, ...named, ...landed }, signal);
   return { descriptor, bytes };
 }
 
-/** From the registry; where that has no such manifest, from an index of the repository that carries it. */
+/** From the registry; where it has no such manifest, from an index of the repository that carries it inline. */
 async function readByDigest(
   deps: PullDeps,
   upstream: Upstream,
@@ -155,13 +155,13 @@ async function readByDigest(
   }
 }
 
-/** Blobs of a manifest, foreign layers too; whatever can be read of an index. */
+/** The blobs of a manifest, also foreign layers; the readable entries of an index. */
 const neededFor = ({ content }: HeldManifest): Digest[] =>
   (content.kind === 'manifest' ? namedBlobs(content) : content.entries.filter(({ fault }) => fault === undefined)).map(
     ({ digest }) => digest,
   );
 
-/** The list is content like any other: an index of our own making, that holds what the specification has of each. */
+/** The list is stored like any other content: an index that we write, with the descriptors that the specification defines. */
 async function storeReferrers(
   deps: PullDeps,
   upstream: Upstream,
@@ -174,7 +174,7 @@ async function storeReferrers(
   if (index.manifests.length === 0) return { checkedMs };
   const bytes = Buffer.from(JSON.stringify(index));
   if (bytes.byteLength > deps.limits.manifestBytes) {
-    // Whoever reads it is bounded, too.
+    // Readers of the list have this limit, too.
     throw new InvalidManifestError(
       `what refers to ${subject} has ${bytes.byteLength} bytes as we write it, the limit is ${deps.limits.manifestBytes} (limits.manifestBytes in the configuration)`,
     );
@@ -190,7 +190,7 @@ async function storeReferrers(
   return { checkedMs, list: { descriptor, bytes } };
 }
 
-/** Of a manifest that nobody pulled here, and that nothing refers to, no row says so: there is no end to the digests that can be made up. */
+/** Without a lock and without referrers nothing is recorded: clients could fill the table with random digests. */
 async function recordReferrers(
   deps: PullDeps,
   repository: Repository,

@@ -2,25 +2,25 @@ import { BusyError } from '../errors/cache-error.ts';
 import { newPermits } from '../async/parallel.ts';
 import type { ServeCall } from './serving.ts';
 
-/** Where callers wait for a blob that is on its way: so many, and no more. */
+/** Bounds how many callers wait for blobs. */
 export interface WaitingRoom {
   /**
-   * A seat until it is disposed of.
+   * A permit to wait, until it is disposed of.
    *
-   * @throws BusyError at once if there is none.
+   * @throws BusyError at once if all are taken.
    */
   enter(call: ServeCall): Promise<AsyncDisposable>;
 }
 
-/** The room of one process. */
+/** The waiting room of one process. */
 export function processWaitingRoom(most: number): WaitingRoom {
-  const seats = newPermits(most);
+  const permits = newPermits(most);
   return {
     enter() {
-      const seat = seats.take();
-      if (seat === undefined) return Promise.reject(tooMany(most));
+      const permit = permits.take();
+      if (permit === undefined) return Promise.reject(tooMany(most));
       const leave = (): Promise<void> => {
-        seat[Symbol.dispose]();
+        permit[Symbol.dispose]();
         return Promise.resolve();
       };
       return Promise.resolve({ [Symbol.asyncDispose]: leave });
@@ -28,5 +28,5 @@ export function processWaitingRoom(most: number): WaitingRoom {
   };
 }
 
-export const tooMany = (seats: number): BusyError =>
-  new BusyError('wait for blob', `${seats} callers wait for blobs already; ask again in a moment`);
+export const tooMany = (most: number): BusyError =>
+  new BusyError('wait for blob', `${most} callers are already waiting for blobs; ask again in a moment`);

@@ -83,7 +83,7 @@ describe('the waiting room', { timeout: 300_000 }, () => {
       gate.resolve(undefined);
       proxy.rules.length = 0;
     }
-    assert.deepEqual(warnings.splice(0), ['a seat of the waiting room was not given back']);
+    assert.deepEqual(warnings.splice(0), ['a permit of the waiting room was not given back']);
   });
 
   test('many seats are spread over rows of eight at least, and all of them can be taken', async (context) => {
@@ -149,6 +149,6 @@ describe('the waiting room', { timeout: 300_000 }, () => {
     await assert.rejects(one.enter(call), CatalogError);
     await seat[Symbol.asyncDispose]();
     proxy.rules.length = 0;
-    assert.deepEqual(warnings.splice(0), ['a seat of the waiting room was not given back']);
+    assert.deepEqual(warnings.splice(0), ['a permit of the waiting room was not given back']);
   });
 });
