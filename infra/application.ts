@@ -23,7 +23,7 @@ export interface Application {
   readonly resources: {
     readonly Resources: Resources;
     readonly Outputs: Readonly<Record<string, Output>>;
-    /** What osls makes, and has no words for. */
+    /** Properties of resources that osls makes, which serverless.yml cannot set. */
     readonly extensions: Readonly<Record<string, Pick<Resource, 'Properties' | 'DependsOn'>>>;
   };
   readonly environment: Readonly<Record<string, Value>>;
@@ -35,7 +35,7 @@ export interface Application {
   readonly authorizers: Readonly<Record<string, Value>>;
   /** Of every route. */
   readonly authorizer: Readonly<Record<string, string>>;
-  /** Of the function `registry`: the default route of the HTTP API, which no authoriser guards; none where a load balancer is its door. */
+  /** Of the function `registry`: the default route of the HTTP API, without an authoriser. None behind a load balancer. */
   readonly registryEvents: readonly Value[];
   /** Memory of the functions that copy, in MiB. */
   readonly copyMemory: number;
@@ -45,9 +45,9 @@ export interface Application {
 }
 
 const MIB = 1024 * 1024;
-/** One whole processor, by Lambda's rule: digests, checksums and TLS in both directions keep it busy. */
+/** One whole processor, by Lambda's rule: digests, checksums and TLS need it. */
 const MIN_COPY_MEMORY = 1769;
-/** What a copying process takes beside its window of parts: docs/performance.md. */
+/** Memory of a copying process besides its window of parts: docs/performance.md. */
 const COPY_BASE_MEMORY = 384;
 const MAX_MEMORY = 10_240;
 
@@ -57,7 +57,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
   const store = storage(settings);
   const events = rules(stage, config, store);
   const { jwt } = config.access;
-  requireDoor(settings, config);
+  requireFront(settings, config);
   const isHttpApi = config.serve.front === 'httpApi';
   return {
     resources: {
@@ -103,7 +103,7 @@ export function application(settings: StackSettings, config: CompiledConfig): Ap
             DefaultRouteSettings: throttling(settings.apiRequestsPerSecond),
             ...(isHttpApi ? { RouteSettings: { $default: throttling(settings.registryRequestsPerSecond) } } : {}),
           },
-          // Settings of a route that is not there yet are refused.
+          // API Gateway refuses settings of a route that does not exist yet.
           ...(isHttpApi ? { DependsOn: ['HttpApiRouteDefault'] } : {}),
         },
         ...(isHttpApi ? { HttpApiIntegrationRegistry: { Properties: { ResponseParameters: CHALLENGE } } } : {}),
@@ -147,23 +147,23 @@ const throttling = (requestsPerSecond: number): Readonly<Record<string, number>>
 });
 
 /**
- * API Gateway may carry the challenge of a function under another name (`x-amzn-remapped-www-authenticate`†), by which no client signs in. So the integration
- * says it itself: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-parameter-mapping.html
+ * API Gateway may rename the challenge of a function to `x-amzn-remapped-www-authenticate`†, which no client understands. So the integration
+ * sets it: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-parameter-mapping.html
  */
 const CHALLENGE: Value = {
   '401': { ResponseParameters: [{ Destination: 'overwrite:header.www-authenticate', Source: BASIC_CHALLENGE }] },
 };
 
-/** @throws ConfigError unless the stack has the door that the configuration wants. */
-function requireDoor({ loadBalancer: place }: StackSettings, { serve: { front } }: CompiledConfig): void {
-  if (front === 'alb' && place === undefined) {
+/** @throws ConfigError unless the stack has the front that the configuration names. */
+function requireFront({ loadBalancer }: StackSettings, { serve: { front } }: CompiledConfig): void {
+  if (front === 'alb' && loadBalancer === undefined) {
     throw new ConfigError(
       'serve.front is alb: give the parameters albSubnetIds, albSecurityGroupIds and albCertificateArn, which say where the load balancer is',
     );
   }
-  if (front !== 'alb' && place !== undefined) {
+  if (front !== 'alb' && loadBalancer !== undefined) {
     throw new ConfigError(
-      'the parameters albSubnetIds, albSecurityGroupIds and albCertificateArn are of a load balancer: set serve.front to alb in the configuration, or leave them out',
+      'the parameters albSubnetIds, albSecurityGroupIds and albCertificateArn are for a load balancer: set serve.front to alb in the configuration, or leave them out',
     );
   }
 }

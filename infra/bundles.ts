@@ -10,7 +10,7 @@ const SOURCES = ['functions', 'lib', 'infra/bundles.ts', 'package.json', 'node_m
 const CACHE = join(ROOT, 'node_modules', '.cache', 'entrepot-bundles');
 
 /**
- * What a function opens only when it needs it: the modules that lib/services.ts and lib/serving-services.ts import by `import()`, and the clients that come with them.
+ * What a function loads on demand: the modules that lib/services.ts and lib/serving-services.ts import by `import()`, and the clients that come with them.
  */
 const PARTS = {
   store: {
@@ -39,7 +39,7 @@ const PARTS = {
 type Part = keyof typeof PARTS;
 const ALL_PARTS = Object.keys(PARTS) as Part[];
 
-/** The doors of each function. The others are walled up in its bundle: no unused client is in it, and a function that grows must say so here. */
+/** The parts of each function. The others are left out of its bundle, so that it holds no unused client. */
 const FUNCTION_PARTS: Readonly<Record<string, readonly Part[]>> = {
   api: ['store', 'workflow', 'signing'],
   registry: ['store', 'workflow', 'fetcher', 'users'],
@@ -63,7 +63,7 @@ const BANNER =
 
 const OPTIONS = {
   absWorkingDir: ROOT,
-  // Of a node_modules that is a link, too, paths are those of this folder: wherever the project is, the bytes are the same.
+  // Paths stay those of this folder even if node_modules is a link, so that the bytes are the same everywhere.
   preserveSymlinks: true,
   bundle: true,
   format: 'esm',
@@ -82,7 +82,7 @@ const OPTIONS = {
   logLevel: 'warning',
 } as const satisfies BuildOptions;
 
-/** What is said of a file of a bundle: the files that it imports at once, and the packages whose code it holds. */
+/** A file of a bundle: the files that it imports at once, and the packages whose code it holds. */
 interface Output {
   readonly bytes: number;
   readonly imports: readonly string[];
@@ -120,10 +120,10 @@ export async function functionNames(): Promise<readonly string[]> {
 }
 
 /**
- * Bundles every function to `<outFolder>/<name>/index.mjs`, with everything it needs beside it: what is in the folder is the zip of its Lambda. The same
+ * Bundles every function to `<outFolder>/<name>/index.mjs`, with its chunks beside it: the folder is the content of its zip. The same
  * sources give the same bytes, and are bundled once: node_modules/.cache keeps them.
  *
- * @throws Error if a bundle holds what it must not: a client that the function has no use for, one that a cold start would pay for, code of infra/ or test/.
+ * @throws Error if a bundle holds what it must not: an unused client, a client that is loaded at start, or code of infra/ or test/.
  */
 export async function bundleFunctions(outFolder: string): Promise<readonly Bundle[]> {
   const made = await madeOnce(CACHE, contentKey(ROOT, SOURCES), bundleAll);
@@ -142,11 +142,11 @@ async function bundleAll(outFolder: string): Promise<void> {
   await writeFile(join(outFolder, OUTPUTS), JSON.stringify(outputs));
 }
 
-/** One of {@link bundleFunctions}, always anew. */
+/** One function of {@link bundleFunctions}, without the cache. */
 export async function bundleFunction(name: string, folder: string): Promise<Bundle> {
-  const doors = FUNCTION_PARTS[name];
-  if (doors === undefined) throw new Error(`functions/${name}.ts is not in FUNCTION_DOORS of infra/bundles.ts; add it`);
-  const closed = ALL_PARTS.filter((door) => !doors.includes(door));
+  const parts = FUNCTION_PARTS[name];
+  if (parts === undefined) throw new Error(`functions/${name}.ts is not in FUNCTION_PARTS of infra/bundles.ts; add it`);
+  const closed = ALL_PARTS.filter((part) => !parts.includes(part));
   const { metafile } = await esbuild({
     ...OPTIONS,
     entryPoints: { index: join('functions', `${name}.ts`) },
@@ -156,15 +156,15 @@ export async function bundleFunction(name: string, folder: string): Promise<Bund
     plugins: [HTTP_WITHOUT_UNDICI, wallUp(name, closed)],
   });
   const bundle = bundleOf(name, folder, outputsIn(folder, metafile));
-  check(bundle, Object.keys(metafile.inputs), doors);
+  check(bundle, Object.keys(metafile.inputs), parts);
   return bundle;
 }
 
-/** For comparison alone: one file that loads everything at once, as bundlers make it without being told more. Works like `functions/<name>.ts`. */
+/** For comparison alone: one file that loads everything at once, as bundlers make it by default. Works like `functions/<name>.ts`. */
 export async function bundleNaively(name: string, folder: string): Promise<Bundle> {
-  const doors = Object.values(PARTS);
-  const modules = ['lib/config/config.ts', ...doors.flatMap((door) => door.modules)].map((module) => `./${module}`);
-  const everything = [...modules, ...doors.flatMap((door) => door.clients)];
+  const parts = Object.values(PARTS);
+  const modules = ['lib/config/config.ts', ...parts.flatMap((part) => part.modules)].map((module) => `./${module}`);
+  const everything = [...modules, ...parts.flatMap((part) => part.clients)];
   const entry = [
     `export { handler } from './functions/${name}.ts';`,
     // Exported, so that nothing of it is shaken off.
@@ -180,7 +180,7 @@ export async function bundleNaively(name: string, folder: string): Promise<Bundl
 
 /**
  * `node:http` as `require` gives it. An `import` of it reads every export once, `WebSocket` among them, and for that Node loads its own undici: 19 of
- * the 22 ms that this import takes by itself, 11 of 70 ms of the API's (Node 24.21; docs/performance.md). Nobody here wants a WebSocket.
+ * the 22 ms that this import takes by itself, 11 of 70 ms of the API's (Node 24.21; docs/performance.md). Nothing here uses WebSocket.
  */
 const HTTP_WITHOUT_UNDICI: Plugin = {
   name: 'http-without-undici',
@@ -193,14 +193,14 @@ const HTTP_WITHOUT_UNDICI: Plugin = {
   },
 };
 
-/** Makes the import of a closed door fail with words that say so, instead of bringing a client along that is never used. */
+/** Makes the import of a part that was left out fail with a message, and keeps its unused client out of the bundle. */
 function wallUp(name: string, closed: readonly Part[]): Plugin {
-  const modules = new Map(closed.flatMap((door) => PARTS[door].modules.map((module) => [module as string, door])));
+  const modules = new Map(closed.flatMap((part) => PARTS[part].modules.map((module) => [module as string, part])));
   return {
     name: 'wall-up',
     setup(build) {
       if (modules.size === 0) return;
-      // No other path comes to JavaScript: all the imports of the packages would, and take longer than the rest of the bundling.
+      // The filter keeps other paths out of JavaScript: calling it for every import would take longer than the bundling.
       const names = [...modules.keys()].map((module) => basename(module).replaceAll('.', '\\.'));
       build.onResolve({ filter: new RegExp(`^\\..*/(?:${names.join('|')})$`) }, ({ kind, path, resolveDir }) => {
         const module = relative(ROOT, join(resolveDir, path));
@@ -208,8 +208,8 @@ function wallUp(name: string, closed: readonly Part[]): Plugin {
         return { path: module, namespace: 'walled-up' };
       });
       build.onLoad({ filter: /./, namespace: 'walled-up' }, ({ path }) => {
-        const door = modules.get(path) ?? '';
-        const words = `function ${name} was packaged without ${door} (${path}): add it to FUNCTION_DOORS of infra/bundles.ts`;
+        const part = modules.get(path) ?? '';
+        const words = `function ${name} was packaged without ${part} (${path}): add it to FUNCTION_PARTS of infra/bundles.ts`;
         return { contents: `throw new Error(${JSON.stringify(words)});`, loader: 'js' };
       });
     },
@@ -249,7 +249,7 @@ function bundleOf(name: string, folder: string, outputs: Outputs): Bundle {
   };
 }
 
-/** The entry and all that it imports, but what waits for an `import()`. */
+/** The entry and all that it imports statically. */
 function eagerFiles(outputs: Outputs, entry: string): ReadonlySet<string> {
   const eager = new Set<string>();
   const queue = [entry];
@@ -268,19 +268,19 @@ const packageOf = (input: string): readonly string[] => {
   return name === undefined ? [] : [name];
 };
 
-/** What a cold start must not pay for, and no bundle holds for nothing. */
+/** A package that costs start-up time: it is loaded on demand, and only by functions that use it. */
 export const isClient = (name: string): boolean => name === 'undici' || name.startsWith('@aws-sdk/client-');
 
-function check(bundle: Bundle, inputs: readonly string[], doors: readonly Part[]): void {
+function check(bundle: Bundle, inputs: readonly string[], parts: readonly Part[]): void {
   const { name } = bundle;
   const foreign = inputs.find((input) => /^(infra|test)\//.test(input));
   if (foreign !== undefined)
-    throw new Error(`functions/${name}.ts leads to ${foreign}: nothing of ${dirname(foreign)} belongs into a function`);
-  const mayHold = new Set([...EAGER_CLIENTS, ...doors.flatMap((door): readonly string[] => PARTS[door].clients)]);
+    throw new Error(`functions/${name}.ts leads to ${foreign}: a function must not import from ${dirname(foreign)}`);
+  const mayHold = new Set([...EAGER_CLIENTS, ...parts.flatMap((part): readonly string[] => PARTS[part].clients)]);
   const unwanted = [...bundle.packages].filter((one) => isClient(one) && !mayHold.has(one));
   if (unwanted.length > 0)
     throw new Error(
-      `functions/${name}.ts leads to ${unwanted.join(', ')}, which it has no use for: see DOORS in infra/bundles.ts`,
+      `functions/${name}.ts leads to ${unwanted.join(', ')}, which it does not use: see PARTS in infra/bundles.ts`,
     );
   const early = [...bundle.eagerPackages].filter((one) => isClient(one) && !EAGER_CLIENTS.includes(one));
   if (early.length > 0)

@@ -1,4 +1,4 @@
-/** A value of a template: JSON, in which intrinsic functions are objects. */
+/** A value of a template: JSON, with intrinsic functions as objects. */
 export type Value = string | number | boolean | readonly Value[] | { readonly [key: string]: Value };
 
 export interface Resource {

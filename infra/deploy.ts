@@ -11,7 +11,7 @@ import { waitingAdvice } from './packaging/waiting.ts';
  */
 process.exitCode = await packageCommand('deploy', { check: regionOf, next: deploy });
 
-/** osls would fall back to a region that nobody chose. */
+/** Without this, osls would choose a region. */
 function regionOf({ region, environment }: PackageOptions): string {
   const chosen = region ?? environment.AWS_REGION;
   if (chosen === undefined || chosen === '') throw new ConfigError('no region: set AWS_REGION, or add --region');

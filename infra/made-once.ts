@@ -15,13 +15,13 @@ import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock } from './local/file-lock.ts';
 
-/** What nobody used for this long goes when something new is made. */
+/** Entries unused for this long are removed when a new one is made. */
 const KEPT_MS = 24 * 60 * 60_000;
 const LOCK_POLL_MS = 50;
 
 /**
- * The folder `<cache>/<key>`, made by `make` where it is not there yet. It is whole whenever it exists, whatever is killed, and
- * however many processes ask at the same time one makes it. Its users only read it.
+ * The folder `<cache>/<key>`, made by `make` if it is missing. It is complete whenever it exists, even after a kill, and only one of
+ * several processes makes it. Its users only read it.
  */
 export async function madeOnce(cache: string, key: string, make: (folder: string) => Promise<void>): Promise<string> {
   const folder = join(cache, key);

@@ -1,8 +1,8 @@
 import { arn, type Value } from './cloudformation.ts';
 
 /*
- * Names that more than one resource must know before the other exists: functions, the state machine and the bus name each other, and CloudFormation
- * allows no circles. Everything else is named by CloudFormation.
+ * Names that are needed before the resource exists: functions, the state machine and the bus refer to each other, and CloudFormation
+ * allows no circles. CloudFormation names everything else.
  */
 
 /** The service of serverless.yml, and the first word of every name. */

@@ -1,31 +1,31 @@
 import { ConfigError } from '../lib/errors/cache-error.ts';
 
-/** What a deployment may choose: the parameters of serverless.yml, checked. */
+/** The parameters of serverless.yml, checked. */
 export interface StackSettings {
   readonly stage: string;
   /** An existing bucket; without it the stack makes its own. */
   readonly bucket?: string;
   /** An existing table, for example one that was restored; without it the stack makes its own. */
   readonly table?: string;
-  /** The key of bucket and table; without it the keys of S3 and DynamoDB themselves. */
+  /** The key of bucket and table; without it S3 and DynamoDB use their own. */
   readonly kmsKeyArn?: string;
   readonly logRetentionDays: number;
   /** Of every role. */
   readonly permissionsBoundary?: string;
   readonly rolePath: string;
   readonly tags: Readonly<Record<string, string>>;
-  /** Without it no function is in a VPC, and none needs a NAT. */
+  /** Without it no function is in a VPC, and no NAT is needed. */
   readonly vpc?: { readonly subnetIds: readonly string[]; readonly securityGroupIds: readonly string[] };
-  /** Invocations of `copy` at the same time, reserved for it. Undefined: nothing is reserved. */
+  /** Concurrent invocations reserved for `copy`. Undefined: nothing is reserved. */
   readonly copyConcurrency?: number;
-  /** The same for `registry`, which waits with its clients. */
+  /** The same for `registry`, which waits together with its clients. */
   readonly registryConcurrency?: number;
-  /** SNS topic that alarms tell. */
+  /** SNS topic that alarms notify. */
   readonly alarmTopicArn?: string;
   readonly apiRequestsPerSecond: number;
-  /** Of the registry endpoint, where the HTTP API is its door. */
+  /** Of the registry endpoint behind the HTTP API. */
   readonly registryRequestsPerSecond: number;
-  /** Where the load balancer is that `serve.front: alb` puts before the registry endpoint. */
+  /** Where to put the load balancer of `serve.front: alb`. */
   readonly loadBalancer?: {
     readonly subnetIds: readonly string[];
     readonly securityGroupIds: readonly string[];
@@ -33,7 +33,7 @@ export interface StackSettings {
   };
 }
 
-/** The parameters by name, as osls gives them: strings, or whatever YAML made of them. An empty one is not set. */
+/** The parameters by name, as osls gives them: strings, or what YAML made of them. An empty one is not set. */
 export const PARAMETERS = [
   'bucket',
   'table',
@@ -59,7 +59,7 @@ export type ParameterName = (typeof PARAMETERS)[number];
 const RETENTION_DAYS = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 2192, 2557, 2922, 3288, 3653,
 ];
-/** S3, Lambda and the others take names of 64 characters; ours end behind the stage. */
+/** AWS takes names of 64 characters; ours hold the stage and a suffix. */
 const STAGE = /^[a-z](?:-?[a-z0-9]){0,15}$/;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const TABLE = /^[A-Za-z0-9_.-]{3,255}$/;
@@ -131,7 +131,7 @@ export function stackSettings(
   const permissionsBoundary = matching('permissionsBoundary', POLICY_ARN, 'arn:aws:iam::<account>:policy/<name>');
   const rolePath = matching('rolePath', ROLE_PATH, 'a path such as /team/') ?? '/';
   const alarmTopicArn = matching('alarmTopicArn', TOPIC_ARN, 'arn:aws:sns:<region>:<account>:<topic>');
-  // Reserving nothing must be said by a word: a reservation of 0 would stop the function.
+  // "none", not 0: a reservation of 0 would stop the function.
   const reserves = text('copyConcurrency') !== 'none';
   const copyConcurrency = reserves ? whole('copyConcurrency', 40, 1, 10_000) : undefined;
   const bounds = (text('registryConcurrency') ?? 'none') !== 'none';

@@ -22,9 +22,9 @@ export const MAX_CONCURRENCY = 10;
 const WIDEST_MAP = 40;
 
 const HOUR_SECONDS = 3600;
-/** All of it: waits for the lock and for rate limits included. An execution that runs longer is stopped, and its pull ended from outside. */
+/** Of a whole execution, with its waits for locks and rate limits. One that runs longer is stopped, and `oversee` ends its pull. */
 const EXECUTION_SECONDS = 6 * HOUR_SECONDS;
-/** A function is over after 900 s at most; this is for an answer that never comes. */
+/** A function runs for 900 s at most; this is for an answer that never comes. */
 const TASK_SECONDS = 960;
 
 interface Retrier {
@@ -108,7 +108,7 @@ const retrier = (
 });
 
 /**
- * All places are taken: nothing is wrong, so wait for long. The copying functions share what is reserved for them. Few tries with long waits: each is three
+ * Throttled: nothing is wrong, so wait for long. The copying functions share one reservation. Few retries with long waits: each is three
  * events of the 25,000 that an execution may have, and there may be 200 batches.
  */
 const THROTTLED = retrier(
@@ -117,7 +117,7 @@ const THROTTLED = retrier(
   20,
   300,
 );
-/** Faults of Lambda itself, and answers that were lost: https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html */
+/** Faults of Lambda itself, and lost answers: https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html */
 const LAMBDA_FAULT = retrier(
   [
     'Lambda.ServiceException',
@@ -130,7 +130,7 @@ const LAMBDA_FAULT = retrier(
   6,
   30,
 );
-/** The process died under its work: killed, out of time, out of memory. Every finished blob is kept; a second try is worth it, and no more. */
+/** The process died: killed, out of time, out of memory. Finished blobs are kept, so two retries are worth it. */
 const PROCESS_DIED = retrier(
   [
     'Sandbox.Timedout',
@@ -144,15 +144,15 @@ const PROCESS_DIED = retrier(
   2,
   10,
 );
-/** Below the number of plans that a pull may have: so the last failure is the one that is told. */
+/** Fewer than the plans that a pull may have, so that the last failure is the one reported. */
 const LATER = retrier(['Retryable'], 2, 4, LONGEST_RETRY_MS / 1000);
-/** Another pull of the same reference, whatever that takes. Every try waits some 20 s by itself. */
+/** Another pull of the same reference holds the lease. Every attempt waits some 20 s itself. */
 const LEASE_HELD = retrier(['LeaseHeld'], 5, 150, 60);
 
 const AGAIN: Catcher = { ErrorEquals: ['PlanAgain'], ResultPath: null, Next: 'Plan' };
 const OTHERWISE: Catcher = { ErrorEquals: ['States.ALL'], ResultPath: '$.error', Next: 'Fail' };
 
-/** One function as a task; it answers with the whole state. */
+/** One function as a task; its answer is the whole next state. */
 const task = (functionArn: string, payload: Readonly<Record<string, unknown>>) => ({
   Type: 'Task' as const,
   Resource: 'arn:${Partition}:states:::lambda:invoke',
@@ -217,7 +217,7 @@ export function workflowDefinition(maxConcurrency = MAX_CONCURRENCY): WorkflowDe
   };
 }
 
-/** One batch: again and again while it is partial. */
+/** One batch: repeated while it is partial. */
 const copying = (): States => ({
   StartAt: 'Copy',
   States: {

@@ -18,7 +18,7 @@ const ROLE = 'AWS::IAM::Role';
 const FUNCTION = 'AWS::Lambda::Function';
 const SECRET = 'AWS::SecretsManager::Secret';
 
-/** What AWS knows no resource for; infra/resources says why beside each. */
+/** Actions without a resource in AWS; infra/resources gives the reason for each. */
 const WITHOUT_RESOURCE = [
   /^ecr:GetAuthorizationToken$/,
   /^ec2:(?:Assign|Unassign)PrivateIpAddresses$/,
@@ -39,7 +39,7 @@ export const rolesNameTheirActions = (template: Template): readonly string[] =>
   );
 
 export const rolesNameTheirResources = (template: Template): readonly string[] =>
-  unless(ofType(template, ROLE), 'allows an action on everything that AWS could confine', (role) =>
+  unless(ofType(template, ROLE), 'allows an action on every resource, though AWS can restrict it', (role) =>
     statementsOfRole(role)
       .filter(({ Effect }) => Effect === 'Allow')
       .every(
@@ -53,10 +53,10 @@ export const rolesNameTheirResources = (template: Template): readonly string[] =
       ),
   );
 
-/** Only of a secret is the `Ref` its ARN. */
+/** `Ref` gives the ARN only for a secret. */
 const secretArns = (template: Template): readonly Value[] => ofType(template, SECRET).map(({ id }) => ({ Ref: id }));
 
-/** Neither everything nor every resource of a kind. Which repositories of ECR may be read is for the configuration to say. */
+/** Neither everything nor every resource of a kind. The repositories of ECR are up to the configuration. */
 const isConfined = (resource: Value): boolean => {
   const name = typeof resource === 'string' ? resource : at(resource, 'Fn::Sub');
   if (typeof name !== 'string') return at(resource, 'Fn::GetAtt') !== undefined;
@@ -80,9 +80,9 @@ export const functionsHaveRolesOfTheirOwn = (template: Template): readonly strin
   );
 };
 
-/** A role is taken by one service; where that service names the source, only for this account. */
+/** A role can be assumed by one service, and only for this account if the service names its source. */
 export const rolesTrustOneService = (template: Template): readonly string[] =>
-  unless(ofType(template, ROLE), 'may be taken by others than one service for this account', ({ properties }) => {
+  unless(ofType(template, ROLE), 'can be assumed by others than one service for this account', ({ properties }) => {
     const [statement, ...others] = statementsIn(properties.AssumeRolePolicyDocument);
     const service = at(statement?.Principal, 'Service');
     if (others.length > 0 || statement?.Effect !== 'Allow' || typeof service !== 'string') return false;
@@ -99,7 +99,7 @@ export const rolesShareBoundaryAndPath = (template: Template): readonly string[]
   return kinds.size <= 1 ? [] : ['some roles have another permissions boundary or path than the others'];
 };
 
-/** Whoever reads content must be able to tell absence from refusal (I6). */
+/** A function that reads content must be able to distinguish absence from refusal (I6). */
 export const readersCanTellAbsence = (template: Template): readonly string[] =>
   unless(ofType(template, ROLE), 'reads content, but without s3:ListBucket absence looks like refusal', (role) => {
     const allows = (action: string, within = ''): boolean =>
@@ -115,7 +115,7 @@ export const readersCanTellAbsence = (template: Template): readonly string[] =>
 
 const WRITES_ROWS = /^dynamodb:(?:BatchWriteItem|DeleteItem|PartiQL\w+|PutItem|UpdateItem)$/;
 
-/** What the internet reaches changes locks, pulls and who waits: no row and no object that says what a repository serves. */
+/** The function that the internet reaches may write locks, pulls and waiting clients, but nothing that decides what a repository serves. */
 export const doorChangesNothingServed = (template: Template): readonly string[] =>
   unless(
     ofType(template, ROLE).filter(({ id }) => id === roleId('registry')),
@@ -136,7 +136,7 @@ export const doorChangesNothingServed = (template: Template): readonly string[] 
         }),
   );
 
-/** Code that can read what signs passwords can be anyone at the registry endpoint: only the function may that API Gateway asks for known callers. */
+/** Code that can read the signing secret can impersonate anyone: only the function behind the authoriser may. */
 export const onlyTheApiSigns = (template: Template): readonly string[] =>
   unless(
     ofType(template, ROLE).filter(({ id }) => id !== roleId('api')),
@@ -148,7 +148,7 @@ export const onlyTheApiSigns = (template: Template): readonly string[] =>
         .some((one) => secretArns(template).some((arn) => same(arn, one))),
   );
 
-/** A wrong object is taken away only where the right one is put in its place. */
+/** Only a function that puts objects may delete a wrong one. */
 export const objectsAreReplacedAlone = (template: Template): readonly string[] =>
   unless(ofType(template, ROLE), 'may delete objects that it does not put', (role) =>
     statementsOfRole(role)
@@ -170,7 +170,7 @@ export const invokersAreNamed = (template: Template): readonly string[] =>
     );
   });
 
-/** Every route of the control API asks who calls: IAM, or a JWT whose issuer and audience are checked. */
+/** Every route of the control API has an authoriser: IAM, or a JWT whose issuer and audience are checked. */
 export const routesAskWhoCalls = (template: Template): readonly string[] => {
   const routes = ofType(template, 'AWS::ApiGatewayV2::Route');
   const authorizers = new Map(
@@ -188,17 +188,17 @@ export const routesAskWhoCalls = (template: Template): readonly string[] => {
   });
   const anything = unless(
     guarded,
-    'takes whatever no other route takes',
+    'matches whatever no other route matches',
     ({ properties }) => properties.RouteKey !== '$default',
   );
   return [...open, ...anything];
 };
 
-/** What no other route takes is the registry endpoint's, which asks for a password itself: by Basic, as clients understand it. */
+/** The default route is the registry endpoint's, which asks for a password itself, by Basic. */
 const isRegistryRoute = ({ properties }: Found): boolean =>
   properties.RouteKey === '$default' && shown(properties.Target).includes('"HttpApiIntegrationRegistry"');
 
-/** From inside the network alone, by TLS, for whom a security group lets in. */
+/** Internal, by TLS, restricted by a security group. */
 export const loadBalancersAreInside = (template: Template): readonly string[] => [
   ...unless(
     ofType(template, 'AWS::ElasticLoadBalancingV2::LoadBalancer'),
@@ -220,7 +220,7 @@ export const loadBalancersAreInside = (template: Template): readonly string[] =>
   ),
 ];
 
-/** Other accounts only by their number, for the one detail type, and never in our name. */
+/** Other accounts only by their id, for the one detail type, and never with our source. */
 export const busKnowsItsSenders = (template: Template): readonly string[] =>
   unless(
     ofType(template, 'AWS::Events::EventBusPolicy'),
@@ -236,7 +236,7 @@ export const busKnowsItsSenders = (template: Template): readonly string[] =>
     },
   );
 
-/** No secret belongs into the environment, which everybody may read who may see a function: at most the ARN of one. */
+/** The environment holds no secret, only ARNs of secrets: anyone who may view a function can read it. */
 export const environmentsHoldNoSecrets = (template: Template): readonly string[] => {
   const arns = secretArns(template);
   return unless(ofType(template, FUNCTION), 'has a variable that looks like a secret', ({ properties }) => {
@@ -250,7 +250,7 @@ export const environmentsHoldNoSecrets = (template: Template): readonly string[]
   });
 };
 
-/** What is secret is made in the account, and in no template. */
+/** Secrets are generated in the account and never in a template. */
 export const secretsAreGenerated = (template: Template): readonly string[] =>
   unless(
     ofType(template, SECRET),

@@ -1,6 +1,6 @@
 import type { Resource, Template, Value } from '../cloudformation.ts';
 
-/** One property of a template: what contradicts it, in words that name the resource. Nothing where it holds. */
+/** Checks one property of a template. Returns the problems, each naming its resource. */
 export type Check = (template: Template) => readonly string[];
 
 export type Properties = Readonly<Record<string, Value>>;
@@ -37,11 +37,11 @@ export const textsOf = (value: Value | undefined): readonly string[] =>
 export const same = (one: Value | undefined, other: Value | undefined): boolean =>
   JSON.stringify(one) === JSON.stringify(other);
 
-/** As it stands in a template, for messages and for looking within ARNs. */
+/** As text, for messages and for searching in ARNs. */
 export const shown = (value: Value | undefined): string =>
   typeof value === 'string' ? value : value === undefined ? 'nothing' : JSON.stringify(value);
 
-/** `what` for each of them that does not hold it. */
+/** `what`, with its id, for each resource for which `holds` is false. */
 export const unless = (found: readonly Found[], what: string, holds: (found: Found) => boolean): readonly string[] =>
   found.filter((one) => !holds(one)).map(({ id }) => `${id} ${what}`);
 

@@ -4,9 +4,9 @@ import type { Check } from './check.ts';
 import * as operations from './operations.ts';
 import * as storage from './storage.ts';
 
-/** Every property that a template of ours must have, by its name. */
+/** Every property that our templates must have, by name. */
 export const CHECKS: Readonly<Record<string, Check>> = { ...storage, ...access, ...operations };
 
-/** What of the template contradicts them; nothing where all hold. */
+/** The problems of the template. */
 export const violations = (template: Template): readonly string[] =>
   Object.entries(CHECKS).flatMap(([name, check]) => check(template).map((words) => `${words} (${name})`));

@@ -15,7 +15,7 @@ export const functionsRunOnNode24 = (template: Template): readonly string[] =>
     ({ properties }) => properties.Runtime === 'nodejs24.x' && same(properties.Architectures, ['arm64']),
   );
 
-/** All of them or none: one that is left out could not reach what the others reach. */
+/** All functions share one network, or none is in any: otherwise one could not reach what the others reach. */
 export const functionsShareOneNetwork = (template: Template): readonly string[] => {
   const networks = new Set(ofType(template, FUNCTION).map(({ properties }) => shown(properties.VpcConfig ?? '')));
   return networks.size <= 1 ? [] : ['some functions are in another network than the others'];
@@ -38,7 +38,7 @@ export const queuesTakeTlsOnly = (template: Template): readonly string[] =>
       ),
   );
 
-/** Only rules of the stack write, each where it is named. */
+/** Only rules of the stack may write, each to the queue that names it. */
 export const queuesKnowTheirSenders = (template: Template): readonly string[] =>
   unless(ofType(template, 'AWS::SQS::QueuePolicy'), 'lets others write than rules of the stack', ({ properties }) =>
     statementsIn(properties.PolicyDocument)
@@ -54,7 +54,7 @@ export const queuesKnowTheirSenders = (template: Template): readonly string[] =>
       }),
   );
 
-/** What cannot be delivered stays to be looked at, and is not tried for ever. */
+/** Undeliverable events are kept, and not retried for ever. */
 export const undeliveredEventsAreKept = (template: Template): readonly string[] => {
   const targets = [
     ...ofType(template, RULE).map((rule) => ({ ...rule, targets: listOf(rule.properties.Targets) })),
@@ -73,7 +73,7 @@ export const undeliveredEventsAreKept = (template: Template): readonly string[] 
     .map(({ id }) => `${id} has no dead-letter queue, or no maximum age of events`);
 };
 
-/** Every function that rules and schedules invoke keeps the events it failed with. */
+/** Every function that rules and schedules invoke keeps the events that it failed on. */
 export const failedEventsAreKept = (template: Template): readonly string[] => {
   const invoked = new Set(
     [...ofType(template, RULE), ...ofType(template, SCHEDULE)].flatMap(({ properties }) =>
@@ -82,7 +82,7 @@ export const failedEventsAreKept = (template: Template): readonly string[] => {
   );
   return unless(
     ofType(template, FUNCTION).filter(({ id }) => invoked.has(id)),
-    'forgets the events it failed with, or tries them for ever',
+    'loses the events that it failed on, or retries them for ever',
     ({ id }) =>
       ofType(template, 'AWS::Lambda::EventInvokeConfig').some(
         ({ properties }) =>
@@ -94,7 +94,7 @@ export const failedEventsAreKept = (template: Template): readonly string[] => {
   );
 };
 
-/** A function that reads a queue fails messages one by one, has time to, and what it never understands is kept. */
+/** A function that reads a queue fails messages one by one, has enough time, and keeps what always fails. */
 export const failedMessagesAreKept = (template: Template): readonly string[] =>
   unless(
     ofType(template, MAPPING),
@@ -120,11 +120,11 @@ export const failedMessagesAreKept = (template: Template): readonly string[] =>
 
 const isQueue = (template: Template, id: unknown): boolean => ofType(template, QUEUE).some((queue) => queue.id === id);
 
-/** Rules on our bus leave out what we announce: else an event could cause itself. */
+/** Rules on our bus exclude our own events: an event could cause itself. */
 export const rulesDoNotHearUs = (template: Template): readonly string[] =>
   unless(
     ofType(template, RULE).filter(({ properties }) => properties.EventBusName !== undefined),
-    'hears what the cache itself announces',
+    'matches events of the cache itself',
     ({ properties }) => same(at(properties.EventPattern, 'source'), [{ 'anything-but': [SERVICE] }]),
   );
 
@@ -135,7 +135,7 @@ export const logsExpire = (template: Template): readonly string[] =>
     ({ properties }) => typeof properties.RetentionInDays === 'number',
   );
 
-/** A function whose log group is not of the stack makes one of its own, which keeps everything. */
+/** A function without a log group in the stack makes its own, which never expires. */
 export const functionsHaveLogGroups = (template: Template): readonly string[] => {
   const groups = ofType(template, 'AWS::Logs::LogGroup').map(({ properties }) => shown(properties.LogGroupName));
   return unless(ofType(template, FUNCTION), 'has no log group in the stack', ({ properties }) =>
@@ -163,7 +163,7 @@ export const workflowIsStandardAndLogged = (template: Template): readonly string
       at(properties.LoggingConfiguration, 'Destinations', 0, 'CloudWatchLogsLogGroup', 'LogGroupArn') !== undefined,
   );
 
-/** What must not happen unseen: by the name of the metric. */
+/** Metrics that need an alarm. */
 const WATCHED = [
   'Throttles',
   'ApproximateNumberOfMessagesVisible',

@@ -10,7 +10,7 @@ const UPLOAD_DAYS = 7;
 /** Rows of one transaction that records losses. */
 const LOST_AT_ONCE = 84;
 
-/** A bucket of ours tells of every deletion, and a rule has it read in batches: whoever took content away, and however much. */
+/** Our bucket reports every deletion, and a rule sends them to a queue that is read in batches. */
 export const deletionsAreHeard = (template: Template): readonly string[] => {
   const isRead = (queue: Value | undefined): boolean =>
     ofType(template, 'AWS::Lambda::EventSourceMapping').some(
@@ -40,10 +40,10 @@ export const deletionsAreHeard = (template: Template): readonly string[] => {
     );
   });
   return [
-    ...(heard ? [] : ['no rule hears of deleted content']),
+    ...(heard ? [] : ['no rule matches deleted content']),
     ...unless(
       ofType(template, 'AWS::S3::Bucket').filter(({ id }) => id === 'Bucket'),
-      'does not tell of deletions',
+      'does not report deletions',
       ({ properties }) =>
         at(properties.NotificationConfiguration, 'EventBridgeConfiguration', 'EventBridgeEnabled') === true,
     ),
@@ -99,7 +99,7 @@ export const bucketRefusesOverwrites = (template: Template): readonly string[] =
     ['/blobs/*', '/plans/*'],
   );
 
-/** Records are replaced only by somebody who saw what is there. */
+/** Records are replaced only with an If-Match. */
 export const bucketComparesRecords = (template: Template): readonly string[] =>
   deniesCreation(
     template,
@@ -136,7 +136,7 @@ export const uploadsAreAborted = (template: Template): readonly string[] =>
       ),
   );
 
-/** Plans go; nothing else ever expires: an expired blob would make the catalogue lie. */
+/** Only plans expire: an expired blob would make the catalogue wrong. */
 export const onlyPlansExpire = (template: Template): readonly string[] =>
   unless(ofType(template, BUCKET).filter(isContent), 'expires something other than plans/, or not those', (bucket) => {
     const expiring = lifecycleRules(bucket).filter((rule) => at(rule, 'ExpirationInDays') !== undefined);
@@ -146,7 +146,7 @@ export const onlyPlansExpire = (template: Template): readonly string[] =>
 export const dataIsRetained = (template: Template): readonly string[] =>
   unless(
     [...ofType(template, BUCKET), ...ofType(template, TABLE)].filter(isContent),
-    'goes with the stack, or with its replacement',
+    'is deleted with the stack, or when it is replaced',
     ({ resource }) => resource.DeletionPolicy === 'Retain' && resource.UpdateReplacePolicy === 'Retain',
   );
 
@@ -179,7 +179,7 @@ export const tableExpiresRows = (template: Template): readonly string[] =>
     ),
   );
 
-/** One key for both, or none. */
+/** Bucket and table use the same key, or none. */
 export const dataHasOneKey = (template: Template): readonly string[] => {
   const [bucket] = ofType(template, BUCKET).filter(isContent);
   const [table] = ofType(template, TABLE);

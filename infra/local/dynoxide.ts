@@ -20,7 +20,7 @@ const LIST_TABLES = {
 };
 
 /** The machine that a binary is looked for, and where. */
-export interface Machine {
+export interface HostMachine {
   readonly platform: string;
   readonly arch: string;
   /** The folders of programs, as in the variable PATH. */
@@ -29,7 +29,7 @@ export interface Machine {
   readonly resolve: (file: string) => string;
 }
 
-const thisMachine = (): Machine => ({
+const thisMachine = (): HostMachine => ({
   platform: process.platform,
   arch: process.arch,
   path: process.env.PATH ?? '',
@@ -41,7 +41,7 @@ const thisMachine = (): Machine => ({
  *
  * @throws Error saying in one sentence what to install, or which endpoint to name.
  */
-export function dynoxideBinary(machine: Machine = thisMachine()): string {
+export function dynoxideBinary(machine: HostMachine = thisMachine()): string {
   const { platform, arch, path, resolve } = machine;
   const packageName = `@dynoxide/${platform}-${arch}`;
   const file = platform === 'win32' ? 'dynoxide.exe' : 'dynoxide';

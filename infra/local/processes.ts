@@ -155,7 +155,7 @@ type Started = Omit<Process, 'stop'> & { readonly child: ChildProcess };
 function start([file = '', ...args]: readonly string[], options: SpawnOptions): Started {
   const child = spawn(file, args, { ...options, windowsHide: true });
   const { pid } = child;
-  if (pid === undefined) throw new Error(`cannot start ${file}: is it there, and may it be executed?`);
+  if (pid === undefined) throw new Error(`cannot start ${file}: does it exist, and is it executable?`);
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()).once('error', () => resolve()));
   return { child, pid, isRunning: () => child.exitCode === null && child.signalCode === null, ended };
 }

@@ -10,14 +10,14 @@ const WRONG_CONFIGURATION = 2;
 const WRONG_USE = 64;
 const USAGE = '[-- --stage NAME --region REGION --param name=value …]';
 
-/** What a command does besides packaging. */
+/** What a command does before and after packaging. */
 interface Around {
   /** Before anything is made. @throws ConfigError */
   readonly check?: (options: PackageOptions) => void;
   readonly next?: (options: PackageOptions) => Promise<void>;
 }
 
-/** Packages what the command line asks for, prints what it made, and then does what comes next. The exit status. */
+/** Packages as the command line says, prints what it made, and calls `next`. Returns the exit status. */
 export async function packageCommand(name: string, { check, next }: Around = {}): Promise<number> {
   const interrupted = new AbortController();
   process.once('SIGINT', () => {

@@ -21,7 +21,7 @@ export function packageConfig(folder: string, named: string | undefined): Config
     const own = usual.find((path) => existsSync(path)) ?? resolve(folder, DEFAULT_CONFIG_FILES[0]);
     const file = named === undefined || named === '' ? own : resolve(folder, named);
     throw new ConfigError(
-      `${error.message}\nThe registries of the deployment are in ${file}; entrepot.example.yaml is an example, docs/configuration.md says what each key means.`,
+      `${error.message}\nThe registries of the deployment are in ${file}; entrepot.example.yaml is an example, docs/configuration.md explains each key.`,
       error,
     );
   }

@@ -5,7 +5,7 @@ import { ROOT } from '../bundles.ts';
 const PROGRAM = join(ROOT, 'node_modules', 'serverless', 'bin', 'serverless.js');
 const OUTPUT_CHARACTERS = 64 * 1024;
 
-/** osls ended badly; its own words are the message. */
+/** osls failed; the message is its output. */
 export class OslsError extends Error {
   override readonly name = 'OslsError';
 }

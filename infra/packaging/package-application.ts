@@ -14,29 +14,29 @@ import { plainTemplate, plainZipName } from './plain-template.ts';
 import { zipFunctions, type Zip, type ZipLevel } from './zips.ts';
 
 export interface PackageOptions {
-  /** Where serverless.yml is, and where `.serverless` and `dist` come to be. */
+  /** Holds serverless.yml; `.serverless` and `dist` are written here. */
   readonly folder: string;
   readonly stage: string;
   readonly region?: string;
   /** `name=value`, as of `--param`. */
   readonly parameters: readonly string[];
   readonly environment: NodeJS.ProcessEnv;
-  /** Of the zips; without it they are as small as can be. */
+  /** Compression level of the zips; by default the smallest. */
   readonly level?: ZipLevel;
   readonly signal: AbortSignal;
-  /** Told what is under way, undefined where nothing is. */
+  /** Called with the current step, and with undefined at the end. */
   readonly onStep?: (step: string | undefined) => void;
 }
 
 export interface Packaged {
   readonly bundles: readonly Bundle[];
   readonly zips: readonly Zip[];
-  /** Absolute paths: the template of osls, and the folder for everybody else. */
+  /** Absolute paths: the template of osls, and the folder for other tools. */
   readonly oslsTemplate: string;
   readonly plainFolder: string;
 }
 
-/** Nothing else of the environment reaches osls: no credentials, no proxy, so that it cannot look anything up. */
+/** Nothing else of the environment reaches osls: without credentials and proxy it cannot look anything up. */
 const VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'NODE_COMPILE_CACHE', 'ENTREPOT_CONFIG', 'AWS_REGION'];
 
 /**
@@ -48,7 +48,7 @@ const VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'NODE_COMPILE_CACHE', 'ENTREPOT_CON
 export async function packageApplication(options: PackageOptions): Promise<Packaged> {
   const { folder, environment, signal, onStep = () => undefined } = options;
   const config = packageConfig(folder, environment.ENTREPOT_CONFIG);
-  // osls would name the same problems once for each place where they matter.
+  // osls would repeat the same problems for each part of the template.
   application(await chosenSettings(options), config);
 
   onStep('bundling the functions');

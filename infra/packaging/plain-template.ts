@@ -5,8 +5,8 @@ import type { Zip } from './zips.ts';
 const DEPLOYMENT_BUCKET = 'ServerlessDeploymentBucket';
 
 /**
- * The template of osls for those who deploy with something else: without its deployment bucket, with the code where the parameters `CodeBucket` and
- * `CodePrefix` say. Zips are named by their content, so that new code is a change that CloudFormation sees, and old code stays where it was.
+ * The template of osls for other tools: without its deployment bucket, and with the code at `CodeBucket` and `CodePrefix`. Zips are named by
+ * their content: CloudFormation sees new code as a change, and old code stays in place.
  */
 export function plainTemplate(compiled: Template, zips: readonly Zip[]): Template {
   const resources = Object.entries(compiled.Resources)
@@ -23,7 +23,7 @@ export function plainTemplate(compiled: Template, zips: readonly Zip[]): Templat
     Description: 'Entrepot: an OCI image cache. Made by npm run package.',
     Parameters: {
       CodeBucket: { Type: 'String', Description: 'The bucket of this region that holds the zips' },
-      CodePrefix: { Type: 'String', Default: '', Description: 'What their keys begin with, a final "/" included' },
+      CodePrefix: { Type: 'String', Default: '', Description: 'Prefix of their keys, with its final "/"' },
     },
     Resources: Object.fromEntries(resources),
     Outputs: Object.fromEntries(outputs),
@@ -37,12 +37,12 @@ function withPlainCode(resource: Resource, zips: readonly Zip[]): Resource {
   if (resource.Type !== 'AWS::Lambda::Function') return resource;
   const { S3Key: key } = resource.Properties?.Code as { S3Key: string };
   const zip = zips.find(({ name }) => key.endsWith(`/${name}.zip`));
-  if (zip === undefined) throw new Error(`no function of ours has its code at ${key}`);
+  if (zip === undefined) throw new Error(`no function has its code at ${key}`);
   const code = { S3Bucket: { Ref: 'CodeBucket' }, S3Key: { 'Fn::Sub': `\${CodePrefix}${plainZipName(zip)}` } };
   return { ...resource, Properties: { ...resource.Properties, Code: code } };
 }
 
-/** osls says `DependsOn` also where a reference says it already, of which linters warn. */
+/** Without the `DependsOn` that references imply: osls writes them, and linters warn about them. */
 function withoutNeedlessOrder({ DependsOn, ...resource }: Resource): Resource {
   const named = new Set(referencesOf(resource.Properties ?? {}));
   const needed = [DependsOn ?? []].flat().filter((id) => !named.has(id));

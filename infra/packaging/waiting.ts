@@ -4,12 +4,12 @@ import type { StackSettings } from '../settings.ts';
 
 const ASK_MS = 10_000;
 
-/** Where callers that wait could take every invocation, none is left for hits. */
+/** If waiting callers could take every invocation, none would be left for hits. */
 const SHARE_THAT_WAITS = 0.5;
 
 /**
- * What to say of `serve.waiting` before the application is deployed into the account of `client`: each caller that waits for a blob keeps one invocation of
- * the registry endpoint, and half of those that it may have is a good bound. Where the account cannot be asked, that is what is said.
+ * Advice on `serve.waiting` for the account of `client`: each caller that waits for a blob keeps one invocation of the registry endpoint busy, and
+ * half of the available ones is a good bound. If the account cannot be asked, the advice says so.
  *
  * @see https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.html
  */
@@ -30,21 +30,21 @@ export async function waitingAdvice(
     });
     const { ConcurrentExecutions: all, UnreservedConcurrentExecutions: unreserved } = AccountLimit ?? {};
     if (all === undefined || unreserved === undefined) throw new Error('the answer has no limits');
-    // When this stack is there already, what it reserves is not among the unreserved any more.
+    // If this stack is already deployed, its reservation is not among the unreserved ones.
     const usable = Math.min(unreserved, all - (settings.copyConcurrency ?? 0));
     return adviceFor(
       waiting,
       usable,
-      `this account leaves ${Math.max(0, usable)} of its ${all} concurrent invocations to it`,
+      `this account has ${Math.max(0, usable)} of its ${all} concurrent invocations left for it`,
     );
   } catch (error) {
     signal.throwIfAborted();
-    return `serve.waiting is ${waiting}; whether this account's concurrency allows that could not be found out: ${(error as Error).message}`;
+    return `serve.waiting is ${waiting}; this account's concurrency could not be read: ${(error as Error).message}`;
   }
 }
 
 function adviceFor(waiting: number, usable: number, reason: string): string {
   const most = Math.max(1, Math.floor(usable * SHARE_THAT_WAITS));
-  if (waiting <= most) return `serve.waiting is ${waiting}; ${reason}, so that up to ${most} would do`;
-  return `serve.waiting is ${waiting}, which is too many: ${reason}. Write "serve: {waiting: ${most}}" into the configuration, or let the registry endpoint have more`;
+  if (waiting <= most) return `serve.waiting is ${waiting}; ${reason}, so up to ${most} is fine`;
+  return `serve.waiting is ${waiting}, which is too many: ${reason}. Write "serve: {waiting: ${most}}" into the configuration, or give the registry endpoint more`;
 }

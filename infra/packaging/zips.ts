@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 
-/** 0 is not at all, 9 as small as can be. */
+/** 0: no compression; 9: the smallest. */
 export type ZipLevel = NonNullable<DeflateOptions['level']>;
 
 /** One zip as it was written. */
@@ -16,18 +16,18 @@ export interface Zip {
   readonly sha256: string;
 }
 
-/** Each cold start downloads what is zipped here once. */
+/** The smallest: each cold start downloads the zip. */
 const SMALLEST = 9;
-/** What Lambda takes of one function, unpacked: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
+/** Lambda's limit of one function, unpacked: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
 const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
-/** In the form of Unix, as the upper half of a zip's attributes: a plain file that everybody may read, as Lambda requires. */
+/** Unix mode, in the upper half of a zip's attributes: a plain file that everyone may read, as Lambda requires. */
 const UNIX = 3;
 const READABLE = 0o100644 << 16;
 
 /**
  * Zips the folder of each function with the configuration to `<outFolder>/<name>.zip`. The same files give the same bytes, on any machine and at any time.
  *
- * @param level how hard it is tried to make them small
+ * @param level of compression
  */
 export async function zipFunctions(
   folders: readonly { readonly name: string; readonly folder: string }[],
@@ -38,7 +38,7 @@ export async function zipFunctions(
   await rm(outFolder, { recursive: true, force: true });
   await mkdir(outFolder, { recursive: true });
   const zips: Zip[] = [];
-  // Zips have no time zone: the local parts of a date are written as they are, so these are the same everywhere.
+  // Zips have no time zone: the local parts of this date are the same everywhere.
   const mtime = new Date(1980, 0, 2, 12);
   for (const { name, folder } of folders) {
     const bytes = zipSync(await entriesOf(name, folder, config), { level, mtime, os: UNIX, attrs: READABLE });

@@ -23,7 +23,7 @@ interface Alarm {
   readonly periods?: number;
 }
 
-/** Tasks throw on purpose, to be tried again: a held lock, a registry that says wait. Only many in a row mean something. */
+/** Tasks throw on purpose, to be retried: a held lock, a rate limit. Only many in a row are a problem. */
 const THROWS_ON_PURPOSE: readonly FunctionName[] = ['plan', 'copy', 'publish'];
 
 export const ofFunction = (name: FunctionName, metric: string, statistic = 'Sum'): Metric => ({
@@ -63,13 +63,13 @@ export const ofQueue = (id: string, name = 'ApproximateNumberOfMessagesVisible')
   statistic: 'Maximum',
 });
 
-/** What somebody must look at; docs/operations.md says for each what to do. */
+/** What needs an operator; docs/operations.md says what to do about each alarm. */
 export function alarms({ stage, alarmTopicArn, loadBalancer }: StackSettings): Resources {
   const all: Record<string, Alarm> = {
     ...Object.fromEntries(FUNCTIONS.map((name) => [`${capitalised(name)}ErrorsAlarm`, errorsOf(name)])),
     ThrottlesAlarm: {
       description: 'Lambda refused invocations: the account or the reserved concurrency is too small',
-      // Those of copy are meant: the state machine waits for its turn.
+      // Throttles of copy are expected: the state machine waits for a free invocation.
       metrics: FUNCTIONS.filter((name) => name !== 'copy').map((name) => ofFunction(name, 'Throttles')),
       threshold: 1,
     },
@@ -91,7 +91,7 @@ export function alarms({ stage, alarmTopicArn, loadBalancer }: StackSettings): R
     },
     DeletionsWaitAlarm: {
       description: 'Deletions of content have waited for more than a quarter of an hour',
-      // Two tries take six minutes each: longer is no accident.
+      // Two attempts take six minutes each: anything older keeps failing.
       metrics: [ofQueue(CONTENT_DELETED, 'ApproximateAgeOfOldestMessage')],
       threshold: 900,
     },

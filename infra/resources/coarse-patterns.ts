@@ -1,19 +1,19 @@
 import { type Glob, parseGlob } from '../../lib/reference/globs.ts';
 
-/** As many as one pattern of the configuration may become; a policy of IAM holds 10,240 characters. */
+/** Most patterns that one of the configuration may become: an IAM policy holds 10,240 characters. */
 const MOST_PATTERNS = 100;
-/** As many as are written out for a class, which "?" says nearly as well. */
+/** A class with more members than this becomes "?". */
 const MOST_BY_CLASSES = 16;
-/** As many as the `**` of one pattern may become. */
+/** Most patterns that the `**` of one pattern may become. */
 const MOST_DEPTHS = 8;
 /** What a part of a repository's name is made of. */
 const NAME_CHARACTERS = 'abcdefghijklmnopqrstuvwxyz0123456789._-'.split('');
 
 /**
- * Patterns of IAM that together match every repository that the pattern of the configuration matches, and as little more as they
- * can say: their "*" and "?" stand for slashes, too. A sieve in front of the exact one.
+ * IAM patterns that together match every repository that the configured pattern matches, and little more: their "*" and
+ * "?" match slashes, too. The exact check comes after.
  *
- * @throws Error if it would take too many of them: a wider pattern would grant what nobody wrote.
+ * @throws Error if it would take too many: a wider pattern would grant what the configuration does not.
  */
 export function coarsePatterns(pattern: string): readonly string[] {
   const flat = alternatives(parseGlob(pattern), ['']);
@@ -22,12 +22,12 @@ export function coarsePatterns(pattern: string): readonly string[] {
       `${JSON.stringify(pattern)} stands for more than ${MOST_PATTERNS} patterns of IAM and EventBridge; write it with fewer choices, or as several`,
     );
   }
-  // Where a choice leaves a part empty, nothing is named.
+  // A choice that leaves a part empty names no repository.
   const named = flat.filter((one) => !/^$|^\/|\/\/|\/$/.test(one));
   return [...new Set(named.flatMap(anyDepth).map((one) => one.replace(/\*+/g, '*')))];
 }
 
-/** Each of `begun` continued by the pattern, without choices and classes; undefined if they are too many. */
+/** Each of `begun` continued by the pattern, without choices and classes; undefined if there are too many. */
 function alternatives(glob: Glob, begun: readonly string[]): readonly string[] | undefined {
   let all: readonly string[] | undefined = begun;
   for (const token of glob) {
@@ -45,7 +45,7 @@ function continued(token: Glob[number], begun: readonly string[]): readonly stri
     case 'any':
       return each('?');
     case 'star':
-      // Two in a row are one: in what is put together here "**" is a part.
+      // Two in a row are one: "**" would mean a part here.
       return begun.map((one) => (one.endsWith('*') ? one : `${one}*`));
     case 'depth':
       return each('**');
@@ -53,7 +53,7 @@ function continued(token: Glob[number], begun: readonly string[]): readonly stri
       const accepted = NAME_CHARACTERS.filter((character) => token.accepts(character));
       const many = begun.length * accepted.length;
       if (many <= MOST_BY_CLASSES) return each(...accepted);
-      // Behind nothing but wildcards "?" could make it everything.
+      // After wildcards alone, "?" could match everything.
       if (!begun.some((one) => /^[*?/]*$/.test(one))) return each('?');
       return many > MOST_PATTERNS ? undefined : each(...accepted);
     }
@@ -71,8 +71,8 @@ function continued(token: Glob[number], begun: readonly string[]): readonly stri
 }
 
 /**
- * A part `**` also stands for no part at all: `a/**` is `a` too, `**` before a name is nothing too, and in between it is one "/".
- * From the fourth on `a/**` is `a*`: each doubles them.
+ * A part `**` also matches no part at all: `a/**` matches `a`, and between two parts it may be a single "/". Each doubles the
+ * number of patterns, so from the fourth on `a/**` becomes `a*`.
  */
 function anyDepth(glob: string): readonly string[] {
   const [first = '', ...others] = glob.replace(/(?:\*\*\/)+(?=\*\*(?:\/|$))/g, '').split('/');

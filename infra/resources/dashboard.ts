@@ -12,7 +12,7 @@ const COLUMNS = 3;
 const WIDTH = 24 / COLUMNS;
 const HEIGHT = 6;
 
-/** How the cache does, on one page. */
+/** The state of the cache on one page. */
 export function dashboard(stage: string): Resources {
   const widgets: Widget[] = [
     { title: 'Hits and misses', metrics: [ofCache(stage, 'Hits'), ofCache(stage, 'Misses')] },
@@ -62,7 +62,7 @@ export function dashboard(stage: string): Resources {
     Dashboard: {
       Type: 'AWS::CloudWatch::Dashboard',
       Properties: {
-        // Dashboards are of the account, not of the region.
+        // Dashboards belong to the account, not to a region.
         DashboardName: { 'Fn::Sub': `${stackName(stage)}-\${AWS::Region}` },
         DashboardBody: { 'Fn::Sub': [body, variables] },
       },

@@ -5,8 +5,8 @@ import type { StackSettings } from '../settings.ts';
 const TLS_POLICY = 'ELBSecurityPolicy-TLS13-1-2-Res-2021-06';
 
 /**
- * An internal Application Load Balancer before the function `registry`, for networks that do not want their pulls to leave them: its security groups say who
- * reaches it. The function itself is in no VPC for that.
+ * An internal Application Load Balancer in front of the function `registry`, for pulls that must stay inside a network. Its security groups decide who
+ * reaches it. The function itself needs no VPC.
  */
 export function loadBalancer({ stage, loadBalancer: place }: StackSettings): Resources {
   if (place === undefined) return {};
@@ -24,21 +24,21 @@ export function loadBalancer({ stage, loadBalancer: place }: StackSettings): Res
         LoadBalancerAttributes: [
           { Key: 'routing.http.drop_invalid_header_fields.enabled', Value: 'true' },
           { Key: 'routing.http.desync_mitigation_mode', Value: 'strictest' },
-          // Longer than the longest answer: a client waits 20 s for a blob that is on its way.
+          // Longer than the longest answer: a client may wait 20 s for a blob.
           { Key: 'idle_timeout.timeout_seconds', Value: '60' },
         ],
       },
     },
     LoadBalancerTargets: {
       Type: 'AWS::ElasticLoadBalancingV2::TargetGroup',
-      // A target that may not be invoked is refused.
+      // ELB refuses a target that it may not invoke.
       DependsOn: 'LoadBalancerPermission',
       Properties: {
-        // Named, so that the permission can name it before it is there.
+        // Has a name, so that the permission can refer to it before it exists.
         Name: name,
         TargetType: 'lambda',
         Targets: [{ Id: target }],
-        // Headers that come twice stay two, and answers may have several of one name.
+        // Keeps repeated headers apart, in requests and answers.
         TargetGroupAttributes: [{ Key: 'lambda.multi_value_headers.enabled', Value: 'true' }],
       },
     },

@@ -11,17 +11,17 @@ import type { Storage } from './storage.ts';
 
 export type Statement = Readonly<Record<string, Value>>;
 
-/** What a function may do, by what it is for. */
+/** What a function may do, by purpose. */
 export type Capability =
   /** Rows of the catalogue, of locks and of pulls. */
   | 'table'
-  /** To read all of them, and to write those of locks, of pulls and of who waits: what the function needs that the internet reaches. */
+  /** To read all rows, and to write those of locks, pulls and waiting clients: for the function that the internet reaches. */
   | 'doorTable'
-  /** Whether content is there, and to read manifests. */
+  /** To find content, and to read manifests. */
   | 'readBlobs'
-  /** To put content, in parts too, and to take away what proved wrong. */
+  /** To put content, in parts too, and to delete what proved wrong. */
   | 'writeBlobs'
-  /** Records of what tags mean, tombstones of those that were removed, and the incarnation: read before they are written, so that a late writer overwrites nothing newer. */
+  /** Records of tags, tombstones of removed ones, and the incarnation. They are read before they are written, so that a late writer overwrites nothing newer. */
   | 'writeRefs'
   | 'readPlans'
   | 'writePlans'
@@ -37,7 +37,7 @@ export type Capability =
   | 'signPasswords'
   /** To read the secret with the users of `serve.auth`, where they are in one. */
   | 'readUsers'
-  /** What is left of an asynchronous invocation that failed. */
+  /** To keep the event of an asynchronous invocation that failed. */
   | 'failedEvents'
   /** To have Lambda read the queue of deletions for the function. */
   | 'readDeletions';
@@ -95,7 +95,7 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
   ],
   doorTable: ({ storage }) => [
     allow(['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Query'], [storage.tableArn]),
-    // A request without leading keys has none that are wrong: it is not allowed either.
+    // Without this, a request with no leading keys would pass.
     allow(['dynamodb:UpdateItem'], [storage.tableArn], {
       'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': ENDPOINT_PARTITIONS },
       Null: { 'dynamodb:LeadingKeys': 'false' },
@@ -103,7 +103,7 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
   ],
   readBlobs: ({ storage }) => [
     allow(['s3:GetObject'], [storage.objectsArn('blobs/')]),
-    // Without it S3 answers 403 for a key that is not there, and absence could not be told from a wrong policy (I6).
+    // Without it S3 answers 403 for a missing key, which looks like a wrong policy (I6).
     allow(['s3:ListBucket'], [storage.bucketArn]),
   ],
   writeBlobs: ({ storage }) => [
@@ -137,7 +137,7 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
   ],
 };
 
-/** Only what the configured registries need: named secrets, named roles, and ECR's own repositories as far as they are allowed. */
+/** Only what the configured registries need: named secrets, named roles, and the allowed repositories of ECR. */
 function registryStatements({ config }: Surroundings): readonly Statement[] {
   const registries = [...config.registries.values()];
   const secrets = registries.flatMap(({ credentials }) =>
@@ -153,11 +153,11 @@ function registryStatements({ config }: Surroundings): readonly Statement[] {
   return [
     ...(secrets.length === 0 ? [] : [allow(['secretsmanager:GetSecretValue'], unique(secrets))]),
     ...(roles.length === 0 ? [] : [allow(['sts:AssumeRole'], unique(roles))]),
-    // A pattern may be one that no repository has a name for.
+    // A pattern may match no possible name.
     ...(allowed.length === 0
       ? []
       : [
-          // AWS knows no resource for it: the token is of the whole account.
+          // AWS has no resource for it: the token is for the whole account.
           allow(['ecr:GetAuthorizationToken'], ['*']),
           allow(
             ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer', 'ecr:ListImages'],
@@ -172,13 +172,13 @@ function usersSecretOf({ serve: { auth } }: CompiledConfig): string | undefined 
   return users !== undefined && 'secretId' in users ? users.secretId : undefined;
 }
 
-/** Secrets Manager ends the ARN of a secret with "-" and six characters of its own; a name or a partial ARN lacks them. */
+/** The ARN of a secret ends with "-" and six random characters, which a name or a partial ARN lacks. */
 function secretArns(secretId: string): readonly Value[] {
   if (!secretId.startsWith('arn:')) return [arn('secretsmanager', `secret:${secretId}-??????`)];
   return /-[A-Za-z0-9]{6}$/.test(secretId) ? [secretId] : [`${secretId}-??????`];
 }
 
-/** The repositories that the entry's `allow` names, as far as IAM can say it. */
+/** The repositories that the entry's `allow` names, as closely as IAM patterns can. */
 function repositoryArns({ name, endpoint, allow: patterns }: RegistrySettings): readonly Value[] {
   const place = parseEcrHost(name) ?? parseEcrHost(endpoint.hostname);
   if (place === undefined) return [];
@@ -191,7 +191,7 @@ const unique = (values: readonly Value[]): readonly Value[] => [
   ...new Map(values.map((value) => [JSON.stringify(value), value])).values(),
 ];
 
-/** Through the services that hold the content alone, and only where a key is given. */
+/** Only through the services that hold the content, and only if a key is given. */
 function keyStatements(capabilities: readonly Capability[], { settings, config }: Surroundings): readonly Statement[] {
   if (settings.kmsKeyArn === undefined) return [];
   const inBucket = capabilities.some((capability) => /Blobs|Refs|Plans/.test(capability));
@@ -219,11 +219,11 @@ const NETWORK_ACTIONS = [
   'ec2:UnassignPrivateIpAddresses',
 ];
 
-/** Lambda itself makes the network interfaces, with the role of the function; the code in it must not. */
+/** Lambda makes the network interfaces with the role of the function; the function's code must not. */
 function vpcStatements(name: FunctionName, { vpc, stage }: StackSettings): readonly Statement[] {
   if (vpc === undefined) return [];
   return [
-    // Lambda asks for these without a resource: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+    // Lambda calls these without a resource: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
     allow(NETWORK_ACTIONS, ['*']),
     {
       Effect: 'Deny',

@@ -1,14 +1,14 @@
 import { attribute, ref, type Resource, type Resources, type Value } from '../cloudformation.ts';
 import { functionId } from '../names.ts';
 
-/** Events that a function failed with, after its retries: with the error, as Lambda's destinations write them; deletions as they are. */
+/** Events that a function failed on, after its retries: as Lambda's destinations write them, deletions unchanged. */
 export const FAILED_EVENTS = 'FailedEvents';
-/** Events that never reached their function, or its queue: as EventBridge and Scheduler write them. */
+/** Events that never reached their function or its queue, as EventBridge and Scheduler write them. */
 export const UNDELIVERED_EVENTS = 'UndeliveredEvents';
 
-/** Deletions of objects, as S3 tells EventBridge of them: `events` reads them in batches. */
+/** Deletions of objects, as S3 reports them to EventBridge. `events` reads them in batches. */
 export const CONTENT_DELETED = 'ContentDeleted';
-/** The rule that fills it, and nothing else does. */
+/** The only rule that writes to it. */
 export const CONTENT_DELETED_RULE = 'ContentDeletedRule';
 
 const RETENTION_SECONDS = 14 * 24 * 3600;
@@ -26,7 +26,7 @@ export const DELETIONS_READER = {
 /** Six times the time-out of `events`, as AWS advises: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html */
 const VISIBILITY_SECONDS = 6 * 60 + DELETIONS_READER.windowSeconds;
 
-/** All of them encrypted, by TLS only: the dead-letter queues, and that of deletions with what reads it. `senders` are the rules that may write undelivered events. */
+/** The dead-letter queues and the queue of deletions with its reader: encrypted, TLS only. `senders` are the rules that may write undelivered events. */
 export function queues(senders: readonly string[]): Resources {
   return {
     [FAILED_EVENTS]: queue(),
@@ -55,7 +55,7 @@ export function queues(senders: readonly string[]): Resources {
   };
 }
 
-// A key of SQS itself: EventBridge could not use AWS's managed key for SQS.
+// SQS's own key: EventBridge cannot use the AWS managed key for SQS.
 const queue = (more: Readonly<Record<string, Value>> = {}): Resource => ({
   Type: 'AWS::SQS::Queue',
   Properties: { SqsManagedSseEnabled: true, MessageRetentionPeriod: RETENTION_SECONDS, ...more },

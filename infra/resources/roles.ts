@@ -7,8 +7,8 @@ import { UNDELIVERED_EVENTS } from './queues.ts';
 const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   // Answers hits, starts pulls, validates what is there, removes tags, signs passwords; it asks no registry.
   api: ['table', 'readBlobs', 'writeRefs', 'startPulls', 'signPasswords'],
-  // Serves what is there, starts pulls, and has `fetch` ask the registries and write the catalogue: who gets in from the internet finds no credentials, and can change
-  // neither content nor what a repository serves, nor sign a password.
+  // Serves what is cached, starts pulls, and has `fetch` ask the registries and write the catalogue. It is reachable from the internet, so it holds no credentials,
+  // and can change neither content nor what a repository serves, nor sign a password.
   registry: ['doorTable', 'readBlobs', 'startPulls', 'fetch', 'readUsers'],
   // Asks the registries what a tag means, and stores the manifests that they answer.
   fetch: ['table', 'readBlobs', 'writeBlobs', 'registries'],
@@ -21,7 +21,7 @@ const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   fail: ['table', 'announce'],
   oversee: ['table', 'seePulls', 'announce', 'failedEvents'],
   warmup: ['table', 'registries', 'startPulls', 'announce', 'failedEvents'],
-  // Looks at content that is said to be gone.
+  // Checks content that is reported as deleted.
   events: ['table', 'readBlobs', 'startPulls', 'failedEvents', 'readDeletions'],
 };
 
@@ -84,7 +84,7 @@ function role(
   statements: readonly Statement[],
   more: Readonly<Record<string, Value>> = {},
 ): Resource {
-  // Lambda assumes its roles without naming a source.
+  // Lambda names no source when it assumes a role.
   const ofThisAccount: Value | undefined =
     service === 'lambda.amazonaws.com'
       ? undefined

@@ -5,7 +5,7 @@ import { coarsePatterns } from './coarse-patterns.ts';
 import { CONTENT_DELETED, CONTENT_DELETED_RULE, UNDELIVERED_EVENTS } from './queues.ts';
 import type { Storage } from './storage.ts';
 
-/** EventBridge's own tries before an event goes to the dead-letter queue. */
+/** EventBridge's own retries before an event goes to the dead-letter queue. */
 const RETRY_POLICY = { MaximumEventAgeInSeconds: 3600, MaximumRetryAttempts: 20 };
 
 /** The detail type of events that ask for pulls; what their detail may be is in lib/events. */
@@ -41,9 +41,9 @@ export function describeRules(
       description: 'Pulls what an event on the bus asks for',
       onOwnBus: true,
       pattern: {
-        // What the cache announces itself must never start a pull: two caches could keep each other busy.
+        // The cache's own announcements never start a pull: two caches could keep each other busy.
         source: [{ 'anything-but': [SERVICE] }],
-        // Whatever is in it: one that asks for nothing shall end in the dead-letter queue, not nowhere.
+        // Whatever its detail is: a malformed request ends in the dead-letter queue instead of being dropped.
         'detail-type': [PULL_DETAIL_TYPE],
       },
     },
@@ -59,7 +59,7 @@ export function describeRules(
     [CONTENT_DELETED_RULE]: {
       target: 'events',
       queue: CONTENT_DELETED,
-      description: 'Hears of content that is gone from the bucket, whoever took it away',
+      description: 'Records content that is deleted from the bucket',
       pattern: {
         source: ['aws.s3'],
         'detail-type': ['Object Deleted'],
@@ -105,7 +105,7 @@ export function rules(
   };
 }
 
-/** A coarse sieve: the function looks again. EventBridge has no "?", and wants no two "*" in a row. */
+/** A coarse filter: the function checks exactly. EventBridge has no "?", and allows no two "*" in a row. */
 const repositoryPatterns = (glob: string): readonly Value[] => [
   ...new Map(
     coarsePatterns(glob)
@@ -147,7 +147,7 @@ function ruleResources(id: string, rule: Rule): Resources {
   };
 }
 
-/** Whoever of this account may put events may put them here; other accounts only where the configuration names them, and never in our name. */
+/** Anyone in this account who may put events may put them here. Other accounts must be configured, and cannot use our source. */
 function bus(stage: string, senders: readonly string[]): Resources {
   const policies = senders.map((account): [string, Resource] => [
     `BusPolicy${account}`,

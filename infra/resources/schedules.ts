@@ -4,7 +4,7 @@ import type { WarmupSettings } from '../../lib/warmup/warmup-settings.ts';
 import { capitalised, functionId, stackName } from '../names.ts';
 import { UNDELIVERED_EVENTS } from './queues.ts';
 
-/** A warm-up that could not be started within the hour waits for its next time. */
+/** A warm-up that could not start within the hour waits for its next time. */
 const RETRY_POLICY = { MaximumEventAgeInSeconds: 3600, MaximumRetryAttempts: 10 };
 
 /** The event of a scheduled warm-up. It is the same in every delivery of one occasion: by it the function recognises a repeated one. */
@@ -39,7 +39,7 @@ function schedule({ name, schedule: expression, timeZone }: WarmupSettings): Res
   };
 }
 
-/** Logical ids have no "-" and "_": what they stand for must not make two names one. */
+/** Logical ids have no "-" and "_"; the hash keeps `a-b` and `a_b` apart. */
 function logicalId(name: string): string {
   const plain = name.split(/[-_]/).map(capitalised).join('');
   return `Warmup${plain}${createHash('sha256').update(name).digest('hex').slice(0, 6)}`;

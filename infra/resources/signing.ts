@@ -7,8 +7,8 @@ const SECRET = 'SigningSecret';
 export const signingSecretArn: Value = ref(SECRET);
 
 /**
- * What signs passwords for an hour: made in the account, and read by the function `api` alone. It goes with the stack: what it signed is of no use
- * without it, and a stack that is made anew makes its own. No name: that of a deleted secret stays taken for a while.
+ * The key that signs passwords: generated in the account, and read by the function `api` alone. It is deleted with the stack, because a new stack
+ * generates its own. It has no name: the name of a deleted secret stays taken for a while.
  */
 export function signing({ kmsKeyArn }: StackSettings): Resources {
   return {

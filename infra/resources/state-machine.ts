@@ -15,7 +15,7 @@ export function workflowResources({ stage, logRetentionDays }: StackSettings, de
     WorkflowLogGroup: {
       Type: 'AWS::Logs::LogGroup',
       Properties: {
-        // The prefix spares the account's policy of log deliveries, whose size is limited.
+        // With this prefix the log needs no entry in the account's policy of log deliveries, whose size is limited.
         LogGroupName: `/aws/vendedlogs/states/${stackName(stage)}`,
         RetentionInDays: logRetentionDays,
       },
@@ -26,7 +26,7 @@ export function workflowResources({ stage, logRetentionDays }: StackSettings, de
         StateMachineName: stateMachineName(stage),
         StateMachineType: 'STANDARD',
         RoleArn: attribute('WorkflowRole', 'Arn'),
-        // Not by DefinitionSubstitutions: cfn-lint would not see through them.
+        // Not by DefinitionSubstitutions: cfn-lint cannot check those.
         DefinitionString: {
           'Fn::Sub': [
             JSON.stringify(definition),
@@ -36,7 +36,7 @@ export function workflowResources({ stage, logRetentionDays }: StackSettings, de
         LoggingConfiguration: {
           Destinations: [{ CloudWatchLogsLogGroup: { LogGroupArn: attribute('WorkflowLogGroup', 'Arn') } }],
           Level: 'ERROR',
-          // Small numbers and ids: what the states hold names no secret.
+          // States hold small numbers and ids, no secrets.
           IncludeExecutionData: true,
         },
         TracingConfiguration: { Enabled: false },

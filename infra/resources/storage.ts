@@ -2,7 +2,7 @@ import { attribute, ref, sub, type Resource, type Resources, type Value } from '
 import type { StackSettings } from '../settings.ts';
 import { tableDefinition, timeToLive } from '../table.ts';
 
-/** Bucket and table as the other resources name them, whether the stack makes them or finds them. */
+/** Bucket and table as the other resources refer to them, whether or not the stack makes them. */
 export interface Storage {
   readonly resources: Resources;
   readonly bucketName: Value;
@@ -13,9 +13,9 @@ export interface Storage {
   readonly tableArn: Value;
 }
 
-/** S3 keeps the parts of an upload that nobody ended. No upload that is older than 6 days is gone on with. */
+/** S3 keeps the parts of an unfinished upload. No upload older than 6 days is resumed. */
 const UPLOAD_DAYS = 7;
-/** A workflow is over long before: see its time-out in infra/workflow.ts. */
+/** A workflow ends long before: see its time-out in infra/workflow.ts. */
 const PLAN_DAYS = 7;
 
 /** Bucket, its policy and table, except those that exist already. */
@@ -29,7 +29,7 @@ export function storage(settings: StackSettings): Storage {
     resources.Bucket = bucketResource(kmsKeyArn);
     resources.BucketPolicy = {
       Type: 'AWS::S3::BucketPolicy',
-      // The policy goes when the bucket stays: both keep what they protect.
+      // The policy stays with the bucket that it protects.
       DeletionPolicy: 'Retain',
       UpdateReplacePolicy: 'Retain',
       Properties: { Bucket: ref('Bucket'), PolicyDocument: bucketPolicy(bucketArn, objectsArn) },
@@ -49,7 +49,7 @@ export function storage(settings: StackSettings): Storage {
   };
 }
 
-/** What has to hold for every writer of the bucket, ours and others; an existing bucket needs the same statements. */
+/** Rules for every writer of the bucket; an existing bucket needs the same statements. */
 export function bucketPolicy(bucketArn: Value, objectsArn: (prefix: string) => Value): Value {
   return {
     Version: '2012-10-17',
@@ -73,7 +73,7 @@ export function bucketPolicy(bucketArn: Value, objectsArn: (prefix: string) => V
         Condition: { Null: { 's3:if-none-match': 'true' }, Bool: { 's3:ObjectCreationOperation': 'true' } },
       },
       {
-        // Records of what tags mean are replaced, but only by somebody who saw what is there.
+        // Records of tags are replaced, but only with an If-Match of what is there.
         Sid: 'CompareAndSwap',
         Effect: 'Deny',
         Principal: '*',
@@ -126,7 +126,7 @@ function bucketResource(kmsKeyArn: string | undefined): Resource {
   };
 }
 
-/** The table of the local stack (infra/table.ts), with what AWS alone can do. */
+/** The table of infra/table.ts, with what only AWS has. */
 function tableResource(kmsKeyArn: string | undefined): Resource {
   const { BillingMode, AttributeDefinitions, KeySchema } = tableDefinition('');
   const { TimeToLiveSpecification } = timeToLive('');

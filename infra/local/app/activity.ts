@@ -1,7 +1,7 @@
 /** What is listed and shown: requests of the HTTP API, executions of the state machine, runs of warm-ups. */
 export type ActivityKind = 'requests' | 'runs' | 'warmups';
 
-/** What is known of one; values are for a log and for JSON. */
+/** Fields of an activity, for a log and for JSON. */
 export type ActivityFields = Readonly<Record<string, unknown>>;
 
 /** One request or run, as it is listed. */
@@ -12,9 +12,9 @@ export interface ActivityRecord extends ActivityFields {
   readonly durationMs?: number;
 }
 
-/** What happens in the application, for people who look at it. */
+/** Activities of the application, for people. */
 export interface Activity {
-  /** Something began, which is listed from now on. The function that comes back says once how it ended. */
+  /** Lists a new activity. Call the returned function once, when it ends. */
   begin(kind: ActivityKind, fields: ActivityFields): (how: ActivityFields) => void;
   /** The last ones, oldest first. */
   recent(kind: ActivityKind): readonly ActivityRecord[];
@@ -23,9 +23,9 @@ export interface Activity {
 /** A line of what happens. */
 export type ActivityLine = (message: string, fields: ActivityFields) => void;
 
-/** So many of each kind are remembered. */
+/** Remembered activities of each kind. */
 const RECENT = 200;
-/** What is said at the beginning; a request is short enough to be said at its end alone. */
+/** Line at the start; a request is short, and gets a line only at its end. */
 const BEGAN: Readonly<Partial<Record<ActivityKind, string>>> = {
   runs: 'workflow run began',
   warmups: 'warm-up began',
@@ -36,7 +36,7 @@ const ENDED: Readonly<Record<ActivityKind, string>> = {
   warmups: 'warm-up ended',
 };
 
-/** Remembers the last of each kind, in memory, and calls `line` as they happen. */
+/** Remembers the last activities of each kind in memory, and calls `line` for each. */
 export function openActivity(line: ActivityLine = () => undefined): Activity {
   const records: Readonly<Record<ActivityKind, ActivityRecord[]>> = { requests: [], runs: [], warmups: [] };
   return {

@@ -21,8 +21,8 @@ import { startScheduler } from './scheduler.ts';
 const BOOTSTRAP = fileURLToPath(new URL('bootstrap.ts', import.meta.url));
 
 /**
- * What runs in an execution environment here, and calls the handler: a program in the folder, and the command that starts it. JavaScript: what takes the types
- * away is half of such a start, and there are many.
+ * Builds the program that runs in an execution environment and calls the handler, and returns the command that starts it. It is JavaScript, because
+ * stripping types takes half of each start.
  */
 export async function buildRuntime(folder: string): Promise<readonly string[]> {
   const outfile = join(folder, 'bootstrap.mjs');
@@ -37,11 +37,11 @@ export interface LocalApplicationOptions {
   readonly config: Config;
   /** Of the HTTP API; 0: any free one. */
   readonly port: number;
-  /** Of the principal that every request comes from, in a form that parseLocalCaller takes. */
+  /** ARN of the principal of every request, in a form that parseLocalCaller accepts. */
   readonly callerArn: string;
-  /** Told what is under way while it starts. */
+  /** Called with each step of the start. */
   readonly onStep?: (step: string) => void;
-  /** Told of each request, execution and warm-up as it happens. */
+  /** Called for each request, execution and warm-up. */
   readonly onActivity?: ActivityLine;
 }
 
@@ -49,7 +49,7 @@ export interface LocalApplicationOptions {
 export interface LocalApplication extends AsyncDisposable {
   /** `http://127.0.0.1:PORT`: the HTTP API. */
   readonly origin: string;
-  /** For other programs: the endpoints, and what is at them. */
+  /** Environment variables for other programs: endpoints and resources. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
@@ -63,7 +63,7 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const { home, stack, config, port, callerArn, onStep = () => undefined, onActivity } = options;
   if (config.access.jwt !== undefined) {
     throw new ConfigError(
-      'the configuration has access.jwt, and nobody here can issue tokens: let ENTREPOT_CONFIG name one without it',
+      'the configuration has access.jwt, and this machine cannot issue tokens: set ENTREPOT_CONFIG to a configuration without it',
     );
   }
   const caller = parseLocalCaller(callerArn);
@@ -102,29 +102,29 @@ const LOCK = 'application.lock';
 const ENVIRONMENT = 'environment.json';
 
 /**
- * What the application that another process runs on this home prints for other programs.
+ * The environment variables of the application that another process runs on this home.
  *
- * @throws ConfigError where none runs.
+ * @throws ConfigError if none runs.
  */
 export function runningEnvironment(home: string): Readonly<Record<string, string>> {
   const folder = join(home, 'app');
   const file = join(folder, ENVIRONMENT);
   if (existsSync(file)) {
-    // A file without a process that holds the lock is what a killed one left.
+    // If no process holds the lock, a killed one left the file.
     using lock = tryLock(join(folder, LOCK), 0);
     if (lock === undefined) return JSON.parse(readFileSync(file, 'utf8')) as Readonly<Record<string, string>>;
   }
   throw new ConfigError(`no application runs on ${home}; start it in another terminal, without --env`);
 }
 
-/** Two applications on one home would fire every schedule twice. */
+/** Two applications on one home would fire every schedule twice, so the second one fails. */
 function onlyOneIn(folder: string): Disposable {
   const lock = tryLock(join(folder, LOCK), 0);
   if (lock !== undefined) return lock;
   throw new Error(`another process runs the application of ${folder}; end it, or choose another ENTREPOT_HOME`);
 }
 
-/** Always anew, which takes about a second: what runs is what the sources say now. The folder of each function is what its zip would be. */
+/** Bundles the functions from the current sources. The folder of each function is the content of its zip. */
 async function buildInto(folder: string, config: string): Promise<ReadonlyMap<string, string>> {
   const bundles = await bundleFunctions(folder);
   for (const bundle of bundles) writeFileSync(join(bundle.folder, 'config.json'), config, { mode: 0o600 });

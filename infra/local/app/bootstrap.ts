@@ -9,7 +9,7 @@ import type { Context } from 'aws-lambda';
  * (runtime-api.ts) hands them out. The interop suite runs the same bundles under AWS's own runtime interface client; that one compiles for half
  * a minute, and so is no part of an installation.
  *
- * Its standard input is a pipe that nobody writes to: it ends when whoever started it does, and this process with it.
+ * Its standard input is a pipe without data. It closes when the parent process ends, and then this process ends.
  */
 
 type Handler = (event: unknown, context: Context) => Promise<unknown>;
@@ -25,12 +25,12 @@ const agent = new Agent({ keepAlive: true });
 
 async function main(): Promise<void> {
   process.stdin.once('end', () => process.exit()).resume();
-  process.on('SIGINT', () => undefined); // A Ctrl-C reaches every process of a terminal; it is for the one that started us to act on.
+  process.on('SIGINT', () => undefined); // Ctrl-C reaches every process of a terminal; the parent process handles it.
   let handler: Handler;
   try {
     handler = await loadHandler();
   } catch (error) {
-    console.error(error); // First: whoever hears of it ends this process.
+    console.error(error); // First, because the report of the error ends this process.
     await post('/init/error', errorDocument(error));
     process.exit(1);
   }
@@ -65,11 +65,11 @@ async function handleNext(handler: Handler): Promise<void> {
 
 async function post(path: string, body: string): Promise<void> {
   const { status } = await call('POST', path, body);
-  // 413: the answer was too long, which the caller was told.
+  // 413: the answer was too long; the caller got that error.
   if (status !== 202 && status !== 413) throw new Error(`the Runtime API answered ${status} to ${path}`);
 }
 
-/** Not by fetch: that gives up after five minutes without an answer, and would load what the handler may never need. */
+/** Not fetch: it gives up after five minutes without an answer, and loads code that the handler may not need. */
 async function call(method: string, path: string, body = ''): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
@@ -103,7 +103,7 @@ function header(headers: IncomingHttpHeaders, name: string): string {
   return value;
 }
 
-/** An error as Lambda's own runtime tells it. */
+/** An error as Lambda's own runtime reports it. */
 function errorDocument(error: unknown): string {
   if (!(error instanceof Error)) return JSON.stringify({ errorType: typeof error, errorMessage: String(error) });
   const { name, message, stack = '' } = error;

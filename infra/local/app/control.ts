@@ -8,10 +8,10 @@ import type { Control } from './door.ts';
 const FIRE = /^\/_local\/schedules\/([^/]+)$/;
 
 /**
- * Looking at, and poking, the application:
+ * Inspects and controls the application:
  *
- *   GET  /_local/functions          the environments that run
- *   GET  /_local/schedules          what fires when
+ *   GET  /_local/functions          running environments
+ *   GET  /_local/schedules          schedules and their next times
  *   POST /_local/schedules/{name}   fires one now
  *   GET  /_local/events             the last events of the bus
  *   GET  /_local/requests           the last requests of the HTTP API, as they came

@@ -17,39 +17,39 @@ export interface CoreOptions {
   readonly stack: StackEndpoints;
   /** By function: the folder with `index.mjs` and `config.json`, as it is in the zip. */
   readonly taskRoots: ReadonlyMap<string, string>;
-  /** What runs in each environment, and calls the handler: see runtime.ts. */
+  /** The command of each environment: see `buildRuntime` in application.ts. */
   readonly runtime: readonly string[];
   /** Folder of the logs. */
   readonly logs: string;
-  /** Keeps the executions that run: what a killed process left goes on. Without it they end with this process. */
+  /** Keeps running executions, so that they resume after a kill. Without it they end with this process. */
   readonly executionsFile?: string;
-  /** Docker's `config.json`, for the functions that ask registries: a compiled configuration says only that credentials are there. */
+  /** Docker's `config.json`, for the functions that ask registries. */
   readonly dockerConfigPath?: string | undefined;
-  /** Told of executions of the state machine and of runs of warm-ups. */
+  /** Lists executions of the state machine and runs of warm-ups. */
   readonly activity?: Activity;
 }
 
-/** The functions, with the services that they call and that call them. */
+/** The functions, the services that they call, and the services that call them. */
 export interface Core extends AsyncDisposable {
   readonly functions: Functions;
   readonly deliveries: Deliveries;
   readonly events: EventBus;
-  /** Of the deployment; nobody fires them yet. */
+  /** Of the deployment; the scheduler is not started yet. */
   readonly schedules: readonly Schedule[];
-  /** For other programs: the endpoints, and what is at them. */
+  /** Environment variables for other programs: endpoints and resources. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** What an account may work on at once in one region, where nothing is reserved. */
+/** Lambda's default concurrency of an account in one region. */
 const ACCOUNT_CONCURRENCY = 1000;
-/** Of what a run failed with. */
+/** Of an error message. */
 const SHOWN_CHARACTERS = 500;
 
 /** Starts everything but the HTTP API and the clock: functions, the state machine, the event bus with its rules. */
 export async function startCore(options: CoreOptions): Promise<Core> {
   const { deployment, stack, logs, executionsFile, activity = openActivity() } = options;
   await using resources = new AsyncDisposableStack();
-  // Filled in below: the endpoints invoke functions, so functions come first; none is started before an endpoint asks for it.
+  // Filled in below: the endpoints need the functions, and the functions need the variables of the endpoints.
   const variables: Record<string, string> = {};
   const functions = withWarmupsShown(startFunctions(functionSpecs(options, variables)), activity);
   const deliveries = resources.use(startDeliveries(functions, logs));
@@ -84,7 +84,7 @@ export async function startCore(options: CoreOptions): Promise<Core> {
   const lambda = resources.use(
     await startLambdaEndpoint(functions, (called) => FUNCTIONS.find((name) => functionName(STAGE, name) === called)),
   );
-  // Ended before the state machine, the deliveries and the queues, which wait for functions under way.
+  // Disposed before the state machine, the deliveries and the queues, which wait for running functions.
   resources.use(functions);
   const environment = {
     ...stackEnvironment(stack),
@@ -107,7 +107,7 @@ export async function startCore(options: CoreOptions): Promise<Core> {
   };
 }
 
-/** The same functions; each event of a warm-up is a run of it. */
+/** The same functions; each event of a warm-up is listed as a run. */
 function withWarmupsShown(functions: Functions, activity: Activity): Functions {
   return {
     ...functions,
@@ -136,7 +136,7 @@ const countsOf = (summary: unknown): ActivityFields =>
     ]),
   );
 
-/** The functions of the deployment as they run here. `known`: variables of all of them, read when one is started. */
+/** The functions of the deployment as they run here. `known`: variables of all functions, read at each start. */
 export function functionSpecs(
   options: Omit<CoreOptions, 'stack'>,
   known: Readonly<Record<string, string>>,
@@ -148,7 +148,7 @@ export function functionSpecs(
     if (taskRoot === undefined) {
       throw new Error(`serverless.yml has the function ${name}, and functions/${name}.ts is missing`);
     }
-    // The secret of the template is a file here, which the stack names.
+    // The signing secret is a file here; the variables of the stack name it.
     const own = {
       ENTREPOT_CONFIG: join(taskRoot, 'config.json'),
       ENTREPOT_SIGNING_SECRET: '',
@@ -168,14 +168,14 @@ export function functionSpecs(
   });
 }
 
-/** Where Docker's credentials are; its helpers are on the PATH, and keep what they know in the home. */
+/** Docker's credentials; its helpers need HOME. */
 function dockerVariables(configPath: string | undefined): Readonly<Record<string, string>> {
   if (configPath === undefined) return {};
   const { HOME } = process.env;
   return { DOCKER_CONFIG: dirname(configPath), ...(HOME === undefined ? {} : { HOME }) };
 }
 
-/** The variables of serverless.yml, with what they are here, and the endpoints. Nothing of the developer's own environment but the PATH. */
+/** The variables of serverless.yml with their local values, and the endpoints. Of the developer's own environment only PATH. */
 function variablesOf(
   named: Readonly<Record<string, unknown>>,
   known: Readonly<Record<string, string>>,
@@ -183,7 +183,7 @@ function variablesOf(
   const variables = Object.entries(named).map(([name, value]): [string, string] => {
     const here = known[name] ?? value;
     if (typeof here === 'string') return [name, here];
-    throw new Error(`serverless.yml has the variable ${name}, of which only CloudFormation knows the value`);
+    throw new Error(`serverless.yml has the variable ${name}, whose value only CloudFormation knows`);
   });
   return { PATH: process.env.PATH ?? '', ...known, ...Object.fromEntries(variables) };
 }

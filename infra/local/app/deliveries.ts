@@ -3,22 +3,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { boundLog, logFile } from '../logs.ts';
 import { ThrottledError, type Functions } from './functions.ts';
 
-/** Asynchronous invocations: whoever asks does not wait, and a failed one is tried again twice. */
+/** Asynchronous invocations: the caller does not wait, and a failed invocation is retried twice. */
 export interface Deliveries extends AsyncDisposable {
-  /** Has the function handle the event, some time. Never throws. */
+  /** Queues the event for the function. Never throws. */
   deliver(functionName: string, event: unknown): void;
-  /** Waits for nobody any more: what is under way ends with its function, the rest are dead letters. Idempotent. */
+  /** Running invocations end with their function; the remaining events become dead letters. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Lambda waits one minute and two; who looks at a local application does not want to. */
+/** Lambda waits one minute, then two; locally that is too long. */
 const RETRY_AFTER_MS = [1_000, 2_000] as const;
-/** Lambda goes on trying to run a throttled event for six hours. */
+/** Lambda retries a throttled event for six hours. */
 const THROTTLED_FOR_MS = 60_000;
 const THROTTLED_RETRY_MS = 500;
 const DEAD_LETTERS = 'dead-letters';
 
-/** `logs` gets `dead-letters.log`: each event that no try succeeded with, one a line. */
+/** Events that failed in every attempt are written to `dead-letters.log` in `logs`, one a line. */
 export function startDeliveries(functions: Functions, logs: string): Deliveries {
   const closing = new AbortController();
   const underWay = new Set<Promise<void>>();
@@ -64,7 +64,7 @@ export function startDeliveries(functions: Functions, logs: string): Deliveries 
   };
 }
 
-/** Adds the event that no try succeeded with to the dead letters of these logs. */
+/** Adds an event that failed in every attempt to the dead letters. */
 export function bury(logs: string, functionName: string, event: unknown, error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
   boundLog(logs, DEAD_LETTERS);

@@ -24,7 +24,7 @@ import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
 import { sendAnswer } from '../../../lib/http/send-answer.ts';
 import { closeServer } from '../processes.ts';
 
-/** What the door answers itself, beside the API: looking at, and poking, the application. */
+/** Answers paths under `/_local/`: inspects and controls the application. */
 export type Control = (method: string, path: string) => GatewayAnswer | undefined;
 
 export interface EndpointOptions {
@@ -35,7 +35,7 @@ export interface EndpointOptions {
   readonly caller: LocalCaller;
   /** Asked for paths under `/_local/`. */
   readonly control: Control;
-  /** Told of each other request, and of its answer. */
+  /** Lists each other request with its answer. */
   readonly activity?: Pick<Activity, 'begin'>;
 }
 
@@ -53,10 +53,9 @@ const CONTROL = '/_local/';
 const LOOPBACK = /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/i;
 
 /**
- * The HTTP API on loopback: each request becomes an event for the function of its route, and its result the answer, as API Gateway does it.
+ * The HTTP API on loopback: each request becomes an event for the function of its route, and the function's result becomes the answer, as in API Gateway.
  *
- * Everybody on this machine gets in as the same caller. A page in a browser does not: the host must be loopback, and so must be whatever site
- * the request comes from.
+ * Everyone on this machine is the same caller. Web pages are refused: host and origin of a request must be loopback.
  *
  * @throws Error when the port is taken.
  */
@@ -64,7 +63,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<LocalEndpo
   const server = createServer({ requestTimeout: INTEGRATION_MS }, (request, response) => {
     answerTo(options, request)
       .then((answer) => send(request, response, answer))
-      // The client went away in the middle of its request: nobody to answer.
+      // The client disconnected during its request.
       .catch(() => response.destroy());
   });
   server.listen(options.port, '127.0.0.1');
@@ -81,7 +80,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<LocalEndpo
   return { origin, close, [Symbol.asyncDispose]: close };
 }
 
-/** @throws whatever reading the request broke with. */
+/** @throws the error of reading the request. */
 async function answerTo(options: EndpointOptions, request: IncomingMessage): Promise<GatewayAnswer> {
   const { routes, control, activity } = options;
   if (!isLocal(request)) return gatewayMessage(403, 'Forbidden');
@@ -107,7 +106,7 @@ const clientOf = ({ socket, headers }: IncomingMessage): ActivityFields => ({
   userAgent: headers['user-agent'] === undefined ? undefined : clientText(headers['user-agent']),
 });
 
-/** @throws whatever reading the request broke with. */
+/** @throws the error of reading the request. */
 async function integrated(
   { functions, caller }: EndpointOptions,
   request: IncomingMessage,
@@ -125,13 +124,13 @@ async function integrated(
   return await integrate(functions, match.route.functionName, event);
 }
 
-/** The function goes on when API Gateway has given up waiting for it. */
+/** After its time-out API Gateway answers 503, and the function keeps running. */
 async function integrate(functions: Functions, name: string, event: unknown): Promise<GatewayAnswer> {
   const late = Promise.withResolvers<GatewayAnswer>();
   const timer = setTimeout(() => late.resolve(UNAVAILABLE), INTEGRATION_MS);
   const answered = functions.invoke(name, event).then(gatewayAnswer, (error: unknown) => {
     if (error instanceof ThrottledError) return UNAVAILABLE;
-    // Why is in the log of the function; a fault of the door itself has no such place.
+    // The log of the function has the reason; an error of this endpoint is logged here.
     if (!(error instanceof FunctionFailedError)) console.error(error);
     return INTERNAL_ERROR;
   });
@@ -153,7 +152,7 @@ function send(request: IncomingMessage, response: ServerResponse, answer: Gatewa
   const isHead = request.method === 'HEAD';
   const withoutBody = status === 204 || status === 304;
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-  // Whether API Gateway keeps what a function states for HEAD is one of the things that `entrepot doctor` finds out: registry-blob-head.
+  // `entrepot doctor` checks whether API Gateway keeps the length that a function states for HEAD: registry-blob-head.
   const length = isHead && body.byteLength === 0 && statedLength !== undefined ? statedLength : body.byteLength;
   if (!withoutBody) response.setHeader('content-length', length);
   return sendAnswer(request, response, { status, headers: {}, ...(isHead || withoutBody ? {} : { body }) });

@@ -3,14 +3,14 @@ import { randomUUID } from 'node:crypto';
 import { withLog } from '../logs.ts';
 import { startRuntimeApi, type Outcome, type RuntimeApi } from './runtime-api.ts';
 
-/** What a function is run with. */
+/** How to run a function. */
 export interface EnvironmentSpec {
   /** Of the function. */
   readonly name: string;
   readonly arn: string;
   /** The program that talks to the Runtime API and calls the handler. */
   readonly command: readonly string[];
-  /** All of the environment variables, those that Lambda sets excepted; asked for at each start. */
+  /** All environment variables except those that Lambda sets; read at each start. */
   readonly variables: () => Readonly<Record<string, string>>;
   /** The folder with `index.mjs`. */
   readonly taskRoot: string;
@@ -23,19 +23,19 @@ export interface EnvironmentSpec {
 /** One process that handles one event at a time, as Lambda runs it. */
 export interface ExecutionEnvironment extends AsyncDisposable {
   readonly pid: number;
-  /** False from the moment it ended, or was killed because its time was over. */
+  /** False once it ended or was killed. */
   isUsable(): boolean;
-  /** Has the event handled, within the function's time-out. Never rejects: whatever happens to the process is an outcome. */
+  /** Handles the event within the function's time-out. Never rejects: the death of the process is an outcome, too. */
   invoke(payload: Uint8Array): Promise<Outcome>;
-  /** Kills the process, as Lambda does; it is gone when this returns. Idempotent. */
+  /** Kills the process, as Lambda does, and waits for its end. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Lambda allows 10 s; machines of developers are busier. */
+/** Lambda allows 10 s; developers' machines are slower. */
 const INIT_MS = 30_000;
 const VERSION = '$LATEST';
 
-/** Children that must not outlive us, however we end. */
+/** Children to kill when this process ends. */
 const alive = new Set<ChildProcess>();
 process.once('exit', () => {
   for (const child of alive) child.kill('SIGKILL');
@@ -43,13 +43,13 @@ process.once('exit', () => {
 
 export const logNameOf = (functionName: string): string => `function-${functionName}`;
 
-/** Starts the process and its Runtime API; whether it comes up shows in the first event. */
+/** Starts the process and its Runtime API. An error of the start is the outcome of the first event. */
 export async function startEnvironment(spec: EnvironmentSpec): Promise<ExecutionEnvironment> {
   const api = await startRuntimeApi();
   const [file = '', ...args] = spec.command;
   const child = withLog(spec.logs, logNameOf(spec.name), (log) =>
     spawn(file, args, {
-      stdio: ['pipe', log, log], // The pipe is how it sees that we are gone.
+      stdio: ['pipe', log, log], // The pipe closes when this process ends.
       windowsHide: true,
       env: { ...spec.variables(), ...lambdaVariables(spec, api) },
       cwd: spec.taskRoot,
@@ -60,7 +60,7 @@ export async function startEnvironment(spec: EnvironmentSpec): Promise<Execution
   const { pid } = child;
   if (pid === undefined) {
     await api.close();
-    throw new Error(`cannot start ${file}: is it there, and may it be executed?`);
+    throw new Error(`cannot start ${file}: does it exist, and is it executable?`);
   }
   alive.add(child);
   let killed = false;
@@ -127,7 +127,7 @@ const exitOf = (requestId: string, how: string): Outcome =>
 const asOutcome = (error: Extract<Outcome, { kind: 'failed' }>['error'] | undefined): Outcome | undefined =>
   error === undefined ? undefined : { kind: 'failed', error };
 
-/** What comes first: the work, or what `late` says after `ms`. */
+/** The work, or the result of `late` after `ms`. */
 async function within<T>(ms: number, work: Promise<T>, late: () => T): Promise<T> {
   const timer = Promise.withResolvers<T>();
   const timeout = setTimeout(() => timer.resolve(late()), ms);

@@ -14,7 +14,7 @@ export type EventPattern = Readonly<Record<string, unknown>>;
  * Whether the event matches: every field of the pattern is in the event, with one of the values listed.
  * https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
  *
- * @throws Error for an operator that is not known here: guessing would deliver, or lose, events that AWS would not.
+ * @throws Error for an unknown operator: a guess would deliver or lose events that AWS would not.
  */
 export function matchesPattern(pattern: EventPattern, event: unknown): boolean {
   return Object.entries(pattern).every(([name, wanted]) => {
@@ -25,7 +25,7 @@ export function matchesPattern(pattern: EventPattern, event: unknown): boolean {
   });
 }
 
-/** Of a list in the event, one member is enough. */
+/** One matching member of a list in the event is enough. */
 function matchesOne(wanted: unknown, value: unknown): boolean {
   if (isObject(wanted) && 'exists' in wanted) return wanted.exists === (value !== undefined);
   const values: unknown[] = Array.isArray(value) ? value : [value];
@@ -70,7 +70,7 @@ export interface BusEvent {
   readonly detail: unknown;
 }
 
-/** What matches on the bus goes to the target. */
+/** Events on the bus that match the pattern go to the target. */
 export interface BusRule {
   readonly bus: string;
   readonly pattern: EventPattern;
@@ -81,7 +81,7 @@ export interface BusRule {
 export interface EventBus extends AsyncDisposable {
   /** For AWS_ENDPOINT_URL_EVENTBRIDGE. */
   readonly endpoint: string;
-  /** Puts an event of AWS itself. */
+  /** Puts an event, as AWS services do. */
   put(bus: string, event: object): void;
   /** The last events, oldest first. */
   recent(): readonly { readonly bus: string; readonly event: object }[];
@@ -92,7 +92,7 @@ export interface EventBus extends AsyncDisposable {
 export interface EventBusOptions {
   readonly region: string;
   readonly accountId: string;
-  /** Names, beside `default`. */
+  /** Names, besides `default`. */
   readonly buses: readonly string[];
   readonly rules: readonly BusRule[];
   readonly deliveries: Deliveries;
@@ -102,9 +102,9 @@ export interface EventBusOptions {
 /** https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html */
 const MAX_ENTRIES = 10;
 const MAX_BODY_BYTES = 1024 * 1024;
-/** So many events are remembered, for whoever looks. */
+/** Remembered events. */
 const RECENT = 200;
-/** Beyond any SDK's idle pool, so that a connection is not closed under a request that was just sent on it. */
+/** Longer than any SDK keeps idle connections, so that none is closed under a new request. */
 const KEEP_ALIVE_MS = 60_000;
 const TARGET = 'AWSEvents.PutEvents';
 const JSON_1_1 = 'application/x-amz-json-1.1';
@@ -115,8 +115,8 @@ interface Refusal {
 }
 
 /**
- * EventBridge on loopback for PutEvents of the AWS SDK, with the rules of one application. Signatures are not verified; a web page cannot call it,
- * because browsers ask before they send such a content type elsewhere, and get no answer.
+ * EventBridge on loopback for PutEvents of the AWS SDK, with the rules of one application. Signatures are not verified. A web page cannot call it:
+ * browsers send a preflight request for this content type, which is not answered.
  */
 export async function startEventBus(options: EventBusOptions): Promise<EventBus> {
   const { region, accountId, rules, deliveries, queues } = options;
@@ -166,7 +166,7 @@ async function answer(
   const body = await readBounded(request, MAX_BODY_BYTES);
   const { 'content-type': type, 'x-amz-target': target } = request.headers;
   if (request.method !== 'POST' || type !== JSON_1_1 || target !== TARGET) {
-    refuse(response, 'UnknownOperationException', `POST ${TARGET} as ${JSON_1_1} is all that is understood here`);
+    refuse(response, 'UnknownOperationException', `POST ${TARGET} as ${JSON_1_1} is the only request supported here`);
     return;
   }
   const entries = entriesOf(body);
@@ -211,7 +211,7 @@ function parsedObject(text: string): object | undefined {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
   } catch {
-    return undefined; // Not JSON: told by whoever wanted it.
+    return undefined; // Not JSON: the caller reports it.
   }
 }
 

@@ -2,12 +2,12 @@ import { boundLog } from '../logs.ts';
 import { logNameOf, startEnvironment, type EnvironmentSpec, type ExecutionEnvironment } from './environment.ts';
 import type { FunctionError, Outcome } from './runtime-api.ts';
 
-/** A function, and how many events it may work on at the same time before further ones are throttled. */
+/** A function, and how many events it handles at the same time; more are throttled. */
 export interface FunctionSpec extends EnvironmentSpec {
   readonly concurrency: number;
 }
 
-/** One environment, as people and tests look at it. */
+/** One environment, as it is listed. */
 export interface EnvironmentStatus {
   readonly function: string;
   readonly pid: number;
@@ -15,18 +15,18 @@ export interface EnvironmentStatus {
 }
 
 /**
- * Runs functions like Lambda: warm environments first, a cold start when all are busy. One machine has fewer processors than Lambda: above
+ * Runs functions like Lambda: warm environments first, a cold start when all are busy. One machine has few processors: above
  * {@link MAX_PROCESSES} of a function, events wait for one of them.
  */
 export interface Functions extends AsyncDisposable {
   /**
-   * Has the function handle the event, and gives what it answered.
+   * Runs the function with the event, and returns its answer.
    *
-   * @throws FunctionFailedError with what it failed with; ThrottledError when it runs as often as it may already; Error when there is no such function.
+   * @throws FunctionFailedError with the function's error; ThrottledError above its concurrency; Error if there is no such function.
    */
   invoke(name: string, event: unknown): Promise<unknown>;
   environments(): readonly EnvironmentStatus[];
-  /** Kills all environments; whoever waits for one is told. Idempotent. */
+  /** Kills all environments; waiting calls fail. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -43,7 +43,7 @@ export class FunctionFailedError extends Error {
   }
 }
 
-/** The function works on as many events as it may. */
+/** The function already handles as many events as it may. */
 export class ThrottledError extends Error {
   constructor(name: string, concurrency: number) {
     super(`${name} works on ${concurrency} events already, which is its concurrency; try again later`);
@@ -64,7 +64,7 @@ export const MAX_PROCESSES = 8;
 const IDLE_MS = 5 * 60_000;
 const REAP_EVERY_MS = 10_000;
 
-/** Functions by name. Nothing is started before it is needed. */
+/** Functions by name. Processes start on demand. */
 export function startFunctions(specs: readonly FunctionSpec[]): Functions {
   const byName = new Map(specs.map((spec) => [spec.name, { spec, slots: slotsOf(spec) }]));
   const pool = new Set<Pooled>();
@@ -88,7 +88,7 @@ export function startFunctions(specs: readonly FunctionSpec[]): Functions {
     throw stopped(spec.name);
   };
 
-  /** Ours alone when this returns. */
+  /** Reserved for this call when this returns. */
   const take = async (spec: FunctionSpec): Promise<Pooled> => {
     for (const pooled of pool) {
       if (pooled.name !== spec.name || pooled.busy) continue;
@@ -139,7 +139,7 @@ export function startFunctions(specs: readonly FunctionSpec[]): Functions {
   };
 }
 
-/** One for each process of the function, in the order of asking. */
+/** One permit for each process of the function, in the order of the calls. */
 function slotsOf({ name, concurrency }: FunctionSpec): { take(): Promise<Disposable> } {
   const waiting: (() => void)[] = [];
   let taken = 0;

@@ -9,7 +9,7 @@ import { ACCOUNT_ID } from './deployment.ts';
 export interface Route {
   /** `ANY` is every method. */
   readonly method: string;
-  /** Parts may be `{name}`, and the last one `{name+}`; {@link DEFAULT_PATH} is whatever no other route takes. */
+  /** Parts may be `{name}`, and the last one `{name+}`; {@link DEFAULT_PATH} matches what no other route does. */
   readonly path: string;
   readonly functionName: string;
 }
@@ -60,7 +60,7 @@ function rankOf({ path, method }: Route): string {
 
 const partsOf = (path: string): string[] => path.split('/').slice(1);
 
-/** What is no valid escape stays as it came. */
+/** An invalid escape stays as it is. */
 export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
@@ -79,7 +79,7 @@ export interface LocalCaller {
 const ROLE = /^arn:(aws[a-z-]*):iam::(\d{12}):role\/(?:[\x21-\x7e]{1,510}\/)?([\w+=,.@-]{1,64})$/;
 
 /**
- * The caller that an ARN names, in each form that IAM has for someone who may sign a request; a role is a session of it, as nobody signs as the role itself.
+ * The caller that an ARN names, in each form of a principal that can sign a request. A role becomes a session of it, because only sessions sign.
  *
  * @throws ConfigError that lists the forms.
  */
@@ -109,11 +109,11 @@ export type GatewayEvent = APIGatewayProxyEventV2WithRequestContext<
   APIGatewayEventRequestContextV2 & { readonly authorizer?: IamAuthorizer }
 >;
 
-/** What goes to a function as text; API Gateway encodes every other body. */
+/** Media types that go to a function as text; API Gateway encodes other bodies. */
 const TEXT = /^(?:text\/|application\/(?:json|xml|javascript)\b|[^;]+\+(?:json|xml)\b)/i;
 
 /**
- * The event of an API Gateway HTTP API, payload format 2.0, for a request that its IAM authoriser let in; or one of the default route, which has none.
+ * The event of an API Gateway HTTP API, payload format 2.0, for a request that its IAM authoriser admitted, or one of the default route, which has no authoriser.
  * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
  */
 export function gatewayEvent(
@@ -123,7 +123,7 @@ export function gatewayEvent(
   caller: LocalCaller,
 ): GatewayEvent {
   const [path, rawQueryString] = splitUrl(request.url ?? '/');
-  // API Gateway hands the path on decoded.
+  // API Gateway passes the decoded path.
   const rawPath = decoded(path);
   const isDefault = route.path === DEFAULT_PATH;
   const { cookie, ...headers } = joinedHeaders(request);
@@ -163,13 +163,13 @@ export function gatewayEvent(
   };
 }
 
-/** Path and query as they came, without the question mark. */
+/** Path and query as received, without the question mark. */
 export function splitUrl(url: string): readonly [path: string, query: string] {
   const at = url.indexOf('?');
   return at < 0 ? [url, ''] : [url.slice(0, at), url.slice(at + 1)];
 }
 
-/** Names in lower case; what came several times is one value with commas, and cookies one with semicolons. */
+/** Lower-case names; repeated values joined by commas, cookies by semicolons. */
 function joinedHeaders(request: IncomingMessage): Record<string, string> {
   const joined = Object.entries(request.headersDistinct).map(([name, values = []]): [string, string] => [
     name,
@@ -212,11 +212,11 @@ export interface GatewayAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly body: Buffer;
-  /** The length that the function states, in digits: told to whoever sends HEAD and gets an answer without a body. */
+  /** The content-length that the function states, for the answer to a HEAD. */
   readonly statedLength?: string;
 }
 
-/** What API Gateway itself says when there is no answer of a function. */
+/** API Gateway's own answer if there is none of a function. */
 export const NOT_FOUND = gatewayMessage(404, 'Not Found');
 export const TOO_LARGE = gatewayMessage(413, 'Request Entity Too Large');
 export const INTERNAL_ERROR = gatewayMessage(500, 'Internal Server Error');
@@ -230,12 +230,12 @@ export function gatewayMessage(status: number, message: string): GatewayAnswer {
   };
 }
 
-/** Of the connection, not of the answer: API Gateway sets them itself. */
+/** Headers of the connection: API Gateway sets them itself. */
 const DROPPED = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding', 'upgrade']);
 
 /**
- * The answer that API Gateway makes of a function's result, payload format 2.0: one with a `statusCode` says everything itself, any other is a JSON
- * document with 200; one that is neither is an internal error.
+ * The answer that API Gateway makes of a function's result, payload format 2.0: one with a `statusCode` is a whole answer, any other is a JSON
+ * document with 200; anything else is an internal error.
  */
 export function gatewayAnswer(result: unknown): GatewayAnswer {
   if (!isObject(result) || result.statusCode === undefined) {

@@ -13,12 +13,12 @@ export interface LambdaEndpoint extends AsyncDisposable {
 }
 
 const INVOKE = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/;
-/** Beyond any SDK's idle pool, so that a connection is not closed under a request that was just sent on it. */
+/** Longer than any SDK keeps idle connections, so that none is closed under a new request. */
 const KEEP_ALIVE_MS = 60_000;
 
 /**
  * Lambda's Invoke on loopback, for functions that call one another and wait: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html. Signatures are not
- * verified; a web page cannot call it, because it must send no `Origin`.
+ * verified. Requests with an `Origin`, such as those of web pages, are refused.
  *
  * @param nameOf the function by the name it has in an account.
  */
@@ -53,7 +53,7 @@ async function answer(
   }
   const [, called] = INVOKE.exec(request.url ?? '') ?? [];
   if (request.method !== 'POST' || called === undefined || request.headers.origin !== undefined) {
-    refuse(response, 404, 'UnknownOperationException', 'Invoke is all that is understood here');
+    refuse(response, 404, 'UnknownOperationException', 'Invoke is the only request supported here');
     return;
   }
   const name = nameOf(decodeURIComponent(called));

@@ -8,19 +8,19 @@ export interface Queue {
   readonly arn: string;
   readonly functionName: string;
   readonly batchSize: number;
-  /** So long a batch that is not full waits for further messages. */
+  /** How long a batch waits for further messages. */
   readonly windowMs: number;
-  /** Most batches at the same time. */
+  /** Maximum number of concurrent batches. */
   readonly concurrency: number;
-  /** A message that failed so often is a dead letter. */
+  /** A message that failed this often becomes a dead letter. */
   readonly maxReceives: number;
 }
 
 /** SQS with Lambda's event source mappings, as far as rules use them: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html */
 export interface Queues extends AsyncDisposable {
-  /** Has the queue's function handle the event in a batch, some time. Never throws. */
+  /** Queues the event for a batch of the queue's function. Never throws. */
   send(queue: Queue, event: unknown): void;
-  /** Batches under way end with their function; the other messages are dead letters. Idempotent. */
+  /** Running batches end with their function; the other messages become dead letters. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ interface OpenQueue {
   readers: number;
 }
 
-/** The visibility timeout of a queue is minutes; nobody wants to wait so long for a local application. */
+/** The visibility timeout of the queue is minutes: too long for a local application. */
 const RETRY_AFTER_MS = 1_000;
 
 /** `logs` gets the dead letters. */
@@ -95,7 +95,7 @@ export function startQueues(functions: Functions, logs: string): Queues {
   };
 }
 
-/** The messages that must come again, each with the reason. Never rejects. */
+/** The messages to retry, each with the reason. Never rejects. */
 async function failedOf(
   functions: Functions,
   queue: Queue,
@@ -112,7 +112,7 @@ async function failedOf(
 }
 
 /**
- * By the names in `batchItemFailures`; nothing there is success, and a name that is none of the batch fails all of it:
+ * The messages named in `batchItemFailures`. None is success; an unknown name fails the whole batch:
  * https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
  */
 function failuresIn(answer: unknown, batch: readonly Message[]): readonly Message[] {
@@ -147,7 +147,7 @@ function recordOf({ arn }: Queue, message: Message): object {
   };
 }
 
-/** Shorter where the application is being stopped. */
+/** Ends early when the application stops. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch((error: unknown) => {
     if (!signal.aborted) throw error;

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-/** A body that is longer than it may be. What still comes of it is discarded until the answer is sent, which ends the connection: lib/http/send-answer.ts. */
+/** A body above its limit. The rest of it is discarded until the answer is sent, which ends the connection: lib/http/send-answer.ts. */
 export class TooLongError extends Error {
   constructor(maxBytes: number) {
     super(`the body is longer than ${maxBytes} bytes`);
@@ -11,7 +11,7 @@ export class TooLongError extends Error {
 /**
  * The whole body, of at most `maxBytes`.
  *
- * @throws TooLongError; whatever the connection broke with.
+ * @throws TooLongError; the error of the connection.
  */
 export async function readBounded(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];

@@ -13,10 +13,10 @@ import { closeServer } from '../processes.ts';
  *     │  POST …/invocation/ID/response ►  202, and the event is answered     (or …/ID/error)
  *     └─ GET …/invocation/next  ───────►  …
  *
- * One event at a time: that is what an environment is.
+ * An environment handles one event at a time.
  */
 
-/** What a handler's failure, or that of its process, looks like to whoever invoked it. */
+/** The failure of a handler, or of its process, as the caller gets it. */
 export interface FunctionError {
   readonly errorType: string;
   readonly errorMessage: string;
@@ -31,7 +31,7 @@ export type Outcome =
 export interface Invocation {
   readonly requestId: string;
   readonly functionArn: string;
-  /** When Lambda will kill the environment, by the clock on the wall. */
+  /** When Lambda will kill the environment, in epoch milliseconds. */
   readonly deadlineMs: number;
   /** JSON. */
   readonly payload: Uint8Array;
@@ -40,9 +40,9 @@ export interface Invocation {
 export interface RuntimeApi extends AsyncDisposable {
   /** `127.0.0.1:PORT`: AWS_LAMBDA_RUNTIME_API. */
   readonly address: string;
-  /** Settles when the environment first asks for an event, or says that it cannot: with its error. Never, if it dies before. */
+  /** Settles when the environment first asks for an event, or with the error of its start. Never, if it dies before. */
   readonly initialised: Promise<FunctionError | undefined>;
-  /** Hands the event to the environment, now or when it asks. One at a time. Never settles if the environment dies. */
+  /** Gives the event to the environment, now or when it asks. One at a time. Never settles if the environment dies. */
   invoke(invocation: Invocation): Promise<Outcome>;
   /** Ends every connection. Idempotent. */
   close(): Promise<void>;
@@ -60,7 +60,7 @@ interface Running {
 /** Serves the Runtime API of one environment on a loopback port of its own. */
 export async function startRuntimeApi(): Promise<RuntimeApi> {
   const initialised = Promise.withResolvers<FunctionError | undefined>();
-  /** The environment's open question for an event. */
+  /** The environment's open request for an event. */
   let waiting: ServerResponse | undefined;
   let running: Running | undefined;
   let handedOut = false;
@@ -139,9 +139,9 @@ export async function startRuntimeApi(): Promise<RuntimeApi> {
     }
   };
 
-  // An environment keeps its connection for as long as it works on an event.
+  // An environment keeps its connection while it handles an event.
   const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
-    // An environment that was killed in mid-sentence: its process is watched, not its connections.
+    // The environment was killed: its process is watched, not its connections.
     route(request, response).catch(() => response.destroy());
   });
   server.listen(0, '127.0.0.1');
@@ -151,7 +151,7 @@ export async function startRuntimeApi(): Promise<RuntimeApi> {
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     initialised: initialised.promise,
     invoke: (invocation) => {
-      if (running !== undefined) throw new Error(`the environment still works on ${running.invocation.requestId}`);
+      if (running !== undefined) throw new Error(`the environment is still handling ${running.invocation.requestId}`);
       const { promise, resolve } = Promise.withResolvers<Outcome>();
       running = { invocation, settle: resolve };
       handedOut = false;
@@ -169,13 +169,13 @@ function traceIdOf({ requestId, deadlineMs }: Invocation): string {
   return `Root=1-${seconds}-${requestId.replaceAll('-', '').slice(0, 24)};Sampled=0`;
 }
 
-/** What the environment said of its error; whatever it is, there is an error. */
+/** The error that the environment reported, in whatever form. */
 function functionErrorOf(body: Buffer): FunctionError {
   let value: unknown;
   try {
     value = JSON.parse(body.toString('utf8'));
   } catch {
-    value = undefined; // Not JSON: then the text itself is all there is to tell.
+    value = undefined; // Not JSON: the text is the message.
   }
   const { errorType, errorMessage, stackTrace } = (
     typeof value === 'object' && value !== null ? value : { errorMessage: body.toString('utf8') }

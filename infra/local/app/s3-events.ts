@@ -16,14 +16,14 @@ const LOOK_EVERY_MS = 500;
 /**
  * Puts an event on the bus for each object that is deleted from the embedded S3 from now on, as S3 does: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
  *
- * Best effort, where S3 delivers at least once: what is deleted while nobody looks, or just before the S3 is killed, has no event.
+ * Best effort, unlike S3, which delivers at least once: a deletion while this does not run, or just before the S3 is killed, has no event.
  */
 export function startS3Events({ root, region, accountId, put }: S3EventsOptions): Disposable {
   const file = deletionsFile(root);
   let offset = sizeOf(file);
   const look = (): void => {
     if (sizeOf(file) < offset) {
-      // Moved aside meanwhile, with lines that nobody read.
+      // The file was rotated, with lines that were not read yet.
       for (const deletion of deletionsIn(linesFrom(`${file}.1`, offset).lines))
         put(eventOf(deletion, region, accountId));
       offset = 0;
@@ -36,7 +36,7 @@ export function startS3Events({ root, region, accountId, put }: S3EventsOptions)
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** The whole lines from there on, and where they end. */
+/** The complete lines from an offset, and the offset of their end. */
 function linesFrom(file: string, offset: number): { readonly lines: readonly string[]; readonly end: number } {
   const bytes = bytesFrom(file, offset);
   const end = bytes.lastIndexOf('\n') + 1;
@@ -48,7 +48,7 @@ function bytesFrom(file: string, offset: number): Buffer {
   const descriptor = opened(file);
   if (descriptor === undefined) return Buffer.alloc(0);
   try {
-    // Bounded by its writer.
+    // The writer bounds the file.
     const bytes = Buffer.alloc(Math.max(0, fstatSync(descriptor).size - offset));
     return bytes.subarray(0, readSync(descriptor, bytes, 0, bytes.length, offset));
   } finally {
@@ -56,7 +56,7 @@ function bytesFrom(file: string, offset: number): Buffer {
   }
 }
 
-/** Undefined where there is no file: none yet, or none after it was moved aside. */
+/** Undefined if there is no file: not yet, or just rotated. */
 function opened(file: string): number | undefined {
   try {
     return openSync(file, 'r');
@@ -66,13 +66,13 @@ function opened(file: string): number | undefined {
   }
 }
 
-/** A line that its writer could not finish, because it was killed or the disk was full, is no deletion. */
+/** An incomplete line, of a killed writer or a full disk, counts as no deletion. */
 function deletionsIn(lines: readonly string[]): Deletion[] {
   return lines.flatMap((line) => {
     try {
       return [JSON.parse(line) as Deletion];
     } catch {
-      return []; // That is the answer: no JSON.
+      return []; // Not JSON.
     }
   });
 }

@@ -3,16 +3,16 @@ import type { Deliveries } from './deliveries.ts';
 
 /** When a schedule fires. */
 export interface Firing {
-  /** The next moment after `afterMs`, in epoch milliseconds; undefined where there is none any more. */
+  /** The next time after `afterMs`, in epoch milliseconds; undefined if there is none. */
   next(afterMs: number): number | undefined;
 }
 
 const UNITS_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const;
-/** The last value of each field of a cron expression, for steps that begin somewhere (`5/15`). */
+/** The last value of each field of a cron expression, for steps such as `5/15`. */
 const LAST_OF_FIELD = [59, 23, 31, 12, 7, 2199];
 
 /**
- * What a schedule of EventBridge means: `rate(5 minutes)`, counted from `startMs`, or `cron(minutes hours day-of-month month day-of-week year)`
+ * The times of a schedule of EventBridge: `rate(5 minutes)`, counted from `startMs`, or `cron(minutes hours day-of-month month day-of-week year)`
  * in the time zone. https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
  *
  * @throws Error naming the expression, for one that EventBridge would refuse.
@@ -23,11 +23,14 @@ export function parseSchedule(expression: string, timeZone: string, startMs: num
     if (kind === 'rate') return rate(inner, startMs);
     if (kind === 'cron') return cron(inner, timeZone);
   } catch (cause) {
-    throw new Error(`${expression} is no schedule: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
+    throw new Error(
+      `${expression} is not a valid schedule: ${cause instanceof Error ? cause.message : String(cause)}`,
+      {
+        cause,
+      },
+    );
   }
-  throw new Error(`${expression} is no schedule; write rate(5 minutes) or cron(0 3 * * ? *)`);
+  throw new Error(`${expression} is not a valid schedule; write rate(5 minutes) or cron(0 3 * * ? *)`);
 }
 
 function rate(inner: string, startMs: number): Firing {
@@ -41,7 +44,7 @@ function cron(inner: string, timezone: string): Firing {
   const fields = inner.trim().split(/\s+/);
   if (fields.length !== 6) throw new Error(`cron has six fields, these are ${fields.length}`);
   const [minutes, hours, dayOfMonth, month, dayOfWeek, year] = fields.map(expandedSteps);
-  // One of them must be "?": EventBridge knows no day that is both.
+  // EventBridge requires "?" in exactly one of them.
   if ((dayOfMonth === '?') === (dayOfWeek === '?')) {
     throw new Error('exactly one of day-of-month and day-of-week is "?"');
   }
@@ -55,7 +58,7 @@ function cron(inner: string, timezone: string): Firing {
   return { next: (afterMs) => pattern.nextRun(new Date(afterMs))?.getTime() };
 }
 
-/** `5/15` is from 5 on every 15th: other crons want the end, too. */
+/** `5/15` is every 15th from 5 on; croner also needs the end. */
 function expandedSteps(field: string, index: number): string {
   const expand = (item: string): string => item.replace(/^(\d+)\//, `$1-${LAST_OF_FIELD[index]}/`);
   return field.split(',').map(expand).join(',');
@@ -90,17 +93,17 @@ export interface ScheduleStatus {
 
 export interface Scheduler extends Disposable {
   schedules(): readonly ScheduleStatus[];
-  /** Fires the schedule now, as if it were time; gives the time that the function is told, or undefined where there is no such schedule. */
+  /** Fires the schedule now. Returns the scheduled time of its event, or undefined if there is no such schedule. */
   fire(name: string): string | undefined;
 }
 
-/** The longest that a timer of Node takes; a later moment is reached in steps. */
+/** The longest timer of Node; a later time is reached in steps. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Fires each schedule at its times until it is disposed.
  *
- * @throws Error naming an expression or time zone that is none.
+ * @throws Error naming an invalid expression or time zone.
  */
 export function startScheduler(schedules: readonly Schedule[], deliveries: Deliveries): Scheduler {
   const startMs = Date.now();
@@ -120,7 +123,7 @@ export function startScheduler(schedules: readonly Schedule[], deliveries: Deliv
     timers.set(
       schedule.name,
       setTimeout(() => {
-        // The clock on the wall may have been put back meanwhile, or the wait was longer than a timer can be.
+        // The system clock was set back, or the wait is longer than a timer can be.
         if (Date.now() < atMs) {
           wait(schedule, firing, atMs);
           return;

@@ -5,7 +5,7 @@ import type { Application } from '../../application.ts';
 import { ROOT } from '../../bundles.ts';
 import { DEFAULT_PATH, type Route } from './gateway.ts';
 
-/** A function of serverless.yml, as far as it matters to whoever runs it. */
+/** The properties of a function in serverless.yml that matter for running it. */
 export interface ServiceFunction {
   readonly name: string;
   readonly timeoutMs: number;
@@ -14,11 +14,11 @@ export interface ServiceFunction {
   readonly reservedConcurrency: number | undefined;
 }
 
-/** What serverless.yml says. */
+/** The content of serverless.yml. */
 export interface ServiceFile {
   readonly functions: readonly ServiceFunction[];
   readonly routes: readonly Route[];
-  /** Environment variables of every function. What CloudFormation fills in is still an object. */
+  /** Environment variables of every function. Intrinsic functions of CloudFormation are still objects. */
   readonly environment: Readonly<Record<string, unknown>>;
 }
 
@@ -26,14 +26,14 @@ type Section = Readonly<Record<string, unknown>>;
 
 /** `${file(./infra/serverless.js):a.b, null}`: what infra/application.ts makes. */
 const FROM_APPLICATION = /^\$\{file\(\.\/infra\/serverless\.js\):([\w.]+)(?:, *null)?\}$/;
-/** osls's own. */
+/** The default of osls. */
 const DEFAULT_TIMEOUT_SECONDS = 6;
 const DEFAULT_MEMORY_MIB = 1024;
 
 /**
  * Functions, routes and environment of serverless.yml, with the values that come from the application.
  *
- * @throws Error naming what it cannot understand: nothing is guessed, so that what runs here is what would be deployed.
+ * @throws Error naming what it does not understand: a guess would run something else than what is deployed.
  */
 export async function readServiceFile(application: Application): Promise<ServiceFile> {
   const file = sectionOf(parse(await readFile(join(ROOT, 'serverless.yml'), 'utf8')), 'the file');
@@ -66,7 +66,7 @@ function routesOf(functionName: string, section: unknown): readonly Route[] {
     if (httpApi === undefined || Object.keys(others).length > 0) {
       throw cannot(
         `functions.${functionName}.events`,
-        'has an event that is no httpApi; rules and schedules are in infra/resources',
+        'has an event other than httpApi; rules and schedules are in infra/resources',
       );
     }
     if (httpApi === '*') return { method: 'ANY', path: DEFAULT_PATH, functionName };
@@ -81,7 +81,7 @@ function routesOf(functionName: string, section: unknown): readonly Route[] {
 function valueOf(given: unknown, application: Application): unknown {
   if (typeof given !== 'string' || !given.includes('${')) return given ?? undefined;
   const path = FROM_APPLICATION.exec(given)?.[1];
-  if (path === undefined) throw cannot(given, 'is no variable that comes from infra/serverless.js');
+  if (path === undefined) throw cannot(given, 'is not a variable of infra/serverless.js');
   let value: unknown = application;
   for (const key of path.split('.')) value = sectionOf(value, given)[key];
   return value ?? undefined;
@@ -93,12 +93,12 @@ function reservedOf(value: unknown, name: string): number | undefined {
 
 function numberOf(value: unknown, where: string): number {
   if (typeof value === 'number' && value > 0) return value;
-  throw cannot(where, `is ${JSON.stringify(value)}, and not a number`);
+  throw cannot(where, `is ${JSON.stringify(value)}, not a number`);
 }
 
 function sectionOf(value: unknown, where: string): Section {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Section;
-  throw cannot(where, 'is no map');
+  throw cannot(where, 'is not a map');
 }
 
 const cannot = (where: string, what: string): Error => new Error(`serverless.yml cannot be run here: ${where} ${what}`);

@@ -119,14 +119,14 @@ export class Database implements Disposable {
 const isDamaged = (error: unknown): boolean => [11, 26].includes((error as { errcode?: number }).errcode ?? 0);
 
 /** What SQLite takes as the value of a parameter. */
-export type Value = string | number | null | Uint8Array;
+export type SqlValue = string | number | null | Uint8Array;
 
 /** One prepared statement. */
 export interface Query<Row> {
   /** How many rows changed. */
-  run(...values: Value[]): number;
-  first(...values: Value[]): Row | undefined;
-  all(...values: Value[]): Row[];
+  run(...values: SqlValue[]): number;
+  first(...values: SqlValue[]): Row | undefined;
+  all(...values: SqlValue[]): Row[];
   /** Lazily; stop by breaking the loop. */
-  each(...values: Value[]): IterableIterator<Row>;
+  each(...values: SqlValue[]): IterableIterator<Row>;
 }

@@ -45,7 +45,7 @@ export interface S3Endpoint {
   close(): Promise<void>;
 }
 
-/** Beyond any SDK's idle pool, so that a connection is not closed under a request that was just sent on it. */
+/** Longer than any SDK keeps idle connections, so that none is closed under a new request. */
 const KEEP_ALIVE_MS = 60_000;
 /** A connection on which nothing moves for so long is dropped. */
 const STALL_MS = 120_000;

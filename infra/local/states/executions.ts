@@ -5,7 +5,7 @@ import { StatesError } from './limits.ts';
 
 export type ExecutionStatus = 'RUNNING' | Ending['status'];
 
-/** An execution, as its descriptions and its status-change events tell it. */
+/** An execution, with the fields of DescribeExecution and of status-change events. */
 export interface Execution {
   readonly executionArn: string;
   readonly stateMachineArn: string;
@@ -13,7 +13,7 @@ export interface Execution {
   readonly status: ExecutionStatus;
   readonly startedMs: number;
   readonly endedMs?: number;
-  /** JSON, as it was given. */
+  /** JSON, as received. */
   readonly input: string;
   readonly output?: string;
   readonly error?: string;
@@ -26,11 +26,11 @@ export interface ExecutionsOptions {
   /** In the Amazon States Language (JSONPath). */
   readonly definition: object;
   readonly invoke: Invoke;
-  /** Keeps the executions that run, so that those of a process that ended can go on in the next one. Without it they are in memory alone. */
+  /** Keeps running executions, so that the next process can resume them. Without it they are in memory alone. */
   readonly file?: string;
-  /** Told of each execution that begins. Must not throw. */
+  /** Called for each new execution. Must not throw. */
   readonly onStarted?: (execution: Execution) => void;
-  /** Told once for each execution that ended, whatever ended it. Must not throw. */
+  /** Called once for each execution that ended, for whatever reason. Must not throw. */
   readonly onEnded?: (execution: Execution) => void;
   readonly haste?: Haste;
 }
@@ -45,19 +45,19 @@ export interface Executions {
   stop(executionArn: string, error: string | undefined, cause: string | undefined): Promise<Execution>;
   /** The most recent first. */
   list(): Execution[];
-  /** Begins those anew, under their names, that ran when the last process with this file ended. On AWS an execution outlives every process. */
+  /** Restarts, under their names, the executions that ran when the last process with this file ended. On AWS an execution outlives every process. */
   resume(): void;
-  /** Ends everything without a status change: executions stay in the file, functions are told by their signal and waited for. */
+  /** Ends everything without a status change: executions stay in the file, functions are aborted and awaited. */
   close(): Promise<void>;
 }
 
 /** Of the one state machine. */
 export const STATE_MACHINE_ARN = 'arn:aws:states:us-east-1:000000000000:stateMachine:entrepot';
 const EXECUTION_PREFIX = 'arn:aws:states:us-east-1:000000000000:execution:entrepot:';
-/** Of those that ended, so many are remembered. AWS keeps them for 90 days. */
+/** Ended executions that are remembered. AWS keeps them for 90 days. */
 const MOST_ENDED = 10_000;
 
-/** What is kept of an execution that runs. */
+/** What the file keeps of a running execution. */
 type Kept = Pick<Execution, 'name' | 'input'>;
 
 /** The executions of one state machine. Those that ended are in memory alone. */
@@ -146,12 +146,12 @@ export function openExecutions(options: ExecutionsOptions): Executions {
     try {
       keep();
     } catch (error) {
-      // It would begin once more in the next process, which harms nobody: see lib/jobs/tasks.ts.
+      // It would start again in the next process, which is harmless: see lib/jobs/tasks.ts.
       process.stderr.write(`${JSON.stringify({ endpoint: 'states', fault: String(error) })}\n`);
     }
   }
 
-  /** A function may outlive the execution that called it, but not the endpoint. */
+  /** A function may outlive its execution, but not the endpoint. */
   function tracked(...call: Parameters<Invoke>): ReturnType<Invoke> {
     const invocation = invoke(...call).finally(() => invocations.delete(invocation));
     invocations.add(invocation);
@@ -159,7 +159,7 @@ export function openExecutions(options: ExecutionsOptions): Executions {
   }
 }
 
-/** A file that cannot be understood keeps nothing: whoever asks for one of its pulls again starts it. */
+/** An unreadable file counts as empty: the next request for one of its pulls starts it again. */
 function readKept(file: string): readonly Kept[] {
   if (!existsSync(file)) return [];
   try {

@@ -12,7 +12,7 @@ export type StatesCode =
   | 'UnknownOperationException'
   | 'ValidationException';
 
-/** A refusal that Step Functions would give too: status 400 with its code. */
+/** An error of Step Functions: status 400 with its code. */
 export class StatesError extends Error {
   readonly code: StatesCode;
 
@@ -23,7 +23,7 @@ export class StatesError extends Error {
   }
 }
 
-/** What the interpreter tells while it runs. */
+/** Events that the interpreter reports. */
 export type InterpreterEvent =
   ReturnType<StateMachine['run']>['eventLogs'] extends AsyncGenerator<infer Event> ? Event : never;
 
@@ -32,7 +32,7 @@ export const MOST_STATE_BYTES = 256 * 1024;
 /** Of one execution's history. */
 const MOST_EVENTS = 25_000;
 
-/** A limit of Step Functions that the execution broke. Neither can be caught. */
+/** The execution exceeded a limit of Step Functions. It cannot be caught. */
 export interface Limit {
   readonly error: string;
   readonly cause: string;
@@ -54,7 +54,7 @@ export function brokenLimit(event: InterpreterEvent, events: number): Limit | un
   };
 }
 
-/** How many events AWS writes for one of the interpreter's: a task, for example, is entered, scheduled, started, succeeds and is left. */
+/** Events that AWS writes for one of the interpreter's: a task, for example, is entered, scheduled, started, succeeds and is left. */
 export function eventsOf(event: InterpreterEvent): number {
   const type = 'state' in event ? event.state.type : undefined;
   switch (event.type) {

@@ -8,11 +8,11 @@ import {
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { brokenLimit, eventsOf, jsonBytes, MOST_STATE_BYTES } from './limits.ts';
 
-/** What a Lambda function answered, or the error that Step Functions would see. `Lambda.TooManyRequestsException` and the like come from the service. */
+/** The answer of a Lambda function, or the error that Step Functions gets. `Lambda.TooManyRequestsException` and the like come from the service. */
 export type Invoked = { readonly payload: unknown } | { readonly errorType: string; readonly errorMessage: string };
 
 /**
- * Calls a function. The signal fires when the endpoint closes, and not when the execution was stopped: on AWS, too, a function runs on then.
+ * Calls a function. The signal fires when the endpoint closes, not when the execution is stopped: then a function keeps running, as on AWS.
  */
 export type Invoke = (functionName: string, payload: unknown, signal: AbortSignal) => Promise<Invoked>;
 
@@ -29,11 +29,11 @@ export interface Run {
   readonly ending: Promise<Ending>;
   /** History events so far, counted as AWS writes them. */
   events(): number;
-  /** Functions under way are left to themselves. Does nothing once it ended. */
+  /** Running functions are left alone. Does nothing after the end. */
   stop(error?: string, cause?: string): void;
 }
 
-/** Milliseconds in place of those that the definition says, by the name of the state: for tests. */
+/** Milliseconds in place of those of the definition, by the name of the state; for tests. */
 export type Haste = Pick<NonNullable<RunOptions['overrides']>, 'waitTimeOverrides' | 'retryIntervalOverrides'>;
 
 export interface Machine {
@@ -51,10 +51,10 @@ interface States {
   readonly States: Readonly<Record<string, State>>;
 }
 
-/** Tasks without a limit wait for ever on AWS, and 60 s in the interpreter. The most that its timers hold. */
+/** Tasks without a time-out wait for ever on AWS, but 60 s in the interpreter. This is the most that its timers take. */
 const NO_TIMEOUT_SECONDS = 2_000_000;
 
-/** What all executions of one machine share. */
+/** Shared by all executions of one machine. */
 interface Ground {
   readonly machine: StateMachine;
   /** Each task state with the Map states around it. */
@@ -64,7 +64,7 @@ interface Ground {
   readonly closed: AbortSignal;
 }
 
-/** Definitions that were opened in this process: checking one takes longer than a short execution of it. */
+/** Checked definitions of this process: checking one takes longer than a short execution. */
 const foundRight = new Set<string>();
 
 /**
@@ -89,7 +89,7 @@ function startRun(
   input: string,
   context: NonNullable<RunOptions['context']>,
 ): Run {
-  /** Map states whose items must not go on. */
+  /** Map states whose items must stop. */
   const broken = new Set<string>();
   let stopped: Ending | undefined;
   let isOver = false;
@@ -138,15 +138,15 @@ function startRun(
   }
 }
 
-/** @throws TaskFailed; Halted if nobody waits for it any more. */
+/** @throws TaskFailed; Halted if the branch was abandoned. */
 async function callTask(
   { FunctionName: name, Payload: payload }: { readonly FunctionName: string; readonly Payload: unknown },
   isHalted: () => boolean,
   invoke: Invoke,
   closed: AbortSignal,
 ): Promise<{ readonly Payload: unknown }> {
-  // By the next turn all that the interpreter told has been heard. It goes on with a Map's other items after one failed, and when it is stopped it ends
-  // a wait before a retry by trying again; AWS does neither.
+  // After the next turn all events of the interpreter are handled. Unlike AWS, it continues a Map's other items after one failed, and when it is stopped
+  // it retries at once.
   await nextTurn();
   if (isHalted()) throw new Halted();
   const answer = await answerOf(invoke, name, payload, closed);
@@ -171,7 +171,7 @@ async function answerOf(invoke: Invoke, name: string, payload: unknown, closed: 
     const answer = await invoke(name, payload, closed);
     return 'payload' in answer && jsonBytes(answer.payload) > MOST_STATE_BYTES ? tooLarge('answer', name) : answer;
   } catch (error) {
-    // As where the service cannot be reached.
+    // As if the service could not be reached.
     return { errorType: 'Lambda.SdkClientException', errorMessage: error instanceof Error ? error.message : 'unknown' };
   }
 }
@@ -181,7 +181,7 @@ const tooLarge = (what: string, name: string): Invoked => ({
   errorMessage: `The ${what} of function ${name} is larger than ${MOST_STATE_BYTES} bytes`,
 });
 
-/** What `Retry` and `Catch` match by its name. Its message is the cause as AWS writes it: what a function threw comes as JSON. */
+/** `Retry` and `Catch` match its name. Its message is the cause as AWS writes it: the error of a function as JSON. */
 class TaskFailed extends Error {
   readonly isRetryable: boolean;
   readonly isCatchable: boolean;
@@ -195,7 +195,7 @@ class TaskFailed extends Error {
   }
 }
 
-/** Ends a branch that nobody waits for any more. */
+/** Ends an abandoned branch. */
 class Halted extends Error {
   readonly isRetryable = false;
   readonly isCatchable = false;

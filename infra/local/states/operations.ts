@@ -9,7 +9,7 @@ const NAME = /^[^\s<>{}[\]?*"#%\\^|~`$&,;:/\p{Cc}]{1,80}$/u;
 const STATUS = /^(RUNNING|SUCCEEDED|FAILED|TIMED_OUT|ABORTED|PENDING_REDRIVE)$/;
 const MOST_RESULTS = 1_000;
 
-/** The actions of Step Functions that are there: https://docs.aws.amazon.com/step-functions/latest/apireference/API_Operations.html */
+/** The supported actions of Step Functions: https://docs.aws.amazon.com/step-functions/latest/apireference/API_Operations.html */
 const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, Operation>([
   ['StartExecution', startExecution],
   ['DescribeExecution', describeExecution],
@@ -18,7 +18,7 @@ const OPERATIONS: ReadonlyMap<string, Operation> = new Map<string, Operation>([
 ]);
 
 /**
- * Does what the request asks for.
+ * Performs the request.
  *
  * @throws StatesError
  */
@@ -74,7 +74,7 @@ function listExecutions(executions: Executions, parameters: Parameters): object 
   const count = Number(asked) === 0 ? 100 : Number(asked);
   const token = text(parameters, 'nextToken');
   const matching = executions.list().filter((execution) => status === undefined || execution.status === status);
-  // The last one of the page before: what started meanwhile stands before it.
+  // The last execution of the previous page: newer ones come before it.
   const from = token === undefined ? 0 : matching.findIndex(({ executionArn }) => executionArn === token) + 1;
   if (token !== undefined && from === 0) throw new StatesError('InvalidToken', `Invalid Token: '${token}'`);
   const page = matching.slice(from, from + count);

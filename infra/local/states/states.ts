@@ -23,20 +23,20 @@ export interface States extends AsyncDisposable {
   readonly stateMachineArn: string;
   /** See {@link Executions.resume}: when the functions can be called. */
   resume(): void;
-  /** Ends every connection and every function under way. Executions that run end without a status change, as if the process had died. */
+  /** Ends every connection and every running function. Running executions end without a status change, as if the process had died. */
   close(): Promise<void>;
 }
 
 const MOST_BODY_BYTES = 2 * 1024 * 1024;
 const JSON_1_0 = 'application/x-amz-json-1.0';
-/** Beyond any SDK's idle pool, so that a connection is not closed under a request that was just sent on it. */
+/** Longer than any SDK keeps idle connections, so that none is closed under a new request. */
 const KEEP_ALIVE_MS = 60_000;
 
 /**
  * Step Functions on loopback, for the AWS SDK: StartExecution, DescribeExecution, StopExecution, ListExecutions of one standard state machine.
  *
- * Only executions that run are kept, where there is a `file`. After a restart others are unknown (`ExecutionDoesNotExist`), which callers must take for "not running".
- * Signatures are not verified; a web page cannot call it, because browsers ask before they send such a content type elsewhere, and get no answer.
+ * With a `file`, running executions survive a restart. Others are unknown then (`ExecutionDoesNotExist`), which callers must treat as "not running".
+ * Signatures are not verified. A web page cannot call it: browsers send a preflight request for this content type, which is not answered.
  *
  * @throws Error if the definition is invalid or the port is taken.
  */
@@ -72,12 +72,12 @@ async function answer(executions: Executions, incoming: IncomingMessage, outgoin
     if (incoming.method !== 'POST' || type !== JSON_1_0) {
       throw new StatesError(
         'UnknownOperationException',
-        `POST with content-type ${JSON_1_0} is what is understood here`,
+        `POST with content-type ${JSON_1_0} is the only request supported here`,
       );
     }
     send(outgoing, 200, await perform(executions, String(target), body));
   } catch (error) {
-    if (incoming.socket.destroyed) return; // The client went away, and nobody is left to be told.
+    if (incoming.socket.destroyed) return; // The client disconnected.
     if (error instanceof StatesError) {
       send(outgoing, 400, { __type: error.code, message: error.message });
       return;

@@ -53,7 +53,7 @@ test('half of what the account leaves to the registry endpoint may wait', async 
     const { advice, asked } = await adviceOf(limits(all, unreserved), waiting, settings);
     assert.equal(asked.length, 1);
     assert.match(asked[0]!, /^GET \/[\d-]+\/account-settings\/?$/);
-    const expected = fits ? `up to ${most} would do` : `Write "serve: {waiting: ${most}}"`;
+    const expected = fits ? `up to ${most} is fine` : `Write "serve: {waiting: ${most}}"`;
     assert.ok(advice.startsWith(`serve.waiting is ${waiting}`) && advice.includes(expected), advice);
   }
 });
@@ -72,6 +72,10 @@ test('where the account cannot be asked, that is said', async () => {
     { status: 200, body: 'no JSON' },
   ]) {
     const { advice } = await adviceOf(answer, 300, {});
-    assert.match(advice, /^serve\.waiting is 300; whether .* could not be found out: /, JSON.stringify(answer));
+    assert.match(
+      advice,
+      /^serve\.waiting is 300; this account.s concurrency could not be read: /,
+      JSON.stringify(answer),
+    );
   }
 });

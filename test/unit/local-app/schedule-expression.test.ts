@@ -68,7 +68,7 @@ describe('schedules of EventBridge', () => {
     for (const expression of wrong) {
       assert.throws(
         () => parseSchedule(expression, 'UTC', 0),
-        (error: Error) => error.message.startsWith(`${expression} is no schedule`),
+        (error: Error) => error.message.startsWith(`${expression} is not a valid schedule`),
         expression,
       );
     }
