@@ -2,25 +2,25 @@ import { CacheError } from '../errors/cache-error.ts';
 import { SingleFlight } from './single-flight.ts';
 
 export interface KeptOptions<T> {
-  /** Throws CacheErrors. Its signal fires when it takes too long, and not for any one caller. */
+  /** Reads the value; throws CacheErrors. Its signal fires when it takes too long, not when one caller leaves. */
   readonly read: (signal: AbortSignal) => Promise<T>;
-  /** For so long what was read is not read again. */
+  /** How long a value is used without reading it again. */
   readonly freshMs: number;
-  /** For so long it is still used while a retryable error keeps it from being read again. */
+  /** How long a value is used while reading it again fails with retryable errors. */
   readonly staleMs: number;
   readonly now: () => number;
 }
 
-/** After a failure callers get it for so long without another try. */
-const REST_MS = 5_000;
-/** Of one read. */
+/** How long callers get the error of a failed read without another try. */
+const FAILURE_MS = 5_000;
+/** Time-out of one read. */
 const READ_MS = 10_000;
 
 /**
- * What `read` gives, read again from time to time, and once for all who ask meanwhile. A caller whose signal fires leaves the others alone; one that takes
- * nothing older than `atMostMs` has it read again before its time.
+ * A value that is cached and read again from time to time, once for all callers at the same time. A caller whose signal fires does not disturb the others. `atMostMs`
+ * is the highest age that this caller accepts.
  *
- * @throws what `read` throws, if nothing that is not too old is there instead.
+ * @throws what `read` throws, if there is no value that is recent enough.
  */
 export function kept<T>({
   read,
@@ -40,7 +40,7 @@ export function kept<T>({
       failure = undefined;
       return value;
     } catch (error) {
-      // No one waits for it any more: it says nothing of what is read.
+      // Aborted because no one waits any more: not a failure of the source.
       if (!signal.aborted) failure = { error, failedMs: now() };
       throw error;
     }
@@ -54,7 +54,7 @@ export function kept<T>({
       throw error;
     };
     if (last !== undefined && isWithin(atMostMs ?? freshMs)) return last.value;
-    if (failure !== undefined && now() < failure.failedMs + REST_MS) return staleInsteadOf(failure.error);
+    if (failure !== undefined && now() < failure.failedMs + FAILURE_MS) return staleInsteadOf(failure.error);
     try {
       return await reading.run('', signal, readAnew);
     } catch (error) {

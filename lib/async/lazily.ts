@@ -1,8 +1,8 @@
 type AsyncMethod = (...args: never[]) => Promise<unknown>;
-/** An interface all of whose members answer by a promise: only such a one can wait for what is behind it. */
+/** An interface whose methods all return promises: only such an interface can wait for its implementation. */
 type AsyncInterface<T> = { readonly [Name in keyof T]: AsyncMethod };
 
-/** Something opened at its first use, and closed only if that came. */
+/** Something that is opened at its first use, and closed only if it was opened. */
 export interface Lazy<T> {
   /** Opens it, once for all callers; after a failure the next caller tries again. */
   get(): Promise<T>;
@@ -10,7 +10,7 @@ export interface Lazy<T> {
   close(): Promise<void>;
 }
 
-/** What `open` gives, when it is first asked for. */
+/** Calls `open` at the first use. */
 export function lazy<T>(open: () => Promise<T>, close: (opened: T) => Promise<void> | void = () => undefined): Lazy<T> {
   let opening: Promise<T> | undefined;
   const attempt = async (): Promise<T> => {
@@ -31,16 +31,16 @@ export function lazy<T>(open: () => Promise<T>, close: (opened: T) => Promise<vo
   };
 }
 
-/** Made by the first call, from its argument; later calls get the same, whatever they bring. */
+/** The value made by the first call from its argument; later calls get the same value, whatever their argument. */
 export function once<A, T>(make: (argument: A) => T): (argument: A) => T {
   let made: { readonly value: T } | undefined;
   return (argument) => (made ??= { value: make(argument) }).value;
 }
 
 /**
- * The interface of something that is loaded by the first call of one of its methods: a cold start does not pay for what it does not use.
+ * An implementation that is loaded by the first call of one of its methods: a cold start does not pay for what it does not use.
  *
- * @param methods names every method of the interface: one that is forgotten does not compile.
+ * @param methods names every method of the interface; the compiler finds a missing one.
  */
 export function lazily<T extends AsyncInterface<T>>(
   open: () => Promise<T>,

@@ -1,15 +1,15 @@
-/** Permits for so many holders at a time, first come first served. No one should hold one while waiting for another process. */
+/** Permits for at most `most` holders at a time, first come first served. Hold none while waiting for another process. */
 export interface Permits {
   readonly most: number;
-  /** A permit until it is disposed of; undefined where all are taken. */
+  /** A permit, until it is disposed of; undefined if all are taken. */
   take(): Disposable | undefined;
-  /** A permit as soon as one is free. Rejects with the reason of `signal`. */
+  /** A permit as soon as one is free. Throws the signal's reason when it fires. */
   wait(signal: AbortSignal): Promise<Disposable>;
   /** Runs the work with a permit, as soon as one is free. */
   run<T>(work: () => Promise<T>): Promise<T>;
 }
 
-/** The permits of one process. */
+/** Permits for this process. */
 export function newPermits(most: number): Permits {
   let taken = 0;
   const waiting = new Set<(permit: Disposable) => void>();

@@ -6,22 +6,22 @@ interface Flight<T> {
   callers: number;
 }
 
-/** Work that follows its signal ends within it; what does not must not hold a caller beyond its own. */
+/** How long the last caller waits for aborted work to end. */
 const GRACE_MS = 250;
 
 /**
- * One run of the same work for all who ask while it runs. A caller whose signal fires leaves at once without harm to the others;
- * when the last one has left, the work is aborted, and that caller waits a moment for it to end: {@link GRACE_MS} at most.
+ * Runs the same work once for all callers at the same time. A caller whose signal fires leaves at once and does not disturb the others.
+ * When the last one leaves, the work is aborted, and that caller waits up to {@link GRACE_MS} for it to end.
  */
 export class SingleFlight<T> {
   readonly #flights = new Map<string, Flight<T>>();
 
-  /** Whether {@link run} runs the work of that key now. */
+  /** Whether work with that key is running. */
   isRunning(key: string): boolean {
     return this.#flights.has(key);
   }
 
-  /** @param key names the work: whoever brings the same one shares it. */
+  /** @param key names the work: callers with the same key share one run. */
   async run(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
     const flight = this.#flights.get(key) ?? this.#start(key, work);

@@ -16,7 +16,7 @@ export interface Deadline extends Disposable {
   readonly signal: AbortSignal;
 }
 
-/** A deadline `afterMs` from now. Disposal stops its clock: Lambda would freeze a running one and wake it in the next invocation. */
+/** A deadline `afterMs` from now. Disposal stops its timer: Lambda would freeze a running timer, and it would fire in the next invocation. */
 export function startDeadline(afterMs: number): Deadline {
   const controller = new AbortController();
   const timer = setTimeout(() => {

@@ -10,18 +10,18 @@ import { isRefused, type Table, type Update } from '../table/dynamo-table.ts';
 import { blobFrom } from './items.ts';
 import { blobKey, epochKeys, NOBODY } from '../table/keys.ts';
 
-/** Nobody wrote what the store holds since the row was read, and the store asked. */
+/** The row was not written since it was read, before the store was asked. */
 const SAME_COMMIT = '#commit = :seen';
 const NO_COMMIT = 'attribute_not_exists(#commit)';
 const unwritten = (commit: string | undefined): string => (commit === undefined ? NO_COMMIT : SAME_COMMIT);
 
-/** A transaction has at most 100 items, and each moves the epoch of every shard. */
+/** A transaction has at most 100 items, and each loss raises the epoch of every shard. */
 const MOST_LOST_AT_ONCE = 100 - epochKeys.length;
 
-/** Rows that do not say present, each written by itself. */
+/** Parallel writes of rows that do not say present, each on its own. */
 const PARALLEL_WRITES = 16;
 
-/** What is in the store, and how far is what is on its way there. */
+/** Records what is in the store, and how far each ingest got. */
 export function blobWrites(table: Table): BlobWrites {
   return {
     blobOf: ({ row }) => blobFrom(row),
@@ -34,7 +34,7 @@ export function blobWrites(table: Table): BlobWrites {
         'record content',
         signal,
       );
-      // A refusal by our own write is a success whose first answer was lost.
+      // Refused by our own first write, whose answer was lost: a success.
       return !isRefused(outcome) || outcome.row?.commit === own;
     },
 
@@ -52,7 +52,7 @@ export function blobWrites(table: Table): BlobWrites {
         signal,
       );
       const found = isRefused(outcome) ? outcome.row : undefined;
-      // A refusal by our own write is a success whose first answer was lost.
+      // Refused by our own first write, whose answer was lost: a success.
       if (!isRefused(outcome) || found?.committedBy === claim.holder) {
         claim.markReleased();
         return undefined;
@@ -77,15 +77,15 @@ export function blobWrites(table: Table): BlobWrites {
 
     async recordLoss(rows, signal) {
       const refused: Digest[] = [];
-      const said = rows.filter(({ state }) => state === 'present');
-      for (let from = 0; from < said.length; from += MOST_LOST_AT_ONCE) {
-        refused.push(...(await loseAtOnce(table, said.slice(from, from + MOST_LOST_AT_ONCE), signal)));
+      const stored = rows.filter(({ state }) => state === 'present');
+      for (let from = 0; from < stored.length; from += MOST_LOST_AT_ONCE) {
+        refused.push(...(await recordLossAtOnce(table, stored.slice(from, from + MOST_LOST_AT_ONCE), signal)));
       }
       const others = rows.filter(({ state }) => state !== 'present');
       for (let from = 0; from < others.length; from += PARALLEL_WRITES) {
         const some = others.slice(from, from + PARALLEL_WRITES);
         const writes = some.map((row) => table.update(gone(row), 'record that content is lost', signal));
-        // All have ended before a failure is thrown: nothing runs on after the call returned.
+        // All must have ended before a failure is thrown: nothing runs on after the call returned.
         await Promise.allSettled(writes);
         const outcomes = await Promise.all(writes);
         refused.push(...some.filter((_, i) => isRefused(outcomes[i] ?? {})).map(({ digest }) => digest));
@@ -95,8 +95,8 @@ export function blobWrites(table: Table): BlobWrites {
   };
 }
 
-/** One transaction; where some rows were written meanwhile, another without them. */
-async function loseAtOnce(table: Table, rows: readonly BlobRow[], signal: AbortSignal): Promise<Digest[]> {
+/** In one transaction. If some rows were written meanwhile, again without them. */
+async function recordLossAtOnce(table: Table, rows: readonly BlobRow[], signal: AbortSignal): Promise<Digest[]> {
   const refused: Digest[] = [];
   let left = rows;
   while (left.length > 0) {
@@ -108,7 +108,7 @@ async function loseAtOnce(table: Table, rows: readonly BlobRow[], signal: AbortS
   return refused;
 }
 
-/** The row of content that the store does not hold. Domains stay: who proved to hold the digest still does. */
+/** Marks the content as absent. Domains stay: those that proved to have the digest still have it. */
 const gone = ({ digest, commit }: BlobRow): Update => ({
   key: blobKey(digest),
   update: 'SET #state = :absent, #commit = :commit REMOVE etag, crc32',
@@ -117,7 +117,7 @@ const gone = ({ digest, commit }: BlobRow): Update => ({
   values: { ':absent': 'absent', ':commit': randomUUID(), ...(commit === undefined ? {} : { ':seen': commit }) },
 });
 
-/** What a row says of content that is in the store. */
+/** Marks the content as present. */
 function present({
   content,
   stored,

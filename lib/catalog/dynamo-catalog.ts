@@ -7,7 +7,7 @@ import { completeness, nextEpoch } from './dynamo-completeness.ts';
 import { pointerWrites } from './dynamo-pointers.ts';
 import { reads } from './dynamo-reads.ts';
 
-/** Which table this is among all that ever were on its bucket: read once for the life of the process. */
+/** Which table this is among all that ever were on its bucket. Read once in the life of the process. */
 function tableIdentity(table: Table): TableIdentity {
   let known: number | undefined;
   return {
@@ -27,7 +27,7 @@ function tableIdentity(table: Table): TableIdentity {
         values: { ':number': number },
       };
       const row = await table.get(INCARNATION_KEY, true, op, signal);
-      // A table that had another one was restored or rebuilt: what it remembers as complete may be older than losses.
+      // A table with another incarnation was restored or rebuilt: what it remembers as complete may be out of date.
       await table.transact([next, ...(row === undefined ? [] : nextEpoch())], op, signal);
       const now = await table.get(INCARNATION_KEY, true, op, signal);
       known = Math.max(number, now?.number as number);
@@ -37,7 +37,7 @@ function tableIdentity(table: Table): TableIdentity {
   };
 }
 
-/** Who may serve what, and who needs what. */
+/** Records what a repository may serve, and what needs what. */
 function linkWrites(table: Table): LinkWrites {
   return {
     async writeLinks(repository, links, signal) {

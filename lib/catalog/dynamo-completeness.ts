@@ -6,43 +6,43 @@ import { digests, needsFrom, needsItem } from './items.ts';
 import { blobKey, childKey, completeKey, epochKey, epochKeys } from '../table/keys.ts';
 
 /*
- * What is complete, and since when (I2). A set of complete entries is remembered with the epoch at which all of them were seen present. Every loss moves the epoch in
- * the transaction that writes it down, so a set is right as long as its stamp is the epoch:
+ * What is complete (I2). A set of complete entries is remembered with its stamp: the epoch at which all their content was present. Every loss raises the epoch, in the
+ * transaction that records it, so a set is right as long as its stamp is the epoch:
  *
  *   remember   read the epoch ─► read the rows of all content ─► transaction { check: epoch is what was read; write the set }
  *   lose       transaction { rows: absent, on the commit that was read before the store was asked; epoch + 1 on all shards }
- *   hit        stamp = epoch: believe the set; else read the rows
+ *   hit        stamp = epoch: trust the set; else read the rows
  *
- * Whoever brings a newer stamp replaces the set by what it saw itself; whoever finds the same stamp adds to it.
+ * A writer with a newer stamp replaces the set; a writer with the same stamp adds to it.
  */
 
-/** Nothing was found to be lost since the epoch of the root was read. */
+/** No content was lost since the epoch of the root was read. */
 export const epochUnchanged = (root: Digest, epoch: number): Check => ({
   key: epochKey(root),
   condition: 'attribute_not_exists(epoch) OR epoch = :epoch',
   values: { ':epoch': epoch },
 });
 
-/** The writes by which a loss makes every remembered set old. */
+/** The writes by which a loss outdates every remembered set. */
 export const nextEpoch = (): Update[] =>
   epochKeys.map((key) => ({ key, update: 'ADD epoch :one', values: { ':one': 1 } }));
 
 export const epochFrom = (row: Item | undefined): number => (row?.epoch as number | undefined) ?? 0;
 
-/** The remembered set, where nothing was found to be lost since; else none. */
+/** The remembered set; empty if content was lost since. */
 export const completeFrom = (row: Item | undefined, epoch: number): ReadonlySet<Digest> =>
   digests(row !== undefined && (row.stamp as number) >= epoch ? row.complete : undefined);
 
-/** Entries of a root, all of whose content was seen present after the epoch was read. */
+/** Entries of a root whose content was all present after the epoch was read. */
 export interface Seen {
   readonly root: Digest;
   readonly epoch: number;
-  /** Of the set that the table remembers. */
+  /** The epoch of the set that the table remembers. */
   readonly stamp: number | undefined;
   readonly whole: ReadonlySet<Digest>;
 }
 
-/** Only with {@link epochUnchanged} in the same transaction: a stamp is never newer than the epoch. */
+/** Use it only with {@link epochUnchanged} in the same transaction: a stamp is never newer than the epoch. */
 export function completeUpdate({ root, epoch, stamp, whole }: Seen): Update {
   const isSame = stamp === epoch;
   return {
@@ -53,7 +53,7 @@ export function completeUpdate({ root, epoch, stamp, whole }: Seen): Update {
   };
 }
 
-/** Reads the epoch, then the rows of the manifests and of all that they need; those of `bare` need nothing. */
+/** Reads the epoch, then the rows of the manifests and of everything that they need; those of `bare` need nothing. */
 export async function seeWhole(
   table: Table,
   root: Digest,
@@ -74,7 +74,7 @@ export async function seeWhole(
   return { root, epoch: epochFrom(rows.find(({ sk }) => sk === 'EPOCH')), stamp, whole: new Set(whole) };
 }
 
-/** As a publication has them, without another look. */
+/** The entries of the publication, without reading rows. */
 export const seenBy = ({ root, complete, epoch, stamp }: Publication): Seen => ({
   root: root.digest,
   epoch,
@@ -94,7 +94,7 @@ export function completeness(table: Table): Completeness {
       if (manifests.length === 0) return new Set();
       const seen = await seeWhole(table, root, manifests, bare, signal);
       if (remember && seen.whole.size > 0) {
-        // A refusal is another's newer knowledge, and takes nothing from what was seen.
+        // If it fails, another process remembered something newer; the result is right all the same.
         const writes = [epochUnchanged(root, seen.epoch), completeUpdate(seen)];
         await table.tryTransact(writes, 'remember what is complete', signal);
       }

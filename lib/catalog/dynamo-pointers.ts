@@ -12,24 +12,24 @@ import { contentsItem, entriesItem, foreignItem } from './items.ts';
 import { bareEntries, isTyped, skippedAfter, talliesOf } from './needs.ts';
 import { leaseKey, pullLeaseName, rootKey, rootLinkKey, tagKey } from '../table/keys.ts';
 
-/** No other resolution was recorded since the row was read: an older answer never replaces a newer one, whoever's clock says what. */
+/** No other resolution was recorded since the row was read: an older answer never replaces a newer one, and no clock decides. */
 const noneSince = (pointer: Pointer | undefined): string =>
   pointer?.resolutions === undefined ? 'attribute_not_exists(resolutions)' : 'resolutions = :resolutions';
 
-/** The row is as it was read under the lock; only a holder of that lock writes it. */
+/** The row is as it was read under the lock. */
 const unchanged = (pointer: Pointer | undefined): string =>
   `(attribute_not_exists(generation) OR generation = :seen) AND ${noneSince(pointer)}`;
 
-/** Nobody ever knew the name to mean anything: then a row that says so is not kept for ever. */
+/** The name never meant anything: then its row expires. */
 const MEANT_NOTHING =
   'attribute_not_exists(resolved) AND attribute_not_exists(published) AND attribute_not_exists(removedMs)';
 
 const DAY_MS = 86_400_000;
 const MISSING_ROW_SECONDS = 86_400;
-/** Twice as long as the tombstone in the bucket has force (lib/store/ref-record.ts): what is published later is newer than that. */
+/** Twice as long as the tombstone in the bucket counts (lib/store/ref-record.ts): so a later publish is newer than the tombstone. */
 const REMOVED_ROW_SECONDS = (2 * TOMBSTONE_MS) / 1000;
 
-/** What references mean. Every write holds only under the lock of the reference. */
+/** Changes what references mean. Every write but confirmRecord holds only under the lock of the reference. */
 export function pointerWrites(table: Table): PointerWrites {
   return {
     async recordResolution(reference, { resolved, checkedMs, pointer }, lock, signal) {
@@ -100,7 +100,7 @@ export function pointerWrites(table: Table): PointerWrites {
     async publish(publication, lock, signal) {
       const pointer = nextPointer(publication, lock);
       const root = rootUpdate(publication);
-      // Invisible before the pointer names it, and too large for a transaction that others wait for.
+      // Written before the transaction: it is too large for that, and invisible until the pointer names it.
       if (root !== undefined) await table.update(root, 'write a root', signal);
       const { digest } = publication.root;
       for (let seen = seenBy(publication); ;) {
@@ -116,7 +116,7 @@ export function pointerWrites(table: Table): PointerWrites {
         const [lockFailed, pointerFailed] = failed;
         if (lockFailed === true) throw lost(lock, 'publish');
         if (pointerFailed === true) throw notAsRead(publication);
-        // Something was found to be lost, perhaps of others: what this publication needs is looked at again.
+        // Content was lost, perhaps of other roots: read again what this publication needs.
         seen = await seeWhole(table, digest, publication.complete, bareOf(publication), signal);
         if (seen.whole.size < new Set(publication.complete).size) throw swept(publication);
       }
@@ -124,7 +124,7 @@ export function pointerWrites(table: Table): PointerWrites {
   };
 }
 
-/** Held on the row of the reference's own lock, whatever lock `lock` says it is. */
+/** Checks the row of the reference's own lock, whatever `lock.name` is. */
 const stillHeld = (reference: Reference, lock: Fence): Check => ({
   key: leaseKey(pullLeaseName(reference)),
   condition: STILL_HELD,
@@ -134,16 +134,16 @@ const stillHeld = (reference: Reference, lock: Fence): Check => ({
 const notAsRead = ({ reference }: Publication): CatalogError =>
   new CatalogError(
     'publish',
-    `${formatReference(reference)}: its pointer is not as it was read under the lock; nothing was changed, pull again`,
+    `${formatReference(reference)}: its pointer changed under the lock; nothing was written, pull again`,
   );
 
 const swept = ({ reference }: Publication): ContentSweptError =>
   new ContentSweptError(
     'publish',
-    `${formatReference(reference)}: content of it was found to be lost while this pull was under way; pull again`,
+    `${formatReference(reference)}: content of it was lost while this pull was under way; pull again`,
   );
 
-/** By what this pull read, and what was known of the root before. */
+/** By what this pull read, and by what was known of the root before. */
 function bareOf({ root, contents, foreign, known }: Publication): ReadonlyMap<Digest, unknown> {
   const own = talliesOf(contents);
   return bareEntries({
@@ -153,16 +153,16 @@ function bareOf({ root, contents, foreign, known }: Publication): ReadonlyMap<Di
   });
 }
 
-/** All of it is in the set with that stamp: written before, and believed until the epoch moves. */
+/** All of it is in the remembered set, and the set is current. */
 const isRemembered = ({ known, complete, epoch: first }: Publication, { stamp, epoch }: Seen): boolean =>
   stamp === epoch && epoch === first && complete.every((digest) => known?.root?.complete.has(digest) === true);
 
-/** The row of the repository says all of it already. */
+/** The root's link of this repository has all of it already. */
 const isLinked = (publication: Publication): boolean =>
   publication.complete.every((digest) => publication.known?.linked?.has(digest) === true) &&
   skippedBy(publication) === undefined;
 
-/** What the row of the repository is to say of what its registry lacks; undefined where it says that already. */
+/** What the registry lacks, to be written in the root's link; undefined if it does not change. */
 function skippedBy({ known, complete, skipped = [] }: Publication): ReadonlySet<Digest> | undefined {
   const before = known?.skipped ?? new Set();
   const after = skippedAfter(before, complete, skipped);
@@ -172,7 +172,7 @@ function skippedBy({ known, complete, skipped = [] }: Publication): ReadonlySet<
 const lost = (lock: Fence, op: string): LeaseLostError =>
   new LeaseLostError(op, `lease ${lock.name} was taken over before we could ${op}; nothing was changed, pull again`);
 
-/** What the pointer will be: `previous` keeps what was published before, as long as that was something else. */
+/** The new pointer. `previous` is the last other root that was published. */
 function nextPointer(
   { root, pointer, checkedMs, publishedMs, incarnation, generation }: Publication,
   { holder }: Fence,
@@ -189,7 +189,7 @@ function nextPointer(
     ...(incarnation === undefined ? {} : { incarnation }),
     ...(generation === undefined ? {} : { recorded: generation }),
     ...(pointer?.resolutions === undefined ? {} : { resolutions: pointer.resolutions }),
-    // Where something else is published than what was asked for last (a record, by a rebuild), nobody asked for it.
+    // If a rebuild publishes something else than the last resolution, no one asked the upstream for it.
     ...(pointer?.resolvedBy === undefined || pointer.resolved !== root.digest
       ? {}
       : { resolvedBy: pointer.resolvedBy }),
@@ -228,11 +228,11 @@ function pointerUpdate({ reference, pointer: seen }: Publication, pointer: Point
   };
 }
 
-/** Undefined where the row says all of it already. */
+/** Undefined if the row would not change. */
 function rootUpdate({ root, contents, foreign, publishedMs, known }: Publication): Update | undefined {
   const own = talliesOf(contents);
   const typed = new Set(root.entries.filter(isTyped).map(({ digest }) => digest));
-  // Of an entry that does not say what it is, another registry may have said something else: then both stand (see bareEntries).
+  // For an entry without a type, another registry may have decided otherwise: then both are kept (see bareEntries).
   const isSame = (entry: Digest): boolean => {
     const [now, before] = [own.get(entry), known?.root?.contents.get(entry)];
     return now?.length === before?.length && now?.[0]?.id === before?.[0]?.id;

@@ -21,7 +21,7 @@ import {
 } from '../table/keys.ts';
 import { bareEntries } from './needs.ts';
 
-/** Of one read. Of the tags that belong to one manifest (list of referrers, signature, attestation, SBOM) there are fewer. */
+/** Tags in one read. One manifest has fewer of its own (list of referrers, signature, attestation, SBOM). */
 const MOST_WITH_PREFIX = 8;
 
 /** All reads but those of what is complete. */
@@ -48,7 +48,7 @@ export function reads(table: Table): CatalogReads {
       ...(link?.skipped === undefined ? {} : { skipped: digests(link.skipped) }),
     };
   };
-  /** With what the rows say of entries that were complete before something was found to be lost. */
+  /** Adds, by their rows, entries that were complete before content was lost. */
   const withRows = async (found: FoundRoot, signal: AbortSignal): Promise<FoundRoot> => {
     const { root, linked } = found;
     const open = root === undefined ? [] : [...(linked ?? [])].filter((digest) => !root.complete.has(digest));
@@ -104,7 +104,7 @@ export function reads(table: Table): CatalogReads {
       }
     },
     async findTagsWith(repository, prefix, signal) {
-      // DynamoDB takes no empty text for a key.
+      // DynamoDB does not accept an empty string as a key.
       const from = { after: prefix.slice(0, -1) || undefined, pageSize: MOST_WITH_PREFIX };
       for await (const page of table.pages(tagPartition(repository), 'find tags', signal, from)) {
         return page.filter(({ sk }) => String(sk).startsWith(prefix)).map(pointerFrom);

@@ -11,8 +11,7 @@ import { contentIdOf } from './needs.ts';
 import type { Item } from '../table/dynamo-table.ts';
 
 /*
- * Rows to objects and back. Rows were written by us, so they are read without checks beyond their types; what an older
- * version left out is undefined.
+ * Rows to objects and back. We wrote the rows ourselves, so their fields are not checked.
  */
 
 export function pointerFrom(item: Item): Pointer {
@@ -33,7 +32,7 @@ export function pointerFrom(item: Item): Pointer {
   });
 }
 
-/** The row ROOT, with what is remembered of it (row COMPLETE) at `epoch`. */
+/** The row ROOT, with the set of row COMPLETE if that is current at `epoch`. */
 export function rootFrom(item: Item, remembered: Item | undefined, epoch: number): Root {
   return {
     digest: (item.pk as string).slice('ROOT#'.length) as Digest,
@@ -49,8 +48,8 @@ export function rootFrom(item: Item, remembered: Item | undefined, epoch: number
 }
 
 /*
- * The entries of a root, as deflated JSON: as plain attributes a thousand of them would take most of the 400 KB that a row may have.
- * They never change, so nobody has to write into the middle of them.
+ * The entries of a root, as deflated JSON: as plain attributes, a thousand of them would take most of the 400 KB that a row may have.
+ * They never change, so they are only written as a whole.
  */
 const MOST_ENTRIES_BYTES = 16 * 1024 * 1024;
 
@@ -74,8 +73,8 @@ const entriesFrom = (deflated: Uint8Array): IndexEntry[] =>
  *
  *   child (9 bytes) ( blob (9 bytes) size (6 bytes, big endian) )*      where 9 bytes are the first of a digest
  *
- * The same entry always makes the same element. Its share of the row depends on how many entries the root has, so that the set is bounded however many
- * pulls add to it: of images with more blobs than that, the receipt of a hit counts fewer.
+ * The same entry always makes the same element. Each entry has an equal share of the row, so that the set is bounded however many pulls add to it. For an image with
+ * more blobs than that, the receipt of a hit counts too few.
  */
 const CONTENTS_BYTES = 180_000;
 const ID_BYTES = 9;
@@ -106,21 +105,21 @@ function contentsFrom(set: ReadonlySet<Uint8Array> | undefined): Root['contents'
       tallies.push({ id, size: element.readUIntBE(at + ID_BYTES, SIZE_BYTES) });
     }
     const child = element.toString('base64url', 0, ID_BYTES);
-    if (saysMore(child, tallies, byChild.get(child))) byChild.set(child, tallies);
+    if (needsMore(child, tallies, byChild.get(child))) byChild.set(child, tallies);
   }
   return { get: (child: Digest) => byChild.get(contentIdOf(child)) };
 }
 
 /**
- * Two registries may give the same bytes under different types: to one they are a blob, to the other a manifest that needs more. The one that needs more stands, so that
- * nobody takes for complete what lacks something (I2).
+ * Two registries may give the same bytes under different types: as a blob, or as a manifest that needs more. The element that needs more counts, so that nothing
+ * incomplete counts as complete (I2).
  */
-const saysMore = (child: string, one: readonly ContentTally[], other: readonly ContentTally[] | undefined): boolean =>
+const needsMore = (child: string, one: readonly ContentTally[], other: readonly ContentTally[] | undefined): boolean =>
   other === undefined || one.length > other.length || (one.length === other.length && other[0]?.id === child);
 
 /**
- * Foreign layers as a set of JSON texts. Few images have any. Each entry has its share of the set, so that it is bounded however many pulls add to it:
- * of an image that has very many, a hit names fewer.
+ * Foreign layers as a set of JSON texts. Few images have any. Each entry has an equal share of the set, so that it is bounded however many pulls add to it. For an
+ * image with very many, the receipt of a hit names too few.
  */
 const MOST_FOREIGN = 100;
 
@@ -162,7 +161,7 @@ export function blobFrom(item: Item): BlobRow {
 }
 
 /*
- * What a manifest needs: digests, each behind a byte that names its algorithm, one after the other. A thousand SHA-512 digests, the most that a manifest names
+ * What a manifest needs: its digests one after the other, each after a byte for its algorithm. A thousand SHA-512 digests, the most that a manifest may name
  * (limits.fanOut), take 65 KB of the 400 KB that a row may have.
  */
 const NEEDS: Readonly<Record<Algorithm, { readonly code: number; readonly bytes: number }>> = {
@@ -199,7 +198,7 @@ const unreadable = (manifest: Digest): CatalogError =>
     false,
   );
 
-/** A string set, which DynamoDB has only while it is not empty. */
+/** A string set. DynamoDB has no empty sets: absent means empty. */
 export const digests = (set: unknown): ReadonlySet<Digest> =>
   (set as ReadonlySet<Digest> | undefined) ?? new Set<Digest>();
 
@@ -207,7 +206,7 @@ type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] }
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
 };
 
-/** Leaves out what is undefined: under exactOptionalPropertyTypes absent and undefined differ. */
+/** Drops undefined fields: under exactOptionalPropertyTypes, absent and undefined differ. */
 function defined<T extends object>(value: T): Defined<T> {
   return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as Defined<T>;
 }

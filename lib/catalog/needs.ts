@@ -3,19 +3,19 @@ import { type Digest, hexOf } from '../oci/digest.ts';
 import { isManifestOrIndexType } from '../oci/media-type.ts';
 import type { ForeignLayer, Link, Root } from './catalog.ts';
 
-/** Enough of a digest to tell it from the others of the same root. */
+/** Bytes of a digest that identify content within one root. */
 const ID_BYTES = 9;
 
 export const contentIdOf = (digest: Digest): string =>
   Buffer.from(hexOf(digest), 'hex').toString('base64url', 0, ID_BYTES);
 
-/** How the registry has an entry of an index that needs nothing but itself. */
+/** What an entry of an index is that needs nothing but itself. */
 export type BareKind = 'blob' | 'manifest';
 
 /**
- * What a root has that needs nothing but itself: foreign layers, and the entries of an index whose type is none of a manifest or index that we know, as far as pulls
- * found out what they are. A blob is said to need itself, a manifest of an unknown type to need nothing; no row CHILD says so, because to others the same bytes may be
- * a manifest that needs more.
+ * The content of a root that needs nothing but itself: foreign layers, and entries whose type is not a known manifest or index type, once a pull has found out what
+ * they are. In `contents`, a blob needs itself and a manifest of an unknown type needs nothing. They have no row CHILD, because another registry may give the same bytes
+ * as a manifest that needs more.
  */
 export function bareEntries({
   entries,
@@ -35,10 +35,10 @@ export function bareEntries({
   return bare;
 }
 
-/** Whether the entry says itself that it is a manifest or index. */
+/** Whether the entry's own type is that of a manifest or index. */
 export const isTyped = ({ mediaType }: Pick<IndexEntry, 'mediaType'>): boolean => isManifestOrIndexType(mediaType);
 
-/** Contents as the catalogue shows them. */
+/** Contents in the form in which the catalogue returns them. */
 export const talliesOf = (contents: ReadonlyMap<Digest, readonly Descriptor[]>): Root['contents'] => ({
   get: (entry) => contents.get(entry)?.map(({ digest, size }) => ({ id: contentIdOf(digest), size })),
 });
@@ -55,8 +55,8 @@ export interface Needs {
 }
 
 /**
- * The links, each with what needs it: of a blob the first manifest that names it, of a manifest or blob that an index lists the root that leads to it. Whoever finds the content gone knows what
- * brings it again, however many others use it.
+ * The links with `neededBy`: for a blob the first manifest that names it, for a manifest or blob that an index lists the root. If the content is lost later, a pull of
+ * that manifest brings it again.
  */
 export function withNeeders(links: readonly Link[], { root, contents, foreign }: Needs): Link[] {
   const needers = new Map<Digest, Digest>();
@@ -71,7 +71,7 @@ export function withNeeders(links: readonly Link[], { root, contents, foreign }:
   });
 }
 
-/** What a registry did not have, after a publish that found `complete` and did not find `skipped`. */
+/** What the registry lacks after a publish: what was known and `skipped`, without `complete`. */
 export function skippedAfter(
   known: ReadonlySet<Digest> | undefined,
   complete: readonly Digest[],

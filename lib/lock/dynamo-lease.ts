@@ -14,7 +14,7 @@ export const STILL_HELD = 'holder = :holder AND generation = :generation';
 /** The values of {@link STILL_HELD}. */
 export const fenceValues = ({ holder, generation }: Fence) => ({ ':holder': holder, ':generation': generation });
 
-/** Who holds the lease by its row, if anybody does. */
+/** The holder of the lease by its row, if there is one. */
 export function heldLease(row: Readonly<Record<string, unknown>> | undefined): HeldLease | undefined {
   if (row?.holder === undefined || row.holder === NOBODY) return undefined;
   return {
@@ -26,9 +26,9 @@ export function heldLease(row: Readonly<Record<string, unknown>> | undefined): H
 }
 
 const RELEASE_TIMEOUT_MS = 5_000;
-/** Time for the answer to a write that takes a lease when its caller is stopped, and then for giving back what it may have taken. */
+/** When the caller is stopped: time for the answer of a write that takes a lease, and then for giving it back. */
 const GRACE_MS = 2_000;
-/** So long a free lock keeps its row. Without it the next generation is the first again, which harms nobody: a fence names its holder, too. */
+/** How long a free lock keeps its row. Then its generations begin anew, which is safe: a fence names its holder, too. */
 const FREE_ROW_SECONDS = 86_400;
 
 /** Free, or not renewed for a whole lease duration by the waiter's own clock, or dead for longer than any clock skew. Each success is one generation further on. */
@@ -38,11 +38,11 @@ const FREE_OR_UNRENEWED =
 const HELD_BY_AN_EARLIER_TRY = 'holder = :heldBy AND generation = :heldSince';
 
 /**
- * Leases as rows of one DynamoDB table. Renewed every third of `durationMs` while they are held; a lease whose renewal did not get through for a
- * whole `durationMs` fires its signal, whether or not somebody took it.
+ * Leases as rows of one DynamoDB table. Renewed every third of `durationMs` while they are held. After a whole `durationMs` without a renewal the lease's signal
+ * fires, whether or not another process took it.
  *
- * A try that is stopped, or whose answers are all lost, gives back what it may have taken before it throws. Only where the table cannot be reached for that
- * either does the lease stay until it lapses, like that of a dead holder.
+ * A try that is stopped, or gets no answer, gives back what it may have taken before it throws. If the table cannot be reached for that either, the lease stays until it
+ * expires, like that of a dead holder.
  */
 export function dynamoLeases(options: { client: DynamoDBClient; table: string; durationMs: number }): Leases {
   const { durationMs } = options;
@@ -50,9 +50,9 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
   return {
     async tryAcquire(name, watch, signal) {
       const unrenewed = watch.unrenewedVersion();
-      // A waiter looks before it writes: reads are a tenth of the price, and do not contend with the holder's renewals.
+      // A waiter reads before it writes: a read costs a tenth, and does not contend with the holder's renewals.
       if (unrenewed === undefined && watch.hasSeen()) {
-        const held = heldLease(await table.get(leaseKey(name), true, `look at lease ${name}`, signal));
+        const held = heldLease(await table.get(leaseKey(name), true, `read lease ${name}`, signal));
         if (held !== undefined && held.leaseUntilMs >= Date.now() - SKEW_MS) {
           watch.saw(held);
           return held;
@@ -66,7 +66,7 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
       }
       const held = heldLease(row);
       if (held === undefined)
-        throw new CatalogError('acquire', `lease ${name} was refused, but nobody holds it; try again`);
+        throw new CatalogError('acquire', `lease ${name} was refused, but no one holds it; try again`);
       watch.saw(held);
       return held;
     },
@@ -76,7 +76,7 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
       const lease = { name, holder, generation };
       const row = await renew(table, lease, durationMs, signal);
       if (row === undefined) {
-        throw new LeaseLostError('adopt', `lease ${name} is not ours any more: somebody took it over, or it was freed`);
+        throw new LeaseLostError('adopt', `lease ${name} is no longer ours: it was taken over, or freed`);
       }
       return heldByUs(table, { ...lease, durationMs, startedMs, row });
     },
@@ -95,7 +95,7 @@ export function dynamoLeases(options: { client: DynamoDBClient; table: string; d
       if (row?.holder === holder) {
         return heldByUs(table, { name, holder, generation: Number(row.generation), durationMs, startedMs, row });
       }
-      throw new LeaseLostError('retake', `lease ${name} is not ours any more: somebody took it over, or it was freed`);
+      throw new LeaseLostError('retake', `lease ${name} is no longer ours: it was taken over, or freed`);
     },
   };
 }
@@ -119,8 +119,8 @@ const freeOrUnrenewed = (versionSeenUnchanged: string): Condition => ({
 });
 
 /**
- * The row as it stands after the try. It shows our `holder` if the lease is ours: also where a retry was refused by our own write, whose first answer was lost.
- * What throws leaves no lease behind.
+ * The row after the try. It has our `holder` if the lease is ours, also if a retry was refused by our own first write, whose answer was lost.
+ * If it throws, it leaves no lease behind.
  */
 async function take(table: Table, taken: Taken, condition: Condition, signal: AbortSignal): Promise<Item | undefined> {
   signal.throwIfAborted();
@@ -166,8 +166,8 @@ async function write(
 }
 
 /**
- * Frees the row if a write of ours took it, whether or not its answer came. A transaction, because that conflicts with a write of ours that is being executed, and
- * is then tried again after it.
+ * Frees the row if a write of ours took it, whether or not its answer arrived. Uses a transaction, because that conflicts with a write of ours that is still being
+ * executed, and is then retried after it.
  */
 async function giveBack(table: Table, { name, holder }: Taken): Promise<void> {
   const timeout = AbortSignal.timeout(GRACE_MS);
@@ -181,12 +181,12 @@ async function giveBack(table: Table, { name, holder }: Taken): Promise<void> {
   try {
     await table.transact([ours], `give back lease ${name}`, timeout);
   } catch (error) {
-    // It lapses by itself; what the caller must know is why it was not acquired.
+    // It expires by itself. The caller must get the reason why it was not acquired.
     if (!timeout.aborted && !(error instanceof CacheError)) throw error;
   }
 }
 
-/** A lease in our hands, from its acquisition (sent at `startedMs` of the monotonic clock) to its end. */
+/** A lease that is ours. `startedMs`: when its acquisition was sent, by the monotonic clock. */
 function heldByUs(
   table: Table,
   taken: Fence & { readonly durationMs: number; readonly startedMs: number; readonly row: Item },
@@ -197,8 +197,8 @@ function heldByUs(
     durationMs,
     startedMs,
     renew: async (signal) => (await renew(table, taken, durationMs, signal)) !== undefined,
-    lose: (why, cause) => {
-      const message = `lease ${name} is ours no more: ${why}; the work under it was stopped, pull again`;
+    onLost: (why, cause) => {
+      const message = `lease ${name} was lost: ${why}; the work under it was stopped, pull again`;
       lost.abort(new LeaseLostError('renew', message, cause));
     },
   });
@@ -223,14 +223,14 @@ function heldByUs(
       try {
         await release();
       } catch (error) {
-        // A lease that could not be freed ends by itself after durationMs; its work is done, so this is not a failure of the work.
+        // A lease that could not be freed expires by itself. Its work is done, so this is not an error.
         if (!(error instanceof CacheError)) throw error;
       }
     },
   };
 }
 
-/** The row, if the lease is still ours and stands for another `durationMs`. */
+/** Renews for another `durationMs`. Returns the row, or undefined if the lease is no longer ours. */
 async function renew(table: Table, lease: Fence, durationMs: number, signal: AbortSignal): Promise<Item | undefined> {
   const outcome = await table.update(
     {
@@ -261,13 +261,13 @@ async function free(table: Table, lease: Fence): Promise<void> {
     if (!timeout.aborted) throw error;
     throw new CatalogError(
       op,
-      `DynamoDB took longer than ${RELEASE_TIMEOUT_MS} ms to ${op}; it lapses by itself`,
+      `DynamoDB took longer than ${RELEASE_TIMEOUT_MS} ms to ${op}; it expires by itself`,
       error,
     );
   }
 }
 
-/** What makes the row nobody's. */
+/** The update that frees the row. */
 const freed = (key: Key): Pick<Update, 'update' | 'values'> =>
   isLockRow(key)
     ? {

@@ -1,20 +1,20 @@
 import type { HeldLease, LeaseWatch } from './lease.ts';
 
-/** Clocks of two machines are trusted to this much, and only to get past a holder that died long ago. */
+/** The clock skew between two machines that we allow for, before a lease that ended counts as dead. */
 export const SKEW_MS = 60_000;
 const FIRST_DELAY_MS = 40;
 const LONGEST_DELAY_MS = 1000;
 
 /**
- * A waiter's memory of one lease, by its own monotonic clock: clocks of different machines are never compared here.
+ * What a waiter has seen of one lease, by its own monotonic clock.
  *
- * Errs on the side of "still held": a version counts from the moment its answer was in our hands.
+ * Errs on the side of "still held": a version counts from the moment its answer arrived.
  */
 export function leaseWatch(nowMs: () => number = () => performance.now()): LeaseWatch {
   let seen: { version: string; durationMs: number; sinceMs: number } | undefined;
-  let looks = 0;
+  let polls = 0;
   const saw = (held: HeldLease): void => {
-    looks += 1;
+    polls += 1;
     if (seen?.version === held.version) return;
     seen = { version: held.version, durationMs: held.durationMs, sinceMs: nowMs() };
   };
@@ -29,43 +29,43 @@ export function leaseWatch(nowMs: () => number = () => performance.now()): Lease
       return unrenewedVersion() !== undefined || held.leaseUntilMs < Date.now() - SKEW_MS;
     },
     nextDelayMs(): number {
-      const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(looks, 10));
+      const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(polls, 10));
       return ceiling / 2 + (Math.random() * ceiling) / 2;
     },
   };
 }
 
-/** What keeps one lease alive. */
+/** How to keep one lease alive. */
 interface HeartbeatOptions {
-  /** How long the lease stands without a renewal. */
+  /** How long the lease lasts without a renewal. */
   readonly durationMs: number;
   /** When the write that acquired it was sent, by the monotonic clock. */
   readonly startedMs: number;
-  /** One renewal: whether the lease is still ours. It must end when its signal fires. */
+  /** Renews once; returns whether the lease is still ours. Must end when its signal fires. */
   readonly renew: (signal: AbortSignal) => Promise<boolean>;
-  /** Told once, when the lease may be somebody else's. Not after `stop`. */
-  readonly lose: (why: string, cause?: unknown) => void;
+  /** Called once, as soon as the lease may be lost. Not after `stop`. */
+  readonly onLost: (why: string, cause?: unknown) => void;
   /** The monotonic clock. */
   readonly nowMs?: () => number;
 }
 
 export interface Heartbeat {
-  /** No renewal is under way when it returns, and none follows. Idempotent. */
+  /** When it returns, no renewal is under way, and none follows. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Beats in one duration. Each renewal must end before the next beat, so that one that hangs does not cost the lease. */
+/** Renewals in one duration. Each must end before the next begins, so that one that hangs does not cost the lease. */
 const BEATS = 3;
 const RENEWALS_PER_DURATION = 4;
-const LOOKS_PER_DURATION = 10;
+const CHECKS_PER_DURATION = 10;
 
 /**
  * Renews three times in each duration. Counts from the moment a renewal was sent, by the monotonic clock: errs on the side of "lost".
  *
- * A renewal that fails is not the end: the next beat tries again, until a whole duration went by without one that got through.
+ * After a failed renewal the next one tries again. The lease counts as lost after a whole duration without a success.
  */
 export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
-  const { durationMs, startedMs, renew, lose, nowMs = () => performance.now() } = options;
+  const { durationMs, startedMs, renew, onLost, nowMs = () => performance.now() } = options;
   let safeUntilMs = startedMs + durationMs;
   let renewing: Promise<void> | undefined;
   let lastFailure: unknown;
@@ -76,7 +76,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     try {
       const held = await renew(AbortSignal.timeout(durationMs / RENEWALS_PER_DURATION));
       if (held) safeUntilMs = sentMs + durationMs;
-      else end('somebody else holds it');
+      else end('another process holds it');
     } catch (error) {
       lastFailure = error;
     }
@@ -85,21 +85,21 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     renewing ??= beat().finally(() => (renewing = undefined));
   };
   const beats = setInterval(renewOnce, durationMs / BEATS);
-  const looks = setInterval(() => {
+  const checks = setInterval(() => {
     if (nowMs() >= safeUntilMs) end(`it could not be renewed for ${durationMs} ms`, lastFailure);
-  }, durationMs / LOOKS_PER_DURATION);
+  }, durationMs / CHECKS_PER_DURATION);
   const stop = async (): Promise<void> => {
     stopped = true;
     clearInterval(beats);
-    clearInterval(looks);
+    clearInterval(checks);
     await renewing;
   };
   const end = (why: string, cause?: unknown): void => {
     if (stopped) return;
     void stop();
-    lose(why, cause);
+    onLost(why, cause);
   };
-  // An acquisition that was slow to answer (a throttled table) used up much of its lease already.
+  // A slow acquisition (a throttled table) has used up part of its lease already.
   if (nowMs() - startedMs >= durationMs / BEATS) renewOnce();
   return { stop };
 }

@@ -3,24 +3,24 @@ import type { Fence } from './fence.ts';
 import { leaseWatch } from './heartbeat.ts';
 
 /**
- * A lease that is being renewed while it is held. `signal` fires when renewing failed or somebody took the lease over: all work under it must stop.
- * Disposal releases it; releasing one that was lost does nothing.
+ * A lease, renewed while it is held. `signal` fires when renewing failed or another process took the lease over: all work under it must stop.
+ * Disposal releases it. Releasing a lost lease does nothing.
  */
 export interface Lease extends Fence, AsyncDisposable {
-  /** The attributes of its row, as taking it left them. */
+  /** The attributes of its row after the acquisition. */
   readonly row: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
-  /** Stops renewing, so that a renewal does not race a write that ends the lease (publish, commit). The lease stands for the rest of its duration. */
+  /** Stops renewing, so that a renewal does not race a write that ends the lease (publish, commit). The lease lasts for the rest of its duration. */
   stopRenewing(): Promise<void>;
-  /** Stops renewing and leaves the row to whoever adopts the lease next; disposal then sends nothing. It lapses after its duration if nobody does. */
+  /** Stops renewing and leaves the row to the next process that adopts the lease; disposal then sends nothing. Without one, it expires after its duration. */
   letGo(): Promise<void>;
   /** Frees the row, if it is still ours. Idempotent. */
   release(): Promise<void>;
-  /** Tells the lease that a conditional write of ours freed the row already, so that disposal sends nothing. */
+  /** Another write of ours has freed the row: disposal sends nothing. */
   markReleased(): void;
 }
 
-/** What a refused acquisition saw. */
+/** The lease as a refused acquisition found it. */
 export interface HeldLease {
   readonly holder: string;
   readonly version: string;
@@ -30,41 +30,40 @@ export interface HeldLease {
 
 export interface Leases {
   /**
-   * Goes on with a lease that another process of the same work acquired (a task of the same workflow), by its fence: renews it now and while it is held.
-   * Several may hold it at once. `release` frees the row for all of them; {@link Lease.letGo} leaves it to the next.
+   * Continues a lease that another process of the same work acquired (a task of the same workflow), by its fence: renews it now and while it is held.
+   * Several processes may hold it at once. `release` frees the row for all of them; {@link Lease.letGo} leaves it to the next.
    *
-   * @throws LeaseLostError if it is not that holder's any more; CatalogError
+   * @throws LeaseLostError if that holder no longer has it; CatalogError
    */
   adopt(fence: Fence, signal: AbortSignal): Promise<Lease>;
   /**
-   * The same for work that begins anew: the lease gets another holder and the next generation, and whatever an earlier try of the work still writes under
-   * `fence` is refused.
+   * The same for work that begins anew: the lease gets another holder and the next generation. Late writes of an earlier try under `fence` are refused.
    *
-   * @throws LeaseLostError if it is not that holder's any more; CatalogError
+   * @throws LeaseLostError if that holder no longer has it; CatalogError
    */
   retake(fence: Fence, signal: AbortSignal): Promise<Lease>;
   /**
-   * One try. A lease that is free, or that {@link LeaseWatch} knows to be dead, becomes ours.
+   * One try. A lease that is free, or whose holder {@link LeaseWatch} knows to be dead, becomes ours.
    *
-   * Stopped by `signal`, or left without an answer, it gives back what it may have taken, within some seconds, before it throws.
+   * If it is stopped by `signal`, or gets no answer, it gives back within seconds what it may have taken, and then throws.
    *
-   * @param watch remembers what earlier tries of this waiter saw, by its own monotonic clock.
+   * @param watch what earlier tries of this waiter saw, by its own monotonic clock.
    * @throws CatalogError
    */
   tryAcquire(name: string, watch: LeaseWatch, signal: AbortSignal): Promise<Lease | HeldLease>;
 }
 
-/** What one waiter knows of a lease held by somebody else. */
+/** What one waiter knows of a lease that another process holds. */
 export interface LeaseWatch {
   /** Remembers `held` as seen now. */
   saw(held: HeldLease): void;
   /** Whether an earlier try found it held. */
   hasSeen(): boolean;
-  /** Remembers `held` as seen now, and says whether its holder is known to be dead: the next try takes the lease over. */
+  /** Remembers `held` as seen now. Returns whether its holder is known to be dead: then the next try takes the lease over. */
   isDead(held: HeldLease): boolean;
-  /** The version that stood unchanged for the holder's whole `durationMs` by our monotonic clock, if one did. */
+  /** The version that did not change for the holder's whole `durationMs` by our monotonic clock, if there is one. */
   unrenewedVersion(): string | undefined;
-  /** How long to wait before the next look, in milliseconds, with jitter. Grows to a second. */
+  /** How long to wait before the next try, in milliseconds, with jitter. Grows to a second. */
   nextDelayMs(): number;
 }
 
@@ -73,7 +72,7 @@ export const isLease = (outcome: Lease | HeldLease): outcome is Lease => 'releas
 /**
  * The lease, as soon as it is free or its holder is known to be dead. Waits until `signal` fires and then throws its reason.
  *
- * @param refused is told who held it when the first try was refused, and waited for.
+ * @param refused called, and awaited, with the holder when the first try was refused.
  */
 export async function acquire(
   leases: Pick<Leases, 'tryAcquire'>,

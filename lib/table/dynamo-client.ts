@@ -4,18 +4,17 @@ import { sleep } from '../async/time.ts';
 import { CatalogError } from '../errors/cache-error.ts';
 
 export interface DynamoConnection {
-  /** Where the table is, if not where the SDK's own variables say. */
+  /** Overrides the endpoint of the SDK's own variables. */
   readonly endpoint?: string;
   readonly region?: string;
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
 
 /**
- * A client for the table. Endpoint, region and credentials come from the SDK's own variables unless `connection` says otherwise.
+ * A client for the table. Endpoint, region and credentials come from the SDK's own variables, unless `connection` overrides them.
  *
- * Time-outs are short because every request is small: a lost connection must not outlive a lease. The time for connecting also counts a request's wait
- * for one of the agent's 50 sockets, so it is no shorter than the other: many requests at once are no fault. The SDK retries throttling, 5xx and
- * resets with back-off.
+ * Time-outs are short because every request is small: a lost connection must not outlive a lease. The connection time-out includes the wait for one of the agent's 50
+ * sockets, so it is as long as the other: many requests at once are not an error. The SDK retries throttling, 5xx and resets with back-off.
  */
 export function dynamoClient(connection: DynamoConnection = {}): DynamoDBClient {
   return new DynamoDBClient({
@@ -29,19 +28,19 @@ export function dynamoClient(connection: DynamoConnection = {}): DynamoDBClient 
   });
 }
 
-/** Rounds of `UnprocessedKeys`, or of throttling, before it is an error. */
+/** Rounds with unprocessed keys or items before it is an error. */
 export const ROUNDS = 10;
-/** Conflicts end when those who came first have written: they are waited out, until the caller's deadline, but not for ever. */
+/** How long conflicts with other writers are retried, within the caller's deadline. */
 export const CONFLICT_PATIENCE_MS = 5 * 60_000;
-/** Errors of a busy table. The SDK retried most of them already; the same call may succeed later. */
+/** Errors of a busy table. The SDK has retried most of them; the same call may succeed later. */
 export const PASSING = /Conflict|InProgress|Throttl|ThroughputExceeded|RequestLimitExceeded/;
 
 /** How long to wait before the next round, with full jitter. */
 export const backOffMs = (round: number): number => Math.random() * Math.min(2_000, 25 * 2 ** round);
 
 /**
- * What `send` gives. A single write that met a transaction on the same row is sent again: unlike throttling, 5xx and broken connections, the SDK
- * does not retry that, and every publish is a transaction over the row that its own renewals and its waiters write to.
+ * Sends, and sends again after a conflict with a transaction on the same row. The SDK does not retry conflicts, as it does throttling, 5xx and broken connections; and
+ * every publish is a transaction on a row that lease renewals and waiters write, too.
  */
 export async function attempt<T>(op: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
   const startedMs = performance.now();
@@ -67,7 +66,7 @@ function failed(op: string, error: unknown): CatalogError {
     $fault,
   } = error as { name?: string; message?: string; code?: string; $fault?: string };
   const retryable = $fault !== 'client' || PASSING.test(name);
-  // A refusal names the account and the role, and messages go to callers: those words are in the cause, for the log.
+  // The SDK's message names the account and the role, and ours goes to callers: theirs stays in the cause, for the log.
   const words = name.includes('AccessDenied')
     ? 'the role needs the right to the table'
     : message === ''

@@ -3,17 +3,17 @@ import { marshall, unmarshall } from '@aws-sdk/util-dynamodb';
 import { CatalogError } from '../errors/cache-error.ts';
 
 /**
- * The version of the rows' form; each row carries it as `v`. Rows of 0.1 carried none. It is raised when a row means something else than before: what a reader of the
- * version before can still read is no new version.
+ * The version of the rows' format; each row has it as `v`. Rows of 0.1 have none. Raise it when older readers would misread a row, not for additions that
+ * they can ignore.
  */
 const SCHEMA = 2;
 
 export type Item = Record<string, unknown>;
 
-/** As it is written, with the version. */
+/** The row with its version. */
 export const versioned = (row: Item): Item => ({ ...row, v: SCHEMA });
 
-/** The update that also writes the version. */
+/** The update, extended to write the version. */
 export function versionedUpdate(update: string): { readonly update: string; readonly values: Item } {
   const sets = /\bSET /;
   return {
@@ -22,24 +22,24 @@ export function versionedUpdate(update: string): { readonly update: string; read
   };
 }
 
-/** Takes rows of this version only. */
+/** A filter for rows of any other version. */
 export const OF_ANOTHER_VERSION = {
   expression: 'attribute_not_exists(v) OR v <> :schema',
   values: marshall({ ':schema': SCHEMA }),
 } as const;
 
 /**
- * The row.
+ * The row without its version.
  *
- * @throws CatalogError if it is of another version, saying what to do.
+ * @throws CatalogError if the row has another version; the message says what to do.
  */
 export function rowFrom(attributes: Record<string, AttributeValue>, op: string): Item {
   const { v = 1, ...row } = unmarshall(attributes);
   if (v === SCHEMA) return row;
   const advice =
     typeof v === 'number' && v > SCHEMA
-      ? 'a newer version of Entrepot wrote it: use that one, or make the table again with "entrepot rebuild" of this one'
-      : 'make the table again from the bucket with "entrepot rebuild"';
+      ? 'a newer version of Entrepot wrote it: use that one, or rebuild the table with "entrepot rebuild" of this one'
+      : 'rebuild the table from the bucket with "entrepot rebuild"';
   throw new CatalogError(
     op,
     `the table has rows of version ${String(v)}, and this is version ${SCHEMA}: ${advice}; no content is lost by that`,

@@ -20,14 +20,14 @@ import { attempt, backOffMs, CONFLICT_PATIENCE_MS, PASSING, ROUNDS } from './dyn
 import { type Item, OF_ANOTHER_VERSION, rowFrom, versioned, versionedUpdate } from './dynamo-rows.ts';
 import type { Key } from './keys.ts';
 
-/** The code of a transaction's write whose condition did not hold. */
+/** The reason code of a write in a transaction whose condition failed. */
 const CONDITION_FAILED = 'ConditionalCheckFailed';
-/** The code of a transaction's write whose row is part of another that is under way. */
+/** The reason code of a write in a transaction whose row another transaction is writing. */
 const CONFLICT = 'TransactionConflict';
 
 export type { Item };
 
-/** An update with its condition: an expression over names (`#x`, given as they are) and values (`:x`). */
+/** An update with its condition, as DynamoDB expressions over names (`#x`) and values (`:x`). */
 export interface Update {
   readonly key: Key;
   readonly update: string;
@@ -36,13 +36,13 @@ export interface Update {
   readonly values: Item;
 }
 
-/** A conditional write that did not happen, with the row that stood in its way. */
+/** A write whose condition failed, with the row as it is. */
 export interface Refused {
   readonly refused: true;
   readonly row: Item | undefined;
 }
 
-/** A row that a transaction does not change, but that must be so. */
+/** A condition on a row that the transaction does not change. */
 export type Check = Required<Pick<Update, 'key' | 'condition' | 'values'>>;
 
 export interface PageOptions {
@@ -52,31 +52,31 @@ export interface PageOptions {
 
 export const isRefused = (outcome: Item | Refused): outcome is Refused => outcome.refused === true;
 
-/** The few calls that the catalogue and the leases need of one table; every failure is a CatalogError, an abort is the signal's reason. */
+/** One table, for the catalogue, the leases and the records. Every failure is a CatalogError; an abort throws the signal's reason. */
 export interface Table {
   get(key: Key, consistent: boolean, op: string, signal: AbortSignal): Promise<Item | undefined>;
-  /** The rows that exist, in no order. Any number of keys; duplicates allowed. */
+  /** The rows that exist, in any order. Any number of keys; duplicates are allowed. */
   getAll(keys: readonly Key[], consistent: boolean, op: string, signal: AbortSignal): Promise<Item[]>;
-  /** The row after the update, or the row that refused it. */
+  /** The row after the update, or the row whose condition failed. */
   update(update: Update, op: string, signal: AbortSignal): Promise<Item | Refused>;
-  /** Puts rows without condition; any number, a later row of the same key wins. */
+  /** Puts any number of rows without condition. Of rows with the same key, the last one counts. */
   putAll(rows: readonly (Key & Item)[], op: string, signal: AbortSignal): Promise<void>;
-  /** Removes every row that another version of Entrepot wrote. How many there were. */
+  /** Removes every row that another version of Entrepot wrote. Returns how many there were. */
   removeOtherVersions(op: string, signal: AbortSignal): Promise<number>;
   /** The rows of a partition in the order of their `sk`; those after `after`. Consistent. */
   query(pk: string, op: string, signal: AbortSignal, after?: string): AsyncGenerator<Item>;
   /** The same in pages, each of one read, of at most `pageSize` rows. The last may be empty. */
   pages(pk: string, op: string, signal: AbortSignal, from: PageOptions): AsyncGenerator<Item[]>;
   /**
-   * All or nothing. Conflicts with other writers are waited out until `signal` fires, and a lost answer is not executed twice. Says what stood in the way: for
-   * each write whether its own condition failed. Undefined when all happened.
+   * All or nothing. Conflicts with other writers are retried until `signal` fires; after a lost answer, nothing is executed twice. Returns undefined if all
+   * writes happened, else for each write whether its condition failed.
    */
   transact(
     writes: readonly (Check | Update)[],
     op: string,
     signal: AbortSignal,
   ): Promise<readonly boolean[] | undefined>;
-  /** The same, without another try: whether it happened. */
+  /** The same with one try. Returns whether it happened. */
   tryTransact(writes: readonly (Check | Update)[], op: string, signal: AbortSignal): Promise<boolean>;
 }
 
@@ -130,13 +130,13 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
       from = answer.LastEvaluatedKey;
     } while (from !== undefined);
   }
-  /** The codes of what stood in the way, one for each write. Undefined when all happened. */
+  /** Undefined if all writes happened, else a reason code for each of them. */
   const transactOnce = (
     writes: readonly (Check | Update)[],
     op: string,
     signal: AbortSignal,
   ): Promise<readonly string[] | undefined> => {
-    // One token for the SDK's own retries: a lost answer is not executed twice.
+    // One token for all of the SDK's retries: after a lost answer, nothing is executed twice.
     const items = writes.map((write) => transactItem(table, write));
     const command = new TransactWriteItemsCommand({ TransactItems: items, ClientRequestToken: randomUUID() });
     return attempt(op, signal, async () => {

@@ -44,8 +44,8 @@ export interface Key {
 export const NOBODY = '-';
 
 /**
- * Partitions that the function at the door may write, as IAM matches `dynamodb:LeadingKeys`: locks, pulls and who waits. Whatever says what a repository serves is
- * in none of them.
+ * Partitions that the endpoint's function may write, as IAM matches `dynamodb:LeadingKeys`: locks, pulls and waiting callers. None of them decides what a repository
+ * serves.
  */
 export const ENDPOINT_PARTITIONS: readonly string[] = ['LOCK#*', 'PULL#*', 'ACTIVE#*', 'WAITING#*'];
 
@@ -106,10 +106,10 @@ export const pullLeaseName = (reference: Reference): string =>
 export const fetchLeaseName = (repository: Repository, digest: Digest): string =>
   `${FETCH}${formatRepository(repository)}@${digest}`;
 
-/** The name of the claim that one copier of the blob holds. */
+/** The name of the claim for copying the blob. */
 export const blobLeaseName = (digest: Digest): string => `${BLOB}${digest}`;
 
-/** The name of the lease that one delivery of a run of a warm-up holds. */
+/** The name of the lease for one run of a warm-up, held by one delivery of its event. */
 export const warmupLeaseName = (name: string, scheduledTime: string): string => `${WARMUP}${name}/${scheduledTime}`;
 
 /** A row that is nothing but a lease. */

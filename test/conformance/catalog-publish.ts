@@ -187,7 +187,7 @@ export function publishing(table: () => TableUnderTest): void {
     await assert.rejects(reach.catalog.publish(publicationOf(reference, root, { epoch }), lock, forever), (error) => {
       assert.ok(error instanceof ContentSweptError);
       assert.equal(error.retryable, true);
-      assert.match(error.message, /found to be lost/);
+      assert.match(error.message, /was lost/);
       return true;
     });
     assert.deepEqual(await rowsOf(reference, root.digest), [undefined, undefined, undefined]);

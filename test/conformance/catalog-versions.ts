@@ -26,7 +26,7 @@ export function versions(table: () => TableUnderTest): void {
   };
 
   for (const [what, version, advice] of [
-    ['0.1, whose rows carry no version', {}, /make the table again from the bucket/],
+    ['0.1, whose rows carry no version', {}, /rebuild the table from the bucket/],
     ['a newer version', { v: 99 }, /a newer version of Entrepot wrote it/],
   ] as const) {
     test(`rows of ${what} are refused with what to do, and removed for a rebuild`, async () => {

@@ -153,7 +153,7 @@ export function leaseFaults(table: () => TableUnderTest): void {
     assert.equal(next.generation, 2);
     await once(lease.signal, 'abort');
     assert.ok(lease.signal.reason instanceof LeaseLostError);
-    assert.match(lease.signal.reason.message, /somebody else holds it/);
+    assert.match(lease.signal.reason.message, /another process holds it/);
     await lease.release();
     await lease[Symbol.asyncDispose]();
     const row = await table().row(leaseKey(name));

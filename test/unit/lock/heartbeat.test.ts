@@ -30,7 +30,7 @@ describe('the heartbeat of a lease', () => {
         renewals.push(nowMs);
         return renew();
       },
-      lose: (why, cause) => losses.push({ atMs: nowMs, why, cause }),
+      onLost: (why, cause) => losses.push({ atMs: nowMs, why, cause }),
       nowMs: () => nowMs,
     });
   }
@@ -58,7 +58,7 @@ describe('the heartbeat of a lease', () => {
     start(() => Promise.resolve(false));
     await run(60);
     assert.deepEqual(renewals, [10_000]);
-    assert.deepEqual(losses, [{ atMs: 10_000, why: 'somebody else holds it', cause: undefined }]);
+    assert.deepEqual(losses, [{ atMs: 10_000, why: 'another process holds it', cause: undefined }]);
   });
 
   test('loses a whole duration after the last renewal that got through, and says what stood in the way', async () => {
