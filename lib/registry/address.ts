@@ -2,21 +2,21 @@ import ipaddr from 'ipaddr.js';
 import type { RegistrySettings } from './settings.ts';
 
 /**
- * True for addresses of the public internet alone: not for private, loopback, link-local, CGNAT, multicast, reserved and documentation ranges,
- * nor for IPv6 forms that hide an IPv4 address (v4-mapped, NAT64, 6to4, Teredo).
+ * True only for addresses of the public internet. False for private, loopback, link-local, CGNAT, multicast, reserved and
+ * documentation ranges, and for IPv6 forms that embed an IPv4 address (v4-mapped, NAT64, 6to4, Teredo).
  */
 export function isPublicAddress(address: string): boolean {
   if (!ipaddr.isValid(address)) return false;
   const parsed = ipaddr.parse(address);
   if (parsed.range() !== 'unicast') return false;
-  // Everything allocated so far lies in 2000::/3; outside are the forms that ipaddr.js does not know by name (::/96, 64:ff9b:1::/48, fec0::/10).
+  // All allocated addresses are in 2000::/3. Outside are forms unknown to ipaddr.js (::/96, 64:ff9b:1::/48, fec0::/10).
   return parsed.kind() === 'ipv4' || parsed.match(ipaddr.parse('2000::'), 3);
 }
 
 /** The host of a URL as a name or a bare IP address. */
 export const hostnameOf = (url: URL): string => url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
 
-/** Whether the URL leads to the machine that asks, however it is written: `localhost`, `127.1`, `[::1]`, `0.0.0.0`, and these in IPv6. */
+/** Whether the URL leads to this machine: `localhost`, `127.1`, `[::1]`, `0.0.0.0`, and their IPv6 forms. */
 export function isOwnMachine(url: URL): boolean {
   const host = hostnameOf(url).toLowerCase();
   if (!ipaddr.isValid(host)) return host === 'localhost' || host.endsWith('.localhost');
@@ -24,14 +24,14 @@ export function isOwnMachine(url: URL): boolean {
   return range === 'loopback' || range === 'unspecified';
 }
 
-/** True for `registry`, `localhost`, `127.0.0.1`, `::1`: names that mean something on one network only. */
+/** True for `registry`, `localhost`, `127.0.0.1`, `::1`: names that are valid on one network only. */
 export const isIpOrBareName = (host: string): boolean => ipaddr.isValid(host) || !host.includes('.');
 
 /** An entry of `redirects` or `realms`, parsed. */
 interface HostRule {
   readonly host: string;
   readonly port?: string;
-  /** The entry was written as a URL and says the scheme. */
+  /** Set if the entry is a URL. */
   readonly scheme?: string;
 }
 
@@ -42,12 +42,12 @@ interface RangeRule {
 const DEFAULT_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
 const portOf = (url: URL): string => (url.port === '' ? (DEFAULT_PORTS[url.protocol] ?? '') : url.port);
 
-/** Hosts and ranges that the configuration names. */
+/** Hosts and address ranges from the configuration. */
 export class HostRules {
   readonly #hosts: HostRule[] = [];
   readonly #ranges: RangeRule[] = [];
 
-  /** Entries: `host`, `host:port`, `10.0.0.0/8`, `http://host:port`, `https://host`. Those that make no sense match nothing. */
+  /** Entries: `host`, `host:port`, `10.0.0.0/8`, `http://host:port`, `https://host`. Malformed ones match nothing. */
   constructor(entries: readonly string[]) {
     for (const entry of entries) {
       if (ipaddr.isValidCIDR(entry)) {
@@ -56,7 +56,7 @@ export class HostRules {
       }
       const scheme = /^(https?:)\/\//i.exec(entry)?.[1]?.toLowerCase();
       const bareV6 = ipaddr.IPv6.isValid(entry) ? `[${entry}]` : entry;
-      // A scheme without a default port keeps an explicit ":443" in sight.
+      // A scheme without a default port keeps an explicit ":443".
       const text = scheme === undefined ? `entry://${bareV6}` : entry;
       if (!URL.canParse(text)) continue;
       const url = new URL(text);
@@ -67,8 +67,8 @@ export class HostRules {
   }
 
   /**
-   * Whether an entry names the host of `url`, and allows its scheme: plain HTTP where the entry itself says `http://`, or, with `plainHttp`, where it
-   * says nothing.
+   * Whether an entry names the host of `url` and allows its scheme. Plain HTTP needs an entry with `http://`, or `plainHttp`
+   * and an entry without a scheme.
    */
   names(url: URL, plainHttp = false): boolean {
     const host = hostnameOf(url);
@@ -90,8 +90,8 @@ export class HostRules {
 }
 
 /**
- * How far a connection may reach (I8): `configured` hosts were written down, so their addresses are not checked; anything else must be `public`, a
- * registry that is known by its name alone included.
+ * Which addresses a connection may reach (I8). The addresses of `configured` hosts are not checked. Everything else must be
+ * `public`, including a registry that is configured by name only.
  */
 export type Reach = 'configured' | 'public';
 
@@ -99,7 +99,7 @@ export type Reach = 'configured' | 'public';
 export class ConfiguredHosts {
   readonly redirects: HostRules;
   readonly #origins: ReadonlySet<string>;
-  /** Those that were written down. */
+  /** Origins that may have a private address. */
   readonly #privateOrigins: ReadonlySet<string>;
   readonly #endpoint: URL;
 
@@ -111,7 +111,7 @@ export class ConfiguredHosts {
     this.#privateOrigins = new Set([...(endpointMayBePrivate ? [endpoint] : []), ...mirrors].map((url) => url.origin));
   }
 
-  /** An endpoint or mirror, exactly: another port of the same host is another place. */
+  /** Whether the URL is on the endpoint or a mirror. Another port of the same host is another origin. */
   isOrigin(url: URL): boolean {
     return this.#origins.has(url.origin);
   }
@@ -125,7 +125,7 @@ export class ConfiguredHosts {
     return isPublicAddress(address) || this.redirects.covers(address);
   }
 
-  /** What to write into the configuration where `host` is private and that is intended. */
+  /** What to write into the configuration to allow the private `host`. */
   permissionFor(host: string): string {
     const { origin } = this.#endpoint;
     return hostnameOf(this.#endpoint) === host && !this.#privateOrigins.has(origin)

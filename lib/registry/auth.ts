@@ -11,12 +11,12 @@ import type { RegistryResponse, RequestContext, Transport } from './transport.ts
 
 const OP = 'authenticate';
 
-/** How a host wants to be asked. `open`: it said nothing. */
+/** The authentication scheme of a host. `open`: none. */
 type Scheme =
   | { readonly kind: 'open' | 'basic' }
   | ({
       readonly kind: 'bearer';
-      /** What the registry has before the path that it is asked for: a proxy in front of it rewrites paths. */
+      /** What a proxy in front of the registry puts before our repository path. */
       readonly prefix: string;
     } & Omit<TokenPurpose, 'scope'>);
 
@@ -25,30 +25,30 @@ interface AuthOptions {
   readonly realms: HostRules;
   readonly transport: Transport;
   readonly tokens: Tokens;
-  /** Undefined for mirrors, and for hosts that a registry redirects to, which never see the registry's. */
+  /** Undefined for mirrors and redirect targets: they never see the registry's credentials. */
   readonly credentials: RegistryCredentials | undefined;
-  /** Whether `/v2/` is asked where an answer does not say how to ask. */
+  /** Whether to request `/v2/` when a 401 has no challenge. */
   readonly mayPing: boolean;
 }
 
 /**
  * The `Authorization` of requests to one host.
  *
- * How the host wants to be asked is learnt from the 401 of the first request, which spares anonymous pulls the ping. With credentials `/v2/` is
- * asked first: a registry that also serves anonymously could answer 404 for what only the credentials may see, and that must not be read as absent (I6).
+ * Anonymous pulls learn the scheme from the 401 of their first request and need no ping. With credentials `/v2/` is pinged
+ * first: a registry that also serves anonymously may answer 404 for what only a login may see, and that is not "absent" (I6).
  */
 export class Auth {
   readonly #options: AuthOptions;
   readonly #pinging = new SingleFlight<Scheme>();
   #scheme: Scheme | undefined;
-  /** What was refused although it had just been had: asking for another one would be in vain. */
+  /** A new authorization that was refused. Fetching another one would not help. */
   #refusedWhenNew: string | undefined;
 
   constructor(options: AuthOptions) {
     this.#options = options;
   }
 
-  /** What to send with the first try; undefined for nothing. */
+  /** For the first try; undefined for none. */
   async authorization(path: string, context: RequestContext): Promise<string | undefined> {
     const credentials = await this.#options.credentials?.read(context.domain, context.signal);
     if (credentials?.kind === 'bearer') return `Bearer ${credentials.token}`;
@@ -59,7 +59,7 @@ export class Auth {
     return await this.#authorizationBy(this.#scheme, path, context);
   }
 
-  /** What to send after `answer`, a 401 or a refused token, for `refused`; undefined if there is nothing better. Reads nothing of the answer's body. */
+  /** For the next try after an answer refused the authorization `refused`. Undefined if there is no other. Does not read the answer's body. */
   async renewed(
     { status, headers }: Pick<RegistryResponse, 'status' | 'headers'>,
     refused: string | undefined,
@@ -72,9 +72,9 @@ export class Auth {
       const renewed = await credentials?.renew(used, context.domain, context.signal);
       return renewed?.kind === 'bearer' ? `Bearer ${renewed.token}` : undefined;
     }
-    const said = status === 401 ? this.#schemeOf(headers, path) : (this.#scheme ?? { kind: 'open' });
-    // Some registries send their challenge with /v2/ alone.
-    const scheme = said.kind === 'open' && this.#options.mayPing ? await this.#ping(context) : said;
+    const stated = status === 401 ? this.#schemeOf(headers, path) : (this.#scheme ?? { kind: 'open' });
+    // Some registries send their challenge only with /v2/.
+    const scheme = stated.kind === 'open' && this.#options.mayPing ? await this.#ping(context) : stated;
     if (scheme.kind === 'bearer' && refused !== undefined) {
       this.#options.tokens.forget(purposeOf(scheme, path), context.domain, refused.replace(/^Bearer /, ''));
     }
@@ -86,12 +86,12 @@ export class Auth {
       await credentials?.renew(used, context.domain, context.signal);
     }
     const authorization = await this.#authorizationBy(scheme, path, context);
-    // Only once it worked: a realm that gives no token must not stop requests that need none.
+    // Only after success: a realm without tokens must not block requests that need none.
     this.#scheme = scheme;
     return authorization === refused ? undefined : authorization;
   }
 
-  /** What {@link renewed} gave was refused, too. */
+  /** Records that the result of {@link renewed} was refused, too. */
   refusedAgain(authorization: string): void {
     this.#refusedWhenNew = authorization;
   }
@@ -108,7 +108,7 @@ export class Auth {
         if (credentials.kind === 'basic') return basicAuthorization(credentials);
         throw new DeniedError(
           OP,
-          `${this.#options.base.host} wants a user name and password, but its credentials are an identity token; log in again`,
+          `${this.#options.base.host} requires a user name and password, but the stored credentials are an identity token; log in again`,
         );
       }
     }
@@ -133,7 +133,7 @@ export class Auth {
     }
     const failure = await answerFailure(OP, answer);
     if (isTransient(failure)) throw failure;
-    // A host that has no /v2/ of its own may still answer for a repository, and says 401 there if it must.
+    // A host without /v2/ may still serve repositories, and answers 401 there if needed.
     return { kind: 'open' };
   }
 
@@ -144,7 +144,7 @@ export class Auth {
     return { kind: challenges.some(({ scheme }) => scheme === 'basic') ? 'basic' : 'open' };
   }
 
-  /** @throws UpstreamRefusedError for a realm that is not this host's (I7). */
+  /** @throws UpstreamRefusedError for a realm that this host may not name (I7). */
   #bearer({ parameters }: Challenge, path: string | undefined): Scheme {
     const { base, realms } = this.#options;
     const realm = parseRealm(parameters.get('realm') ?? '', base, realms, this.#options.transport.hosts);
@@ -154,16 +154,14 @@ export class Auth {
   }
 }
 
-/**
- * The scope is ours, whatever the challenge asks for: never more than to pull this repository, or the same one behind the prefix that its own host has for it.
- */
+/** We choose the scope, not the challenge: at most to pull this repository, with the prefix that its own host puts before it. */
 const purposeOf = ({ realm, service, prefix }: Scheme & { kind: 'bearer' }, path: string): TokenPurpose => ({
   realm,
   service,
   scope: `repository:${prefix}${path}:pull`,
 });
 
-/** The repositories of its scopes: `repository:team/app:pull`, several with blanks between them. */
+/** The repositories of the scopes, as in `repository:team/app:pull repository:base:pull`. */
 function repositoriesIn(parameters: Challenge['parameters']): readonly string[] {
   const scopes = (parameters.get('scope') ?? '').split(/\s+/);
   return scopes.flatMap((scope) => /^repository:([^:]+):/.exec(scope)?.[1] ?? []);
@@ -174,15 +172,15 @@ function prefixBefore(path: string, repositories: readonly string[]): string {
   return repositories.find((repository) => repository.endsWith(`/${path}`))?.slice(0, -path.length) ?? '';
 }
 
-/** The repository that a refusal wants a token for, where it is not `path`: then somebody between us rewrites paths, or the registry is set up wrongly. */
+/** The repository of the requested scope if it is not `path`: a proxy rewrites paths, or the registry is misconfigured. */
 export function otherRepositoryIn(headers: RegistryResponse['headers'], path: string): string | undefined {
   const wanted = parseChallenges(headers['www-authenticate']).flatMap(({ parameters }) => repositoriesIn(parameters));
   return wanted.includes(path) ? undefined : wanted[0];
 }
 
 /**
- * `https://host/v2/…`, behind the path of the endpoint if it has one. A path that has the part `v2` itself leads to repositories (`https://host/v2/proxy`, as Harbor's
- * projects for proxies do).
+ * `https://host/v2/…`, after the path of the endpoint if it has one. A path with a part `v2` is a prefix of repositories:
+ * `https://host/v2/proxy`, as in Harbor's proxy projects.
  */
 export function apiUrl(base: URL, rest: string): URL {
   const url = new URL(base.origin);

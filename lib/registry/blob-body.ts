@@ -8,36 +8,36 @@ import type { RegistryResponse, RequestContext } from './transport.ts';
 
 export const OP = 'read blob';
 
-/** What is wanted of one host. */
+/** A request for a blob to one host. */
 interface AskedBlob {
   readonly path: string;
   readonly blob: Descriptor;
-  /** The first byte that is asked for: `offset`, or 0 where the whole blob is. */
+  /** The first byte requested: `offset`, or 0 for the whole blob. */
   readonly from: number;
-  /** The first byte that is wanted. */
+  /** The first byte needed. */
   readonly offset: number;
   readonly isAgain: boolean;
 }
 
-/** Bytes of the blob, of which the first `skipBytes` were not wanted. */
+/** Bytes of the blob. The first `skipBytes` are to be skipped. */
 export interface BlobBody {
   readonly body: Body;
-  /** Takes off a coding that nobody asked for. */
+  /** Removes a Content-Encoding that we did not ask for. */
   readonly decoder: Transform | undefined;
-  /** A coding that it may have, and that was not undone: no length says. */
+  /** A Content-Encoding that was not removed, because without a length it may be only a label. */
   readonly label: string | undefined;
   readonly stream: AsyncIterable<Uint8Array>;
-  /** Who gives them, for messages. */
+  /** The sender, for messages. */
   readonly from: string;
-  /** What may not be said of its words. */
+  /** What messages must not contain. */
   readonly secrets: RegistryResponse['secrets'];
   readonly skipBytes: number;
 }
 
 /**
- * Asks one host for the blob: always at its own address, because the one that it redirected to may have expired.
+ * Requests the blob from one host: always at its own address, because an earlier redirect may have expired.
  *
- * @throws BlobUnknownError if it answers 404, and only then; ContentMismatchError where it has another size, or answers for another range.
+ * @throws BlobUnknownError if it answers 404, and only then; ContentMismatchError for a wrong size or another range.
  */
 export async function openBlobBody(session: Session, asked: AskedBlob, context: RequestContext): Promise<BlobBody> {
   const { path, blob, from } = asked;
@@ -55,7 +55,7 @@ export async function openBlobBody(session: Session, asked: AskedBlob, context: 
     try {
       const { skipBytes, decoder, label } = await startOf(answer, asked);
       const { body, secrets, from: who } = answer;
-      // What breaks in the body breaks the reading of the decoder.
+      // An error of the body becomes an error of the decoder.
       const stream = decoder === undefined ? body : pipeline(body, decoder, () => undefined);
       return { body, decoder, label, stream: stream as AsyncIterable<Uint8Array>, from: who, secrets, skipBytes };
     } catch (error) {
@@ -65,7 +65,7 @@ export async function openBlobBody(session: Session, asked: AskedBlob, context: 
   });
 }
 
-/** How many bytes lie before the first that is wanted, and what takes off a coding that nobody asked for. */
+/** How many bytes to skip, and how to decode the body. */
 async function startOf(
   answer: RegistryResponse,
   { path, blob, from, offset, isAgain }: AskedBlob,
@@ -83,24 +83,21 @@ async function startOf(
     const encoding = single(headers['content-encoding']);
     const isCodedNow = isCoded(encoding) && (!isOfSize || (length === undefined && isAgain));
     if (!isOfSize && !isCodedNow) {
-      // Of bytes that may be anybody's blob nothing is shown.
+      // Binary content is never quoted in a message.
       const isText = /^(?:text\/|application\/(?:json|xml|problem))/i.test(single(headers['content-type']) ?? '');
       throw wrongSize(blob, `${answer.server} has ${length}${isText ? await registryWords(answer) : ''}`);
     }
-    // Where Range was ignored the bytes up to ours come once more.
+    // The host ignored Range: the bytes before ours come again.
     const label = !isCodedNow && length === undefined && isCoded(encoding) ? encoding : undefined;
     return { skipBytes: offset, decoder: isCodedNow ? decoderOf(encoding) : undefined, label };
   }
   const range = single(headers['content-range']) ?? '';
   const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(range) ?? [];
   if (Number(start) !== from || (total !== '*' && Number(total) !== size)) {
-    throw wrongSize(blob, `${url.host} answers for byte ${from} with range ${JSON.stringify(range)}`);
+    throw wrongSize(blob, `${url.host} answered a request from byte ${from} with range ${JSON.stringify(range)}`);
   }
   return { skipBytes: offset - from, decoder: undefined, label: undefined };
 }
 
 export const wrongSize = (blob: Descriptor, found: string): ContentMismatchError =>
-  new ContentMismatchError(
-    OP,
-    `blob ${blob.digest} should have ${blob.size} bytes, but ${found}; nothing of it was kept`,
-  );
+  new ContentMismatchError(OP, `blob ${blob.digest} should have ${blob.size} bytes, but ${found}; nothing was stored`);

@@ -15,11 +15,11 @@ import type { Session, Sources } from './session.ts';
 import type { RequestContext } from './transport.ts';
 import type { BlobBytes } from './upstream.ts';
 
-/** A connection that brought so much made progress, however short it lived. */
+/** A connection that delivered this much made progress, however short it was. */
 const PROGRESS_BYTES = 64 * 1024;
-/** Of the beginning, where a page shows itself as one. */
+/** Bytes from the start that are checked for an HTML page. */
 const PAGE_BYTES = 4096;
-/** Reconnects after little progress wait, but not ever longer: 1.6 s at most. */
+/** Limits the wait of reconnects after little progress to 1.6 s. */
 const MAX_HICCUPS = 4;
 
 interface OpenedBody {
@@ -27,13 +27,13 @@ interface OpenedBody {
   readonly chunks: AsyncIterator<Uint8Array>;
   readonly session: Session;
   readonly from: string;
-  /** Still to be thrown away. */
+  /** Bytes that remain to be skipped. */
   skipBytes: number;
-  /** Given out so far. */
+  /** Bytes passed to the consumer. */
   givenBytes: number;
 }
 
-/** The blob from `offset` on, opened: whether it is there and may be read is known when this resolves. */
+/** Opens the blob from `offset` on. When this resolves, the blob exists and may be read. */
 export async function openBlob(
   sources: Sources,
   path: string,
@@ -48,7 +48,7 @@ export async function openBlob(
   return reader;
 }
 
-/** Reads on through broken connections. One consumer; `return` gives the connection back. */
+/** Reconnects when a connection breaks. For one consumer; `return` releases the connection. */
 class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   readonly #path: string;
   readonly #blob: Descriptor;
@@ -57,23 +57,23 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   readonly #isAgain: boolean;
   readonly #firstByte: number;
   #sources: Sources;
-  /** The next byte to give out. */
+  /** The next byte for the consumer. */
   #offset: number;
   #opened: OpenedBody | undefined;
-  /** That gave something last, and how the blob begins. */
+  /** The sender of the last bytes, and the start of the blob: for messages. */
   #sender: BlobBody | undefined;
   #start: Buffer | undefined;
-  /** Reconnects in a row that brought nothing. */
+  /** Reconnects in a row that delivered nothing. */
   #stalls = 0;
-  /** Reconnects in a row that brought little. */
+  /** Reconnects in a row that delivered little. */
   #hiccups = 0;
-  /** The registry does not give ranges of it as they are asked for. */
+  /** The registry does not answer ranges correctly, so the whole blob is requested. */
   #isWhole = false;
   #ended = false;
-  /** Of the window that runs. */
+  /** In the current window of the pace. */
   #waitedMs = 0;
   #receivedBytes = 0;
-  /** Why the last body broke, if it did not just end: told if reading on fails, too. */
+  /** Why the last body broke, if it did not just end. Reported if reconnecting fails, too. */
   #lastBreak: CacheError | undefined;
 
   constructor(
@@ -99,7 +99,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   }
 
   async open(): Promise<void> {
-    // There is nothing to ask for behind the last byte; an empty blob is asked for as a whole.
+    // After the last byte there is nothing to request. An empty blob is requested as a whole.
     if (this.#offset > 0 && this.#offset === this.#blob.size) return;
     this.#opened = await askInOrder(this.#sources, this.#context.signal, (session) => this.#openAt(session));
   }
@@ -138,7 +138,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     this.#opened = undefined;
   }
 
-  /** Counts the time that the upstream takes. */
+  /** Measures the time spent waiting for the upstream. */
   async #waiting<T>(work: () => Promise<T>): Promise<T> {
     const askedMs = performance.now();
     const result = await work();
@@ -152,14 +152,14 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     const { windowMs, leastBytes } = this.#pace;
     if (this.#receivedBytes / this.#waitedMs < leastBytes / windowMs && !isDone) {
       const pace = `${this.#receivedBytes} bytes in ${Math.round(this.#waitedMs)} ms`;
-      // Somebody else may be faster.
+      // Another source may be faster.
       if (this.#opened?.session.isMirror === true) {
         this.#leave(this.#opened);
         return;
       }
       throw new SlowBlobError(
         OP,
-        `blob ${this.#blob.digest} of ${this.#path} comes too slowly: ${this.#opened?.from ?? 'its registry'} gave ${pace}; it is gone on with later`,
+        `blob ${this.#blob.digest} of ${this.#path} is too slow: ${this.#opened?.from ?? 'its registry'} sent ${pace}; the copy continues later`,
         this.#offset - this.#firstByte,
         this.#lastBreak,
       );
@@ -168,7 +168,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     this.#receivedBytes = 0;
   }
 
-  /** Undefined at the end of the body, however it came. */
+  /** Undefined at the end of the body, complete or broken. */
   async #nextOfBody(): Promise<Uint8Array | undefined> {
     const opened = this.#opened;
     while (opened !== undefined) {
@@ -178,14 +178,14 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
       } catch (error) {
         this.#context.signal.throwIfAborted();
         if (opened.blobBody.decoder !== undefined && isOfDecoder(error)) {
-          throw wrongSize(this.#blob, `${opened.from} sent it compressed, and it cannot be undone`);
+          throw wrongSize(this.#blob, `${opened.from} sent it compressed, and it cannot be decompressed`);
         }
         this.#lastBreak = connectionFailure(OP, opened.from, error);
         return undefined;
       }
       if (result.done === true) {
         const { label } = opened.blobBody;
-        // It is whole, and not the blob: what is coded was read as it came.
+        // The body is complete but too short: it was compressed after all.
         if (label !== undefined && this.#offset < this.#blob.size) {
           throw wrongSize(this.#blob, `${opened.from} sent ${this.#offset} (content-encoding ${label})`);
         }
@@ -197,9 +197,9 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
       opened.skipBytes -= result.value.byteLength - chunk.byteLength;
       if (chunk.byteLength === 0) continue;
       if (this.#offset + chunk.byteLength > this.#blob.size) {
-        throw wrongSize(this.#blob, `${opened.from} sends more`);
+        throw wrongSize(this.#blob, `${opened.from} sends more bytes`);
       }
-      // A copy: the chunk is the consumer's.
+      // Copied, because the chunk belongs to the consumer.
       if (this.#offset === 0) this.#start = Buffer.from(chunk.subarray(0, PAGE_BYTES));
       this.#sender = opened.blobBody;
       this.#offset += chunk.byteLength;
@@ -209,7 +209,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     return undefined;
   }
 
-  /** A mirror that broke off, or is too slow, is not asked for the rest. */
+  /** Closes the body. A mirror that broke off, or is too slow, is not used for the rest. */
   #leave(left: OpenedBody | undefined): void {
     close(left);
     this.#opened = undefined;
@@ -226,8 +226,8 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     this.#leave(left);
     this.#count(left);
     const { stalls } = this.#sources.endpoint.limits;
-    if (this.#stalls > stalls) throw this.#gaveUp(`${stalls} reconnects in a row brought no more`);
-    // At once after progress, and the first time without.
+    if (this.#stalls > stalls) throw this.#gaveUp(`${stalls} reconnects in a row delivered nothing`);
+    // No wait after progress, nor before the first reconnect without progress.
     const tries = Math.max(this.#stalls, this.#hiccups);
     if (tries > 1) await sleep(backoffMs(tries), signal);
     await this.open();
@@ -258,12 +258,12 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
     );
   }
 
-  /** By a range, or where that is not answered as it was asked the whole blob once more, of which the beginning is thrown away. */
+  /** Requests a range. If it is not answered correctly, requests the whole blob and skips its start. */
   async #openAt(session: Session): Promise<OpenedBody> {
     const ask = async (from: number): Promise<OpenedBody> => {
       const asked = { path: this.#path, blob: this.#blob, from, offset: this.#offset, isAgain: this.#isAgain };
       const blobBody = await openBlobBody(session, asked, this.#context);
-      // A range of what is coded would be one of other bytes.
+      // A range of a compressed body would have other bytes.
       this.#isWhole ||= blobBody.decoder !== undefined;
       const { stream, skipBytes } = blobBody;
       const chunks = stream[Symbol.asyncIterator]();
@@ -280,7 +280,7 @@ class BlobReader implements AsyncIterableIterator<Uint8Array>, BlobBytes {
   }
 }
 
-/** Of zlib and its like, and not of the connection. */
+/** Whether the error comes from decompression, not from the connection. */
 const isOfDecoder = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && /^(?:Z_|ERR_+(?:BROTLI|ZSTD)|ZSTD_)/.test(String(error.code));
 

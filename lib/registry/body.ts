@@ -15,11 +15,11 @@ import { LEAST_BYTES_PER_SECOND } from './settings.ts';
 
 export type Body = Dispatcher.ResponseData['body'];
 
-/** Small enough to be worth reading to its end, so that the connection can be used again. */
+/** A body up to this size is read to its end, so that the connection can be reused. */
 const DISCARD_BYTES = 64 * 1024;
 const DISCARD_TIMEOUT_MS = 1_000;
 
-/** A body that took longer than it may, although bytes kept coming. */
+/** A body took too long although bytes kept arriving. */
 export class SlowBodyError extends Error {
   constructor(bytes: number, timeMs: number) {
     super(`${bytes} bytes in ${Math.round(timeMs)} ms are too slow`);
@@ -28,11 +28,11 @@ export class SlowBodyError extends Error {
 }
 
 /**
- * The first `maxBytes` of the body at most, and whether there were more. What is beyond is not read: the connection is dropped then.
+ * At most the first `maxBytes` of the body, and whether there were more. The rest is not read and the connection is dropped.
  *
- * Bounded in time as a whole, too: it may take `timeMs`, and as long as its bytes take at {@link LEAST_BYTES_PER_SECOND}.
+ * The whole read may take `timeMs`, plus the time of its bytes at {@link LEAST_BYTES_PER_SECOND}.
  *
- * @throws SlowBodyError where it takes longer.
+ * @throws SlowBodyError if it takes longer.
  */
 export async function readBounded(
   body: Body,
@@ -62,14 +62,14 @@ export async function readBounded(
   }
 }
 
-/** Done with an answer whose body does not matter. Never throws: what breaks in it matters no more than it does. */
+/** Drops a body that is not needed. Never throws. */
 export async function discard(body: Body): Promise<void> {
   await readBounded(body, DISCARD_BYTES, DISCARD_TIMEOUT_MS).catch(() => undefined);
 }
 
 /*
- * We ask for `identity`: digests are those of the bytes as they are stored. Some servers answer otherwise all the same, and some storage labels objects with a
- * Content-Encoding that is none (RFC 9110, section 8.4).
+ * We request `identity`, because digests are those of the stored bytes. Some servers compress anyway, and some storage
+ * labels objects with a Content-Encoding that they do not have (RFC 9110, section 8.4).
  */
 
 const CODINGS = {
@@ -79,17 +79,17 @@ const CODINGS = {
   zstd: { decode: promisify(zstdDecompress), stream: createZstdDecompress },
 } as const;
 
-/** The coding, where the header names one; what else it names are labels (`aws-chunked, gzip` is gzip). Two on top of each other are nobody's. */
+/** The compression that the header names (`aws-chunked, gzip` is gzip). Undefined for none, or for several. */
 function codingOf(encoding: string | undefined): keyof typeof CODINGS | undefined {
   const names = (encoding ?? '').split(',').map((name) => name.trim().toLowerCase().replace(/^x-/, ''));
   const [coding, ...more] = names.filter((name) => Object.hasOwn(CODINGS, name));
   return more.length === 0 ? (coding as keyof typeof CODINGS | undefined) : undefined;
 }
 
-/** Whether the header names a compression; anything else (`utf-8`, `aws-chunked`, nothing at all) is a label without meaning for the bytes. */
+/** Whether the header names a compression. Anything else (`utf-8`, `aws-chunked`) does not change the bytes. */
 export const isCoded = (encoding: string | undefined): encoding is string => codingOf(encoding) !== undefined;
 
-/** The bytes without their coding; undefined where they are not of it, or more than `maxBytes`. */
+/** The decompressed bytes; undefined if they cannot be decompressed, or exceed `maxBytes`. */
 export async function decoded(bytes: Buffer, encoding: string, maxBytes: number): Promise<Buffer | undefined> {
   const coding = codingOf(encoding);
   if (coding === undefined) return undefined;
@@ -100,7 +100,7 @@ export async function decoded(bytes: Buffer, encoding: string, maxBytes: number)
   }
 }
 
-/** Takes the coding off a stream. */
+/** A stream that decompresses. */
 export function decoderOf(encoding: string): Transform | undefined {
   const coding = codingOf(encoding);
   return coding === undefined ? undefined : CODINGS[coding].stream();

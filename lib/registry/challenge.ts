@@ -7,7 +7,7 @@ import type { RegistryResponse } from './transport.ts';
 export interface Challenge {
   /** Lower case: `bearer`, `basic`. */
   readonly scheme: string;
-  /** By lower-case name. The first of a repeated name counts. */
+  /** By lower-case name. Of a repeated name the first is kept. */
   readonly parameters: ReadonlyMap<string, string>;
 }
 
@@ -15,13 +15,13 @@ const SEPARATORS = /[\s,]*/y;
 const WORD = /[^\s,="]+/y;
 const EQUALS = /\s*=\s*/y;
 const QUOTED = /"((?:[^"\\]|\\.)*)(?:"|$)/sy;
-/** Some registries leave the quotes out, also around URLs. */
+/** Some registries omit the quotes, even around URLs. */
 const BARE = /[^\s,]*/y;
 
 /**
- * All challenges of the header, in order. Never throws: what makes no sense is left out.
+ * All challenges of the header, in order. Never throws; malformed parts are dropped.
  *
- * Survives commas and escapes in quoted values, several challenges in one header or in several, any case, missing quotes and a missing last quote.
+ * Handles commas and escapes in quoted values, several challenges in one header or in several, any case, and missing quotes.
  */
 export function parseChallenges(header: string | readonly string[] | undefined): readonly Challenge[] {
   const lines = header === undefined ? [] : typeof header === 'string' ? [header] : header;
@@ -44,7 +44,7 @@ function parseLine(line: string): Challenge[] {
       at++;
       continue;
     }
-    // A word with "=" behind it is a parameter of the last scheme; without, it is the next scheme.
+    // A word before "=" is a parameter of the last scheme; any other is the next scheme.
     if (take(EQUALS) === null) {
       challenges.push({ scheme: word.toLowerCase(), parameters: new Map() });
       continue;
@@ -58,8 +58,8 @@ function parseLine(line: string): Challenge[] {
 }
 
 /**
- * Registries whose tokens come from another host, each seen in the challenge of its `/v2/`. Where both are the same host
- * (ghcr.io, quay.io, gcr.io, …) no entry is needed.
+ * Registries whose tokens come from another host, as the challenge of their `/v2/` says. Registries with their own realm
+ * (ghcr.io, quay.io, gcr.io, …) need no entry.
  */
 const REALM_OF_REGISTRY: ReadonlyMap<string, string> = new Map([
   ['registry-1.docker.io', 'auth.docker.io'],
@@ -70,15 +70,15 @@ const REALM_OF_REGISTRY: ReadonlyMap<string, string> = new Map([
   ['lscr.io', 'ghcr.io'],
 ]);
 
-/** A place that may give tokens. */
+/** A token server that may be used. */
 export interface Realm {
   readonly url: URL;
   readonly reach: Reach;
 }
 
 /**
- * The realm of a challenge from `base`, if it may be dialled and may see the registry's credentials (I7): the registry's own host (any port, where
- * that is an IP or a bare name), its built-in partner, or one of `realms` of the configuration.
+ * The realm of a challenge from `base`, if it may see the registry's credentials (I7): the registry's own host (on any port
+ * if that is an IP or a bare name), its built-in token host, or one of the configured `realms`.
  *
  * @throws UpstreamRefusedError for any other.
  */
@@ -105,8 +105,8 @@ export function parseRealm(text: string, base: URL, realms: HostRules, hosts: Co
 }
 
 /**
- * Where a realm redirects to. What carries a secret may follow to the same host, or to a realm that the configuration names; what carries none to any https host
- * at a public address, too.
+ * Where a realm redirects to. A request with a secret may go to the same host or a configured realm; one without may also go
+ * to any https host at a public address.
  *
  * @throws UpstreamRefusedError for any other.
  */
@@ -128,4 +128,4 @@ export function movedRealm(
 }
 
 const refused = (base: URL, where: string): UpstreamRefusedError =>
-  new UpstreamRefusedError('get token', `${base.host} sends us for tokens to ${where}; nothing was sent there`);
+  new UpstreamRefusedError('get token', `${base.host} names the token server ${where}; nothing was sent there`);

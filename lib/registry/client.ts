@@ -20,7 +20,7 @@ import { noRefusals, noRequests, Transport, type RequestContext } from './transp
 import type { BlobBytes, FetchedManifest, Resolution, Upstream, Upstreams } from './upstream.ts';
 import { withoutSecrets } from './secrets.ts';
 
-/** Reading credentials may start a helper program or ask AWS; it must not take longer than a door waits. */
+/** Reading credentials may run a helper program or call AWS. It must not outlast the caller's own timeout. */
 const CREDENTIALS_TIMEOUT_MS = 20_000;
 
 interface UpstreamsOptions {
@@ -33,7 +33,7 @@ interface UpstreamsOptions {
   readonly lookup?: LookupFunction;
 }
 
-/** What is shared by all pulls from one registry in this process: connections, tokens, credentials. */
+/** Shared by all pulls from one registry in this process: connections, tokens, credentials. */
 interface Registry {
   readonly settings: RegistrySettings;
   readonly credentials: RegistryCredentials;
@@ -42,7 +42,7 @@ interface Registry {
   readonly passing: RedirectRules;
 }
 
-/** The configured registries over HTTP. Connects to nothing before it is asked to. */
+/** The configured registries over HTTP. Connects only when used. */
 export function createUpstreams(options: UpstreamsOptions): Upstreams {
   const opened = new Map<string, Registry>();
   const settingsOf = allowRule(options.registries);
@@ -100,7 +100,7 @@ function createRegistry(settings: RegistrySettings, options: UpstreamsOptions): 
   };
 }
 
-/** Fixed to one trust domain from its opening to its end: where the credentials become somebody else's, its requests fail (I9). */
+/** Keeps one trust domain for life: once the credentials belong to another identity, its requests fail (I9). */
 class HttpUpstream implements Upstream {
   readonly repository: Repository;
   readonly domain: TrustDomain;
@@ -116,7 +116,7 @@ class HttpUpstream implements Upstream {
   ) {
     this.repository = repository;
     this.domain = domain;
-    // A mirror never sees the credentials, so what it gives does not prove that they may read it (I9).
+    // A mirror never sees the credentials, so its content does not prove that they may read it (I9).
     this.#sources = isAnonymous(domain) ? sources : { ...sources, mirrors: [] };
     this.#passing = passing;
   }
@@ -145,7 +145,7 @@ class HttpUpstream implements Upstream {
     );
   }
 
-  /** Asks the registry itself and no mirror: what its repository holds is its own to say (I9). */
+  /** Asks the registry itself, never a mirror: only it knows what its repository holds (I9). */
   async hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean> {
     return await hasBlob(this.#sources.endpoint, this.repository.path, blob, this.#context(signal));
   }

@@ -10,8 +10,8 @@ type Handler = Dispatcher.DispatchHandler;
 type Controller = Dispatcher.DispatchController;
 
 /**
- * Ends a request whose final headers have not come within `timeoutMs` of its sending. undici's own `headersTimeout` begins anew with each 1xx answer and with each
- * byte, so that a server that drips holds a connection for good. The time in the queue for a connection does not count.
+ * Aborts a request without final headers `timeoutMs` after it was sent. undici's own `headersTimeout` restarts with each 1xx
+ * answer and each byte, so a slow server could hold a connection for ever. Waiting for a free connection does not count.
  */
 const boundedHeaders =
   (timeoutMs: number): Dispatcher.DispatcherComposeInterceptor =>
@@ -74,25 +74,25 @@ class BoundedHeaders implements Handler {
 const KEEP_ALIVE_MS = 10_000;
 const OP = 'connect';
 
-/** `bulk`: blobs that are read. They have connections of their own, so that slow ones never hold up a short question. */
+/** `bulk`: reads of blobs. They have their own connections, so that slow ones never delay short requests. */
 export type Traffic = 'bulk' | 'short';
 
-/** The connections of one registry, for each kind of traffic: one set for configured hosts, one whose sockets are checked. */
+/** The connections of one registry. For each kind of traffic one set for configured hosts, and one with checked sockets. */
 export interface Connections {
   /** @throws UpstreamRefusedError for a private host behind a proxy, where the socket cannot be checked. */
   to(url: URL, reach: Reach, traffic: Traffic): Dispatcher;
-  /** Breaks all connections. */
+  /** Closes all connections at once. */
   destroy(): Promise<void>;
 }
 
-/** Opens nothing yet. `lookup` resolves host names; tests replace it. */
+/** Opens no connection yet. `lookup` resolves host names; tests replace it. */
 export function createConnections(
   settings: RegistrySettings,
   hosts: ConfiguredHosts,
   limits: UpstreamLimits,
   lookup: LookupFunction = systemLookup,
 ): Connections {
-  // getCACertificates and not tls.rootCertificates: it also has what NODE_EXTRA_CA_CERTS adds.
+  // Not tls.rootCertificates, which lacks NODE_EXTRA_CA_CERTS.
   const tls = settings.ca === undefined ? {} : { ca: [...getCACertificates('default'), settings.ca] };
   const options = {
     connections: settings.maxConnections,
@@ -141,12 +141,12 @@ const ofEach = <T>(make: (traffic: Traffic) => T): Readonly<Record<Traffic, T>> 
   short: make('short'),
 });
 
-/** Names that mean something on one network only: RFC 6761, 6762 and 8375, and ICANN's reservation of `.internal`. */
+/** Names that are valid on one network only: RFC 6761, 6762 and 8375, and ICANN's reservation of `.internal`. */
 const PRIVATE_NAME = /(?:^|\.)(?:internal|local|localhost|localdomain|home\.arpa)$/;
 
 /**
- * Behind a proxy the proxy resolves names and connects, so the socket's address cannot be checked (I8); what can be seen from here is refused from here:
- * private addresses, and names that no public host has. That a public name leads to a private address is for the proxy's own rules to refuse.
+ * A proxy resolves names itself, so we cannot check the socket's address (I8). We refuse private addresses and names that no
+ * public host has. Public names with a private address must be refused by the proxy's own rules.
  */
 function refusePrivateName(url: URL, hosts: ConfiguredHosts): void {
   const host = hostnameOf(url);
@@ -158,7 +158,7 @@ function refusal(hosts: ConfiguredHosts, host: string, address: string): Upstrea
   const at = host === address ? host : `${host} (${address})`;
   return new UpstreamRefusedError(
     OP,
-    `${at} is not a public address, so it was not dialled; if that is intended, ${hosts.permissionFor(host)}`,
+    `${at} is not a public address, so no connection was made; if it is intended, ${hosts.permissionFor(host)}`,
   );
 }
 
@@ -166,15 +166,15 @@ interface ConnectorOptions {
   readonly tls: { readonly ca?: string[] };
   readonly lookup: LookupFunction;
   readonly connectTimeoutMs: number;
-  /** Sockets on their way, so that closing can end them. */
+  /** Sockets that are still connecting, so that closing can end them. */
   readonly connecting: Set<Socket>;
-  /** Undefined: every address is good, because the configuration names the host. */
+  /** Undefined: every address is allowed, because the configuration names the host. */
   readonly checkedBy: ConfiguredHosts | undefined;
 }
 
 /**
- * Connects to permitted addresses only: refused addresses are dropped from the name's answer before anything is dialled, and the connected
- * socket's own address is checked again before a byte (of TLS, too) is sent.
+ * Connects to permitted addresses only. Others are dropped from the DNS answer, and the address of the connected socket is
+ * checked again before any byte is sent.
  */
 function checkedConnector(options: ConnectorOptions): buildConnector.connector {
   const { checkedBy, connecting } = options;
@@ -202,7 +202,7 @@ function checkedConnector(options: ConnectorOptions): buildConnector.connector {
       else if (target.protocol === 'https:') secure({ ...target, httpSocket: socket }, callback);
       else callback(null, socket);
     };
-    // The first listener stays after the handover: a TLS socket reports errors of the raw one itself, but this one must not be without any.
+    // This listener stays, because an 'error' event without a listener ends the process. The TLS socket reports errors itself.
     socket.on('error', (error) => settle(error));
     socket.once('close', () => settle(new Error(`connection to ${host} closed`)));
     socket.once('connect', () => {

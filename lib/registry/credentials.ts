@@ -9,16 +9,16 @@ import type { KnownSecrets } from './secrets.ts';
 import type { RegistrySettings } from './settings.ts';
 import { SingleFlight } from '../async/single-flight.ts';
 
-/** What proves to a registry who we are. Never logged, shown or stored. */
+/** Credentials for a registry. Never logged, shown or stored. */
 export type Credentials =
   | {
       readonly kind: 'basic';
       readonly username: string;
       readonly password: string;
-      /** They are no UTF-8: each character is the byte of that number, as in Latin-1. */
+      /** Not UTF-8: each character stands for one byte, as in Latin-1. */
       readonly asBytes?: true;
     }
-  /** A refresh token of OAuth2, which Docker calls identity token. */
+  /** A refresh token of OAuth2, which Docker calls an identity token. */
   | { readonly kind: 'identity'; readonly username?: string; readonly identityToken: string }
   /** A token of the registry itself, sent as it is: Docker's `registrytoken`. */
   | { readonly kind: 'bearer'; readonly token: string };
@@ -26,30 +26,30 @@ export type Credentials =
 export interface IssuedCredentials {
   /** For the whole registry; undefined where only some namespaces have any. */
   readonly credentials: Credentials | undefined;
-  /** For a namespace or repository alone (`team`, `team/app`): the most specific one wins, and all of them before those of the registry. */
+  /** By namespace or repository (`team`, `team/app`). The most specific one wins; the registry's come last. */
   readonly namespaces?: ReadonlyMap<string, Credentials>;
   /** When to read them again, by our clock. */
   readonly untilMs: number;
 }
 
-/** One place that credentials of one registry come from. */
+/** A source of credentials for one registry. */
 export interface CredentialReader {
-  /** Undefined where there are none for this registry. */
+  /** Undefined if there are none for this registry. */
   read(signal: AbortSignal): Promise<IssuedCredentials | undefined>;
-  /** Names the credential without holding a secret: for the trust domain (I9). Another one for each namespace. */
+  /** Identifies the credential without holding a secret, for the trust domain (I9). Differs by namespace. */
   idOf(credentials: Credentials, namespace?: string): string;
-  /** For messages: whose they are and where they come from, without the secret. */
+  /** For messages: owner and source, without the secret. */
   describe(credentials: Credentials): string;
 }
 
-/** Whose credentials they are: `user "bob"`, or what there is in place of a user. */
+/** The owner of the credentials, for messages: `user "bob"`, or the kind of token. */
 export function ownerOf(credentials: Credentials): string {
   if (credentials.kind === 'bearer') return 'the registry token';
   const { username = '' } = credentials;
   return username === '' ? 'the identity token' : `user ${JSON.stringify(clean(username))}`;
 }
 
-/** Long enough to cost nothing, short enough that a rotated secret is noticed. */
+/** Long enough to save requests, short enough to notice a rotated secret. */
 export const CREDENTIALS_KEPT_MS = 5 * 60_000;
 
 /** The credentials of one registry, read when needed and kept for minutes. */
@@ -60,7 +60,7 @@ export class RegistryCredentials {
   readonly #reading = new SingleFlight<IssuedCredentials | undefined>();
   #kept: { readonly issued: IssuedCredentials | undefined; readonly untilMs: number } | undefined;
 
-  /** Adds to `secrets` whatever is read. */
+  /** Adds all secrets that it reads to `secrets`. */
   constructor(settings: RegistrySettings, dockerConfigPath: string | undefined, secrets: KnownSecrets) {
     this.#settings = settings;
     this.#secrets = secrets;
@@ -68,10 +68,11 @@ export class RegistryCredentials {
   }
 
   /**
-   * The credentials that `domain` names, or undefined where it names none; never those of another identity: what they fetch would be recorded
-   * under the wrong domain (I9). A secret that was rotated is the same identity.
+   * The credentials of `domain`, or undefined if it has none. Never those of another identity: their content would be recorded
+   * under the wrong domain (I9). A rotated secret is the same identity.
    *
-   * @throws ConfigError if they cannot be had; UpstreamUnavailableError if that may pass; a retryable CacheError if they are somebody else's by now.
+   * @throws ConfigError if they are unavailable; UpstreamUnavailableError if that may pass; a retryable CacheError if they now
+   * belong to another identity.
    */
   async read(domain: TrustDomain, signal: AbortSignal): Promise<Credentials | undefined> {
     const issued = await this.#read(signal);
@@ -86,7 +87,7 @@ export class RegistryCredentials {
     });
   }
 
-  /** Reads again after `refused` were refused: undefined if nothing else is to be had. Throws as {@link read}. */
+  /** Reads again after `refused` were refused; undefined if there are no others. Throws as {@link read}. */
   async renew(refused: Credentials, domain: TrustDomain, signal: AbortSignal): Promise<Credentials | undefined> {
     const { credentials, namespaces } = this.#kept?.issued ?? {};
     if ([credentials, ...(namespaces?.values() ?? [])].includes(refused)) this.#kept = undefined;
@@ -94,7 +95,7 @@ export class RegistryCredentials {
     return JSON.stringify(renewed) === JSON.stringify(refused) ? undefined : renewed;
   }
 
-  /** For messages: the credentials that `domain` names, as they were read last; undefined where there are none. */
+  /** For messages: the last known credentials of `domain`; undefined if there are none. */
   describe(domain: TrustDomain): string | undefined {
     const { credentials, namespaces } = this.#kept?.issued ?? {};
     const holders = [[undefined, credentials] as const, ...(namespaces ?? [])];
@@ -103,8 +104,8 @@ export class RegistryCredentials {
   }
 
   /**
-   * Of the repository `path`: the registry with a hash that names the credential. Without one: public where the registry is, and else the registry with a hash of
-   * where it is asked, its mirrors included.
+   * The trust domain of the repository `path`: the registry and a hash of the credential's identity. Without credentials it is
+   * public for a public registry, and otherwise the registry and a hash of its endpoint and mirrors.
    */
   async domain(path: string, signal: AbortSignal): Promise<TrustDomain> {
     const issued = await this.#read(signal);

@@ -15,12 +15,12 @@ import type { RegistrySettings } from './settings.ts';
 const CONFIG_BYTES = 1024 * 1024;
 const HELPER_OUTPUT_BYTES = 64 * 1024;
 const HELPER_TIMEOUT_MS = 15_000;
-/** Between the end of a helper and that of its output, which a child of its may hold open for good. */
+/** How long to wait for the output of an ended helper: a child of it may hold the pipe open. */
 const OUTPUT_GRACE_MS = 200;
 const HELPER_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 const HUB_KEY = 'https://index.docker.io/v1/';
 const BYTE_ORDER_MARK = '\ufeff';
-/** What helpers say where a user name belongs, if the secret is an identity token. */
+/** The user name that helpers give with an identity token. */
 const TOKEN_USER = '<token>';
 
 interface DockerAuth {
@@ -38,8 +38,8 @@ interface DockerConfig {
 }
 
 /**
- * Credentials from Docker's `config.json`. A registry's entry of `credHelpers` alone decides where there is one; else the keys of `auths` that name a
- * namespace or a repository, which are podman's (its tools know no `credsStore`); else `credsStore`, and for what that does not know, `auths`.
+ * Credentials from Docker's `config.json`. If `credHelpers` has an entry for the registry, it alone decides. Otherwise keys of
+ * `auths` for a namespace or repository (podman's) come first, then `credsStore`, then other keys of `auths`.
  *
  * https://docs.docker.com/reference/cli/docker/login/#credential-stores
  * https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
@@ -47,7 +47,7 @@ interface DockerConfig {
 export class DockerCredentials implements CredentialReader {
   readonly #path: string;
   readonly #hosts: readonly string[];
-  /** What helpers are asked for: Docker Hub has one key there, other registries their host. */
+  /** Keys for helpers: Docker Hub has a special one, other registries their host. */
   readonly #serverKeys: readonly string[];
 
   constructor(path: string, settings: Pick<RegistrySettings, 'name' | 'endpoint'>) {
@@ -65,7 +65,7 @@ export class DockerCredentials implements CredentialReader {
     for (const host of this.#hosts) {
       const [helper] = entriesOf(config.credHelpers, host);
       if (helper === undefined) continue;
-      // As Docker does: with "" the entry says that the file is to be read, and not the store.
+      // As in Docker, "" means to read the file and not the store.
       if (helper === '') return this.#fromFile(config, undefined, untilMs);
       const key = this.#serverKeys.includes(host) ? host : HUB_KEY;
       const credentials = await this.#askHelper(helper, key, signal);
@@ -86,12 +86,8 @@ export class DockerCredentials implements CredentialReader {
   }
 
   #fromFile({ auths }: DockerConfig, stored: Credentials | undefined, untilMs: number): IssuedCredentials | undefined {
-    const credentials =
-      stored ??
-      this.#hosts
-        .flatMap((host) => entriesOf(auths, host))
-        .map(readAuth)
-        .find(isThere);
+    const entries = this.#hosts.flatMap((host) => entriesOf(auths, host));
+    const credentials = stored ?? entries.map(readAuth).find((one) => one !== undefined);
     const namespaces = new Map<string, Credentials>();
     for (const host of this.#hosts) {
       for (const [key, entry] of Object.entries(auths)) {
@@ -122,19 +118,19 @@ export class DockerCredentials implements CredentialReader {
   }
 }
 
-const isThere = <T>(value: T | undefined): value is T => value !== undefined;
-
-/** What an entry of `auths` holds; undefined if that is nothing, as where a store has taken it. A registry's own token wins, then an identity token. */
+/** The credentials of an entry of `auths`; undefined if it is empty, because a store has them. A registry token wins, then an identity token. */
 function readAuth(entry: DockerAuth): Credentials | undefined {
   if (typeof entry.registrytoken === 'string' && entry.registrytoken !== '') {
-    // Checked, because it goes into a header.
+    // Checked, because it is sent in a header.
     if (/^[\x21-\x7e]+$/.test(entry.registrytoken)) return { kind: 'bearer', token: entry.registrytoken };
-    throw new ConfigError(`Docker's configuration holds a "registrytoken" that no header can carry; log in again`);
+    throw new ConfigError(
+      `Docker's configuration has a "registrytoken" with characters that a header cannot carry; log in again`,
+    );
   }
   const bytes = Buffer.from(typeof entry.auth === 'string' ? entry.auth : '', 'base64');
-  // Docker keeps bytes, and sends what it was given.
+  // Docker stores bytes, not text, and sends them unchanged.
   const asBytes = !isUtf8(bytes);
-  // Old versions of it padded with zero bytes.
+  // Old versions of Docker padded with zero bytes.
   const decoded = bytes.toString(asBytes ? 'latin1' : 'utf8').replace(/\0+$/, '');
   const colon = decoded.indexOf(':');
   const username = colon > 0 ? decoded.slice(0, colon) : entry.username;
@@ -148,8 +144,8 @@ function readAuth(entry: DockerAuth): Credentials | undefined {
 }
 
 /**
- * What a key names. Docker took URLs as keys, and compares their host alone: whatever path they have, they are for the whole host. Without a scheme a path is
- * podman's, and names a namespace or a repository; `/v1` and `/v2` are the API and no namespace.
+ * What a key of `auths` names. Docker's old keys are URLs: only their host counts. A key without a scheme may have a path, as
+ * in podman, which names a namespace or repository; `/v1` and `/v2` are the API and not a namespace.
  */
 function parseKey(key: string): { readonly host: string; readonly namespace?: string } {
   const rest = key.replace(/^https?:\/\//i, '');
@@ -159,7 +155,7 @@ function parseKey(key: string): { readonly host: string; readonly namespace?: st
   return path === '' || /^v[12]$/.test(path) ? { host } : { host, namespace: path };
 }
 
-/** The entries for a whole host: that with exactly this key first, then those of which only the host is this one. */
+/** The entries for a whole host: first the one with exactly this key, then other keys of that host. */
 function entriesOf<T>(entries: Readonly<Record<string, T>>, host: string): readonly T[] {
   const found = Object.entries(entries).filter(([key]) => {
     const parsed = parseKey(key);
@@ -175,16 +171,15 @@ async function readDockerConfig(path: string, signal: AbortSignal): Promise<Dock
     const text = await readConfigText(path);
     signal.throwIfAborted();
     if (text?.startsWith(BYTE_ORDER_MARK) === true) {
-      throw new Error('it begins with a byte order mark, which Docker refuses, too; save it without one');
+      throw new Error('it begins with a byte order mark, which Docker refuses as well; save it without one');
     }
-    // Docker takes an empty file for one that says nothing.
+    // Docker accepts an empty file.
     parsed = text === undefined || text.trim() === '' ? {} : JSON.parse(text);
-    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new SyntaxError('no object');
+    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new SyntaxError('not an object');
   } catch (error) {
     signal.throwIfAborted();
-    // The parser's message quotes the text, and the text holds passwords: it goes into no message and no cause.
-    const why =
-      error instanceof SyntaxError ? 'it is no JSON object' : clean(error instanceof Error ? error.message : '');
+    // The parser's message quotes the text, which holds passwords: it must not reach a message or cause.
+    const why = error instanceof SyntaxError ? 'not a JSON object' : clean(error instanceof Error ? error.message : '');
     throw new ConfigError(`Docker's configuration ${path} cannot be read: ${why}`);
   }
   const { auths, credHelpers, credsStore } = recordOf(parsed);
@@ -215,7 +210,7 @@ async function askHelper(
   signal: AbortSignal,
 ): Promise<{ username: string; secret: string } | undefined> {
   if (typeof helper !== 'string' || !HELPER_NAME.test(helper)) {
-    const found = typeof helper === 'string' ? JSON.stringify(clean(helper)) : 'as something that is no string';
+    const found = typeof helper === 'string' ? JSON.stringify(clean(helper)) : 'as something that is not a string';
     throw new ConfigError(
       `Docker's configuration names the credential helper ${found}: letters, digits, ".", "_" and "-" only`,
     );
@@ -223,7 +218,7 @@ async function askHelper(
   const program = `docker-credential-${helper}`;
   const { exitCode, stdout } = await runBounded(program, ['get'], serverKey, signal);
   if (exitCode !== 0) {
-    // Helpers write their errors to stdout, this one by agreement.
+    // Helpers report errors on stdout; this text is part of their protocol.
     if (/credentials not found/i.test(stdout)) return undefined;
     throw new ConfigError(`${program} failed for ${serverKey}: ${helperWords(stdout) || `exit code ${exitCode}`}`);
   }
@@ -234,16 +229,16 @@ async function askHelper(
     throw new ConfigError(`${program} did not answer with JSON for ${serverKey}`);
   }
   const { Username: username, Secret: secret } = answer;
-  // As Docker does: an answer with nothing in it is none.
+  // As in Docker, an empty answer means no credentials.
   if (typeof username !== 'string' || typeof secret !== 'string' || username === '' || secret === '') return undefined;
   return { username, secret };
 }
 
-/** The first line of what a failed helper says, unless it may be an answer: that holds the secret. */
+/** The first line of a failed helper's output, unless it may be an answer with the secret. */
 function helperWords(stdout: string): string {
   if (isJson(stdout) || /Secret|"secret"/.test(stdout)) return '';
   const [first = ''] = stdout.trim().split(/[\r\n]/, 1);
-  // Half of an answer is one, too.
+  // It may also be part of an answer.
   return /^["{[]/.test(first) || isJson(first) ? '' : clean(first);
 }
 
@@ -261,7 +256,7 @@ interface Ended {
   readonly stdout: string;
 }
 
-/** Runs to its end or to the first of signal and time limit; then it is killed, and nobody waits for it. */
+/** Runs the program. It is killed by `signal` or after {@link HELPER_TIMEOUT_MS}, and not waited for then. */
 async function runBounded(
   program: string,
   args: readonly string[],
@@ -270,7 +265,7 @@ async function runBounded(
 ): Promise<Ended> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(HELPER_TIMEOUT_MS)]);
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'ignore'], signal: bounded, killSignal: 'SIGKILL' });
-  // A helper that does not read its input breaks the pipe; its exit code tells the rest.
+  // A helper that does not read its input breaks the pipe. Its exit code decides.
   child.stdin.on('error', () => undefined);
   child.stdin.end(`${input}\n`);
   const output: Buffer[] = [];
@@ -285,7 +280,7 @@ async function runBounded(
     return await new Promise<Ended>((resolve, reject) => {
       const end = (code: number | null, killedBy: string | null): void =>
         resolve({ exitCode: code ?? killedBy ?? 'none', stdout: Buffer.concat(output).toString('utf8') });
-      // Also when `bounded` fires.
+      // Also emitted when `bounded` aborts.
       child.on('error', reject);
       child.once('close', end);
       child.once('exit', (code, killedBy) => {

@@ -4,7 +4,7 @@ import type { CredentialReader, IssuedCredentials } from './credentials.ts';
 import { type CredentialSource, parseEcrHost, type RegistrySettings } from './settings.ts';
 
 const OP = 'get ECR token';
-/** ECR's tokens live 12 h. They are renewed half an hour early, so that none ends in the middle of a pull. */
+/** ECR's tokens live 12 h. They are renewed half an hour early, so that none expires during a pull. */
 const MARGIN_MS = 30 * 60_000;
 const FALLBACK_LIFETIME_MS = 60 * 60_000;
 
@@ -12,29 +12,29 @@ const FALLBACK_LIFETIME_MS = 60 * 60_000;
 export class EcrCredentials implements CredentialReader {
   readonly #registry: string;
   readonly #source: Extract<CredentialSource, { kind: 'ecr' }>;
-  readonly #place: { readonly accountId: string; readonly region: string };
+  readonly #account: { readonly accountId: string; readonly region: string };
 
-  /** @throws ConfigError if neither name nor endpoint is that of an ECR registry. */
+  /** @throws ConfigError if neither name nor endpoint is an ECR registry. */
   constructor(
     settings: Pick<RegistrySettings, 'name' | 'endpoint'>,
     source: Extract<CredentialSource, { kind: 'ecr' }>,
   ) {
-    const place = parseEcrHost(settings.name) ?? parseEcrHost(settings.endpoint.hostname);
-    if (place === undefined) {
+    const account = parseEcrHost(settings.name) ?? parseEcrHost(settings.endpoint.hostname);
+    if (account === undefined) {
       throw new ConfigError(
-        `registry ${settings.name} has "credentials: ecr", but is not named like <account>.dkr.ecr.<region>.amazonaws.com`,
+        `registry ${settings.name} has "credentials: ecr", but neither its name nor its endpoint is <account>.dkr.ecr.<region>.amazonaws.com`,
       );
     }
     this.#registry = settings.name;
     this.#source = source;
-    this.#place = place;
+    this.#account = account;
   }
 
   async read(signal: AbortSignal): Promise<IssuedCredentials> {
     const { token, expiresAt } = await this.#getToken(signal);
     const decoded = Buffer.from(token, 'base64').toString('utf8');
     const colon = decoded.indexOf(':');
-    if (colon < 1) throw new UpstreamUnavailableError(OP, `ECR gave no usable token for ${this.#registry}`);
+    if (colon < 1) throw new UpstreamUnavailableError(OP, `ECR returned no usable token for ${this.#registry}`);
     const nowMs = Date.now();
     const lifetimeMs = expiresAt === undefined ? FALLBACK_LIFETIME_MS : expiresAt.getTime() - nowMs;
     return {
@@ -45,11 +45,11 @@ export class EcrCredentials implements CredentialReader {
 
   describe(): string {
     const { roleArn } = this.#source;
-    return `Amazon ECR's token for account ${this.#place.accountId}${roleArn === undefined ? '' : `, by role ${roleArn}`}`;
+    return `Amazon ECR's token for account ${this.#account.accountId}${roleArn === undefined ? '' : `, by role ${roleArn}`}`;
   }
 
   idOf(): string {
-    return `ecr ${this.#place.accountId} ${this.#place.region} ${this.#source.roleArn ?? ''}`;
+    return `ecr ${this.#account.accountId} ${this.#account.region} ${this.#source.roleArn ?? ''}`;
   }
 
   async #getToken(signal: AbortSignal): Promise<{ token: string; expiresAt: Date | undefined }> {
@@ -57,7 +57,7 @@ export class EcrCredentials implements CredentialReader {
       const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
       const role = await this.#assumeRole(signal);
       const client = new ECRClient({
-        region: this.#place.region,
+        region: this.#account.region,
         ...(role === undefined ? {} : { credentials: role }),
       });
       try {
@@ -83,7 +83,7 @@ export class EcrCredentials implements CredentialReader {
     const { roleArn, externalId } = this.#source;
     if (roleArn === undefined) return undefined;
     const { STSClient, AssumeRoleCommand } = await import('@aws-sdk/client-sts');
-    const client = new STSClient({ region: this.#place.region });
+    const client = new STSClient({ region: this.#account.region });
     try {
       const command = new AssumeRoleCommand({
         RoleArn: roleArn,
@@ -92,7 +92,7 @@ export class EcrCredentials implements CredentialReader {
       });
       const { Credentials: role } = await client.send(command, { abortSignal: signal });
       if (role?.AccessKeyId === undefined || role.SecretAccessKey === undefined) {
-        throw new UpstreamUnavailableError(OP, `STS gave no credentials for ${roleArn}`);
+        throw new UpstreamUnavailableError(OP, `STS returned no credentials for ${roleArn}`);
       }
       return {
         accessKeyId: role.AccessKeyId,

@@ -10,12 +10,12 @@ import { parseRetryAfterMs } from './retry.ts';
 import type { RegistryResponse } from './transport.ts';
 
 const ERROR_BODY_BYTES = 64 * 1024;
-/** Its status says more than its words, so nobody waits long for them. */
+/** Short, because the status matters more than the body. */
 const ERROR_BODY_TIMEOUT_MS = 5_000;
 const SHOWN_CHARACTERS = 200;
-/** Looked at by the patterns of {@link clean}: enough for what is shown, and a bound on what a server can make them cost. */
+/** Input of {@link clean}: enough for what is shown, and bounds the cost of its patterns. */
 const CLEANED_CHARACTERS = 1000;
-/** Of an HTML page, for its title. */
+/** Searched for the title of an HTML page. */
 const HTML_CHARACTERS = 4000;
 const TIMEOUTS = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
@@ -26,18 +26,19 @@ const TIMEOUTS = new Set([
 ]);
 const UNTRUSTED =
   /^(?:CERT_|ERR_TLS_CERT|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|HOSTNAME_MISMATCH)/;
-/** What OpenSSL makes of an answer in plain HTTP. */
+/** OpenSSL's errors for an answer in plain HTTP. */
 const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG']);
-/** What servers that speak TLS say of a request in plain HTTP: Go, nginx, Apache, HAProxy and others. */
+/** How TLS servers answer plain HTTP: Go, nginx, Apache, HAProxy and others. */
 const WANTS_TLS = /\bHTTPS server\b|\bHTTPS port\b|\bSSL-enabled server port\b|plain(?:text)? HTTP request/i;
-/** The first byte of a TLS record that is an alert (RFC 8446, section 5.1). */
+/** The first byte of a TLS alert record (RFC 8446, section 5.1). */
 const TLS_ALERT = 0x15;
 
 /**
- * What a broken connection means: transient, unless the certificate is not trusted, or one side speaks TLS and the other does not. Errors of our own pass through.
+ * The error for a broken connection. Retryable, unless the certificate is not trusted or only one side speaks TLS.
+ * A CacheError is returned as it is.
  *
- * @param where host and path, without a query.
- * @param plainHttp whether the request went without TLS.
+ * @param where Host and path, without a query.
+ * @param plainHttp Whether the request was sent without TLS.
  */
 export function connectionFailure(op: string, where: string, error: unknown, plainHttp = false): CacheError {
   if (error instanceof CacheError) return error;
@@ -67,19 +68,19 @@ export function connectionFailure(op: string, where: string, error: unknown, pla
   });
 }
 
-/** Without a byte of an answer, as some servers do that hear no TLS. */
+/** Whether the connection was closed without an answer, as some TLS servers do for plain HTTP. */
 function closedAtOnce(error: unknown): boolean {
   const { code, socket } = error as { code?: unknown; socket?: { bytesRead?: unknown } };
   return code === 'UND_ERR_SOCKET' && socket?.bytesRead === 0;
 }
 
-/** undici keeps what it could not read as HTTP in the error. */
+/** The first byte that undici could not parse as HTTP. */
 function firstByteOf(error: unknown): number | undefined {
   const { data } = error as { data?: unknown };
   return typeof data === 'string' ? data.charCodeAt(0) : undefined;
 }
 
-/** What to say of a login that was refused. */
+/** The message for a refused login. */
 export const loginRefused = (login: string): string =>
   `the login of ${login} was refused; log in again, or check "credentials" of the registry`;
 
@@ -91,14 +92,14 @@ const wantsTls = (op: string, host: string, cause?: unknown): UpstreamRefusedErr
   );
 
 /**
- * What an answer that nobody wanted means. Reads its body, bounded, for the registry's own words. 404 is for the caller to judge.
+ * The error for an unexpected answer. Reads the body, bounded, for the registry's own message. A 404 is for the caller to judge.
  *
- * @param refusal what 401 and 403 mean here.
+ * @param refusal The meaning of 401 and 403 here.
  */
 export async function answerFailure(
   op: string,
   answer: RegistryResponse,
-  refusal = 'it refuses us',
+  refusal = 'access denied',
 ): Promise<CacheError> {
   const { status, from, url } = answer;
   const said = await registryWords(answer);
@@ -106,7 +107,7 @@ export async function answerFailure(
   const found = `${from} answered ${status}${said}`;
   const retryAfterMs = parseRetryAfterMs(single(answer.headers['retry-after']), Date.now());
   if (status === 429) {
-    return new RateLimitedError(op, `${found}: it limits our requests; try later, or with credentials`, retryAfterMs);
+    return new RateLimitedError(op, `${found}: rate limit reached; try later, or with credentials`, retryAfterMs);
   }
   if (status === 408 || (status >= 500 && status !== 501 && status !== 505)) {
     return new UpstreamUnavailableError(op, found, { timedOut: status === 408 || status === 504, retryAfterMs });
@@ -115,11 +116,14 @@ export async function answerFailure(
     return new DeniedError(op, `${found}: ${refusal}`);
   }
   const saidByRegistry = status >= 400 && status < 500;
-  return new UpstreamRefusedError(op, `${found}, which is no answer to this request`, undefined, { saidByRegistry });
+  return new UpstreamRefusedError(op, `${found}, which is not a valid answer to this request`, undefined, {
+    saidByRegistry,
+  });
 }
 
 /**
- * What the answer says for itself, in parentheses: ` (MANIFEST_UNKNOWN: manifest unknown)`, ` (an HTML page: "Sign in")`, ` (text/plain: slow down)`; or nothing.
+ * The message of the answer's body in parentheses: ` (MANIFEST_UNKNOWN: manifest unknown)`, ` (an HTML page: "Sign in")`,
+ * ` (text/plain: slow down)`. Empty if there is none.
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
 export async function registryWords(answer: RegistryResponse): Promise<string> {
@@ -128,11 +132,11 @@ export async function registryWords(answer: RegistryResponse): Promise<string> {
     const timeMs = Math.min(ERROR_BODY_TIMEOUT_MS, answer.bodyTimeoutMs);
     ({ bytes } = await readBounded(answer.body, ERROR_BODY_BYTES, timeMs));
   } catch {
-    // The status is known; that its explanation broke off changes nothing.
+    // The status is known; a body that breaks off changes nothing.
     return '';
   }
   const text = Buffer.from(bytes).toString('utf8');
-  // Before anything is cut: half of a secret would not be known as one.
+  // Before anything is cut off, because part of a secret is not recognised.
   const whole = isHtml(text) ? answer.secrets.removedFrom(text) : text;
   const words = answer.secrets.removedFrom(wordsOf(whole, answer));
   return words === '' ? '' : ` (${clean(words)})`;
@@ -141,19 +145,19 @@ export async function registryWords(answer: RegistryResponse): Promise<string> {
 function wordsOf(text: string, { headers }: RegistryResponse): string {
   const mediaType = (single(headers['content-type']) ?? '').split(';')[0]?.trim() ?? '';
   const isJson = mediaType === '' || /json/i.test(mediaType);
-  // Another document than an error may hold anything, a token too.
+  // A document that is not an error may hold anything, even a token.
   const words = errorWords(text) ?? (isHtml(text) ? htmlWords(text) : text.trim());
   if (isJson || isHtml(text)) return words;
   return words === '' ? mediaType : `${mediaType}: ${words}`;
 }
 
-/** Whether it is a page for people: no JSON begins so. */
+/** Whether the text is an HTML page. JSON never begins like this. */
 export const isHtml = (text: string): boolean =>
   /^\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype html|html|head|body|h\d|title|center|meta|script|div|p)\b/is.test(
     text.slice(0, HTML_CHARACTERS),
   );
 
-/** Its title, else the first words of what it shows. */
+/** The title of the page, or else its first words. */
 export function htmlWords(text: string): string {
   const start = text.slice(0, HTML_CHARACTERS);
   const title = /<title[^>]*>([^<]*)/i.exec(start)?.[1]?.trim() ?? '';
@@ -161,7 +165,7 @@ export function htmlWords(text: string): string {
   return words === '' ? 'an HTML page' : `an HTML page: "${clean(words)}"`;
 }
 
-/** Undefined where the answer is no JSON; nothing where it is, and no error that we know. */
+/** The message of a JSON error; empty if its form is unknown. Undefined if the text is not JSON. */
 function errorWords(text: string): string | undefined {
   let parsed: unknown;
   try {
@@ -177,7 +181,7 @@ function errorWords(text: string): string | undefined {
   return wordsIn(first) || wordsIn(error) || wordsIn(own);
 }
 
-/** The texts of an error that some server calls so; of other fields nothing is shown: they may hold anything. */
+/** Code and message by the field names that servers use. Other fields are not shown: they may hold anything. */
 function wordsIn(one: unknown): string {
   if (typeof one === 'string') return one;
   const fields = (one ?? {}) as Record<string, unknown>;
@@ -188,7 +192,7 @@ function wordsIn(one: unknown): string {
     .join(': ');
 }
 
-/** Fit for a message: short, printable, and without what may be a secret: queries and user parts of URLs, tokens. */
+/** Safe for a message: short, printable, without URL queries, user parts of URLs and tokens. */
 export function clean(text: string): string {
   const safe = startOf(text)
     .replace(/[\s\p{Cc}\p{Cf}]+/gu, ' ')
@@ -201,7 +205,7 @@ export function clean(text: string): string {
   return safe.length > SHOWN_CHARACTERS ? `${safe.slice(0, SHOWN_CHARACTERS)}…` : safe;
 }
 
-/** Whole words, because half of a token could pass for none. */
+/** Cut at a word, because part of a token may not be recognised. */
 function startOf(text: string): string {
   if (text.length <= CLEANED_CHARACTERS) return text;
   const start = text.slice(0, CLEANED_CHARACTERS);
@@ -209,6 +213,6 @@ function startOf(text: string): string {
   return `${start.slice(0, lastWord)}…`;
 }
 
-/** The value of a header that should come once. */
+/** The value of a header that should occur once. */
 export const single = (value: string | readonly string[] | undefined): string | undefined =>
   typeof value === 'object' ? value[0] : value;

@@ -11,20 +11,20 @@ import type { RegistryResponse, RequestContext } from './transport.ts';
 
 const OP = 'find redirect';
 
-/** Where clients may be sent, and how a host's addresses are found. */
+/** Where clients may be redirected, and how host names are resolved. */
 export interface RedirectRules {
   readonly passRedirects: readonly string[];
   readonly lookup: LookupFunction;
 }
 
 /**
- * Where the host redirects for the blob: a URL that is safe to give to a client. One try, and nothing is followed. Undefined where it answers with the bytes
- * themselves, of which none is read.
+ * The URL to which the host redirects for the blob, if it is safe for clients. One try; the redirect is not followed.
+ * Undefined if the host sends the bytes itself; none are read.
  *
- * GET, because many registries answer HEAD themselves.
+ * Uses GET, because many registries answer HEAD without a redirect.
  *
- * @throws UpstreamRefusedError if the client must not be sent there: by {@link objectionTo}, to the registry itself, to an address that is not public, or
- * with a credential of ours; BlobUnknownError on 404 and only then.
+ * @throws UpstreamRefusedError if clients must not be redirected there: by {@link objectionTo}, to the registry itself, to an
+ * address that is not public, or with a credential of ours; BlobUnknownError on 404 and only then.
  */
 export async function findRedirect(
   session: Session,
@@ -76,14 +76,14 @@ function locationIn(answer: RegistryResponse, passRedirects: readonly string[]):
   return location;
 }
 
-/** What the client finds may be something else: this keeps it from where nothing but a private network is. */
+/** Refuses hosts with a private address. The client's own DNS may still answer differently. */
 async function requirePublic(url: URL, lookup: LookupFunction, signal: AbortSignal): Promise<void> {
   const addresses = await addressesOf(url.hostname, lookup, signal);
   const isPublic = addresses.length > 0 && addresses.every((address) => isPublicAddress(address));
   if (!isPublic) throw refused(url, `resolves to ${addresses.join(', ') || 'no address'}, not to public ones alone`);
 }
 
-/** Nobody can stop a look-up that runs; whoever waits for it can leave. */
+/** A running look-up cannot be stopped; `signal` ends only the wait for it. */
 function addressesOf(host: string, lookup: LookupFunction, signal: AbortSignal): Promise<readonly string[]> {
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
@@ -96,6 +96,6 @@ function addressesOf(host: string, lookup: LookupFunction, signal: AbortSignal):
   return promise.finally(() => signal.removeEventListener('abort', leave));
 }
 
-/** Path and query may both be what lets in whoever knows them: neither is told. */
+/** Shows neither path nor query: both may grant access. */
 const refused = ({ host }: URL, objection: string): UpstreamRefusedError =>
-  new UpstreamRefusedError(OP, `the registry redirects to ${host}, which ${objection}; no client is sent there`);
+  new UpstreamRefusedError(OP, `the registry redirects to ${host}, which ${objection}; the client was not redirected`);

@@ -16,15 +16,15 @@ const headOf = (path: string, digest: Digest): ApiRequest => ({
   reference: digest,
   headers: {},
   accepts: 'hint',
-  // Registries redirect for what they do not hold, too, and only the bytes would show it.
+  // Some registries redirect even for blobs that they do not hold.
   follow: false,
 });
 
 /**
- * Whether the host confirms, by 200 and a length that may be the blob's, that it holds the blob for this repository. Whatever else a HEAD says, or a connection that
- * breaks, confirms nothing (I9), a redirect neither: the bytes, by GET, tell what it means.
+ * Whether the host confirms that this repository holds the blob: HEAD answers 200 with a length that may be the blob's. Any other
+ * answer, a redirect or a broken connection confirms nothing (I9); only a GET can decide then.
  *
- * @throws RateLimitedError; what asking for a token means.
+ * @throws RateLimitedError; the errors of fetching a token.
  */
 export async function hasBlob(
   session: Session,
@@ -37,7 +37,7 @@ export async function hasBlob(
       await discard(body);
       if (status !== 200) return false;
       const length = single(headers['content-length']) ?? '0';
-      // Some registries answer a HEAD with a length of 0, which says nothing; nor does that of a coded body.
+      // A length of 0, as some registries send for HEAD, says nothing. Nor does the length of a compressed body.
       return length === '0' || Number(length) === blob.size || isCoded(single(headers['content-encoding']));
     });
   } catch (error) {
@@ -48,11 +48,10 @@ export async function hasBlob(
 }
 
 /**
- * The size of the blob in bytes, as the host says it. HEAD is a hint: where it gives no length (404, 405, a redirect, …) GET decides, of which no byte is read.
- * A body without a length of its own (none, or that of a Content-Encoding) is read and counted, up to `limits.manifestBytes`. Nothing here proves that the host has
- * these bytes (I9).
+ * The size of the blob in bytes, as the host states it. If HEAD gives no length (404, 405, a redirect, …), the headers of a GET
+ * decide. A body of unknown or compressed length is read and counted, up to `limits.manifestBytes`. Proves nothing (I9).
  *
- * @throws BlobUnknownError if a GET is answered 404, and only then; BlobSizeError if no length can be had.
+ * @throws BlobUnknownError if a GET answers 404, and only then; BlobSizeError if the size cannot be determined.
  */
 export async function fetchBlobSize(
   session: Session,
@@ -73,7 +72,7 @@ async function lengthByHead(
     return await session.ask(headOf(path, digest), context, async ({ status, headers, body }) => {
       await discard(body);
       const length = status === 200 && !isCoded(single(headers['content-encoding'])) ? lengthIn(headers) : undefined;
-      // Some registries answer a HEAD with a length of 0, which says nothing.
+      // A length of 0, as some registries send for HEAD, says nothing.
       return length === 0 ? undefined : length;
     });
   } catch (error) {
@@ -95,7 +94,7 @@ async function lengthByGet(session: Session, path: string, digest: Digest, conte
     if (length === undefined || (isCodedBody && length <= session.limits.manifestBytes)) {
       return await countedLength(session, answer, digest, context);
     }
-    // Of a large body that is called coded: storage that labels objects so is more common than one that encodes them.
+    // For a large body the encoding is most likely only a label of the storage.
     answer.body.destroy();
     return length;
   });
@@ -115,12 +114,12 @@ async function countedLength(
   });
   if (!truncated) {
     const encoding = single(headers['content-encoding']) ?? '';
-    // The digest tells a label from a coding.
+    // The digest shows whether the encoding is only a label.
     const plain = digestOf(bytes, algorithmOf(digest)) === digest ? bytes : await decoded(bytes, encoding, most);
     return (plain ?? bytes).byteLength;
   }
   throw new BlobSizeError(
-    `${from} sends blob ${digest} without a length, and it has more than ${most} bytes; ask for a manifest that names it first`,
+    `${from} sends blob ${digest} without a length, and it has more than ${most} bytes; request a manifest that names it first`,
   );
 }
 

@@ -22,9 +22,9 @@ const OP_RESOLVE = 'resolve';
 const OP_READ = 'read manifest';
 
 /**
- * What the tag means at this host. HEAD is a hint that costs no pull at Docker Hub: whatever else it says than 200 with a digest that we keep, or 429, GET
- * decides. At a mirror 404 is enough: the registry itself is asked next.
- * Where HEAD names a SHA-512, the bytes say whether that is their digest: few registries give a manifest by it.
+ * Resolves the tag at this host. HEAD is tried first, because it does not count as a pull at Docker Hub. Unless it answers 200
+ * with a digest, or 429, GET decides; a 404 of a mirror is final. If HEAD gives a SHA-512, the manifest is fetched at
+ * once to check it: few registries serve manifests by SHA-512.
  */
 export async function resolveTag(
   session: Session,
@@ -42,12 +42,12 @@ export async function resolveTag(
   }
   const { limits, isMirror } = session;
   if (hint !== undefined && isMirror) throw hint;
-  // Whoever wants to be left alone for long says so to GET, too.
+  // A Retry-After above the limit is skipped here; GET fails with it again if it still holds.
   if (hint !== undefined) {
     const { retryAfterMs = 0 } = hint;
     await sleep(backoffMs(1) + (retryAfterMs > limits.retryAfterMaxMs ? 0 : retryAfterMs), context.signal);
   }
-  // The request that failed was one of the tries.
+  // The failed HEAD counts as a try.
   const attempts = hint === undefined ? limits.attempts : Math.max(1, limits.attempts - 1);
   return { checkedMs, ...(await getTag(session, path, tag, context, attempts)) };
 }
@@ -60,7 +60,7 @@ const withDigest = (manifest: FetchedManifest, digest: Digest): FetchedManifest 
   descriptor: { ...manifest.descriptor, digest },
 });
 
-/** What the tag means at this host by the bytes that it gives for it. */
+/** Resolves the tag at this host by GET. */
 export async function fetchTag(
   session: Session,
   path: string,
@@ -78,14 +78,14 @@ async function getTag(
   attempts: number,
 ): Promise<Pick<Resolution, 'digest'> & { manifest: FetchedManifest }> {
   const manifest = await getManifest(session, OP_RESOLVE, path, tag, context, attempts);
-  // Nobody named the digest, so a mirror's answer has nothing but itself to prove that it is a manifest: one with nothing in it proves nothing.
+  // Without a known digest, an empty manifest does not show that the mirror answered correctly.
   if (session.isMirror && isEmpty(parseManifest(manifest.bytes, manifest.descriptor.mediaType, { fanOut: Infinity })))
-    throw new InvalidManifestError(`a mirror gave a manifest with nothing in it for ${path} ${tag}`);
+    throw new InvalidManifestError(`a mirror sent an empty manifest for ${path} ${tag}`);
   const { descriptor, bytes } = manifest;
   return { digest: descriptor.digest, manifest: { descriptor, bytes } };
 }
 
-/** The digest; an error where the host, or the connection, may be at fault for a while; undefined where HEAD is of no use. */
+/** The digest; a transient error of host or connection; or undefined if HEAD gives no usable answer. */
 async function askHead(
   session: Session,
   path: string,
@@ -109,7 +109,7 @@ async function askHead(
       if (status !== 200) {
         const failure = await answerFailure(OP_RESOLVE, answer);
         if (!isTransient(failure)) return undefined;
-        // So that it is left alone for a while.
+        // Thrown, so that the mirror is skipped for a while.
         if (session.isMirror) throw failure;
         return failure as UpstreamUnavailableError;
       }
@@ -120,7 +120,7 @@ async function askHead(
   } catch (error) {
     context.signal.throwIfAborted();
     if (error instanceof UpstreamUnavailableError && !session.isMirror) return error;
-    // A redirect that is not followed says nothing of what GET answers.
+    // GET may be answered without this redirect.
     if (error instanceof NotFollowedError) return undefined;
     throw error;
   }
@@ -129,7 +129,7 @@ async function askHead(
 const isPage = (headers: RegistryResponse['headers']): boolean =>
   mediaTypeOf(single(headers['content-type'])) === 'text/html';
 
-/** The manifest by digest, verified; fetched a second time if the bytes are wrong. */
+/** The manifest by digest, verified. Fetched once more if the bytes are wrong. */
 export async function fetchManifest(
   session: Session,
   path: string,
@@ -143,11 +143,11 @@ export async function fetchManifest(
   if (found.descriptor.digest === digest) return { descriptor: found.descriptor, bytes: found.bytes };
   throw new ContentMismatchError(
     OP_READ,
-    `manifest ${digest} of ${path} was asked for, but the ${found.descriptor.size} bytes that came from ${found.from} have digest ${found.descriptor.digest}, twice; nothing of it was kept`,
+    `manifest ${digest} of ${path} was requested, but ${found.from} twice sent other bytes, last ${found.descriptor.size} with digest ${found.descriptor.digest}; nothing was stored`,
   );
 }
 
-/** With who answered, for messages. */
+/** With the sender, for messages. */
 type AnsweredManifest = FetchedManifest & { readonly from: string };
 
 async function getManifest(
@@ -182,7 +182,7 @@ async function getManifest(
   });
 }
 
-/** What is asked for: for errors, and for what may come coded. */
+/** What was requested. */
 interface Asked {
   readonly op: string;
   readonly name: string;
@@ -218,13 +218,13 @@ async function readAnswer(
     if (isSchema1Type(mediaType) && (typeof says !== 'string' || says === '' || isSchema1Type(says))) throw schema1();
     const text = answer.secrets.removedFrom(content.subarray(0, PAGE_BYTES).toString('utf8'));
     const isPage = isHtml(text) || (document === undefined && mediaType === 'text/html');
-    // Wrong bytes for a digest are asked for once more; a page is not.
+    // Wrong bytes for a digest are fetched once more; an HTML page is not.
     if (isPage || (wanted === undefined && (typeof document !== 'object' || document === null))) {
       const type = mediaType || 'no content type';
       const words = isPage ? htmlWords(text) : `${type}: ${clean(text) || 'nothing'}`;
       throw new UpstreamRefusedError(
         op,
-        `${from} answered 200 with ${words} where a manifest should be: something else than a registry answers there; check "endpoint" and "proxy" of the registry`,
+        `${from} answered 200 with ${words} instead of a manifest: something other than a registry answers there; check "endpoint" and "proxy" of the registry`,
       );
     }
   }
@@ -232,7 +232,7 @@ async function readAnswer(
   return { descriptor: { mediaType, digest, size: content.byteLength }, bytes: content };
 }
 
-/** Nobody named its digest: who gave it is told with what is wrong with it. */
+/** Checks a manifest of unknown digest. The error names the sender. */
 function requireManifest(bytes: Uint8Array, mediaType: string, from: string): void {
   try {
     parseManifest(bytes, mediaType, { fanOut: Infinity });
@@ -253,8 +253,8 @@ function jsonOf(bytes: Uint8Array): unknown {
 const PAGE_BYTES = 4096;
 
 /**
- * The bytes as the registry stores them. `Content-Encoding` may be a label of the storage that means nothing, or a coding that nobody asked for: the digest
- * tells, and where nobody named one, whether it is JSON.
+ * The bytes as the registry stores them. `Content-Encoding` may be only a label of the storage: the digest decides, or, without
+ * one, whether the bytes are JSON.
  */
 async function uncoded(
   answer: RegistryResponse,
@@ -273,7 +273,7 @@ async function uncoded(
   const content = await decoded(bytes, encoding, maxBytes);
   if (content !== undefined) return content;
   throw new InvalidManifestError(
-    `manifest ${name} came compressed (content-encoding ${JSON.stringify(encoding.slice(0, 40))}) though we asked for it as it is, and cannot be read`,
+    `manifest ${name} came compressed (content-encoding ${JSON.stringify(encoding.slice(0, 40))}) although we requested it uncompressed, and cannot be decompressed`,
   );
 }
 

@@ -13,30 +13,30 @@ export const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308];
 
 export const isRedirect = (status: number): boolean => REDIRECT_STATUSES.includes(status);
 
-/** Who answers a 401 of an origin that another one redirected to. */
-export interface Elsewhere {
-  /** What such an origin is known to want; undefined for nothing. */
+/** Authorization for origins that a registry redirects to. */
+export interface RedirectAuth {
+  /** For the first try; undefined for none. */
   authorization(url: URL, context: RequestContext): Promise<string | undefined>;
-  /** What to send after its 401; undefined where nothing can be had. The body of `answer` is unread where that was clear without a question. */
+  /** For the next try after a 401; undefined if there is none. The body of `answer` may be left unread then. */
   renewed(answer: RegistryResponse, refused: string | undefined, context: RequestContext): Promise<string | undefined>;
 }
 
 /**
- * Sends the question and follows where its answers lead, by our own policy (I7, I8):
+ * Sends the request and follows redirects by our own policy (I7, I8):
  *
- * - at most `maxRedirects` times;
- * - `Authorization` goes to the origin that was asked, and once that was left never again, not even back to it; what another origin wants is for
- *   {@link Elsewhere} to give, which knows no credentials;
+ * - at most `maxRedirects` of them;
+ * - `Authorization` goes only to the first origin, and never again after a redirect to another one; other origins get what
+ *   {@link RedirectAuth} has, which knows no credentials;
  * - another origin must be https at a public address, unless the configuration names it.
  *
- * @throws UpstreamRefusedError where an answer leads elsewhere, or too far.
+ * @throws UpstreamRefusedError if a redirect breaks these rules.
  */
 export async function sendFollowing(
   transport: Transport,
   request: RegistryRequest,
   authorization: string | undefined,
   maxRedirects: number,
-  elsewhere: Elsewhere,
+  redirectAuth: RedirectAuth,
   context: RequestContext,
 ): Promise<RegistryResponse> {
   const send = async (hop: RegistryRequest, sent: string | undefined): Promise<RegistryResponse> => {
@@ -49,7 +49,7 @@ export async function sendFollowing(
   for (let redirects = 0; ; redirects++) {
     let answer = await send(hop, sent);
     if (answer.status === 401 && hop.url.origin !== request.url.origin) {
-      const renewed = await elsewhere.renewed(answer, sent, context);
+      const renewed = await redirectAuth.renewed(answer, sent, context);
       if (renewed !== undefined) answer = await send(hop, renewed);
     }
     if (!isRedirect(answer.status)) return answer;
@@ -62,7 +62,7 @@ export async function sendFollowing(
     hasLeft ||= !isOwn;
     hop = { ...request, kind: 'redirected', url };
     if (isOwn) sent = hasLeft ? undefined : authorization;
-    else sent = await elsewhere.authorization(url, context);
+    else sent = await redirectAuth.authorization(url, context);
   }
 }
 
@@ -85,9 +85,9 @@ function nextUrl(request: RegistryRequest, answer: RegistryResponse, transport: 
   );
 }
 
-/** A redirect that was not followed: another question to the same registry may be answered without one. */
+/** A redirect was not followed. Another request to the same registry may work without one. */
 export class NotFollowedError extends UpstreamRefusedError {
-  // To everybody else it is what it extends.
+  // Callers outside need no distinction.
   override readonly name = 'UpstreamRefusedError';
 }
 

@@ -17,13 +17,13 @@ import type { Session } from './session.ts';
 import type { RegistryResponse, RequestContext } from './transport.ts';
 
 const OP = 'list referrers';
-/** As many as can be asked for before a client gives up. */
+/** As many as can be fetched before a client gives up. */
 const MAX_PAGES = 100;
 const FIRST_PAGE = '';
-/** What registries without the API answer, beside those that have it. */
+/** Statuses of registries with and without the API. */
 const NO_SUCH_API = [200, 400, 404, 405, 406, 501];
 
-/** The list of one manifest at one registry. */
+/** The referrers of one manifest at one registry. */
 interface Asked {
   readonly session: Session;
   readonly path: string;
@@ -32,10 +32,10 @@ interface Asked {
 }
 
 /**
- * What refers to the manifest, all pages of it: by the referrers API, or where the registry has none by the tag schema. Empty where nothing does.
+ * All referrers of the manifest, by the referrers API, or by the tag schema if the registry has no such API. Empty if there are none.
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
  *
- * @throws UpstreamRefusedError where the list has no end, or is not whole: a signature that is left out must not look like one that was never made.
+ * @throws UpstreamRefusedError if the list is endless or incomplete: a missing signature must not look like one that never existed.
  */
 export async function listReferrers(
   session: Session,
@@ -46,7 +46,7 @@ export async function listReferrers(
   const list: PagedList = {
     op: OP,
     name: `the list of what refers to ${subject} in ${path}`,
-    advice: 'nothing of it is served, because half of it could pass for all',
+    advice: 'nothing of it is served, because an incomplete list would look complete',
     mostPages: MAX_PAGES,
   };
   const asked = { session, path, subject, list };
@@ -63,7 +63,7 @@ export async function listReferrers(
   return referrersIndex(found);
 }
 
-/** One page; undefined in place of the first where the registry has no such API. */
+/** One page. Undefined instead of the first if the registry has no such API. */
 async function askForPage(
   { session, path, subject, list }: Asked,
   search: string,
@@ -86,13 +86,13 @@ async function askForPage(
     if (!isReferrersAnswer(answer)) {
       await discard(answer.body);
       if (isFirst) return { content: undefined, next: undefined };
-      throw refusedList(list, 'goes on with a page that is no image index');
+      throw refusedList(list, 'continues with a page that is not an image index');
     }
     try {
-      // We asked for all of it.
+      // We sent no filter.
       if ((single(answer.headers['oci-filters-applied']) ?? '') !== '') throw refusedList(list, 'came filtered');
       const next = nextQuery(list, answer);
-      if (next === '') throw refusedList(list, 'names a next page that cannot be asked for');
+      if (next === '') throw refusedList(list, 'has a link to a next page that cannot be requested');
       const { bytes, truncated } = await readPage(list, answer, mostBytes, context.signal);
       if (!truncated) return { content: bytes, next };
       throw refusedList(list, `has more than ${session.limits.manifestBytes} bytes ("manifestBytes" of "limits")`);
@@ -107,7 +107,7 @@ function isReferrersAnswer({ status, headers }: RegistryResponse): boolean {
   return status === 200 && type === OCI_INDEX;
 }
 
-/** `sha256-<hex>`: an index that clients of registries without the API keep. Undefined where there is none. */
+/** The index under `sha256-<hex>`, which clients of registries without the API maintain. Undefined if there is none. */
 async function readByTagSchema(
   { session, path, subject }: Asked,
   context: RequestContext,

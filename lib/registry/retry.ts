@@ -5,17 +5,17 @@ import type { UpstreamLimits } from './settings.ts';
 
 const BASE_DELAY_MS = 200;
 const MAX_DELAY_MS = 10_000;
-/** No registry means a longer wait than a day; 400 digits would be infinite. */
+/** No registry means a wait of more than a day. Also keeps huge numbers finite. */
 const RETRY_AFTER_LIMIT_MS = 86_400_000;
 
-/** Whether the same request may succeed in a moment: the upstream was busy, broken or gone. */
+/** Whether the same request may soon succeed: the upstream was busy, broken or unreachable. */
 export const isTransient = (error: unknown): error is RateLimitedError | UpstreamUnavailableError =>
   error instanceof RateLimitedError || error instanceof UpstreamUnavailableError;
 
 /**
- * What `attempt` gives, tried up to `limits.attempts` times while it fails with a transient error, or one of `mayPass`; the last one is thrown.
+ * The result of `attempt`, tried up to `limits.attempts` times while its error is one of `mayPass`. Throws the last error.
  *
- * @throws the transient error at once if it asks for a longer wait than `limits.retryAfterMaxMs`; the signal's reason.
+ * @throws the error at once if it asks for a longer wait than `limits.retryAfterMaxMs`; the signal's reason.
  */
 export async function withRetries<T>(
   limits: Pick<UpstreamLimits, 'attempts' | 'retryAfterMaxMs'>,
@@ -37,7 +37,7 @@ export async function withRetries<T>(
   }
 }
 
-/** Full jitter: anywhere between nothing and a limit that doubles. https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/ */
+/** Full jitter: random between 0 and a limit that doubles with each try. https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/ */
 export function backoffMs(tries: number): number {
   return Math.random() * Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** (tries - 1));
 }
@@ -46,14 +46,14 @@ export function backoffMs(tries: number): number {
 export function parseRetryAfterMs(value: string | undefined, nowMs: number): number | undefined {
   const text = value?.trim() ?? '';
   if (/^\d+$/.test(text)) return Math.min(Number(text) * 1000, RETRY_AFTER_LIMIT_MS);
-  // Date.parse takes many things; an HTTP date starts with the name of a day.
+  // Date.parse accepts many formats; an HTTP date starts with the name of a day.
   const dateMs = /^[a-z]{3,9},? /i.test(text) ? Date.parse(text) : NaN;
   return Number.isNaN(dateMs) ? undefined : Math.min(Math.max(0, dateMs - nowMs), RETRY_AFTER_LIMIT_MS);
 }
 
 /**
- * The first answer: of a mirror, or else of the endpoint, whose word is final. Whatever a mirror fails with (unreachable, 5xx, 404, refused
- * without credentials, wrong content) only leads on to the next.
+ * The first success: of a mirror, or else of the endpoint, whose result is final. After any error of a mirror (unreachable, 5xx,
+ * 404, denied, wrong content) the next one is tried.
  */
 export async function askInOrder<T>(
   { mirrors, endpoint }: Sources,

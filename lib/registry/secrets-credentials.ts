@@ -9,7 +9,7 @@ import {
 } from './credentials.ts';
 
 const OP = 'read credentials';
-/** Errors that stay until somebody changes something. */
+/** Errors that no retry fixes. */
 const LASTING = new Set([
   'AccessDeniedException',
   'DecryptionFailure',
@@ -53,7 +53,7 @@ export class SecretCredentials implements CredentialReader {
   }
 
   async #readText(signal: AbortSignal): Promise<string | undefined> {
-    // Loaded where it is used: most pulls need no secret, and the import costs a cold start.
+    // Loaded on use: most pulls need no secret, and the import slows a cold start.
     const { SecretsManagerClient, GetSecretValueCommand } = await import('@aws-sdk/client-secrets-manager');
     const region = /^arn:[^:]+:secretsmanager:([^:]+):/.exec(this.#secretId)?.[1];
     const client = await (this.#client ??= Promise.resolve(
@@ -72,7 +72,7 @@ export class SecretCredentials implements CredentialReader {
   }
 }
 
-/** Nothing of the text reaches an error: it is the secret. */
+/** The text is the secret, so no error may quote it. */
 function parseSecret(text: string | undefined): Record<string, unknown> {
   try {
     const parsed: unknown = JSON.parse(text ?? '');

@@ -1,17 +1,17 @@
 import type { FetchedManifest, Upstream } from './upstream.ts';
 
-/** Shorter ones are in every text, and protect nothing. */
+/** Shorter secrets occur in every text by chance. */
 const LEAST_CHARACTERS = 4;
-/** From so many on a secret is known in any case. */
+/** From this length on, upper and lower case are treated alike. */
 const LEAST_FOLDED = 8;
-/** Of one registry: the latest. */
+/** For one registry; the oldest go first. */
 const MOST_SECRETS = 300;
 const MOST_CHARACTERS = 8192;
-/** Of causes. */
+/** Depth of causes. */
 const MOST_DEPTH = 5;
-/** Readings of one text: escapes may stand within escapes, of other kinds, and a secret may look like one itself. */
+/** Readings of one text: escapes may be nested, and a secret may itself look like an escape. */
 const MOST_READINGS = 24;
-/** `%41`; `\u0041`, `\x41`, `\"`, `\n`; `&#65;`, `&#x41;`, `&amp;`; `<br>`; a line break, which may stand within another of them */
+/** `%41`; `\u0041`, `\x41`, `\"`, `\n`; `&#65;`, `&#x41;`, `&amp;`; `<br>`; a line break, which may split any of them */
 const ESCAPES: readonly RegExp[] = [
   /(?:%[0-9a-f]{2})+/gi,
   /\\+u(?<unicode>[0-9a-f]{4})|\\+u\{(?<braced>[0-9a-f]{1,6})\}|\\+x(?<byte>[0-9a-f]{2})|\\(?<plain>["'/\\])|\\+(?<blank>[nrt])/gi,
@@ -19,12 +19,12 @@ const ESCAPES: readonly RegExp[] = [
   /(?<tag><\/?[a-z][^<>]{0,200}>)/gi,
   /(?<nothing>[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+)/gu,
 ];
-/** What may stand between the parts of a secret that is split: line breaks, blanks and what no one sees; or anything but letters and digits. */
+/** What may split a secret: white space and invisible characters; or anything but letters and digits. */
 const BETWEEN: readonly RegExp[] = [/[\s\p{Cc}\p{Cf}]+/gu, /[^\p{L}\p{N}]+/gu];
 const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 const BASE64_RUN = /[\w+/=-]/;
 
-/** A reading of a text: its characters, and where each begins and ends in the text. */
+/** One way to decode a text: its characters, and where each begins and ends in the original. */
 interface Reading {
   readonly text: string;
   readonly starts: readonly number[];
@@ -32,17 +32,18 @@ interface Reading {
 }
 
 /**
- * What one registry must not say back: the passwords and tokens of this process for it, those of before included. Each is found as it is, in hex, in base64 (alone, or
- * within what was encoded, as Basic does), and escaped as URLs, JSON and HTML do, several times over; each of it also where it is split by line breaks and the like.
+ * The passwords and tokens that this process has or had for one registry, which no message may contain. Each is found in plain,
+ * in hex, in base64 (alone or inside other text, as in Basic), and with the escapes of URLs, JSON and HTML, also nested; and
+ * also if split by line breaks and the like.
  */
 export class KnownSecrets {
   readonly #secrets = new Set<string>();
 
-  /** Those that are too short to be secrets are left out. */
+  /** Ignores texts that are too short. */
   add(...secrets: readonly unknown[]): void {
     for (const secret of secrets) {
       if (typeof secret !== 'string' || secret.length < LEAST_CHARACTERS) continue;
-      // As a text in UTF-8 shows bytes of Latin-1.
+      // How its Latin-1 bytes read as UTF-8.
       const shown = Buffer.from(secret, 'latin1').toString('utf8');
       for (const one of isLatin1(secret) ? [secret, shown] : [secret]) {
         this.#secrets.delete(one);
@@ -59,7 +60,7 @@ export class KnownSecrets {
     return this.#rangesIn(text).length > 0;
   }
 
-  /** The text with "…" for each; a long text is cut at a word first, because half of a secret would not be known as one. */
+  /** The text with "…" for each secret. A long text is first cut at a word, because part of a secret is not recognised. */
   removedFrom(text: string): string {
     const whole = text.length <= MOST_CHARACTERS ? text : text.slice(0, MOST_CHARACTERS).replace(/\S*$/, '…');
     let left = '';
@@ -71,13 +72,13 @@ export class KnownSecrets {
     return left + whole.slice(end);
   }
 
-  /** The same error, without them in its message, its stack and those of its causes. */
+  /** The same error, with the secrets removed from its message and stack, and from those of its causes. */
   removedFromError(error: unknown, depth = 0): unknown {
     if (!(error instanceof Error) || depth > MOST_DEPTH) return error;
     for (const key of ['message', 'stack'] as const) {
       const text = error[key];
       const left = text === undefined ? undefined : this.removedFrom(text);
-      // Not by assignment: in a DOMException that has no effect.
+      // Assignment has no effect on a DOMException.
       if (left !== text) Object.defineProperty(error, key, { value: left, writable: true, configurable: true });
     }
     this.removedFromError(error.cause, depth + 1);
@@ -85,7 +86,7 @@ export class KnownSecrets {
     return error;
   }
 
-  /** Sorted by their beginnings. */
+  /** Where secrets are in the text, sorted by start. */
   #rangesIn(text: string): readonly (readonly [number, number])[] {
     const found: [number, number][] = [];
     if (this.#secrets.size === 0) return found;
@@ -151,7 +152,7 @@ function characterOf({ 0: all, groups = {} }: RegExpExecArray): string {
   return code <= 0x10ffff ? String.fromCodePoint(code) : '';
 }
 
-/** Whether it may stand for other bytes than those of its UTF-8. */
+/** Whether the text may also be meant as Latin-1 bytes. */
 const isLatin1 = (text: string): boolean => /^[\0-\xff]*[\x80-\xff][\0-\xff]*$/.test(text);
 
 const bytesOf = (secret: string): readonly Buffer[] => [
@@ -167,7 +168,7 @@ function* placesOf(secret: string, text: string): Generator<readonly [number, nu
   const hex = encoded.map((bytes) => [folded, bytes.toString('hex')] as const);
   for (const [where, what] of [plain, ...hex] as const) {
     for (const from of indexesOf(where, what)) yield [from, from + what.length];
-    // As forms send it.
+    // As forms encode it.
     if (what.includes(' ')) {
       for (const from of indexesOf(where, what.replaceAll(' ', '+'))) yield [from, from + what.length];
     }
@@ -183,7 +184,7 @@ function* placesOf(secret: string, text: string): Generator<readonly [number, nu
   }
 }
 
-/** In a text without what may stand between the parts of a secret, which is compared without it, too. */
+/** Finds a split secret: compares both without the characters of `between`. */
 function* joinedPlacesOf(secret: string, text: string, between: RegExp): Generator<readonly [number, number]> {
   const folded = fold(text);
   const encoded = bytesOf(secret);
@@ -199,7 +200,7 @@ function* joinedPlacesOf(secret: string, text: string, between: RegExp): Generat
   }
 }
 
-/** The bytes in base64 wherever they begin in what is encoded, without the characters that their neighbours decide, too. */
+/** The base64 of the bytes at each of the three offsets, without the characters that depend on neighbouring bytes. */
 const base64Cores = (bytes: Buffer): readonly string[] =>
   [0, 1, 2].map((shift) =>
     Buffer.concat([Buffer.alloc(shift), bytes])
@@ -207,14 +208,14 @@ const base64Cores = (bytes: Buffer): readonly string[] =>
       .slice(Math.ceil((8 * shift) / 6), Math.floor((8 * (shift + bytes.length)) / 6)),
   );
 
-/** Keeps the length, as `toLowerCase` does not. */
+/** To lower case. Unlike `toLowerCase` it keeps the length. */
 const fold = (text: string): string => text.replace(/[A-Z]+/g, (upper) => upper.toLowerCase());
 
 function* indexesOf(text: string, what: string): Generator<number> {
   for (let at = text.indexOf(what); at >= 0; at = text.indexOf(what, at + 1)) yield at;
 }
 
-/** The upstream, with no secret of its registry in any error that it throws and in any text that is recorded of its answers (I7). */
+/** The upstream, with its registry's secrets removed from all errors and from recorded texts (I7). */
 export function withoutSecrets(upstream: Upstream, secrets: KnownSecrets): Upstream {
   const guarded = async <T>(work: Promise<T>): Promise<T> => {
     try {
@@ -223,7 +224,7 @@ export function withoutSecrets(upstream: Upstream, secrets: KnownSecrets): Upstr
       throw secrets.removedFromError(error);
     }
   };
-  // Its media type is the registry's word, and goes into rows.
+  // The registry chooses the media type, and rows store it.
   const recorded = ({ bytes, descriptor }: FetchedManifest): FetchedManifest => ({
     bytes,
     descriptor: { ...descriptor, mediaType: secrets.removedFrom(descriptor.mediaType) },

@@ -5,16 +5,16 @@ import { apiUrl, Auth, otherRepositoryIn } from './auth.ts';
 import type { RegistryCredentials } from './credentials.ts';
 import { discard } from './body.ts';
 import { answerFailure, clean, loginRefused, registryWords } from './failure.ts';
-import { sendFollowing, type Elsewhere } from './redirect.ts';
+import { sendFollowing, type RedirectAuth } from './redirect.ts';
 import { isTransient, withRetries } from './retry.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { Tokens } from './tokens.ts';
 import type { RegistryResponse, RequestContext, Transport } from './transport.ts';
 
-/** How long a mirror that could not be reached is left alone. */
-const MIRROR_REST_MS = 30_000;
-/** Other origins that a host redirects to and that want tokens of their own; nobody has more than a few. */
-const MOST_FRONTED = 20;
+/** How long the circuit of an unreachable mirror stays open. */
+const CIRCUIT_OPEN_MS = 30_000;
+/** Origins with tokens of their own that a host redirects to. Real registries have few. */
+const MOST_REDIRECT_ORIGINS = 20;
 
 /** A request of the pull API for one repository. */
 export interface ApiRequest {
@@ -28,11 +28,11 @@ export interface ApiRequest {
   /** The query, with its "?". */
   readonly search?: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Statuses that the caller wants to see itself; any other one is thrown as what it means. `hint`: all but 429, once, and nothing is tried again but that. */
+  /** Statuses passed to the caller; others are thrown as errors. `hint`: passes all but 429, and retries only 429. */
   readonly accepts: readonly number[] | 'hint';
-  /** False: a redirect is an answer like any other. */
+  /** If false, a redirect is returned like any other answer. */
   readonly follow: boolean;
-  /** Where the usual tries are too many. */
+  /** Fewer tries than usual. */
   readonly attempts?: number;
 }
 
@@ -45,19 +45,19 @@ interface SessionOptions {
   readonly credentials?: RegistryCredentials;
 }
 
-/** The conversation with one host of a registry: its endpoint or a mirror. */
+/** Sends requests to one host of a registry: its endpoint or a mirror. */
 export class Session {
   readonly isMirror: boolean;
-  /** A mirror gets one try: there is somebody else to ask. */
+  /** A mirror gets one try: there is another host to use. */
   readonly limits: UpstreamLimits;
   readonly #base: URL;
   readonly #transport: Transport;
   readonly #auth: Auth;
   readonly #credentials: RegistryCredentials | undefined;
-  /** The registry that a mirror is asked for: `?ns=`, as containerd does. */
+  /** The registry that a mirror stands for, sent as `?ns=` like containerd does. */
   readonly #namespace: string | undefined;
-  readonly #elsewhere: Elsewhere;
-  #restsUntilMs = 0;
+  readonly #redirectAuth: RedirectAuth;
+  #openUntilMs = 0;
 
   constructor({ settings, limits, transport, base, credentials }: SessionOptions) {
     this.isMirror = base !== settings.endpoint;
@@ -70,21 +70,21 @@ export class Session {
     const { redirects } = limits;
     const tokens = new Tokens({ transport, credentials, realms, redirects });
     this.#auth = new Auth({ base, realms, transport, tokens, credentials, mayPing: true });
-    this.#elsewhere = elsewhereOf((origin) => {
+    this.#redirectAuth = redirectAuthOf((origin) => {
       const anonymous = { transport, credentials: undefined, realms, redirects };
       return new Auth({ ...anonymous, base: new URL(origin), tokens: new Tokens(anonymous), mayPing: false });
     });
   }
 
-  /** A mirror that was found dead a moment ago. */
+  /** Whether the mirror was unreachable a moment ago. */
   get isCircuitOpen(): boolean {
-    return Date.now() < this.#restsUntilMs;
+    return Date.now() < this.#openUntilMs;
   }
 
   /**
-   * Asks, tries again what may pass, and gives the answer to `read` within the same try: a body that breaks is asked for again.
+   * Sends the request with retries. `read` runs within the try, so a body that breaks is requested again.
    *
-   * @throws what the answer means, as the errors of the domain.
+   * @throws the domain error that the answer means.
    */
   async ask<T>(
     request: ApiRequest,
@@ -101,7 +101,7 @@ export class Session {
       );
     } catch (error) {
       if (error instanceof DeniedError && !isAnonymous(context.domain)) context.refusals.credentialsRefused++;
-      if (this.isMirror && error instanceof UpstreamUnavailableError) this.#restsUntilMs = Date.now() + MIRROR_REST_MS;
+      if (this.isMirror && error instanceof UpstreamUnavailableError) this.#openUntilMs = Date.now() + CIRCUIT_OPEN_MS;
       throw error;
     }
   }
@@ -110,9 +110,9 @@ export class Session {
     const authorization = await this.#auth.authorization(request.path, context);
     let answer = await this.#send(request, authorization, context);
     let sent = authorization;
-    // Once only: a fresh token that is refused, too, is a refusal.
+    // Once only: if a new token is refused as well, access is denied.
     if (this.#isRefusedToken(request, answer, authorization)) {
-      // Reads the body first: it must not hold the connection that asking for a token may need.
+      // Reads the body first: the token request may need this connection.
       const refusal = await this.#failureOf(request, answer, authorization, context);
       const renewed = await this.#renewed(request, answer, authorization, context);
       if (renewed === undefined && request.accepts !== 'hint') throw refusal;
@@ -128,8 +128,8 @@ export class Session {
   }
 
   /**
-   * What to send after a 401. A HEAD of a manifest that wants a token which cannot be had says no more than any other refused HEAD: GET decides. Not so with credentials:
-   * there it is a refused login, and a second try could lock the account.
+   * The authorization after a 401. If an anonymous HEAD of a manifest gets no token, GET decides. With credentials it is a
+   * refused login, and another try could lock the account.
    */
   async #renewed(
     request: ApiRequest,
@@ -148,7 +148,7 @@ export class Session {
     }
   }
 
-  /** 401; or the 400 that ECR Public answers an expired token with: https://github.com/aws/containers-roadmap/issues/2835 */
+  /** A 401, or the 400 of ECR Public for an expired token: https://github.com/aws/containers-roadmap/issues/2835 */
   #isRefusedToken(
     { method, accepts }: ApiRequest,
     { status, url }: RegistryResponse,
@@ -175,21 +175,21 @@ export class Session {
     const url = apiUrl(this.#base, `${request.path}/${kinds[kind]}/${request.reference}`);
     url.search = request.search ?? '';
     if (this.#namespace !== undefined) url.searchParams.set('ns', this.#namespace);
-    const question = { op, kind, method, url, headers };
+    const httpRequest = { op, kind, method, url, headers };
     if (request.follow) {
       const { redirects } = this.limits;
-      return await sendFollowing(this.#transport, question, authorization, redirects, this.#elsewhere, context);
+      return await sendFollowing(this.#transport, httpRequest, authorization, redirects, this.#redirectAuth, context);
     }
     const secret = authorization === undefined ? {} : { authorization };
     const reach = this.#transport.hosts.reachOf(url);
-    return await this.#transport.send({ ...question, headers: { ...headers, ...secret } }, reach, context);
+    return await this.#transport.send({ ...httpRequest, headers: { ...headers, ...secret } }, reach, context);
   }
 
-  /** A login that is refused is another matter than a repository that is missing, or that it may not read. */
+  /** The meaning of a 401 or 403: a refused login, or a repository that is missing or not readable. */
   #refusal(status: number, sent: string | undefined, context: RequestContext): string {
     const login = this.#credentials?.describe(context.domain);
     if (login === undefined) {
-      return 'the repository does not exist there, or may not be read without a login, and none is known for it; check "credentials" of the registry';
+      return 'the repository does not exist there, or cannot be read without a login, and none is configured; check "credentials" of the registry';
     }
     const wasLogin = sent?.startsWith('Basic ') === true || login.startsWith('the registry token');
     if (status === 401 && wasLogin) return loginRefused(login);
@@ -205,7 +205,7 @@ export class Session {
     const { status, from, url, headers } = answer;
     const isRefusal = status === 401 || status === 403;
     if (url.origin !== this.#base.origin && isRefusal) {
-      // The storage behind a registry says so when a signed address has expired: a new one is one request away.
+      // Storage answers this for an expired signed URL. A new request gets a new one.
       const words = await registryWords(answer);
       return new UpstreamUnavailableError(
         request.op,
@@ -215,7 +215,7 @@ export class Session {
     const failure = await answerFailure(request.op, answer, this.#refusal(status, sent, context));
     const other = isRefusal ? otherRepositoryIn(headers, request.path) : undefined;
     if (other === undefined) return failure;
-    const why = `it wants a token for repository ${JSON.stringify(clean(other))}, and we ask for ${request.path}: a proxy in between may rewrite paths`;
+    const why = `it requires a token for repository ${JSON.stringify(clean(other))}, but we request ${request.path}: a proxy in between may rewrite paths`;
     return new DeniedError(request.op, `${failure.message}; ${why}`);
   }
 }
@@ -223,10 +223,10 @@ export class Session {
 const isRateLimited = (error: unknown): error is RateLimitedError => error instanceof RateLimitedError;
 
 /**
- * Tokens for the origins that a registry's front redirects to, and that are registries themselves (lscr.io leads to ghcr.io): asked for without credentials, each
- * at a realm that the origin itself may name (I7), and for the repository of the address.
+ * Anonymous tokens for other registries that a registry redirects to, as lscr.io does to ghcr.io. Each comes from a realm that
+ * this origin may name (I7), for the repository in the URL.
  */
-function elsewhereOf(authOf: (origin: string) => Auth): Elsewhere {
+function redirectAuthOf(authOf: (origin: string) => Auth): RedirectAuth {
   const known = new Map<string, Auth>();
   return {
     async authorization(url, context) {
@@ -236,10 +236,10 @@ function elsewhereOf(authOf: (origin: string) => Auth): Elsewhere {
     async renewed(answer, refused, context) {
       const path = repositoryOf(answer.url);
       if (path === undefined || answer.headers['www-authenticate'] === undefined) return undefined;
-      // It must not hold the connection that asking for a token may need.
+      // The token request may need this connection.
       await discard(answer.body);
       const { origin } = answer.url;
-      if (!known.has(origin) && known.size >= MOST_FRONTED) known.clear();
+      if (!known.has(origin) && known.size >= MOST_REDIRECT_ORIGINS) known.clear();
       const auth = known.get(origin) ?? authOf(origin);
       known.set(origin, auth);
       return await auth.renewed(answer, refused, path, context);
@@ -250,7 +250,7 @@ function elsewhereOf(authOf: (origin: string) => Auth): Elsewhere {
 const repositoryOf = ({ pathname }: URL): string | undefined =>
   /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\/[^/]+$/.exec(pathname)?.[1];
 
-/** The hosts of one registry in the order in which they are asked: mirrors first. */
+/** The hosts of one registry in the order of use: mirrors first. */
 export interface Sources {
   readonly mirrors: readonly Session[];
   readonly endpoint: Session;

@@ -13,44 +13,44 @@ export type CredentialSource =
   /** Tokens of Amazon ECR, 12 h; optionally through another account's role. */
   | { readonly kind: 'ecr'; readonly roleArn?: string; readonly externalId?: string };
 
-/** One registry of the configuration, checked and with its defaults filled in. */
+/** One registry of the configuration, checked and with defaults. */
 export interface RegistrySettings {
   /** Canonical: `docker.io`, `registry.example.test:5000`. */
   readonly name: string;
-  /** Where it is dialled. `http:` is allowed exactly because it was written down. */
+  /** The address to connect to. `http:` is allowed only because the configuration says so. */
   readonly endpoint: URL;
   /**
-   * Whether the endpoint may be at a private address (I8): because the configuration wrote it down, or because it is Amazon ECR's own, which resolves
-   * to private addresses behind a VPC endpoint. False for an endpoint made of the registry's name: DNS alone must not lead us into a private network.
+   * Whether the endpoint may have a private address (I8): it is configured, or it is Amazon ECR, which has private addresses
+   * behind a VPC endpoint. False for an endpoint derived from the name: DNS alone must not lead into a private network.
    */
   readonly endpointMayBePrivate: boolean;
   /**
-   * Tried before the endpoint, in order; left on connection errors and 5xx. Not asked while the registry is read with credentials: a mirror never sees
-   * them, so what it gives does not prove that they may read it (I9).
+   * Tried before the endpoint, in order. Not used with credentials: a mirror never sees them, so its content does not prove that
+   * they may read it (I9).
    */
   readonly mirrors: readonly URL[];
-  /** Whether anyone on the internet can have what it and its mirrors give without credentials (I9). */
+  /** Whether anyone on the internet can read, without credentials, what it and its mirrors serve (I9). */
   readonly isPublic: boolean;
   readonly credentials: CredentialSource;
   /** Token realms beyond I7's defaults: hosts, `host:port`, or https origins. */
   readonly realms: readonly string[];
-  /** Hosts or CIDR ranges that blob redirects and realms may lead to although they are private; `http://host:port` allows plain HTTP there. */
+  /** Private hosts or CIDR ranges allowed for blob redirects and realms; `http://host:port` allows plain HTTP. */
   readonly redirects: readonly string[];
-  /** Hosts (`cdn.example.test`, `*.cdn.example.test`) of blob redirects that clients may be sent to themselves; empty: none. */
+  /** Hosts (`cdn.example.test`, `*.cdn.example.test`) of blob redirects that are passed to clients; empty: none. */
   readonly passRedirects: readonly string[];
   /** Glob patterns of repositories (`team/**`); empty allows all. */
   readonly allow: readonly string[];
   /** Platforms when a request names none; empty means all. */
   readonly platforms: readonly Platform[];
   readonly alias?: string;
-  /** PEM, beside the system's roots. */
+  /** PEM, in addition to the system's roots. */
   readonly ca?: string;
   readonly proxy?: URL;
-  /** Connections to one origin, for blobs that are read, and as many for everything else. */
+  /** Connections to one origin for reading blobs, and as many for everything else. */
   readonly maxConnections: number;
 }
 
-/** What bounds every conversation with an upstream. */
+/** Limits of all requests to upstreams. */
 export interface UpstreamLimits {
   readonly manifestBytes: number;
   /** Redirects followed for one request. */
@@ -64,33 +64,33 @@ export interface UpstreamLimits {
   readonly headersTimeoutMs: number;
   /** Between two chunks of a body. */
   readonly bodyTimeoutMs: number;
-  /** Reconnects of one blob in a row that brought no byte. */
+  /** Reconnects of one blob in a row without a byte. */
   readonly stalls: number;
 }
 
-/** What progresses at this pace is never given up, documents and blobs alike. */
+/** A document or blob that arrives at least this fast is never given up. */
 export const LEAST_BYTES_PER_SECOND = 256 * 1024;
 
-/** The least that a blob must come with. A copier holds the blob's claim and a place among the copies, so a slower one has to give both back. */
+/** The minimum speed of a blob. A slower one releases its claim and its permit, which others wait for. */
 export interface Pace {
-  /** Counted while we wait for the upstream, reconnects included; a slow consumer costs nothing of it. */
+  /** Counts only the time spent waiting for the upstream, including reconnects. */
   readonly windowMs: number;
-  /** Less than this within a window is too slow. */
+  /** Fewer bytes in one window are too slow. */
   readonly leastBytes: number;
 }
 
 const PACE_WINDOW_MS = 60_000;
 
-/** What every blob must keep; `patience` is a factor for one that was too slow before, and would else begin anew each time. */
+/** The required pace. `patience` lengthens the window for a blob that was too slow before. */
 export const paceOf = (patience = 1): Pace => ({
   windowMs: PACE_WINDOW_MS * patience,
   leastBytes: ((PACE_WINDOW_MS * patience) / 1000) * LEAST_BYTES_PER_SECOND,
 });
 
-/** How a blob is asked for. */
+/** How to read a blob. */
 export interface BlobReading {
   readonly pace?: Pace;
-  /** The bytes that came before were wrong: they are asked for once more, of the registry itself, and without a coding that was taken for a label. */
+  /** The bytes of the last read were wrong: read from the registry itself, and trust its Content-Encoding. */
   readonly again?: boolean;
 }
 
@@ -100,9 +100,8 @@ export function allowOf({ allow }: Pick<RegistrySettings, 'allow'>): (path: stri
 }
 
 /**
- * Gives the settings of a repository's registry, if it is configured and allows that repository. Sends no request.
- *
- * The rule throws UnknownNameError otherwise, saying what to write into the configuration.
+ * Returns a function that gives the settings of a repository's registry. It throws UnknownNameError, with what to configure, if
+ * the registry is not configured or does not allow the repository.
  */
 export function allowRule(
   registries: ReadonlyMap<string, RegistrySettings>,
@@ -127,23 +126,23 @@ function unknownRegistry(repository: Repository, registries: ReadonlyMap<string,
   );
 }
 
-/** URLs of CDNs hold signatures; the doors of AWS let about 10,000 bytes of headers through. */
+/** API Gateway passes about 10,000 bytes of headers, and signed URLs of CDNs are long. */
 const MOST_URL_CHARACTERS = 8_000;
 
 /**
- * Why no client may be sent to `url` itself, in words; undefined where one may be, as far as the URL alone tells: https at its own port, without user and
- * password, at a host that `passRedirects` of the registry names. Whether that host is public is for whoever can resolve it to say.
+ * Why clients must not be redirected to `url`, for messages. Undefined if they may be: https on port 443, no user or password, and
+ * a host in `passRedirects`. Whether the host has a public address is checked elsewhere.
  */
 export function objectionTo(url: URL, passRedirects: readonly string[]): string | undefined {
   if (url.protocol !== 'https:') return 'is not encrypted by https';
   if (url.username !== '' || url.password !== '') return 'holds a user name or password';
-  if (url.port !== '') return 'is not at the port of https';
+  if (url.port !== '') return 'is not on the https port';
   if (url.href.length > MOST_URL_CHARACTERS) return `has more than ${MOST_URL_CHARACTERS} characters`;
   if (passRedirects.some((entry) => names(entry, url.hostname))) return undefined;
   return `"passRedirects" of the registry does not name; add ${JSON.stringify(url.hostname)} if clients may be sent there`;
 }
 
-/** `*.cdn.example.test` names what has one label before the rest, as in a certificate; anything else names itself. */
+/** `*.cdn.example.test` matches one label before the rest, as in certificates. Other entries match exactly. */
 function names(entry: string, host: string): boolean {
   if (!entry.startsWith('*.')) return entry === host;
   const rest = entry.slice(1);
@@ -155,7 +154,7 @@ function names(entry: string, host: string): boolean {
 const ECR_HOST =
   /^(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)$/;
 
-/** The account and region of a private ECR registry by its host, or undefined if it is none. */
+/** The account and region of a private ECR registry by its host; undefined for other hosts. */
 export function parseEcrHost(host: string): { readonly accountId: string; readonly region: string } | undefined {
   const [, accountId, region] = ECR_HOST.exec(host) ?? [];
   return accountId === undefined || region === undefined ? undefined : { accountId, region };

@@ -6,7 +6,7 @@ import { connectionFailure, registryWords } from './failure.ts';
 import type { Session } from './session.ts';
 import type { RegistryResponse, RequestContext } from './transport.ts';
 
-/** A list that registries give in pages, each with a `Link` to the next. */
+/** A list that registries serve in pages, each with a `Link` to the next. */
 export interface PagedList {
   /** For errors: `list tags`. */
   readonly op: string;
@@ -19,21 +19,21 @@ export interface PagedList {
 
 export interface Page<T> {
   readonly content: T;
-  /** The query of the next page, with its "?"; undefined where this was the last. */
+  /** The query of the next page, with its "?". Undefined for the last page. */
   readonly next: string | undefined;
 }
 
 const MAX_QUERY_CHARACTERS = 4096;
-/** Of all pages together. Whoever asks has a deadline of its own, mostly a shorter one. */
+/** For all pages together. Callers usually have a shorter deadline. */
 const LIST_TIMEOUT_MS = 5 * 60_000;
 
 export const refusedList = ({ op, name, advice }: PagedList, what: string): UpstreamRefusedError =>
   new UpstreamRefusedError(op, `${name} ${what}; ${advice}`);
 
 /**
- * The pages in the order in which they lead to each other, from the query `first` on.
+ * The pages in order, starting with the query `first`.
  *
- * @throws UpstreamRefusedError where they lead in a circle, or on and on; UpstreamUnavailableError where all of them together take more than five minutes.
+ * @throws UpstreamRefusedError if they form a circle or are too many; UpstreamUnavailableError if they take more than five minutes.
  */
 export async function* pagesOf<T>(
   list: PagedList,
@@ -43,7 +43,7 @@ export async function* pagesOf<T>(
   const asked = new Set<string>();
   const startedMs = performance.now();
   for (let query: string | undefined = first; query !== undefined;) {
-    if (asked.has(query)) throw refusedList(list, 'leads from page to page in a circle');
+    if (asked.has(query)) throw refusedList(list, 'has pages that link to each other in a circle');
     asked.add(query);
     if (asked.size > list.mostPages) throw refusedList(list, `has more than ${list.mostPages} pages`);
     if (performance.now() - startedMs > LIST_TIMEOUT_MS) throw tooSlow(list, asked.size);
@@ -54,28 +54,27 @@ export async function* pagesOf<T>(
 }
 
 const tooSlow = ({ op, name }: PagedList, pages: number): UpstreamUnavailableError =>
-  new UpstreamUnavailableError(op, `${name} was not whole after ${pages - 1} pages and ${LIST_TIMEOUT_MS / 1000} s`, {
+  new UpstreamUnavailableError(op, `${name} was incomplete after ${pages - 1} pages and ${LIST_TIMEOUT_MS / 1000} s`, {
     timedOut: true,
   });
 
 /**
- * The query of `Link: <…>; rel="next"` (RFC 8288): undefined where there is no next page, "" where none can be made of what is named. Nothing else of the
- * address is taken: registries behind a proxy write hosts and paths that lead nowhere, and a list must not lead us, with our credentials, to another host or
- * repository.
+ * The query of `Link: <…>; rel="next"` (RFC 8288). Undefined if there is no next page, "" for an unusable link. The rest of the
+ * URL is ignored: behind a proxy it is often wrong, and it must not lead our credentials to another host or repository.
  */
 export function nextQuery(list: PagedList, { headers, url }: RegistryResponse): string | undefined {
   const links = [headers.link ?? []].flat().join(', ');
-  if (links.length > 4 * MAX_QUERY_CHARACTERS) throw refusedList(list, 'names a next page in too many words');
+  if (links.length > 4 * MAX_QUERY_CHARACTERS) throw refusedList(list, 'has too long a link to its next page');
   const next = links.split(/,\s*(?=<)/).find((one) => /;\s*rel="?next"?\s*(?:;|$)/i.test(one));
   if (next === undefined) return undefined;
   const [, target] = /^\s*<([^>]*)>/.exec(next) ?? [];
   if (target === undefined || !URL.canParse(target, url.href)) return '';
   const { search } = new URL(target, url);
-  if (search.length > MAX_QUERY_CHARACTERS) throw refusedList(list, 'names a next page in too many words');
+  if (search.length > MAX_QUERY_CHARACTERS) throw refusedList(list, 'has too long a link to its next page');
   return search;
 }
 
-/** The first `mostBytes` of a page at most, and whether there were more; bounded in time, too. A connection that breaks is what it means. */
+/** At most the first `mostBytes` of a page, and whether there were more. Bounded in time. */
 export async function readPage(
   { op }: PagedList,
   { body, from, bodyTimeoutMs }: RegistryResponse,
@@ -89,12 +88,12 @@ export async function readPage(
 }
 
 const OP = 'list tags';
-/** Tags asked for with each page. Registries give fewer as they like, and some give all at once. */
+/** Tags requested per page. Registries may send fewer; some send all at once. */
 const PAGE_TAGS = 1000;
-/** Registries that give 100 at a time come to 50,000 tags. */
+/** Registries that send 100 tags per page reach {@link MAX_TAGS}. */
 const MAX_PAGES = 500;
 const MAX_TAGS = 50_000;
-/** Some registries put more into the list than tags. */
+/** Some registries add other data to the list. */
 const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 /** Every tag of the repository, each once, in the registry's order: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags */
@@ -140,7 +139,7 @@ async function askForPage(
     if (answer.status === 404) throw await unknownRepository(path, answer);
     try {
       const next = nextQuery(list, answer);
-      // Some registries write a next page that is none.
+      // Some registries send an empty link on the last page.
       return { content: await readTags(list, answer, context.signal), next: next === '' ? undefined : next };
     } finally {
       answer.body.destroy();
@@ -158,12 +157,12 @@ async function readTags(list: PagedList, answer: RegistryResponse, signal: Abort
     page = undefined;
   }
   const { tags } = (page ?? {}) as { tags?: unknown };
-  // Go's registries write an empty list as null.
+  // Registries in Go write null for an empty list.
   if (tags === null) return [];
   if (Array.isArray(tags)) {
-    // Before anything looks at each of them.
+    // Checked before each tag is.
     if (tags.length > MAX_TAGS) throw refusedList(list, `has more than ${MAX_TAGS} tags in one page`);
-    // What is outside the grammar cannot be pulled by that name either.
+    // Invalid tags cannot be pulled anyway.
     return tags.filter(isTag);
   }
   throw new UpstreamRefusedError(OP, `${answer.from} did not answer with a list of tags, {"tags": […]}`);

@@ -22,13 +22,13 @@ import type { RegistryResponse, RequestContext, RegistryRequest, Transport } fro
 
 const OP = 'get token';
 const TOKEN_ANSWER_BYTES = 256 * 1024;
-/** Also where the answer does not say: https://distribution.github.io/distribution/spec/auth/token/#token-response-fields */
+/** Also the default if the answer gives none: https://distribution.github.io/distribution/spec/auth/token/#token-response-fields */
 const LEAST_LIFETIME_SECONDS = 60;
 const MAX_MARGIN_MS = 10_000;
-/** One entry for each repository adds up in a process that lives long; and a host could name another service each time. */
+/** Bounds long-lived processes with many repositories, and hosts that name a new service each time. */
 const MAX_ENTRIES = 100;
 
-/** What a token is for. One token is kept for each. */
+/** What a token is for. One token is cached for each. */
 export interface TokenPurpose {
   readonly realm: Realm;
   readonly service: string | undefined;
@@ -44,15 +44,15 @@ interface Token {
 interface TokensOptions {
   readonly transport: Transport;
   readonly credentials: RegistryCredentials | undefined;
-  /** Where the configuration lets credentials go. */
+  /** Hosts that the configuration allows to receive credentials. */
   readonly realms: HostRules;
   /** Redirects followed for one token. */
   readonly redirects: number;
 }
 
 /**
- * The bearer tokens of one host, one per purpose and trust domain, shared by all who ask at the same time. Failures are not kept; at most
- * {@link MAX_ENTRIES} tokens are, the latest.
+ * The bearer tokens of one host, one per purpose and trust domain. Concurrent callers share one request. Failures are not cached;
+ * the cache holds the {@link MAX_ENTRIES} tokens used last.
  */
 export class Tokens {
   readonly #options: TokensOptions;
@@ -80,7 +80,7 @@ export class Tokens {
     return token.text;
   }
 
-  /** Makes the next `get` fetch a new one, unless that happened already. */
+  /** Drops the token if it is still the `refused` one, so that the next `get` fetches a new one. */
   forget(purpose: TokenPurpose, domain: TrustDomain, refused: string): void {
     const key = keyOf(purpose, domain);
     if (this.#tokens.get(key)?.text === refused) this.#tokens.delete(key);
@@ -92,7 +92,7 @@ export class Tokens {
       return await this.#fetchAs(credentials, purpose, context);
     } catch (error) {
       if (!(error instanceof DeniedError) || credentials === undefined) throw error;
-      // The secret may have been rotated since it was read.
+      // The secret may have been rotated meanwhile.
       const renewed = await this.#options.credentials?.renew(credentials, context.domain, context.signal);
       if (renewed === undefined) throw error;
       return await this.#fetchAs(renewed, purpose, context);
@@ -117,7 +117,7 @@ export class Tokens {
       login === undefined
         ? 'it gives no token without a login; check "credentials" of the registry'
         : loginRefused(login);
-    // How OAuth2 refuses: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
+    // A refusal in OAuth2: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
     if (answer.status === 400 && login !== undefined) {
       throw new DeniedError(OP, `${answer.from} answered 400${await registryWords(answer)}: ${refusal}`);
     }
@@ -125,7 +125,7 @@ export class Tokens {
   }
 
   /**
-   * Follows where a realm moved to. With credentials only to where they may go (I7): the realm's own host, or a realm of the configuration.
+   * Sends the request and follows redirects. With credentials only to the realm's own host or a configured realm (I7).
    */
   async #send(
     request: RegistryRequest,
@@ -143,7 +143,7 @@ export class Tokens {
       if (followed >= redirects) {
         throw new UpstreamRefusedError(
           OP,
-          `${answer.from} redirected us more than ${redirects} times; no token was had`,
+          `${answer.from} redirected us more than ${redirects} times; no token was fetched`,
         );
       }
       const moved = movedRealm(answer, isSecret, realms, transport.hosts);
@@ -194,7 +194,7 @@ function postRequest(realm: Realm, fields: Readonly<Record<string, string | Buff
   return { op: OP, kind: 'token', method: 'POST', url: realm.url, headers, body: form.join('&') };
 }
 
-/** Bytes that are no UTF-8, too, which URLSearchParams cannot send. */
+/** Unlike URLSearchParams, also encodes bytes that are not UTF-8. */
 const formEncoded = (value: string | Buffer): string =>
   Buffer.from(value)
     .toString('latin1')
@@ -219,20 +219,20 @@ async function readToken(
   } = parseAnswer(read.bytes);
   answer.secrets.add(token, accessToken, refreshToken);
   const text = typeof token === 'string' && token !== '' ? token : accessToken;
-  // Checked, because it goes into a header.
+  // Checked, because it is sent in a header.
   if (read.truncated || typeof text !== 'string' || !/^[\x21-\x7e]+$/.test(text)) {
     throw new UpstreamRefusedError(
       OP,
       `${answer.from} answered 200, but with no usable token${tokenWords(answer, read.bytes)}`,
     );
   }
-  // The specification has no shorter ones; 0 is what servers write that do not know.
+  // The specification has no shorter lifetime; some servers send 0 for an unknown one.
   const seconds = Math.max(LEAST_LIFETIME_SECONDS, typeof expiresIn === 'number' ? expiresIn : 0);
   const lifetimeMs = seconds * 1000;
   return { text, untilMs: askedMs + lifetimeMs - Math.min(MAX_MARGIN_MS, lifetimeMs / 10) };
 }
 
-/** A page for people holds no token; of anything else nothing reaches an error, because it might. */
+/** An HTML page holds no token, so it may be quoted. Anything else may hold one. */
 function tokenWords({ headers }: RegistryResponse, bytes: Buffer): string {
   const text = bytes.toString('utf8');
   const type = single(headers['content-type']) ?? 'no content type';
@@ -248,6 +248,6 @@ function parseAnswer(bytes: Buffer): Record<string, unknown> {
   }
 }
 
-/** With the domain, because a token that one credential got proves nothing for another (I9). */
+/** Includes the domain, because a token of one credential proves nothing for another (I9). */
 const keyOf = ({ realm, service, scope }: TokenPurpose, domain: TrustDomain): string =>
   JSON.stringify([realm.url.href, service, scope, domain]);

@@ -10,10 +10,10 @@ import { KnownSecrets } from './secrets.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import type { RefusalCounts, RequestCounts } from './upstream.ts';
 
-/** How we introduce ourselves to registries: `entrepot/0.1.0`. */
+/** The `User-Agent` for registries: `entrepot/0.1.0`. */
 const USER_AGENT = `entrepot/${manifest.version}`;
 
-/** What a request is for, as the receipt counts it. No pull lists tags or referrers: they are part of the total alone. */
+/** What a request is for, as counted in the receipt. Tags and referrers count in the total only: no pull lists them. */
 export type RequestKind = Exclude<keyof RequestCounts, 'total'> | 'tags' | 'referrers';
 
 export interface RegistryRequest {
@@ -31,21 +31,21 @@ export interface RegistryResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Body;
-  /** Where the answer came from, after redirects. */
+  /** The URL of the answer, after redirects. */
   readonly url: URL;
-  /** For messages: who answered, as host and, where it is called otherwise, registry. */
+  /** For messages: the host that answered, with the registry's name if that differs. */
   readonly server: string;
   /** For messages: the same with the path. */
   readonly from: string;
-  /** For its documents: the longest that they may take as a whole, beside what their bytes take (body.ts). */
+  /** Time limit for reading a document, in addition to the time of its bytes (see `readBounded`). */
   readonly bodyTimeoutMs: number;
-  /** What must not come back in a message. */
+  /** Must not appear in messages. */
   readonly secrets: KnownSecrets;
 }
 
-/** Who asks, and until when. */
+/** The identity, counters and deadline of a caller's requests. */
 export interface RequestContext {
-  /** Requests go with the credential that this names, or not at all: what they fetch is recorded as proof of it (I9). */
+  /** Requests use exactly the credential of this domain, because their content is recorded under it (I9). */
   readonly domain: TrustDomain;
   readonly counts: RequestCounts;
   readonly refusals: RefusalCounts;
@@ -63,10 +63,10 @@ export const noRequests = (): RequestCounts => ({
 
 export const noRefusals = (): RefusalCounts => ({ rateLimited: 0, credentialsRefused: 0 });
 
-/** Host and path: a query may hold a signature, so it is never shown. */
+/** Host and path, for messages. Never the query, which may hold a signature. */
 export const shownUrl = (url: URL): string => `${url.host}${url.pathname}`;
 
-/** What a server could echo: the credential as it was sent, and as it reads decoded. */
+/** Secrets that a server could echo: the credential as sent, and decoded. */
 function secretsOf({ headers, body }: RegistryRequest): (string | null)[] {
   const [scheme, sent = ''] = headers.authorization?.split(' ') ?? [];
   const decoded = scheme === 'Basic' ? Buffer.from(sent, 'base64').toString('utf8') : '';
@@ -77,10 +77,10 @@ function secretsOf({ headers, body }: RegistryRequest): (string | null)[] {
 const trafficOf = ({ kind, method }: RegistryRequest): Traffic =>
   method === 'GET' && (kind === 'blob' || kind === 'redirected') ? 'bulk' : 'short';
 
-/** Sends single requests for one registry, counted, over connections of its own. */
+/** Sends single requests to one registry over its own connections, and counts them. */
 export class Transport {
   readonly hosts: ConfiguredHosts;
-  /** All that goes with its requests, and whatever else the registry gave or gets. */
+  /** All secrets sent to or received from the registry. */
   readonly secrets = new KnownSecrets();
   readonly #registry: string;
   readonly #limits: UpstreamLimits;
@@ -93,7 +93,7 @@ export class Transport {
     this.#connections = createConnections(settings, this.hosts, limits, lookup);
   }
 
-  /** The registry beside what was dialled, where its name is another one. */
+  /** The address, with the registry's name if that differs. */
   #shown(address: string, { host }: URL): string {
     return host === this.#registry ? address : `${address} (of registry ${this.#registry})`;
   }
@@ -101,7 +101,7 @@ export class Transport {
   /**
    * One request, one answer, whatever its status. Redirects are not followed.
    *
-   * @throws UpstreamUnavailableError if the connection failed, UpstreamRefusedError if it may not be made; the signal's reason.
+   * @throws UpstreamUnavailableError if the connection failed; UpstreamRefusedError if it is not allowed; the signal's reason.
    */
   async send(
     request: RegistryRequest,
@@ -119,13 +119,13 @@ export class Transport {
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
-        // `identity`: content must come as the bytes that were hashed.
+        // `identity`: digests are those of the uncompressed bytes.
         headers: { 'user-agent': USER_AGENT, 'accept-encoding': 'identity', ...request.headers },
         body: request.body ?? null,
         signal,
       });
       if (answer.statusCode === 429) refusals.rateLimited++;
-      // Destroying a body unread emits an error; whoever reads it is told by the read itself.
+      // Destroying an unread body emits an error. A read that fails throws by itself.
       answer.body.on('error', () => undefined);
       return {
         status: answer.statusCode,
@@ -143,7 +143,7 @@ export class Transport {
     }
   }
 
-  /** Breaks all connections. */
+  /** Closes all connections at once. */
   async close(): Promise<void> {
     await this.#connections.destroy();
   }

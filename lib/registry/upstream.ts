@@ -7,7 +7,7 @@ import type { BlobReading } from './settings.ts';
 
 /** Requests sent, retries included. The receipt shows them as `registryRequests`. */
 export interface RequestCounts {
-  /** Every request, whatever it was for. */
+  /** All requests. */
   total: number;
   /** `/v2/` */
   ping: number;
@@ -15,106 +15,112 @@ export interface RequestCounts {
   token: number;
   manifest: number;
   blob: number;
-  /** Requests to a location that another answer redirected to (counted here and not under the kind that led there). */
+  /** Requests to redirect targets. They do not count for the kind of the first request. */
   redirected: number;
 }
 
-/** Answers that somebody must look at, retries included. */
+/** Refusals that an operator should see, retries included. */
 export interface RefusalCounts {
-  /** 429, of registry, token realm or storage. */
+  /** Answers of 429 from the registry, token realm or storage. */
   rateLimited: number;
-  /** Questions with credentials that were refused in the end (401, 403). Never counted where there are no credentials. */
+  /** Requests with credentials that were finally refused (401, 403). */
   credentialsRefused: number;
 }
 
-/** What a name means at the upstream now. */
+/** The result of resolving a reference at the upstream. */
 export interface Resolution {
   readonly digest: Digest;
-  /** When the asking began, by our clock: no older answer is in it. */
+  /** When the request was started, by our clock. The result is at least this recent. */
   readonly checkedMs: number;
-  /** Only where the upstream could not say the digest without the bytes (HEAD refused or without digest): the verified manifest. */
+  /** The verified manifest, if it had to be fetched (HEAD refused or without digest). */
   readonly manifest?: FetchedManifest;
 }
 
-/** A manifest or index as received, byte for byte; `descriptor.digest` and `.size` are those of `bytes`, `.mediaType` is what the upstream said. */
+/** A manifest or index as received. `descriptor.digest` and `.size` match `bytes`; `.mediaType` is claimed by the upstream. */
 export interface FetchedManifest {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
 }
 
-/** The bytes of a blob as they come. To be consumed, or its iterator returned. */
+/** The bytes of a blob as they arrive. Consume it, or call `return` of its iterator. */
 export interface BlobBytes extends AsyncIterable<Uint8Array> {
-  /** For messages: who sent what was read, and that it looks like a page. Undefined where nobody did, or the reading failed and its own error says so. */
+  /** For messages: the sender of the bytes, and whether they look like an HTML page. Undefined if nothing was read, or reading failed. */
   readonly sender?: () => string | undefined;
 }
 
-/** One repository of one registry, as one pull sees it. */
+/** One repository of one registry, for one pull. */
 export interface Upstream {
   readonly repository: Repository;
-  /** What fetching here proves (I9). Fixed: once the credentials are another identity's, every request fails with a retryable error. */
+  /** What content fetched here proves (I9). Fixed: if the credentials change to another identity, requests fail with a retryable error. */
   readonly domain: TrustDomain;
   readonly requests: Readonly<RequestCounts>;
   readonly refusals: Readonly<RefusalCounts>;
 
   /**
-   * What the reference means: by HEAD (costs no Docker Hub pull), whose answer is a hint, and by GET where HEAD is of no use. A digest resolves to itself without
-   * a request.
+   * Resolves the reference: by HEAD, which costs no pull at Docker Hub, or by GET if HEAD does not help. A digest resolves to itself
+   * without a request.
    *
-   * @param byBytes GET at once: what HEAD named could not be had.
-   * @throws ManifestUnknownError where a GET is answered 404, and only then; DeniedError, RateLimitedError, UpstreamUnavailableError.
+   * @param byBytes Use GET at once, because the digest of HEAD could not be fetched.
+   * @throws ManifestUnknownError if a GET answers 404, and only then; DeniedError, RateLimitedError, UpstreamUnavailableError.
    */
   resolve(reference: Reference, signal: AbortSignal, byBytes?: boolean): Promise<Resolution>;
 
   /**
-   * Every tag of the repository, each once, by the registry's own word (a mirror may know only what it was asked for). Bounded in pages, bytes and number.
+   * Every tag of the repository, without duplicates. Only from the registry itself: a mirror may know only some. Bounded in pages,
+   * bytes and number.
    *
-   * @throws CacheError (NAME_UNKNOWN) on 404 and only then; UpstreamRefusedError where the list is too long or none at all; as {@link resolve} else.
+   * @throws CacheError (NAME_UNKNOWN) on 404 and only then; UpstreamRefusedError if it is too long or not a list; otherwise as
+   * {@link resolve}.
    */
   listTags(signal: AbortSignal): Promise<readonly string[]>;
 
   /**
-   * What refers to a manifest of the repository, all pages of it; empty where nothing does. Unverified, because nobody named the list's digest. The endpoint
-   * alone is asked: a mirror may know only what it was asked for. Bounded in pages, number, and bytes (`limits.manifestBytes`).
+   * All referrers of a manifest; empty if there are none. Unverified, because the digest of the list is not known. Only from the
+   * registry itself: a mirror may know only some. Bounded in pages, number, and bytes (`limits.manifestBytes`).
    *
-   * @throws InvalidManifestError where it is no list; UpstreamRefusedError where it is too long or not whole; as {@link resolve} else.
+   * @throws InvalidManifestError if it is not a list; UpstreamRefusedError if it is too long or incomplete; otherwise as
+   * {@link resolve}.
    */
   listReferrers(subject: Digest, signal: AbortSignal): Promise<ReferrersIndex>;
 
   /**
-   * The manifest or index by digest. The hash of the body decides, never a header; bounded by `limits.manifestBytes`.
+   * The manifest or index by digest, verified by the hash of the body and not by a header. Bounded by `limits.manifestBytes`.
    *
    * @throws ManifestUnknownError on 404 and only then; ContentMismatchError; InvalidManifestError if it is too large.
    */
   readManifest(digest: Digest, signal: AbortSignal): Promise<FetchedManifest>;
 
   /**
-   * Whether this repository confirms that it holds the blob (HEAD, 200). Whatever else a HEAD says confirms nothing (I9), a redirect and an error neither: fetching tells.
+   * Whether this repository confirms that it holds the blob (HEAD, 200). Any other answer, a redirect or an error confirms nothing
+   * (I9): only fetching can decide then.
    */
   hasBlob(blob: Descriptor, signal: AbortSignal): Promise<boolean>;
 
   /**
-   * The size in bytes of a blob of which only the digest is known, as the upstream says it: by HEAD, and by the headers of a GET where HEAD says no length. A claim,
-   * no proof (I9).
+   * The size in bytes of a blob of which only the digest is known: by HEAD, or the headers of a GET if HEAD gives no length.
+   * A claim of the upstream, not a proof (I9).
    *
-   * @throws BlobUnknownError if a GET is answered 404, and only then; BlobSizeError if no length can be had; as {@link resolve} else.
+   * @throws BlobUnknownError if a GET answers 404, and only then; BlobSizeError if the size cannot be determined; otherwise as
+   * {@link resolve}.
    */
   sizeOfBlob(digest: Digest, signal: AbortSignal): Promise<number>;
 
   /**
-   * The bytes of the blob from `offset` on; reopened after a dropped connection at the byte where it broke.
+   * The bytes of the blob from `offset` on. After a dropped connection it reconnects at the byte where it broke.
    *
-   * Gives up after several reconnects in a row that brought nothing, and where it comes too slowly. Does not verify the digest: see `verify`;
-   * but never gives more than `blob.size - offset` bytes before it throws. The iterable must be consumed or its iterator returned.
+   * Gives up after several reconnects in a row without a byte, and if the blob is too slow. Never yields more than
+   * `blob.size - offset` bytes, but does not verify the digest: see `verify`. Consume it, or call `return` of its iterator.
    *
    * @throws BlobUnknownError if the upstream answers 404, and only then; SlowBlobError.
    */
   openBlob(blob: Descriptor, offset: number, signal: AbortSignal, reading?: BlobReading): Promise<BlobBytes>;
 
   /**
-   * Where the registry itself redirects for the blob, if clients may be sent there (`passRedirects`): https, a public host that is named, nothing of our
-   * credentials. One GET that follows nothing; the endpoint alone is asked. Undefined where it answers with the bytes, or `passRedirects` is empty.
+   * The URL to which the registry redirects for the blob, if clients may follow it: https, a public host in `passRedirects`, none
+   * of our credentials. One GET to the registry itself. Undefined if it sends the bytes, or `passRedirects` is empty.
    *
-   * @throws UpstreamRefusedError if clients must not be sent there; BlobUnknownError on 404 and only then; as {@link resolve}, after one try.
+   * @throws UpstreamRefusedError if clients must not be redirected there; BlobUnknownError on 404 and only then; otherwise as
+   * {@link resolve}, after one try.
    */
   findRedirect(digest: Digest, signal: AbortSignal): Promise<URL | undefined>;
 }
@@ -122,12 +128,12 @@ export interface Upstream {
 /** The configured registries: the closed world of I8. */
 export interface Upstreams {
   /**
-   * The repository at its registry, with counts of its own. Sends no request to the registry (credentials may be read).
+   * The repository at its registry, with its own counts. Sends no request to the registry, but may read credentials.
    *
-   * @throws UnknownNameError if the registry is not configured or the repository not allowed; ConfigError or UpstreamUnavailableError if its
-   * credentials cannot be read.
+   * @throws UnknownNameError if the registry is not configured or does not allow the repository; ConfigError or
+   * UpstreamUnavailableError if its credentials cannot be read.
    */
   open(repository: Repository, signal?: AbortSignal): Promise<Upstream>;
-  /** Ends all connections. */
+  /** Closes all connections. */
   close(): Promise<void>;
 }

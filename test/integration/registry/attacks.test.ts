@@ -140,7 +140,7 @@ test('a blob that trickles gives its place back, though no wait for a chunk is l
   upstream.fault(when({ kind: 'blob' }, { chunkDelayMs: 80 }));
   const pace = { windowMs: 100, leastBytes: 512 * 1024 };
   await assert.rejects(readPaced(upstream, blob, pace), (error) => {
-    return error instanceof SlowBlobError && error.timedOut && /gave \d+ bytes in \d+ ms/.test(error.message);
+    return error instanceof SlowBlobError && error.timedOut && /sent \d+ bytes in \d+ ms/.test(error.message);
   });
   assert.equal(upstream.count(), 1);
   // The same trickle is fast enough for a lower pace.

@@ -361,7 +361,7 @@ test('a challenge that has the same repository behind a prefix is followed on th
     wanted = other;
     await assert.rejects(readBlob(await openRepository(upstream.origin), blob), (error: Error) => {
       assert.ok(error instanceof DeniedError);
-      assert.match(error.message, new RegExp(`wants a token for repository "${other}"`));
+      assert.match(error.message, new RegExp(`requires a token for repository "${other}"`));
       return true;
     });
   }

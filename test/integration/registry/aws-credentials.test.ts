@@ -171,7 +171,7 @@ test('ECR through a role of another account', async () => {
 
 test('ECR credentials for what is no ECR registry, or without the right, are configuration errors', async () => {
   const upstream = await upstreamForTest();
-  await assert.rejects(open(upstream, 'registry.example.test', { kind: 'ecr' }), /not named like/);
+  await assert.rejects(open(upstream, 'registry.example.test', { kind: 'ecr' }), /neither its name nor its endpoint/);
   failure = 'AccessDeniedException';
   await assert.rejects(open(upstream, ECR, { kind: 'ecr' }), ConfigError);
 });

@@ -83,7 +83,7 @@ test('a page with 200 where a manifest should be is called a page', async () => 
     ]) {
       await assert.rejects(ask, (error: Error) => {
         assert.ok(error instanceof UpstreamRefusedError);
-        assert.match(error.message, /answered 200 with an HTML page: "Sign in" where a manifest should be/);
+        assert.match(error.message, /answered 200 with an HTML page: "Sign in" instead of a manifest/);
         return true;
       });
     }
