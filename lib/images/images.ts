@@ -12,12 +12,12 @@ export interface CachedImage {
   readonly reference: string;
   /** What is published under the reference. */
   readonly digest: Digest;
-  /** Null where the catalogue lost the root. */
+  /** Null if the catalogue lost the root. */
   readonly mediaType: string | null;
   readonly platforms: readonly ReceiptPlatform[];
-  /** Bytes of the distinct manifests and blobs that are complete; null where the catalogue lost the root. */
+  /** Bytes of the distinct manifests and blobs that are complete; null if the catalogue lost the root. */
   readonly size: number | null;
-  /** What the registry said last that the reference means: another digest than `digest` until that is in the cache. */
+  /** The registry's last answer for the reference; differs from `digest` until the new image is in the cache. */
   readonly resolved: Digest | null;
   /** What was published before. */
   readonly previous: Digest | null;
@@ -26,7 +26,7 @@ export interface CachedImage {
   readonly publishedAt: string | null;
 }
 
-/** The image as its repository may serve it. Undefined where the reference was resolved, but nothing ever published. */
+/** The image as its repository may serve it. Undefined if the reference was resolved, but never published. */
 export function cachedImage({ reference, pointer, root, linked }: CachedReference): CachedImage | undefined {
   const digest = pointer.published;
   if (digest === undefined) return undefined;
@@ -53,25 +53,25 @@ interface HeldRoot {
   readonly linked?: ReadonlySet<Digest> | undefined;
 }
 
-/** The entries of the root that are all in the store and that the repository may serve (I2 and I9). */
+/** The complete entries of the root that the repository may serve (I2 and I9). */
 export const heldEntries = ({ root, linked }: HeldRoot): readonly IndexEntry[] =>
   (root?.entries ?? []).filter(({ digest }) => root?.complete.has(digest) === true && linked?.has(digest) === true);
 
-/** Bytes of the root and those entries; each manifest, config and layer once; from the catalogue alone. */
+/** Bytes of the root and those entries by the catalogue; each manifest, config and layer counts once. */
 export function heldBytes(root: Root, entries: readonly IndexEntry[]): number {
   const sizes = new Map<string, number>([[root.digest, root.size]]);
   for (const entry of entries) {
     sizes.set(entry.digest, entry.size);
-    // A blob that an index lists has itself there.
+    // A blob that an index lists has itself in `contents`.
     const own = contentIdOf(entry.digest);
     for (const { id, size } of root.contents.get(entry.digest) ?? []) if (id !== own) sizes.set(id, size);
   }
   return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
-/** What fits into one answer of Lambda (6 MB) many times over. */
+/** Far below the 6 MB of one Lambda response. */
 const PAGE_BYTES = 1024 * 1024;
-/** Where many repositories have lost all their tags, a page ends early rather than late. */
+/** Many repositories may have no tags left: then a page ends after this time. */
 const PAGE_MS = 10_000;
 
 /** A place in the list of images: after one pointer of a repository, or after all of them. */
@@ -86,13 +86,13 @@ export interface ImagePageRequest {
   /** The end of the page before. */
   readonly after?: ImagePosition | undefined;
   readonly limit: number;
-  /** Which repositories may be listed: of the others not even the number of their images shows. */
+  /** Which repositories may be listed. Of the others, not even the number of images shows. */
   readonly mayList: (repository: Repository) => boolean;
 }
 
 export interface ImagePage {
   readonly images: readonly CachedImage[];
-  /** Where the next page begins. Absent at the end of the list. It never names a repository that may not be listed. */
+  /** Where the next page begins; absent at the end of the list. Never names a repository that may not be listed. */
   readonly next?: ImagePosition;
 }
 
@@ -104,8 +104,8 @@ export async function* allImages(catalog: Images, signal: AbortSignal): AsyncGen
 }
 
 /**
- * The next images in the order of repositories and pointers: `limit` of them, or fewer where time or room runs out; then with `next`. What is published or
- * removed meanwhile moves nothing else: an image that stays is listed exactly once.
+ * The next images in the order of repositories and pointers: up to `limit`, or fewer with `next` when the page is full or takes too long. Publishes and removals
+ * meanwhile do not matter: an image that stays is listed exactly once.
  *
  * @throws CatalogError
  */

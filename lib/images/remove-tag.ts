@@ -12,16 +12,15 @@ export interface RemoveTagDeps {
 }
 
 /**
- * Takes the tag (or the `@digest` pointer) out of the cache; its content stays, and so does every other pointer to it. False if nothing was published under it.
+ * Removes the tag (or the `@digest` pointer) from the cache. Its content stays, and so does every other pointer to it. False if nothing was published under it.
  *
- * Under the lock of its pulls, and a tombstone takes the place of the record: a publisher that lost the lock before it wrote its record is older than that, and brings
- * nothing back. The tombstone comes before the row: after a kill in between the tag is still there, and removing it again ends it. The other way round a
- * rebuild would bring back what is gone.
+ * Runs under the lock of its pulls. A tombstone replaces the record, so that a late publisher that lost the lock cannot restore it. The tombstone is written before the
+ * row: after a kill in between, the tag is still there and can be removed again. The other way round, a rebuild would restore the tag.
  *
  * @throws LeaseHeldError if a pull held the lock until the deadline; LeaseLostError, CatalogError, StoreError.
  */
 export async function removeTag(deps: RemoveTagDeps, reference: Reference, deadline: AbortSignal): Promise<boolean> {
-  // Before the lock: names that nobody ever pulled leave no rows behind.
+  // Before the lock, so that unknown names leave no rows behind.
   if ((await findPublished(deps.catalog, reference, deadline)) === undefined) return false;
   await using lock = await lockOf(deps.leases, reference, deadline);
   const signal = AbortSignal.any([deadline, lock.signal]);

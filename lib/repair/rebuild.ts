@@ -21,31 +21,31 @@ export interface RebuildDeps {
   readonly limits: PullLimits;
 }
 
-/** What became of one record. */
+/** The result for one record. */
 export type RebuiltReference =
   /**
-   * `rebuilt`: as the record says. `partly`: some of what it calls complete is not in the bucket. `kept`: the table knows something as new or newer. `gone`: removed
-   * meanwhile. `removed`: the bucket knows that it was removed after what the table knows.
+   * `rebuilt`: all of the record. `partly`: some of its content is not in the bucket. `kept`: the table has something as new or newer. `gone`: removed
+   * meanwhile. `removed`: by its tombstone, it was removed after what the table has.
    */
   | {
       readonly outcome: 'rebuilt' | 'partly' | 'kept' | 'gone' | 'removed';
       readonly reference: string;
       readonly lost: number;
     }
-  /** Nothing of it can be used: the key of the record, and why. */
+  /** The record cannot be used: its key, and why. */
   | { readonly outcome: 'skipped'; readonly key: string; readonly problem: string };
 
 /**
- * Makes the rows of every record under `refs/` again, from the bucket alone: no registry is asked. Safe while pulls run and tags are removed, and may be repeated:
- * each reference is written under its lock, by the record that is there then, and what the table knows as new or newer stands. What is new is said by incarnation and
- * generation: the table takes its next incarnation first. Tombstones that are older than any writer lives go.
+ * Rebuilds the rows of every record under `refs/` from the bucket alone, without a registry. Safe while pulls run and tags are removed, and may be repeated: each
+ * reference is written under its lock, from the record of that moment, and only if the table has nothing as new or newer (by incarnation and generation). The table takes
+ * its next incarnation first. Tombstones that are older than any writer lives are removed.
  *
  * Rows that another version of Entrepot wrote are removed first: this one cannot read them.
  *
- * Links are made again because the record is the proof that the repository had what it lists (I9). A blob row gets back the trust domain that the object names; others that
- * proved to hold it will prove it again.
+ * Links are written because the record is the proof that the repository had what it lists (I9). A blob row gets the trust domain in the object's metadata; other domains
+ * must prove again that they have it.
  *
- * @throws CacheError where bucket or table fail; what is done stays, and the next call goes on.
+ * @throws CacheError if bucket or table fail; what is done stays, and the next call continues.
  */
 export async function* rebuild(deps: RebuildDeps, signal: AbortSignal): AsyncGenerator<RebuiltReference> {
   await deps.catalog.removeOtherVersions(signal);
@@ -59,7 +59,7 @@ export async function* rebuild(deps: RebuildDeps, signal: AbortSignal): AsyncGen
   }
 }
 
-/** What was removed after what the table knows is removed again: it may come from a backup. Undefined where there is nothing to remove. */
+/** Removes what the table has from before the tombstone, perhaps from a backup. Undefined if there is nothing to remove. */
 async function removeAgain(
   deps: RebuildDeps,
   key: string,
@@ -68,7 +68,7 @@ async function removeAgain(
 ): Promise<RebuiltReference | undefined> {
   await deps.refs.forget(key, signal);
   const reference = referenceOf(tombstone);
-  if (reference === undefined) return { outcome: 'skipped', key, problem: 'names no normalised reference' };
+  if (reference === undefined) return { outcome: 'skipped', key, problem: 'does not name a normalised reference' };
   const isOutdated = async (): Promise<boolean> => {
     const pointer = await deps.catalog.findPointer(reference, { consistent: true, signal });
     return pointer?.published !== undefined && compareOrder(pointer, tombstone) <= 0;
@@ -93,14 +93,14 @@ function referenceOf({ reference: name }: RefTombstone): Reference | undefined {
 async function rebuildOne(deps: RebuildDeps, found: FoundRefRecord, signal: AbortSignal): Promise<RebuiltReference> {
   const { key, record } = found;
   const skipped = (problem: string): RebuiltReference => ({ outcome: 'skipped', key, problem });
-  if (record === undefined) return skipped(found.problem ?? 'is no record');
+  if (record === undefined) return skipped(found.problem ?? 'is not a record');
   try {
     const reference = parseReference(record.reference);
-    if (formatReference(reference) !== record.reference) return skipped('names no normalised reference');
-    return (await rebuildReference(deps, reference, signal)) ?? skipped('is not whole in the bucket; pull it again');
+    if (formatReference(reference) !== record.reference) return skipped('does not name a normalised reference');
+    return (await rebuildReference(deps, reference, signal)) ?? skipped('is not complete in the bucket; pull it again');
   } catch (error) {
     signal.throwIfAborted();
-    // What no later try can mend is wrong with this record alone: a manifest or a name that is none.
+    // An error that is not retryable concerns this record alone: an invalid manifest or name.
     if (error instanceof CacheError && !error.retryable && error.origin !== 'catalog' && error.origin !== 'store') {
       return skipped(error.message);
     }
@@ -108,7 +108,7 @@ async function rebuildOne(deps: RebuildDeps, found: FoundRefRecord, signal: Abor
   }
 }
 
-/** Undefined where not even the root is there with all its content. */
+/** Undefined if not even the root is complete in the bucket. */
 async function rebuildReference(
   deps: RebuildDeps,
   reference: Reference,
@@ -118,7 +118,7 @@ async function rebuildReference(
   await using lock = await acquire(deps.leases, pullLeaseName(reference), signal);
   const held = AbortSignal.any([signal, lock.signal]);
   const { pointer } = await deps.catalog.find(reference, { consistent: true, signal: held });
-  // Read again: what was listed may have been removed, or published anew, while we waited for the lock.
+  // Read again: it may have been removed or published while we waited for the lock.
   const record = await deps.refs.find(nameOf(reference), held);
   if (record === undefined) return { outcome: 'gone', reference: name, lost: 0 };
   const isKnown = pointer?.published !== undefined || pointer?.removedMs !== undefined;
@@ -160,7 +160,7 @@ function publication(
     foreign: tree.foreign,
     skipped,
     pointer,
-    // The record's own order, so that what is published later is known to be newer.
+    // The record's own order, so that later publishes count as newer.
     generation,
     ...(incarnation === undefined ? {} : { incarnation }),
     checkedMs: publishedMs,

@@ -11,15 +11,15 @@ import type { PullLimits } from '../pull/pull-request.ts';
 import { reconcile, type ReconcileDeps } from '../pull/reconcile.ts';
 import type { ContentStore, RefRecord } from '../store/content-store.ts';
 
-/** What the bucket holds of a root, of what its record calls complete. */
+/** What the bucket has of a root, compared with what its record calls complete. */
 export interface StoredTree {
   /** Every manifest of the tree, as a pull would know it. */
   readonly entries: readonly IndexEntry[];
-  /** The root and those entries whose content is all there, and their foreign layers that are. */
+  /** The root, the entries whose content is all there, and their foreign layers that are there. */
   readonly complete: readonly Digest[];
   readonly contents: ReadonlyMap<Digest, readonly Descriptor[]>;
   readonly foreign: readonly ForeignLayer[];
-  /** Manifests and blobs of the complete entries, each once: all of them have their rows. */
+  /** Manifests and blobs of the complete entries, each once. All of them have rows. */
   readonly content: readonly Descriptor[];
   /** Entries that the record calls complete, and that are not. */
   readonly lost: number;
@@ -34,8 +34,8 @@ interface TreeDeps extends ReconcileDeps {
 type Parsed = Index | Manifest;
 
 /**
- * The tree below the record's root, from the bucket alone; undefined where the root, or an index that leads on, is not there. The rows of what is there, and is what its
- * name says, are written on the way: what a manifest needs before the manifest.
+ * The tree below the record's root, from the bucket alone; undefined if the root, or a nested index, is missing. On the way, writes the rows of content that is there
+ * and right: what a manifest needs before the manifest.
  */
 export async function readTree(
   deps: TreeDeps,
@@ -48,7 +48,7 @@ export async function readTree(
   const manifests = new Map<Digest, Parsed>([[root.digest, rootContent]]);
   const listed = new Set(record.complete);
   const blobs = new Set(record.blobs);
-  // Never read as anything else: their repository proved to have nothing that they may name (I9).
+  // Never parsed: their repository did not prove to have what they may name (I9).
   const opaque = new Set(record.opaque);
   const isBare = (entry: Descriptor): boolean =>
     !isTyped(entry) && (blobs.has(entry.digest) || opaque.has(entry.digest));
@@ -79,14 +79,14 @@ export async function readTree(
     await deps.catalog.writeContents(new Map([[entry.digest, needs.map(({ digest }) => digest)]]), signal);
     if (!(await arePresent([entry, ...needs]))) continue;
     complete.push(entry.digest);
-    // The links say what the bytes are: an entry may not.
+    // Links have the media type of the bytes; an entry may have none.
     content.set(entry.digest, { ...entry, mediaType: parsed.mediaType });
     for (const one of needs) content.set(one.digest, one);
     if (parsed.kind === 'index') continue;
     contents.set(entry.digest, needs);
     foreign.push(...parsed.foreignLayers.map((layer) => ({ ...layer, entry: entry.digest })));
   }
-  // The record is the proof that the repository had those that it lists (I9).
+  // The record is the proof that the repository had the layers that it lists (I9).
   for (const { entry: _, ...layer } of foreign) {
     if (!listed.has(layer.digest) || content.has(layer.digest)) continue;
     if (!(await arePresent([layer]))) continue;
@@ -127,7 +127,7 @@ async function readEntries(
   return [...entries.values()];
 }
 
-/** Only the config of a single image says its platform; an artifact has none. */
+/** Adds the platform from the config of a single image; an artifact has none. */
 async function withPlatform(
   { store, limits }: TreeDeps,
   root: Descriptor,
@@ -140,12 +140,12 @@ async function withPlatform(
     );
     return platform === undefined ? root : { ...root, platform };
   } catch (error) {
-    if (error instanceof ContentLostError) return root; // Then the image is not complete either.
+    if (error instanceof ContentLostError) return root; // Then the image is incomplete anyway.
     throw error;
   }
 }
 
-/** The manifest in the store; undefined where it is gone. */
+/** The manifest in the store; undefined if it is gone. */
 async function readParsed(
   { store, limits }: TreeDeps,
   entry: Descriptor,
@@ -160,7 +160,7 @@ async function readParsed(
   }
 }
 
-/** Whether all of them are in the store. Looks each digest up once, and writes its row. */
+/** Whether all of them are in the store. Checks each digest once, and writes its row. */
 function presence(deps: TreeDeps, signal: AbortSignal) {
   const known = new Map<Digest, boolean>();
   return async (descriptors: readonly Descriptor[]): Promise<boolean> => {

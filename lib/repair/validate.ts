@@ -16,7 +16,7 @@ import type { ContentStore } from '../store/content-store.ts';
 
 export interface ValidateRequest {
   readonly reference: Reference;
-  /** None means what a pull without platforms means. */
+  /** If empty: the platforms of a pull without platforms. */
   readonly platforms: readonly Platform[];
   /** Whether attestations count. */
   readonly attestations: boolean;
@@ -35,7 +35,7 @@ export interface ValidateDeps {
 
 export interface MissingContent {
   readonly digest: Digest;
-  /** Bytes; null where nothing known says. */
+  /** Bytes; null if unknown. */
   readonly size: number | null;
   readonly reason: string;
 }
@@ -51,11 +51,10 @@ export interface Validation {
 }
 
 /**
- * Says from the cache alone whether the reference is all there for the platforms, and what is missing and why.
+ * Reports from the cache alone whether the reference is complete for the platforms, and what is missing and why.
  *
- * With `deep`, every object is looked up in the store: size, ETag and checksum must be those of the catalogue, or its bytes its digest; with `bytes`
- * its bytes in any case. What is gone or wrong is
- * recorded, so that the next pull heals it; what is there and was not recorded counts from now on.
+ * With `deep`, every object is looked up in the store: size, ETag and checksum must agree with the catalogue, or the bytes with the digest; with `bytes`, the bytes in any
+ * case. Content that is gone or wrong is recorded, so that the next pull repairs it. Content that is there, but was not recorded, is recorded.
  */
 export async function validate(deps: ValidateDeps, request: ValidateRequest, signal: AbortSignal): Promise<Validation> {
   const { reference } = request;
@@ -125,7 +124,7 @@ async function missingOf(
     if (root.complete.has(entry.digest) && linked?.has(entry.digest) !== true) {
       missing.push({
         ...sized(entry),
-        reason: 'not linked to this repository: nothing proved yet that it holds this content',
+        reason: 'not linked to this repository: no pull has proved yet that it has this content',
       });
       continue;
     }
@@ -148,7 +147,7 @@ async function missingBelow(
     return row === undefined
       ? neverPulled
       : [{ ...sized(entry), reason: `the ${nounOf(root, entry)} is gone from the store` }];
-  // What it is was not found out yet, or it needs nothing more.
+  // A pull has not found out yet what it is, or it needs nothing else.
   if (!isTyped(entry) && (bareEntries(root).has(entry.digest) || root.contents.get(entry.digest) === undefined)) {
     return neverPulled;
   }
@@ -175,12 +174,12 @@ function describe(entry: IndexEntry): string {
   return isPlatform ? `platform ${platformName(entry)}` : `an entry of type ${entry.mediaType}`;
 }
 
-/** Content whose size is known where a manifest says it. */
+/** Content; its size is known if a manifest states it. */
 type Content = Pick<Descriptor, 'digest'> & Partial<Pick<Descriptor, 'size'>>;
 
 const sized = ({ digest, size }: Content): Pick<MissingContent, 'digest' | 'size'> => ({ digest, size: size ?? null });
 
-/** Looks at every object that the complete part of the root needs, and records what is gone or wrong. */
+/** Checks every object that the complete entries of the root need, and records what is gone or wrong. */
 async function findDamage(
   deps: ValidateDeps,
   root: Root,
@@ -199,7 +198,7 @@ async function findDamage(
     if (blobs === undefined) gone.push(manifest.digest);
     for (const blob of blobs ?? []) contents.set(blob.digest, blob);
   }
-  // The catalogue knows what a manifest needs that cannot be read any more.
+  // For manifests that are gone, the catalogue has what they need.
   for (const digest of [...(await deps.catalog.findNeeds(gone, signal)).values()].flat()) {
     if (!contents.has(digest)) contents.set(digest, { digest });
   }

@@ -3,13 +3,13 @@ import type { IHasher } from 'hash-wasm';
 import type { Algorithm } from '../oci/digest.ts';
 
 /*
- * Imported only when it is needed, for blobs that take long: nobody else loads the WebAssembly.
+ * hash-wasm is only needed for blobs that take long. Import this file lazily, so that other pulls do not load the WebAssembly.
  */
 
-/** A hash whose state another process can take up: SHA-256 a fifth as fast as `node:crypto`, which cannot export its own. */
+/** A hash whose state another process can continue. Its SHA-256 is five times slower than that of `node:crypto`, which cannot export its state. */
 export interface ResumableHash {
   update(bytes: Uint8Array): void;
-  /** The state after all bytes so far, as text. Holds the last of those bytes: up to 63 of SHA-256, 127 of SHA-512. */
+  /** The state after all bytes so far, as text. It contains the last of those bytes: up to 63 for SHA-256, 127 for SHA-512. */
   exportState(): string;
   /** Lower-case hex. Ends it. */
   digest(): string;
@@ -21,13 +21,13 @@ export async function resumableHash(algorithm: Algorithm): Promise<ResumableHash
   return resumable(hasher.init());
 }
 
-/** The hash that goes on from a state; undefined where the state is none of this algorithm and version of hash-wasm. */
+/** The hash that continues from a state; undefined if the state is not one of this algorithm and version of hash-wasm. */
 export async function resumeHash(algorithm: Algorithm, state: string): Promise<ResumableHash | undefined> {
   const hasher = await createHasher(algorithm);
   try {
     return resumable(hasher.load(Buffer.from(state, 'base64')));
   } catch {
-    return undefined; // Of another length, or written by another build: it says so in its first bytes.
+    return undefined; // Wrong length, or written by another build, by its first bytes.
   }
 }
 
@@ -43,14 +43,14 @@ const resumable = (hasher: IHasher): ResumableHash => ({
   digest: () => hasher.digest('hex'),
 });
 
-/** Bytes that come within this time are cheaper fetched again than hashed twice. */
+/** Bytes that come within this time are cheaper to fetch again than to hash twice. */
 export const DEFAULT_RESUMABLE_ABOVE_MS = 30_000;
 
 export interface IngestDigestOptions {
   readonly algorithm: Algorithm;
-  /** Of the whole content. */
+  /** Bytes of the whole content. */
   readonly size: number;
-  /** A state is kept only while the rest would take longer than this at the rate so far. */
+  /** The state is kept only while the rest would take longer than this at the rate so far. */
   readonly resumableAboveMs: number;
   readonly nowMs?: () => number;
 }
@@ -58,8 +58,8 @@ export interface IngestDigestOptions {
 /**
  * The digest of an ingest from byte 0 on, with its state at the end of each part as long as the content comes slowly (docs/decisions/0015-resume-mid-blob.md).
  *
- * `node:crypto` has the digest; the hash that can export its state runs beside it, a part behind, and is given up for good once the rest will soon be
- * there. So fast content costs no more than without it.
+ * `node:crypto` computes the digest. The hash with the exportable state runs beside it, a part behind, and is dropped once the rest will be there soon.
+ * So fast content costs no more than without it.
  */
 export class IngestDigest {
   readonly #options: IngestDigestOptions;
@@ -81,7 +81,7 @@ export class IngestDigest {
     this.#bytes += bytes.byteLength;
   }
 
-  /** To be called after each part, with its bytes: the state after them, if it is kept. */
+  /** Call it after each part, with its bytes. Returns the state after them, if it is kept. */
   async endPart(part: Uint8Array): Promise<string | undefined> {
     if (this.#states === 'given up') return undefined;
     if (!this.#isSlow()) {

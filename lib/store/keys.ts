@@ -6,34 +6,34 @@ import { algorithmOf, hexOf, isDigest, type Digest } from '../oci/digest.ts';
  *   blobs/<algorithm>/<hex>                     every manifest, config and layer; the algorithm is sha256 or sha512
  *   refs/<registry>/<repository>/<pointer>.json what a tag (or @digest) meant when it was last published
  *   refs/incarnation.json                       the newest incarnation of a table on this bucket
- *   plans/<pull id>/<n>.json                    what the n-th planning of a workflow found
+ *   plans/<pull id>/<n>.json                    the n-th plan of a workflow
  *
  * Each segment under refs/ keeps letters, digits, ".", "_" and "-"; any other character is "!" and its two hex digits, because S3
- * advises against "%", "[" and "]" in keys and none of the names can hold a "!":
+ * advises against "%", "[" and "]" in keys, and no name contains a "!":
  *
  *   [::1]:5000, team/app, latest     refs/!5B!3A!3A1!5D!3A5000/team/app/latest.json
  *   ghcr.io, org/app, @sha256:1f…    refs/ghcr.io/org/app/!40sha256!3A1f….json
  */
 
-/** Where the content with this digest is, and nothing else ever. */
+/** The key of the content with this digest. */
 export function blobKey(digest: Digest): string {
   return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
 }
 
-/** The digest of the content at this key; undefined where none is. */
+/** The digest of the content at this key; undefined for other keys. */
 export function digestOfKey(key: string): Digest | undefined {
   const [, algorithm, hex] = /^blobs\/(sha256|sha512)\/([0-9a-f]+)$/.exec(key) ?? [];
   const digest = `${algorithm}:${hex}`;
   return isDigest(digest) ? digest : undefined;
 }
 
-/** What the keys of all records begin with. */
+/** The prefix of the keys of all records. */
 export const REFS_PREFIX = 'refs/';
 
 /** Records are at least two folders deeper. */
 export const INCARNATION_KEY = `${REFS_PREFIX}incarnation.json`;
 
-/** Where the record of this pointer is. Different pointers have different keys. */
+/** The key of this pointer's record. Different pointers have different keys. */
 export function refKey(reference: {
   readonly registry: string;
   readonly path: string;
@@ -43,7 +43,7 @@ export function refKey(reference: {
   return `${REFS_PREFIX}${encodeSegment(reference.registry)}/${path}/${encodeSegment(reference.pointer)}.json`;
 }
 
-/** The names are ASCII by their grammar, so two hex digits suffice. */
+/** Names are ASCII by their grammar, so two hex digits suffice. */
 function encodeSegment(segment: string): string {
   return segment.replace(
     /[^\w.-]/g,
@@ -51,5 +51,5 @@ function encodeSegment(segment: string): string {
   );
 }
 
-/** Where the `number`th plan of the pull is. */
+/** The key of the `number`th plan of the pull. */
 export const planKey = (pullId: string, number: number): string => `plans/${pullId}/${number}.json`;

@@ -4,7 +4,7 @@ const MIB = 1024 * 1024;
 /** S3's own limits of a part: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
 export const MIN_PART_BYTES = 5 * MIB;
 const MAX_PART_BYTES = 5 * 1024 * MIB;
-/** One page of `ListParts`, so that a successor learns all finished parts by one request. */
+/** One page of `ListParts`, so that a successor needs one request for all finished parts. */
 export const MAX_PARTS = 1000;
 const MAX_OBJECT_BYTES = MAX_PARTS * MAX_PART_BYTES;
 
@@ -22,9 +22,8 @@ export interface PartPlan {
 }
 
 /**
- * The plan for a blob of `size` bytes: `partBytes` as asked where that gives at most {@link MAX_PARTS} parts, else the next larger MiB that does.
- *
- * Where parts must grow, the window shrinks (to no less than two), so that memory stays near `partBytes * windowParts` of the configuration.
+ * The plan for a blob of `size` bytes: with the `partBytes` of the configuration if that makes at most {@link MAX_PARTS} parts, else with the smallest larger number of MiB
+ * that does. If parts must grow, the window shrinks (to two at least), so that memory stays near `partBytes * windowParts`.
  *
  * @throws StoreError for a blob that 1,000 of the largest parts cannot hold (4.88 TiB).
  */
@@ -50,7 +49,7 @@ export function planParts(size: number, partBytes: number, windowParts: number):
 /**
  * Lends at most `limit` buffers of `bytes` each, allocated when first needed and lent again after their release.
  *
- * This is what bounds the memory of an ingest: whoever wants one more waits.
+ * This bounds the memory of an ingest: without a free buffer, the caller waits.
  */
 export class BufferPool {
   readonly #bytes: number;
@@ -64,7 +63,7 @@ export class BufferPool {
     this.#limit = limit;
   }
 
-  /** A buffer with arbitrary contents. Waits for a release where all are lent. */
+  /** A buffer with arbitrary contents. Waits for a release if all are lent. */
   acquire(): Promise<Buffer> {
     const free = this.#free.pop();
     if (free !== undefined) return Promise.resolve(free);
@@ -75,7 +74,7 @@ export class BufferPool {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** Gives a buffer back, once nobody reads it any more. */
+  /** Gives a buffer back when no one reads it any more. */
   release(buffer: Buffer): void {
     const next = this.#waiting.shift();
     if (next === undefined) this.#free.push(buffer);

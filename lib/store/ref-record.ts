@@ -2,33 +2,33 @@ import { isDigest, type Digest } from '../oci/digest.ts';
 import type { FoundRefRecord, RefOrder, RefRecord, RefTombstone } from './content-store.ts';
 
 /**
- * So long a tombstone keeps late publishers out: longer than a task of a workflow, or a process that was put to sleep for a weekend, lives. The row of the table
- * keeps its generation for longer ({@link file://./../catalog/dynamo-pointers.ts}), so that what is published after the removal is newer than the tombstone.
+ * How long a tombstone keeps late publishers out: longer than a task of a workflow lives, or a process that was suspended for a weekend. The row of the table keeps its
+ * generation for longer (lib/catalog/dynamo-pointers.ts), so that a publish after the removal is newer than the tombstone.
  */
 export const TOMBSTONE_MS = 7 * 86_400_000;
 
-/** Below 0 where `a` is older than `b`, 0 where both say the same moment. */
+/** Below 0 if `a` is older than `b`, 0 if they are equal. */
 export const compareOrder = (a: RefOrder, b: RefOrder): number =>
   (a.incarnation ?? 0) - (b.incarnation ?? 0) || a.generation - b.generation;
 
-/** What stands under the key of a reference. */
+/** The object under the key of a reference. */
 export type RefEntry = RefRecord | RefTombstone;
 
 export const isTombstone = (entry: RefEntry): entry is RefTombstone => 'removedMs' in entry;
 
 export const isOver = ({ removedMs }: RefTombstone, nowMs: number): boolean => nowMs - removedMs > TOMBSTONE_MS;
 
-/** What becomes of what is there when `entry` is to be written: `kept` is newer; `same` says it already. */
+/** What happens to the existing entry when `entry` is written: `kept` because it is newer, `same` because they are equal, or `replaced`. */
 export function outcomeOver(kept: RefEntry, entry: RefEntry, nowMs: number): 'kept' | 'same' | 'replaced' {
   if (isTombstone(kept) && isOver(kept, nowMs)) return 'replaced';
   const order = compareOrder(kept, entry);
   if (order !== 0) return order > 0 ? 'kept' : 'replaced';
-  // A removal comes after what it removes.
+  // With the same order, a removal is newer than what it removes.
   if (isTombstone(entry)) return isTombstone(kept) ? 'same' : 'replaced';
   return !isTombstone(kept) && kept.digest === entry.digest && kept.publishedMs === entry.publishedMs ? 'same' : 'kept';
 }
 
-/** What the object at `key` says, or why it is no record: whoever can write into the bucket can write anything there. */
+/** The record or tombstone at `key`, or why it is neither: anyone who can write to the bucket can write anything there. */
 export function parseRefRecord(key: string, text: string): FoundRefRecord {
   let document: unknown;
   try {
@@ -74,7 +74,7 @@ function isRefRecord(document: unknown): document is RefRecord {
   );
 }
 
-/** The incarnation that the object says; 0 where it says none. */
+/** The incarnation in the object; 0 if it has none. */
 export function parseIncarnation(text: string | undefined): number {
   try {
     const { incarnation } = JSON.parse(text ?? '{}') as { incarnation?: unknown };

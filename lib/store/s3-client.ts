@@ -2,7 +2,7 @@ import { type PutObjectCommand, S3Client, type S3ClientConfig, type UploadPartCo
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { CacheError, StoreError } from '../errors/cache-error.ts';
 
-/** What the SDK's errors share; those of the network have no status. */
+/** The common fields of the SDK's errors; network errors have no status. */
 interface S3Failure {
   readonly name: string;
   readonly message: string;
@@ -15,13 +15,13 @@ function failureOf(error: unknown): S3Failure {
   return { name: error.name, message: error.message, status: metadata?.httpStatusCode };
 }
 
-/** The object (or the upload) is not there; a missing bucket is a fault of the configuration instead (I6). */
+/** 404: the object or the upload does not exist. A missing bucket is an error of the configuration instead (I6). */
 export function isNotFound(error: unknown): boolean {
   const { name, status } = failureOf(error);
   return status === 404 && name !== 'NoSuchBucket';
 }
 
-/** 412: something is under the key (`If-None-Match: *`), or it is no longer what we saw (`If-Match`). */
+/** 412: the key exists (`If-None-Match: *`), or its object has changed (`If-Match`). */
 export function isPreconditionFailed(error: unknown): boolean {
   return failureOf(error).status === 412;
 }
@@ -31,26 +31,26 @@ export function isConflict(error: unknown): boolean {
   return failureOf(error).status === 409;
 }
 
-/** 400: of a Complete, that parts or checksums are not those that S3 has. */
+/** 400: in answer to a Complete, parts or checksums differ from those that S3 has. */
 export function isBadRequest(error: unknown): boolean {
   return failureOf(error).status === 400;
 }
 
-/** S3 computed another checksum over the bytes than the one sent along. */
+/** S3 computed another checksum of the bytes than the request stated. */
 export function isChecksumRefused(error: unknown): boolean {
   return ['BadDigest', 'XAmzContentSHA256Mismatch', 'InvalidDigest'].includes(failureOf(error).name);
 }
 
-/** `error` as a domain error that says what S3 answered and what to do about it. Domain errors pass unchanged. */
+/** `error` as a domain error with S3's answer and what to do about it. Domain errors pass unchanged. */
 export function storeError(op: string, where: string, error: unknown): CacheError {
   if (error instanceof CacheError) return error;
   const { name, message, status } = failureOf(error);
   if (status === undefined) {
-    // Nobody answered, or nothing was sent: without credentials no later try helps either.
+    // No answer, or nothing was sent. Without credentials a later try does not help.
     const hint = name === 'CredentialsProviderError' ? '; give credentials by the usual AWS variables or role' : '';
     return new StoreError(op, `${op} ${where}: no answer from S3: ${name}: ${message}${hint}`, error, hint === '');
   }
-  // 404: what vanished in between (an upload, an object being replaced) can be begun again.
+  // 404: an upload, or an object that was being replaced, is gone; the caller can begin again.
   const retryable =
     status >= 500 || [408, 409, 412, 429].includes(status) || isNotFound(error) || name === 'RequestTimeout';
   return new StoreError(op, `${op} ${where}: S3 answered ${status} ${name}${hintFor(status, name)}`, error, retryable);
@@ -67,7 +67,7 @@ function hintFor(status: number, name: string): string {
 }
 
 /**
- * Throws what a failed request means: the signal's reason if it was aborted, whatever the SDK made of that; else {@link storeError}.
+ * Throws the signal's reason if it was aborted, whatever error the SDK made of that; else {@link storeError}.
  */
 export function raise(error: unknown, op: string, where: string, signal: AbortSignal): never {
   signal.throwIfAborted();
@@ -80,33 +80,33 @@ export interface S3Bucket {
   readonly bucket: string;
 }
 
-/** What the SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_S3`, …) do not say or shall not say. */
+/** Overrides the SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_S3`, …). */
 export type S3ClientOptions = Pick<S3ClientConfig, 'region' | 'endpoint' | 'credentials'> & {
-  /** For explicit endpoints, whose host names have no bucket in them. */
+  /** For endpoints without a host name for each bucket. */
   readonly forcePathStyle?: boolean;
 };
 
 const MAX_ATTEMPTS = 5;
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Without a byte in either direction. Not a limit for a whole request: large parts on slow links are no fault. */
+/** Without a byte in either direction. Not a limit for a whole request: a large part may take long on a slow link. */
 const IDLE_TIMEOUT_MS = 30_000;
 
-/** The client for the store: SDK retries (5 tries, exponential with jitter), idle time-outs, and checksums only where the store sets them. */
+/** The client for the store: SDK retries (5 tries, exponential back-off with jitter), idle time-outs, and no checksums but those that the store sets. */
 export function s3Client(options: S3ClientOptions = {}): S3Client {
   return new S3Client({
     ...options,
     maxAttempts: MAX_ATTEMPTS,
     retryMode: 'standard',
-    // The store computes what it needs, once; the SDK would hash every body a second time.
+    // The store computes the checksums that it needs; the SDK would hash every body a second time.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    // For each request with `Expect`, the SDK opens a connection of its own: a TLS handshake for every part.
+    // The SDK opens a new connection for each request with `Expect`: a TLS handshake for every part.
     expectContinueHeader: false,
     requestHandler: new NodeHttpHandler({ connectionTimeout: CONNECT_TIMEOUT_MS, socketTimeout: IDLE_TIMEOUT_MS }),
   });
 }
 
-/** For parts: their CRC-32 is a signed header that S3 verifies, so the body need not be hashed for the signature too. */
+/** For parts: S3 verifies their CRC-32, a signed header, so the signature need not cover a hash of the body, too. */
 export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
 
 /** Signs the command with this payload hash instead of hashing the body again. */

@@ -27,16 +27,16 @@ import {
 
 type Content = Pick<Descriptor, 'digest' | 'size'>;
 
-/** Media types are what manifests say of a blob, not what it is: two manifests may say different things of the same bytes. */
+/** Not the media type: two manifests may give the same bytes different ones. */
 export const CONTENT_TYPE = 'application/octet-stream';
 const CONFLICT_TRIES = 5;
 const CONFLICT_WAIT_MS = 200;
 const READ_TRIES = 2;
 
-/** Where content is, for messages. */
+/** The S3 URI of the content, for messages. */
 export const locate = ({ bucket }: S3Bucket, digest: Digest): string => `s3://${bucket}/${blobKey(digest)}`;
 
-/** What is there, from a HEAD. Undefined on 404 and only then (I6). */
+/** The object by HEAD. Undefined on 404 and only then (I6). */
 export async function findContent(
   bucket: S3Bucket,
   digest: Digest,
@@ -55,7 +55,7 @@ function storedContent(head: HeadObjectCommandOutput): StoredContent {
   if (head.ContentLength === undefined || head.ETag === undefined) {
     throw new StoreError('find content', 'S3 answered HEAD without Content-Length or ETag; is the endpoint really S3?');
   }
-  // A composite checksum is one of the parts' checksums, and says nothing that could be compared with the digest.
+  // A composite checksum is a checksum of the parts' checksums, and cannot be compared with the digest.
   const composite = head.ChecksumType === 'COMPOSITE' || head.ChecksumSHA256?.includes('-') === true;
   const domain = head.Metadata?.domain;
   return {
@@ -68,7 +68,7 @@ function storedContent(head: HeadObjectCommandOutput): StoredContent {
 }
 
 /**
- * Stores verified bytes by one conditional PUT that carries their SHA-256: S3 refuses anything else. Succeeds, too, when they are there already.
+ * Stores verified bytes by one conditional PUT with their SHA-256: S3 refuses other bytes. Also succeeds if they are there already.
  *
  * @throws ContentMismatchError if the bytes are not `content`; StoreError.
  */
@@ -116,7 +116,7 @@ export async function putContent(
   }
 }
 
-/** The digest where it is SHA-256: S3 compares it with the bytes. S3 knows no SHA-512: that is compared here, and the bytes go with their SHA-256. */
+/** The SHA-256 digest of the bytes. S3 verifies it. A SHA-512 digest is verified here, because S3 has no SHA-512. */
 function sha256Of(digest: Digest, bytes: Uint8Array): Digest {
   const algorithm = algorithmOf(digest);
   if (algorithm === 'sha256') return digest;
@@ -128,7 +128,7 @@ function sha256Of(digest: Digest, bytes: Uint8Array): Digest {
   );
 }
 
-/** 409: another write of the same key is under way. Soon it is there (412) or has failed. */
+/** Retries after 409: another write of the key is under way. Soon the object is there (412), or that write has failed. */
 async function retryConflicts<T>(write: () => Promise<T>, signal: AbortSignal): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
@@ -145,17 +145,17 @@ export async function pause(tries: number, signal: AbortSignal): Promise<void> {
   await sleep(Math.random() * CONFLICT_WAIT_MS * 2 ** (tries - 1), signal);
 }
 
-/** What an object under the key must be. */
+/** What the object under the key must be. */
 export interface ExpectedContent extends Content {
-  /** Base64, of the whole content, where its digest does not say it. */
+  /** Base64, of the whole content; set if the digest is not SHA-256. */
   readonly sha256?: string;
   /** Base64, of the whole content. */
   readonly crc32: () => string;
 }
 
 /**
- * Runs a conditional write. Where something is there already (412, also our own write whose answer was lost): right content is
- * success; wrong content is deleted and written again, once.
+ * Runs a conditional write. If the key exists already (412; perhaps our own write, whose answer was lost), right content is a success, and wrong content is
+ * deleted and written again, once.
  */
 export async function writeOnce(
   bucket: S3Bucket,
@@ -181,15 +181,15 @@ export async function writeOnce(
     if (again !== undefined && (await isExpected(bucket, again, expected, signal))) return again;
     throw new StoreError(
       'write content',
-      `${locate(bucket, expected.digest)} held wrong content, was deleted, and holds wrong content again; find out who else writes to this bucket`,
+      `${locate(bucket, expected.digest)} had wrong content, was deleted, and has wrong content again; find out who else writes to this bucket`,
       error,
     );
   }
 }
 
 /**
- * Whether the object is the expected content: by size and checksum, and where S3 keeps none that can be compared by reading it. A body that breaks off is read
- * once more: a store that finds damage as it reads has nothing under the key then.
+ * Whether the object is the expected content: by size and checksum, or by its bytes if S3 keeps no checksum that can be compared. A body that breaks off is read
+ * once more: the embedded store removes a damaged object when it reads it.
  */
 export async function isExpected(
   bucket: S3Bucket,
@@ -227,7 +227,7 @@ async function deleteWrong(bucket: S3Bucket, digest: Digest, etag: string, signa
   try {
     await bucket.client.send(command, { abortSignal: signal });
   } catch (error) {
-    // Gone or replaced in between: somebody else repairs it as well, and the next write tells.
+    // Gone or replaced meanwhile: another process repairs it, too, and the next write decides.
     if (isNotFound(error) || isPreconditionFailed(error)) return;
     raise(error, 'delete wrong content', locate(bucket, digest), signal);
   }

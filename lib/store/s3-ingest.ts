@@ -12,27 +12,27 @@ import { putContent } from './s3-content.ts';
 import { PartUploads } from './s3-parts.ts';
 import type { ResumedUpload } from './s3-resume.ts';
 
-/** What one ingest is about. */
+/** What one ingest works with. */
 export interface IngestOptions {
   readonly bucket: S3Bucket;
   readonly content: Descriptor;
   readonly domain: TrustDomain;
   readonly plan: PartPlan;
-  /** How long the rest must still take for a successor to be able to go on with this ingest. */
+  /** The ingest can be resumed only while its rest would take longer than this. */
   readonly resumableAboveMs: number;
   readonly signal: AbortSignal;
 }
 
-/** What is known of parts 1…n. */
+/** The state after parts 1…n. */
 interface Prefix {
   readonly crc32: number;
-  /** Where the digest keeps it. */
+  /** Undefined if the digest does not keep it. */
   readonly hashState: string | undefined;
 }
 
 /**
- * Content on its way into S3: hashed in order as it comes; content of one part is held back and stored by one PUT, larger content goes up part by part
- * while the next bytes come.
+ * Content that is being stored in S3. It is hashed as it comes. Content of one part is stored by one PUT at the end; larger content is uploaded part by part while the
+ * next bytes come.
  *
  * Calls must not overlap. When `write` or `commit` throws, no request of this ingest is under way any more.
  */
@@ -41,7 +41,7 @@ export class S3Ingest implements Ingest {
 
   readonly #options: IngestOptions;
   readonly #pool: BufferPool;
-  /** Undefined for content that goes by one PUT. */
+  /** Undefined for content that is stored by one PUT. */
   readonly #parts: PartUploads | undefined;
   readonly #digest: IngestDigest | ResumedDigest;
   #bytes: number;
@@ -51,7 +51,7 @@ export class S3Ingest implements Ingest {
   #partCrc = 0;
   /** CRC-32 of all parts that were sent. */
   #crc: number;
-  /** By n; a resumed ingest knows none of the predecessor's but the last. */
+  /** By n. A resumed ingest has only the last one of its predecessor. */
   readonly #prefixes = new Map<number, Prefix>();
   #state: 'open' | 'committing' | 'committed' | 'aborted' | 'suspended' = 'open';
   #discarded: Promise<void> | undefined;
@@ -74,7 +74,7 @@ export class S3Ingest implements Ingest {
 
   async write(chunk: Uint8Array): Promise<void> {
     const { content } = this.#options;
-    await this.#mustGoOn('write content');
+    await this.#requireOpen('write content');
     if (this.#bytes + chunk.byteLength > content.size) {
       await this.abort();
       throw this.#mismatch(`more than ${content.size} bytes came`);
@@ -82,10 +82,10 @@ export class S3Ingest implements Ingest {
     for (let taken = 0; taken < chunk.byteLength;) {
       if (this.#buffer === undefined) {
         this.#buffer = await this.#pool.acquire();
-        await this.#mustGoOn('write content');
+        await this.#requireOpen('write content');
       }
       const piece = chunk.subarray(taken, taken + this.#buffer.byteLength - this.#filled);
-      // Hash, CRC and copy in a row: while the piece is in the processor's cache this costs a third.
+      // Hash, CRC and copy in a row: while the piece is in the processor's cache, this costs a third.
       this.#digest.update(piece);
       this.#bytes += piece.byteLength;
       if (this.#parts !== undefined) this.#partCrc = crc32(piece, this.#partCrc);
@@ -99,12 +99,12 @@ export class S3Ingest implements Ingest {
   async #endPart(part: Buffer): Promise<void> {
     if (this.#parts === undefined) return;
     const hashState = await this.#digest.endPart(part);
-    await this.#mustGoOn('write content');
+    await this.#requireOpen('write content');
     this.#sendPart();
     this.#prefixes.set(this.#parts.started, { crc32: this.#crc, hashState });
   }
 
-  /** Sends what is in the buffer as the next part. Content of one part stays, for `commit`. */
+  /** Uploads the buffer as the next part. Content of one part stays in the buffer, for `commit`. */
   #sendPart(): void {
     const buffer = this.#buffer;
     if (this.#parts === undefined || buffer === undefined) return;
@@ -118,7 +118,7 @@ export class S3Ingest implements Ingest {
 
   async commit(): Promise<StoredContent> {
     const { bucket, content, domain, signal } = this.#options;
-    await this.#mustGoOn('commit content');
+    await this.#requireOpen('commit content');
     this.#state = 'committing';
     await this.#compare();
     if (this.#parts === undefined) {
@@ -143,7 +143,7 @@ export class S3Ingest implements Ingest {
       const { digest } = this.#options.content;
       throw new StoreError(
         'complete upload',
-        `S3 refused the upload of ${digest} that was gone on with at byte ${this.offset}; fetch it again from its start (${error.message})`,
+        `S3 refused the upload of ${digest} that was resumed at byte ${this.offset}; fetch it again from its start (${error.message})`,
         error,
       );
     }
@@ -157,10 +157,10 @@ export class S3Ingest implements Ingest {
     await this.abort();
     const found = this.#bytes === content.size ? `the bytes have digest ${digest}` : `${this.#bytes} bytes came`;
     if (this.offset === 0 || this.#bytes !== content.size) throw this.#mismatch(found);
-    // The state that the predecessor left may be wrong, or bytes that it fetched: only a fresh ingest can tell.
+    // The predecessor's state, or its bytes, may be wrong: only a fresh ingest can decide.
     throw new StoreError(
       'ingest content',
-      `content ${content.digest} was gone on with at byte ${this.offset}, and ${found}; fetch it again from its start`,
+      `content ${content.digest} was resumed at byte ${this.offset}, and ${found}; fetch it again from its start`,
     );
   }
 
@@ -190,7 +190,7 @@ export class S3Ingest implements Ingest {
     const { uploadId, startedMs, partsDone = 0 } = this.#parts ?? {};
     if (uploadId === undefined || startedMs === undefined) return undefined;
     if (this.#state !== 'open' && this.#state !== 'committing') return undefined;
-    // A successor can go on at the end of any part whose state is known. The last part may be shorter, and has none.
+    // A successor can resume at the end of any part with a known state. The last part may be shorter, and has none.
     const known = [...this.#prefixes].filter(([parts]) => parts <= partsDone);
     const [parts, prefix] = known.findLast(([, { hashState }]) => hashState !== undefined) ?? known.at(-1) ?? [];
     if (parts === undefined || prefix === undefined) return undefined;
@@ -202,8 +202,8 @@ export class S3Ingest implements Ingest {
     };
   }
 
-  /** Throws if the ingest is over, or if a part failed or the caller's signal fired: then once all parts have ended. */
-  async #mustGoOn(op: string): Promise<void> {
+  /** Throws if the ingest is over; or, after all parts have ended, if a part failed or the caller's signal fired. */
+  async #requireOpen(op: string): Promise<void> {
     if (this.#state !== 'open') {
       throw new StoreError(op, `this ingest is ${this.#state}; begin another one`, undefined, false);
     }

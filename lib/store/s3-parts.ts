@@ -17,12 +17,12 @@ import { isConflict, isNotFound, raise, type S3Bucket, UNSIGNED_PAYLOAD, withPay
 import { CONTENT_TYPE, findContent, isExpected, locate, pause, writeOnce, type ExpectedContent } from './s3-content.ts';
 import type { ResumedUpload } from './s3-resume.ts';
 
-/** Enough for a request and its retries; a deadline that passed grants no more. */
+/** Enough for a request and its retries, after the caller's deadline. */
 const ABORT_TIMEOUT_MS = 5_000;
 const ABORT_TRIES = 3;
 const ABORT_AGAIN_MS = 100;
-/** How often to look whether the winner of a race has become visible. */
-const WINNER_LOOKS = 4;
+/** Polls for the object of another writer that finished first. */
+const WINNER_POLLS = 4;
 
 export interface UploadedPart {
   readonly etag: string;
@@ -30,9 +30,9 @@ export interface UploadedPart {
 }
 
 /**
- * A multipart upload to the final key, invisible until it is completed. Begun at S3 with the first part, unless it goes on with what a predecessor left.
+ * A multipart upload to the final key, invisible until it is completed. Begun at S3 with the first part, unless it resumes a predecessor's upload.
  *
- * The first failure stops the siblings and is the one that {@link settle} throws.
+ * The first failure stops the other parts, and is the one that {@link PartUploads.settle} throws.
  */
 export class PartUploads {
   readonly #bucket: S3Bucket;
@@ -75,12 +75,12 @@ export class PartUploads {
     return open < 0 ? this.#uploaded.length : open;
   }
 
-  /** Parts that were begun, those that a predecessor uploaded included. */
+  /** Parts that were begun, with those of a predecessor. */
   get started(): number {
     return this.#uploaded.length;
   }
 
-  /** Starts the upload of the next part, whose CRC-32 is `crc`. `release` is called when nobody reads `bytes` any more. */
+  /** Starts the upload of the next part, whose CRC-32 is `crc`. `release` is called when no one reads `bytes` any more. */
   start(bytes: Buffer, crc: number, release: () => void): void {
     const index = this.#uploaded.push(undefined) - 1;
     const task = this.#upload(index + 1, bytes, crc32Base64(crc))
@@ -120,8 +120,8 @@ export class PartUploads {
       ChecksumCRC32: crc,
     });
     try {
-      // Where S3 answers early (503) the SDK tries again while the first body may still be on its way, and the buffer may be lent
-      // again before that body is out: it then contradicts its signed CRC-32 and is refused.
+      // If S3 answers early (503), the SDK retries while the first body may still be under way, and the buffer may be lent again before that
+      // body is sent: it then contradicts its signed CRC-32 and is refused.
       const { ETag: etag } = await this.#bucket.client.send(withPayloadHash(command, UNSIGNED_PAYLOAD), {
         abortSignal: this.#signal,
       });
@@ -143,7 +143,7 @@ export class PartUploads {
       Metadata: { domain: this.#domain },
     });
     try {
-      // An upload whose id never arrived could not be discarded.
+      // Wait for the id even if stopped: an upload without a known id cannot be discarded.
       this.#signal.throwIfAborted();
       const { UploadId: uploadId } = await withGrace(this.#signal, ABORT_TIMEOUT_MS, (abortSignal) =>
         this.#bucket.client.send(command, { abortSignal }),
@@ -157,10 +157,10 @@ export class PartUploads {
   }
 
   /**
-   * Makes the content visible; all parts must be settled and the digest compared before. Succeeds, too, when the same content is there
-   * already; then this upload is discarded.
+   * Makes the content visible. All parts must be settled and the digest compared before. Also succeeds if the same content is there already; then this
+   * upload is discarded.
    *
-   * @throws StoreError, retryable where the upload must start again (409, or the upload is gone): fetch the blob again.
+   * @throws StoreError, retryable if the upload must start again (409, or the upload is gone): fetch the blob again.
    */
   async complete(content: Descriptor, fullCrc32: string): Promise<StoredContent> {
     const expected: ExpectedContent = { digest: content.digest, size: content.size, crc32: () => fullCrc32 };
@@ -174,7 +174,7 @@ export class PartUploads {
       return await writeOnce(this.#bucket, expected, () => this.#complete(expected), this.#caller);
     } catch (error) {
       if (isConflict(error) || isNotFound(error)) {
-        const winner = await this.#findWinner(expected, isConflict(error) ? WINNER_LOOKS : 1);
+        const winner = await this.#findWinner(expected, isConflict(error) ? WINNER_POLLS : 1);
         if (winner !== undefined) return winner;
       }
       return raise(error, 'complete upload', locate(this.#bucket, this.#digest), this.#caller);
@@ -204,19 +204,19 @@ export class PartUploads {
   }
 
   /**
-   * 409: somebody else's write of the key is ending just now. 404: this upload is gone, perhaps because it was completed and the answer
-   * lost. Either way the object decides.
+   * 409: another write of the key is just ending. 404: this upload is gone, perhaps because it was completed and the answer was lost. Either way the object
+   * decides.
    */
-  async #findWinner(expected: ExpectedContent, looks: number): Promise<StoredContent | undefined> {
-    for (let look = 1; ; look += 1) {
+  async #findWinner(expected: ExpectedContent, polls: number): Promise<StoredContent | undefined> {
+    for (let poll = 1; ; poll += 1) {
       const found = await findContent(this.#bucket, this.#digest, this.#caller);
       if (found !== undefined && (await isExpected(this.#bucket, found, expected, this.#caller))) return found;
-      if (look === looks) return undefined;
-      await pause(look, this.#caller);
+      if (poll === polls) return undefined;
+      await pause(poll, this.#caller);
     }
   }
 
-  /** Stops the parts under way and discards the upload, within a bounded time whatever became of the caller's signal. */
+  /** Stops the parts under way and discards the upload, in a bounded time, even if the caller's signal has fired. */
   async discard(): Promise<void> {
     await this.stop();
     if (this.uploadId !== undefined) await discardUpload(this.#bucket, this.#digest, this.uploadId, this.failed);
@@ -224,11 +224,11 @@ export class PartUploads {
 }
 
 /**
- * Discards an open upload as well as it can within {@link ABORT_TIMEOUT_MS}. Where parts were `cutOff` on their way, S3 may still store one after the
- * abort (https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html), so it is aborted until S3 no longer knows it.
+ * Tries to discard an open upload within {@link ABORT_TIMEOUT_MS}. If parts were `cutOff`, S3 may still store one after the abort
+ * (https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html), so the abort is repeated until S3 no longer has the upload.
  *
- * Never throws: this is the end of an ingest that failed for another reason, which must stay the one reported. An upload that stays (S3 unreachable,
- * a kill, a lost answer of its creation) is invisible, and the bucket's lifecycle rule aborts it after seven days.
+ * Never throws: the error that ended the ingest must be the one reported. An upload that stays (S3 unreachable, a kill, a lost answer) is invisible, and the
+ * bucket's lifecycle rule aborts it after seven days.
  */
 export async function discardUpload(
   { client, bucket }: S3Bucket,
@@ -242,7 +242,7 @@ export async function discardUpload(
     try {
       await client.send(new AbortMultipartUploadCommand(upload), { abortSignal: signal });
     } catch {
-      return; // No longer known, which is the aim; or left to the lifecycle rule.
+      return; // Gone, or left to the lifecycle rule.
     }
     if (!cutOff || tries === ABORT_TRIES) return;
     await sleep(ABORT_AGAIN_MS * tries);

@@ -26,7 +26,7 @@ export function s3Plans(bucket: S3Bucket): Plans {
         await bucket.client.send(withPayloadHash(command, hexOf(digest)), { abortSignal: signal });
       } catch (error) {
         if (!isPreconditionFailed(error) && !isConflict(error)) raise(error, 'write plan', where, signal);
-        // Something is there: our own write, whose first answer was lost, or another plan.
+        // The key exists: by our own first write, whose answer was lost, or with another plan.
         const found = await read(bucket, key, bytes.byteLength, signal);
         if (digestOf(found) === digest) return key;
         throw new StoreError('write plan', `${where} holds another plan of that number; plan again`, error);
@@ -39,7 +39,7 @@ export function s3Plans(bucket: S3Bucket): Plans {
 
 async function read(bucket: S3Bucket, key: string, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
   const where = locate(bucket, key);
-  // Stops the body that is not wanted; the connection goes with it.
+  // Stops an unwanted body, and its connection.
   const unwanted = new AbortController();
   const abortSignal = AbortSignal.any([signal, unwanted.signal]);
   try {

@@ -2,10 +2,10 @@ import { createHash, createHmac } from 'node:crypto';
 import type { Presigner } from './content-store.ts';
 import { blobKey } from './keys.ts';
 
-/** Of AWS's signatures, version 4: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */
+/** AWS Signature Version 4: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */
 const ALGORITHM = 'AWS4-HMAC-SHA256';
 
-/** What the AWS SDK's credential chain gives. */
+/** Credentials from the AWS SDK's chain. */
 export interface SigningIdentity {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
@@ -17,22 +17,24 @@ export interface PresignerOptions {
   readonly bucket: string;
   readonly region: () => Promise<string>;
   readonly credentials: () => Promise<SigningIdentity>;
-  /** Scheme, host and port for which URLs are signed. A host that begins with the name of the bucket has it there, any other in the path. Default: S3's own of the region. */
+  /**
+   * Scheme, host and port of the URLs. The name of the bucket goes into the path, unless the host begins with it. Default: S3's endpoint in the region.
+   */
   readonly endpoint?: URL;
 }
 
 /**
- * A signer of our own: for the one request that is on the path of every layer, the SDK's would bring the whole S3 client into the cold start.
+ * Our own signer: every layer needs one, and the SDK's would load the whole S3 client at a cold start.
  */
 export function s3Presigner({ bucket, region, credentials, endpoint }: PresignerOptions): Presigner {
   const signingKey = cachedSigningKey();
   return {
     async presign(digest, { lifetimeSeconds, contentType }) {
-      const [identity, place] = await Promise.all([credentials(), region()]);
+      const [identity, inRegion] = await Promise.all([credentials(), region()]);
       const now = new Date();
-      const url = objectUrl(endpoint ?? regionalEndpoint(bucket, place), bucket, blobKey(digest));
+      const url = objectUrl(endpoint ?? regionalEndpoint(bucket, inRegion), bucket, blobKey(digest));
       const stamp = now.toISOString().replace(/[-:]|\.\d{3}/g, '');
-      const scope = `${stamp.slice(0, 8)}/${place}/s3/aws4_request`;
+      const scope = `${stamp.slice(0, 8)}/${inRegion}/s3/aws4_request`;
       const query = canonicalQuery({
         'X-Amz-Algorithm': ALGORITHM,
         'X-Amz-Credential': `${identity.accessKeyId}/${scope}`,
@@ -44,7 +46,7 @@ export function s3Presigner({ bucket, region, credentials, endpoint }: Presigner
       });
       const request = ['GET', url.pathname, query, `host:${url.host}\n`, 'host', 'UNSIGNED-PAYLOAD'].join('\n');
       const hash = createHash('sha256').update(request).digest('hex');
-      const key = signingKey(identity.secretAccessKey, stamp.slice(0, 8), place);
+      const key = signingKey(identity.secretAccessKey, stamp.slice(0, 8), inRegion);
       const signature = hmac(key, [ALGORITHM, stamp, scope, hash].join('\n')).toString('hex');
       url.search = `?${query}&X-Amz-Signature=${signature}`;
       return url;
@@ -52,7 +54,7 @@ export function s3Presigner({ bucket, region, credentials, endpoint }: Presigner
   };
 }
 
-/** `https://bucket.s3.region.amazonaws.com`: a bucket with dots has no certificate for that, and goes into the path. */
+/** `https://bucket.s3.region.amazonaws.com`. A bucket with dots goes into the path, because S3's certificate does not cover it. */
 export function regionalEndpoint(bucket: string, region: string): URL {
   const domain = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
   return new URL(`https://${bucket.includes('.') ? '' : `${bucket}.`}s3.${region}.${domain}`);
@@ -64,7 +66,7 @@ function objectUrl(endpoint: URL, bucket: string, key: string): URL {
   return url;
 }
 
-/** Whole seconds, 1 at least: a URL that is over at once fails where it is used, and the next one is signed by newer credentials. */
+/** Whole seconds, at least 1: a URL that expires at once fails when it is used, and newer credentials sign the next one. */
 function lifetimeOf(wantedSeconds: number, { expiration }: SigningIdentity, now: Date): number {
   if (expiration === undefined) return wantedSeconds;
   return Math.max(1, Math.min(wantedSeconds, Math.floor((expiration.getTime() - now.getTime()) / 1000)));
@@ -76,13 +78,13 @@ const canonicalQuery = (parameters: Readonly<Record<string, string>>): string =>
     .sort()
     .join('&');
 
-/** RFC 3986: what encodeURIComponent leaves alone, and S3 does not. */
+/** RFC 3986: also escapes the characters that encodeURIComponent leaves alone, as S3 does. */
 const escaped = (text: string): string =>
   encodeURIComponent(text).replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 
 const hmac = (key: string | Buffer, text: string): Buffer => createHmac('sha256', key).update(text).digest();
 
-/** The key of a day is the same for every signature of that day. */
+/** Caches the signing key, which is the same for all signatures of a day. */
 function cachedSigningKey(): (secret: string, day: string, region: string) => Buffer {
   let cached: { readonly of: string; readonly key: Buffer } | undefined;
   return (secret, day, region) => {

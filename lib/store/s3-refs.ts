@@ -13,15 +13,15 @@ import { INCARNATION_KEY, REFS_PREFIX, refKey } from './keys.ts';
 import { isOver, outcomeOver, parseIncarnation, parseRefRecord } from './ref-record.ts';
 import { isConflict, isNotFound, isPreconditionFailed, raise, type S3Bucket, withPayloadHash } from './s3-client.ts';
 
-/** Writers of one record at the same moment are two at most: the holder of the lock, and one that lost it. */
+/** At most two processes write one record at the same time: the holder of the lock, and one that lost it. */
 const WRITE_TRIES = 5;
 /** A thousand digests of a large index take 80 KB. */
 const MAX_RECORD_BYTES = 1024 * 1024;
 
-/** What is under the key. */
+/** The object under the key. */
 interface Kept {
   readonly etag: string;
-  /** Undefined where it is too long for a record. */
+  /** Undefined if it is too long for a record. */
   readonly text: string | undefined;
   readonly size: number | undefined;
 }
@@ -48,7 +48,7 @@ export function s3RefRecords(bucket: S3Bucket): RefRecords {
     async *list(signal) {
       for await (const key of keysOf(bucket, signal)) {
         const kept = await read(bucket, key, signal);
-        if (kept !== undefined) yield parsed(key, kept); // Removed since it was listed.
+        if (kept !== undefined) yield parsed(key, kept); // Undefined if it was removed since it was listed.
       }
     },
     async forget(key, signal) {
@@ -59,7 +59,7 @@ export function s3RefRecords(bucket: S3Bucket): RefRecords {
     },
     async raiseIncarnation(above, signal) {
       let incarnation = above;
-      // Nothing is there most of the time: only a new table, or one that was restored, comes here.
+      // First tries without reading: the object exists only if there was another table on this bucket before.
       await swap(bucket, INCARNATION_KEY, signal, (kept) => {
         incarnation = Math.max(above, parseIncarnation(kept?.text)) + 1;
         return { incarnation };
@@ -74,7 +74,7 @@ const parsed = (key: string, { text, size }: Kept): FoundRefRecord =>
     ? { key, problem: `has ${size} bytes, a record has at most ${MAX_RECORD_BYTES}` }
     : parseRefRecord(key, text);
 
-/** Writes what `next` makes of what is there, over that and nothing else; `next` is asked again where that changed meanwhile, and gives undefined to leave it. */
+/** Replaces the object by `next(object)`, or leaves it if that is undefined. If the object changed meanwhile, reads it and calls `next` again. */
 async function swap(
   bucket: S3Bucket,
   key: string,
@@ -92,7 +92,7 @@ async function swap(
   }
 }
 
-/** One conditional PUT: over what `etag` names, or where nothing is. False if that is not so any more. */
+/** One conditional PUT: replaces the object with that `etag`, or creates one. False if the object changed. */
 async function put(
   bucket: S3Bucket,
   key: string,
@@ -116,13 +116,13 @@ async function put(
     return true;
   } catch (error) {
     signal.throwIfAborted();
-    // 404: what `If-Match` names is gone.
+    // 404: the object of `If-Match` is gone.
     if (isPreconditionFailed(error) || isConflict(error) || (etag !== undefined && isNotFound(error))) return false;
     return raise(error, 'write ref record', `s3://${bucket.bucket}/${key}`, signal);
   }
 }
 
-/** Only what was seen goes: what is written meanwhile stays. */
+/** Removes the object with that `etag`; an object that was written meanwhile stays. */
 async function remove(bucket: S3Bucket, key: string, etag: string, signal: AbortSignal): Promise<void> {
   const command = new DeleteObjectCommand({ Bucket: bucket.bucket, Key: key, IfMatch: etag });
   try {
@@ -147,7 +147,7 @@ async function read(bucket: S3Bucket, key: string, signal: AbortSignal): Promise
   }
 }
 
-/** Undefined, and unread, where it is too long for a record. */
+/** Undefined, without reading it, if it is too long for a record. */
 async function textOf({ Body, ContentLength = 0 }: GetObjectCommandOutput): Promise<string | undefined> {
   if (Body === undefined) return '';
   if (ContentLength > MAX_RECORD_BYTES) {

@@ -11,11 +11,11 @@ import { isNotFound, raise, type S3Bucket } from './s3-client.ts';
 import { locate } from './s3-content.ts';
 import type { UploadedPart } from './s3-parts.ts';
 
-/** The bucket's lifecycle rule aborts uploads seven days after their start: whoever goes on with one needs time to finish. */
+/** The bucket's lifecycle rule aborts uploads seven days after their start, and a resumed one needs time to finish. */
 const MAX_AGE_MS = 6 * 24 * 60 * 60 * 1000;
 const CRC32_BYTES = 4;
 
-/** What a predecessor left, checked against what S3 has of it. */
+/** A predecessor's upload, compared with what S3 has of it. */
 export interface ResumedUpload {
   readonly uploadId: string;
   readonly startedMs: number;
@@ -23,17 +23,16 @@ export interface ResumedUpload {
   readonly parts: readonly UploadedPart[];
   /** Bytes of those parts. */
   readonly offset: number;
-  /** After as many bytes. */
+  /** Of those bytes. */
   readonly crc32: number;
   readonly hash: ResumableHash;
 }
 
 /**
- * The upload of a checkpoint, if it can be gone on with: begun for bytes of the same trust domain (I9), young enough, cut into parts of the same size, with a
- * hash state that this version can read; and S3 has its parts, with the sizes and the CRC-32 that were hashed. Undefined where anything of that is
- * not so.
+ * The upload of a checkpoint, if it can be resumed: of the same trust domain (I9), young enough, with parts of the same size and a hash state that this version can
+ * read; and S3 has its parts, with the sizes and the CRC-32 of the checkpoint. Else undefined.
  *
- * @throws StoreError where S3 gives no answer: that says nothing about the upload (I6).
+ * @throws StoreError if S3 does not answer: that says nothing about the upload (I6).
  */
 export async function findResumable(
   bucket: S3Bucket,
@@ -60,7 +59,7 @@ export async function findResumable(
   return { uploadId, startedMs, parts, offset, crc32, hash };
 }
 
-/** In the order of their numbers: one page holds all that an upload of ours has. Undefined where S3 knows no such upload. */
+/** The parts in the order of their numbers; one page has all parts of an upload of ours. Undefined if S3 has no such upload. */
 async function listParts(
   bucket: S3Bucket,
   { digest }: Descriptor,

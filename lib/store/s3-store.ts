@@ -13,11 +13,11 @@ import { discardUpload } from './s3-parts.ts';
 import { findResumable } from './s3-resume.ts';
 
 export interface S3StoreOptions extends S3Bucket {
-  /** Content up to this size goes by one PUT, larger content in parts of this size (larger where there would be more than 1,000). */
+  /** Content up to this size is stored by one PUT, larger content in parts of this size; of more, if there would be over 1,000 parts. */
   readonly partBytes?: number;
   /** Parts held in memory by one ingest, the one being filled included. */
   readonly windowParts?: number;
-  /** Content in parts can be gone on with by a successor while its rest would take longer than this. */
+  /** A successor can resume content in parts while its rest would take longer than this. */
   readonly resumableAboveMs?: number;
 }
 
@@ -65,7 +65,7 @@ async function readContent(
       false,
     );
   }
-  // Stops the body that is not wanted; the connection goes with it.
+  // Stops an unwanted body, and its connection.
   const unwanted = new AbortController();
   const abortSignal = AbortSignal.any([signal, unwanted.signal]);
   const command = new GetObjectCommand({ Bucket: bucket.bucket, Key: blobKey(content.digest) });
@@ -84,12 +84,12 @@ async function readContent(
   }
 }
 
-/** What a failed read says about the content: gone, not what its name says, or nothing at all (then `error` itself). */
+/** A ContentLostError if the failed read shows that the content is gone or wrong; else `error` itself. */
 function lostError(error: unknown, where: string): unknown {
   if (error instanceof ContentMismatchError) {
     return new ContentLostError(
       'read content',
-      `${where} is not what its name says: ${error.message}; pull it again to repair it`,
+      `${where} does not have the digest of its key: ${error.message}; pull it again to repair it`,
       error,
     );
   }
