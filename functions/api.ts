@@ -6,14 +6,14 @@ import { lambdaHandler } from '../lib/lambda/handler.ts';
 /**
  * The control API `/v1` behind an API Gateway HTTP API (payload 2.0): see lib/http/control/routes.ts and docs/api.md.
  *
- * Who calls is what the API's authoriser proved, as its event says. Whoever may invoke the function directly can write any event: that right is one to everything here.
+ * The caller is what the API's authoriser proved, as the event says. Anyone who may invoke the function directly can write any event, and so may do everything here.
  */
 export const handler = lambdaHandler(
   (event, { services, ...invocation }) => {
     if (!isHttpEvent(event)) {
       throw new InvalidRequestError(
         'event',
-        'this is no request of an HTTP API (payload 2.0); invoke the function "pull"',
+        'this is not a request of an HTTP API (payload 2.0); invoke the function "pull"',
       );
     }
     const { config, deployment, records, jobs, pull } = services;

@@ -8,10 +8,10 @@ import type { Receipt } from '../lib/pull/receipt.ts';
 import { formatReference } from '../lib/reference/reference.ts';
 import { countedUpstreams } from '../lib/telemetry/counted-upstreams.ts';
 
-/** What an invocation gets back. */
+/** The result of an invocation. */
 export type PullAnswer = Receipt | { readonly receipts: readonly Receipt[] };
 
-/** An image of a list that failed: the others go on. */
+/** An image of a list that failed; the others are still pulled. */
 interface Failure {
   readonly reference: string;
   readonly error: unknown;
@@ -23,10 +23,10 @@ const MAX_FAILURES_NAMED = 20;
  * A pull in one process, for direct invocations: other people's state machines, scripts, EventBridge rules of their own. See {@link parsePullInput} for the
  * documents. (The control API and warm-ups start the workflow instead: functions/plan.ts.)
  *
- * Answers with the receipt, or `{receipts}` for a list, and announces what it pulled where there is a bus. Near the deadline of the invocation a pull stops cleanly, and its receipt says `partial`: ask again.
- * All images of a list are tried; if one failed the invocation fails, so that its caller retries.
+ * Answers with the receipt, or `{receipts}` for a list, and announces what it pulled where there is a bus. Near the deadline of the invocation a pull stops
+ * cleanly, and its receipt says `partial`: ask again. All images of a list are tried; if one fails, the invocation fails, so that its caller retries.
  *
- * Who may invoke is decided by IAM: everyone who may can pull whatever the configuration allows.
+ * IAM decides who may invoke it; they can pull whatever the configuration allows.
  */
 export const handler = lambdaHandler(async (event, invocation): Promise<PullAnswer> => {
   const input = parsePullInput(event);
@@ -75,7 +75,7 @@ async function pullAll(invocation: Invocation, requests: readonly PullRequest[])
   return { receipts };
 }
 
-/** One error for all: it names them, and may be retried if one of them may. Faults that were not thrown on purpose are in its cause alone. */
+/** One error for all: it names them, and is retryable if one of them is. Unexpected errors are only in its cause. */
 function failureOf(failures: readonly Failure[], done: number): CacheError {
   const named = failures.slice(0, MAX_FAILURES_NAMED).map(({ reference, error }) => {
     const known = statusOfError(error) !== 500 && error instanceof Error;

@@ -3,7 +3,7 @@ import { describedError } from '../lib/telemetry/logger.ts';
 import { runWarmup } from '../lib/warmup/run-warmup.ts';
 import { parseWarmupEvent } from '../lib/warmup/warmup-settings.ts';
 
-/** Told by a schedule of EventBridge Scheduler which warm-up to run: see {@link runWarmup}. The same run may be told twice. */
+/** Invoked by a schedule of EventBridge Scheduler with the warm-up to run: see {@link runWarmup}. The same run may come twice. */
 export const handler = lambdaHandler(async (event, invocation) => {
   const { services, metrics, logger, signal } = invocation;
   const { config, catalog, jobs, records, warmupRuns: runs, announcer, pull } = services;
@@ -17,7 +17,7 @@ export const handler = lambdaHandler(async (event, invocation) => {
   const endsAtMs = Date.now() + workMsOf(invocation.remainingMs(), false);
   const summary = await runWarmup(deps, settings, scheduledTime, { signal, endsAtMs });
   if (summary === undefined) {
-    logger.info('another process runs it');
+    logger.info('another process runs this warm-up');
     return { ...run, outcome: 'runs elsewhere' };
   }
   const { checked, unchanged, pulls, failures } = summary;

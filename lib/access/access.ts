@@ -10,7 +10,7 @@ export type Caller =
   /** A JWT whose issuer and audience the authoriser checked. */
   | { readonly kind: 'jwt'; readonly subject: string; readonly claims: Readonly<Record<string, unknown>> };
 
-/** One line of `access.rules`: whoever matches `callers` may use what matches `repositories`. */
+/** One rule of `access.rules`: callers that match `callers` may use repositories that match `repositories`. */
 export interface AccessRule {
   /** Globs over the ARN of the caller, or over the values of the configured claim of a JWT; and over `user:<name>` and `group:<name>` of users with a password. */
   readonly callers: readonly string[];
@@ -20,14 +20,14 @@ export interface AccessRule {
 
 /** The section `access` of the configuration. */
 export interface AccessSettings {
-  /** With it the API takes JWTs instead of IAM signatures. */
+  /** If set, the API accepts JWTs instead of IAM signatures. */
   readonly jwt?: {
     readonly issuer: string;
     readonly audience: readonly string[];
-    /** The claim that says who may call at all, and the values that may (globs); it is also what `callers` of the rules are matched with. */
+    /** Only callers with one of these values (globs) of the claim may call. The `callers` of the rules are matched with the same claim. */
     readonly claim: { readonly name: string; readonly list?: boolean | undefined; readonly anyOf: readonly string[] };
   };
-  /** None: whoever the authoriser lets in may use every repository of the configuration. */
+  /** Empty: everyone whom the authoriser lets in may use every configured repository. */
   readonly rules: readonly AccessRule[];
 }
 
@@ -43,7 +43,7 @@ interface CompiledRule {
   readonly repositories: Matches;
 }
 
-/** Of each configuration once: there is one in the life of a process. */
+/** Compiled once for each configuration; a process has one. */
 const compiledRules = new WeakMap<readonly AccessRule[], readonly CompiledRule[]>();
 const compiledClaims = new WeakMap<readonly string[], Matches>();
 
@@ -78,9 +78,9 @@ export function accessOf(settings: AccessSettings, caller: Caller): Access {
   return accessOfNames(rules, names);
 }
 
-/** The same for somebody who has these names: what the globs of `callers` are matched with. */
+/** The same for a principal with these names: the globs of `callers` are matched with them. */
 export function accessOfNames(rules: readonly AccessRule[], names: readonly string[]): Access {
-  // Without rules whoever is known may use everything; a caller of the wrong kind has no name.
+  // Without rules every known caller may use everything; a caller of the wrong kind has no name.
   if (rules.length === 0) return { mayUse: () => names.length > 0 };
   const granted = rulesOf(rules).filter((rule) => names.some((name) => rule.callers(name)));
   return {
@@ -91,18 +91,18 @@ export function accessOfNames(rules: readonly AccessRule[], names: readonly stri
   };
 }
 
-/** What the globs of `callers` are matched with. A caller of the other kind than the settings ask for has no name. */
+/** The names that the globs of `callers` are matched with. A caller of another kind than the settings require has none. */
 function namesOf(settings: AccessSettings, caller: Caller): readonly string[] {
   if (settings.jwt === undefined) return caller.kind === 'iam' ? [caller.arn] : [];
   return caller.kind === 'jwt' ? namesOfValues(valuesOfClaim(caller.claims, settings.jwt.claim)) : [];
 }
 
-/** Values of a claim as names. Those of users with a password, and of their groups, are not for a token to take. */
+/** Values of a claim as names, without those that are reserved for users with a password and their groups. */
 export const namesOfValues = (values: readonly string[]): readonly string[] =>
   values.filter((value) => !/^(?:user|group):/.test(value));
 
 /**
- * Passes if the caller may use the repository. Says nothing of whether it, or its registry, is known.
+ * Passes if the caller may use the repository, whether or not that, or its registry, is known.
  *
  * @throws ForbiddenError
  */

@@ -1,6 +1,6 @@
 import { UnauthenticatedError } from '../errors/cache-error.ts';
 
-/** What a 401 asks for. docker, podman and containerd all answer it; Bearer would send them to a token server. */
+/** The challenge of a 401. docker, podman and containerd all support it; Bearer would send them to a token server. */
 export const BASIC_CHALLENGE = 'Basic realm="entrepot", charset="UTF-8"';
 
 export interface BasicCredentials {
@@ -18,15 +18,15 @@ export const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f]/;
 /**
  * User and password of a header `Authorization: Basic …` (RFC 7617), bounded, in UTF-8.
  *
- * @throws UnauthenticatedError, which quotes nothing of it (I7).
+ * @throws UnauthenticatedError, which does not quote the header (I7).
  */
 export function parseBasic(header: string | undefined): BasicCredentials {
   if (header === undefined || header === '') {
-    throw new UnauthenticatedError('this cache asks who pulls: log in with a user of serve.auth, or as "token"');
+    throw new UnauthenticatedError('log in to this cache with a user of serve.auth, or as "token"');
   }
   const encoded = header.length > MOST_HEADER_CHARACTERS ? undefined : HEADER.exec(header.trim())?.[1];
   if (encoded === undefined)
-    throw new UnauthenticatedError('the header Authorization is no "Basic" with base64 behind it');
+    throw new UnauthenticatedError('the header Authorization is not "Basic" followed by base64');
   const text = decoded(encoded);
   const colon = text.indexOf(':');
   const [user, password] = [text.slice(0, Math.max(colon, 0)), text.slice(colon + 1)];

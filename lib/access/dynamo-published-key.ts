@@ -5,9 +5,9 @@ import { PASSWORD_KEY } from '../table/keys.ts';
 import { kept } from '../async/kept.ts';
 import type { PublishedKey } from './signing-key.ts';
 
-/** For so long after the key was replaced a process may take passwords of the old one. */
+/** How long after a new key was published a process may accept passwords of the old one. */
 const FRESH_MS = 60_000;
-/** The same where the table cannot be read. */
+/** The same while the table cannot be read. */
 const STALE_MS = 5 * 60_000;
 
 interface Row {
@@ -15,7 +15,7 @@ interface Row {
   readonly untilMs: number;
 }
 
-/** A row of the table. It expires with the last password that was minted. */
+/** The key in a row of the table, which expires with the last minted password. */
 export function dynamoPublishedKey({
   client,
   table: name,

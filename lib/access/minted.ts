@@ -2,7 +2,7 @@ import { createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { InvalidRequestError, UnauthenticatedError } from '../errors/cache-error.ts';
 import type { PublishedKey, SigningKey } from './signing-key.ts';
 
-/** Who a minted password was given to, as the control API knew it. */
+/** The caller of the control API that a password was minted for. */
 export type MintedCaller =
   /** The ARN of lib/access/principal.ts: of a role, without path and session. */
   | { readonly kind: 'iam'; readonly arn: string }
@@ -16,24 +16,24 @@ export interface MintedPassword {
 
 /** Seconds. */
 export const LIFETIME = { least: 1, usual: 3_600, most: 3_600 } as const;
-/** With less than what Basic takes as a password: see basic.ts. The last character has two bits of the signature; the others are zero, so that it has one form. */
+/** Shorter than the longest password of Basic: see basic.ts. The last character holds two bits of the signature; its others are zero, so that there is one form. */
 const FORM = /^(v1\.([\w-]{1,4000}))\.([\w-]{85}[AQgw])$/;
-/** So that clocks that differ end no password early. */
+/** So that no password expires early where clocks differ. */
 const SKEW_MS = 5 * 60_000;
-/** After a signature that is wrong the public key is read again, where what is known of it is older than this. */
-const LOOK_AGAIN_MS = 1_000;
+/** After a wrong signature the public key is read again if it was read longer ago than this. */
+const READ_AGAIN_MS = 1_000;
 
-/** What signs passwords, and where the other half of it is published. */
+/** The private key that signs passwords, and where its public key is published. */
 export interface MintingKeys {
   readonly signingKey: SigningKey;
   readonly publishedKey: PublishedKey;
 }
 
 /**
- * A password that proves for `lifetimeSeconds` who it was minted for, to whoever has the public key: `v1.<payload>.<Ed25519 signature>` in base64url. Nothing
- * keeps it, and nothing can take it back before it expires but a new secret.
+ * A password that proves for `lifetimeSeconds` for which caller it was minted, to every holder of the public key: `v1.<payload>.<Ed25519 signature>` in
+ * base64url. It is not stored, and only a new secret can revoke it before it expires.
  *
- * @throws InvalidRequestError if there is more to say of the caller than fits into a password; CacheError where the secret cannot be read, or the table.
+ * @throws InvalidRequestError if the caller's claim does not fit into a password; CacheError where the secret or the table cannot be read.
  */
 export async function mintPassword(
   keys: MintingKeys,
@@ -69,16 +69,16 @@ async function currentKey(
 ): Promise<KeyObject> {
   const known = await signingKey.privateKey(signal);
   if (await publishedKey.renew(createPublicKey(known), untilMs, signal)) return known;
-  // The secret was replaced: before we read it last, or since.
+  // The secret was replaced, before or after it was read here.
   const current = await signingKey.privateKey(signal, 0);
   await publishedKey.replace(createPublicKey(current), untilMs, signal);
   return current;
 }
 
 /**
- * Who the password was minted for.
+ * The caller that the password was minted for.
  *
- * @throws UnauthenticatedError if it was not signed by the key that is published, or it expired; CatalogError where that key cannot be read.
+ * @throws UnauthenticatedError if it was not signed by the published key, or is expired; CatalogError where that key cannot be read.
  */
 export async function verifyMinted(
   published: Pick<PublishedKey, 'find'>,
@@ -90,7 +90,7 @@ export async function verifyMinted(
   const isSignedBy = (key: KeyObject | undefined): boolean =>
     key !== undefined && verify(null, Buffer.from(signed), key, Buffer.from(signature, 'base64url'));
   // The key may have been replaced since it was read.
-  if (!isSignedBy(await published.find(signal)) && !isSignedBy(await published.find(signal, LOOK_AGAIN_MS))) {
+  if (!isSignedBy(await published.find(signal)) && !isSignedBy(await published.find(signal, READ_AGAIN_MS))) {
     throw new UnauthenticatedError(
       'the password was not issued here, or the signing secret was replaced: mint another',
     );

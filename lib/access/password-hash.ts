@@ -1,6 +1,6 @@
 import { randomBytes, scrypt as nodeScrypt, timingSafeEqual } from 'node:crypto';
 
-/** A password as it is kept: scrypt (RFC 7914) with its costs, and nothing that could be turned round. */
+/** A stored password: an scrypt hash (RFC 7914) with its costs and salt. */
 export interface PasswordHash {
   /** Binary logarithm of N. */
   readonly log2N: number;
@@ -26,7 +26,7 @@ const FORM = /^scrypt\$(\d{1,2})\$(\d{1,2})\$(\d{1,2})\$([\w-]{20,88})\$([\w-]{4
 /**
  * The hash in `scrypt$<log2N>$<r>$<p>$<salt>$<hash>`, salt and hash in base64url.
  *
- * @throws Error saying what is wrong with it, without quoting it.
+ * @throws Error that says what is wrong, without quoting the text.
  */
 export function parsePasswordHash(text: string): PasswordHash {
   const [, log2N = '', r = '', p = '', saltText = '', hashText = ''] = FORM.exec(text) ?? [];
@@ -39,7 +39,7 @@ export function parsePasswordHash(text: string): PasswordHash {
   const cost = 2 ** parsed.log2N * parsed.r * parsed.p;
   if (!isWithin(cost, COST) || memoryOf(parsed) > MOST_MEMORY_BYTES) {
     throw new Error(
-      `has costs that are not taken: N × r × p must be from 2^17 to 2^21, and 128 × N × r at most ${MOST_MEMORY_BYTES} bytes; make it by \`entrepot hash-password\``,
+      `has costs that are not accepted: N × r × p must be from 2^17 to 2^21, and 128 × N × r at most ${MOST_MEMORY_BYTES} bytes; make it by \`entrepot hash-password\``,
     );
   }
   return parsed;
@@ -56,17 +56,17 @@ export async function hashPassword(password: string): Promise<PasswordHash> {
   return { ...wanted, hash: await scrypt(password, wanted) };
 }
 
-/** Whether the password is the one; takes as long for every wrong one. */
+/** Whether the password is right; takes the same time for every wrong one. */
 export async function isPassword(password: string, known: PasswordHash, derive: Scrypt = scrypt): Promise<boolean> {
   const derived = await derive(password, known);
   return derived.length === known.hash.length && timingSafeEqual(derived, known.hash);
 }
 
-/** In a thread of its own, of Node's. */
+/** Runs in Node's thread pool. */
 export const scrypt: Scrypt = (password, wanted) => {
   const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
   const { log2N, r, p, salt, hash } = wanted;
-  // Node's own limit counts a little more than the 128 × N × r.
+  // Node's limit counts a little more than 128 × N × r.
   const options = { N: 2 ** log2N, r, p, maxmem: 2 * memoryOf(wanted) };
   nodeScrypt(password, salt, hash.length, options, (error, derived) => {
     if (error === null) resolve(derived);

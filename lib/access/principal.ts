@@ -2,23 +2,22 @@ import { UnauthenticatedError } from '../errors/cache-error.ts';
 import type { Repository } from '../reference/reference.ts';
 import type { AccessSettings, Caller } from './access.ts';
 
-/** `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION`: no path, whatever the role's own ARN has. */
+/** `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION`: without the path of the role's own ARN. */
 const ASSUMED_ROLE = /^arn:(aws[a-z-]*):sts::(\d{12}):assumed-role\/([\w+=,.@-]{1,64})\/[\w+=,.@-]{1,64}$/;
-/** What else may sign: a user or the root of an account, a federated user. */
+/** Other principals that may sign: a user or the root of an account, a federated user. */
 const PRINCIPAL =
   /^arn:aws[a-z-]*:(?:iam::\d{12}:(?:root|user\/[\x21-\x7e]{1,576})|sts::\d{12}:federated-user\/[\w+=,.@-]{1,64})$/;
 
-/** OAuth writes several values into one string of these, with spaces between (RFC 8693, section 4.2). */
+/** OAuth writes several values of these into one string, separated by spaces (RFC 8693, section 4.2). */
 const SPACED_CLAIMS: ReadonlySet<string> = new Set(['scope', 'scp']);
-/** Claims that are lists by their nature, where the configuration does not say so of another. */
+/** Claims that are lists unless the configuration says otherwise. */
 const LIST_CLAIMS: ReadonlySet<string> = new Set([...SPACED_CLAIMS, 'groups', 'roles', 'cognito:groups']);
 
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
- * Who calls, from `requestContext.authorizer` of an HTTP API's event (payload 2.0): what API Gateway proved, by the kind of authoriser that the
- * settings ask for. Anything else, or nothing, is nobody.
+ * The caller, from `requestContext.authorizer` of an HTTP API's event (payload 2.0): what API Gateway's authoriser proved, of the kind that the settings require.
  *
  * @throws UnauthenticatedError
  */
@@ -33,7 +32,7 @@ export function parseCaller(settings: AccessSettings, authorizer: unknown): Call
   );
 }
 
-/** Whether this is an ARN that API Gateway's IAM authoriser gives of a caller. */
+/** Whether API Gateway's IAM authoriser may give this ARN for a caller. */
 export const isPrincipal = (userArn: string): boolean => ASSUMED_ROLE.test(userArn) || PRINCIPAL.test(userArn);
 
 function iamCaller(iam: unknown): Caller | undefined {
@@ -54,14 +53,13 @@ function jwtCaller(jwt: unknown): Caller | undefined {
 /** A claim of the configuration, and whether its tokens have a list there. */
 export interface ClaimName {
   readonly name: string;
-  /** Without it: what the name says by itself (`groups`, `roles`, `cognito:groups`, `scope`, `scp` are lists). */
+  /** By default `groups`, `roles`, `cognito:groups`, `scope` and `scp` are lists. */
   readonly list?: boolean | undefined;
 }
 
 /**
- * The values of one claim. API Gateway's HTTP APIs give every claim as text: a list as `[a b]`, numbers and truths by their digits and words; so an element
- * of a list that holds a space cannot be told from two, nor a list of one from a name in brackets that somebody chose: a claim that is no list is taken whole.
- * One that is something deeper has no value.
+ * The values of one claim. API Gateway's HTTP APIs give every claim as text: a list as `[a b]`, numbers and booleans as text. An element with a space looks like
+ * two elements, and a list of one like a name in brackets: so a claim that is not a list is one value. A nested claim has no value.
  */
 export function valuesOfClaim(claims: Readonly<Record<string, unknown>>, { name, list }: ClaimName): readonly string[] {
   const claim = Object.hasOwn(claims, name) ? claims[name] : undefined;
@@ -76,7 +74,7 @@ export function valuesOfClaim(claims: Readonly<Record<string, unknown>>, { name,
   return (isList ? text.slice(1, -1) : text).split(' ').filter((one) => one !== '');
 }
 
-/** How a caller is named in the log: no secret, and none of the other claims. */
+/** The caller's name in the log: not a secret, and no other claims. */
 export const nameOfCaller = (caller: Caller): string => (caller.kind === 'iam' ? caller.arn : caller.subject);
 
 /** Who pulls by the registry endpoint, and what of. */
@@ -88,22 +86,22 @@ export interface Principal {
 
 /** Finds out who pulls. */
 export interface Authenticator {
-  /** What a 401 asks for: the value of `WWW-Authenticate`. Undefined where nobody has to say who they are. */
+  /** The value of `WWW-Authenticate` in a 401. Undefined where no login is needed. */
   readonly challenge: string | undefined;
   /**
    * Who the header `Authorization` belongs to.
    *
-   * @throws UnauthenticatedError if it is missing where it is needed, or proves nothing; CacheError (retryable) where that could not be found out.
+   * @throws UnauthenticatedError if it is missing where it is needed, or is wrong; CacheError (retryable) where it could not be verified.
    */
   admit(authorization: string | undefined, signal: AbortSignal): Promise<Principal>;
 }
 
 /** The section `serve.auth` of the configuration. */
 export type InboundAuth =
-  /** Whoever reaches the door may pull whatever the configuration allows: the network is the boundary. */
+  /** Every client that reaches the endpoint may pull whatever the configuration allows: the network is the boundary. */
   | { readonly kind: 'none' }
   | {
       readonly kind: 'basic';
-      /** Where the users are: a file (relative to the configuration's), or a secret of Secrets Manager. Without users only minted passwords are taken. */
+      /** Where the users are: a file (relative to the configuration's), or a secret of Secrets Manager. Without users only minted passwords are accepted. */
       readonly users?: { readonly file: string } | { readonly secretId: string };
     };

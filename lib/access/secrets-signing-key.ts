@@ -8,7 +8,7 @@ import { derivedSigningKey, type SigningKey } from './signing-key.ts';
 const SECRET_BYTES = 32;
 const MAX_FILE_BYTES = 4096;
 
-/** The key of this machine, from a file for its owner alone, which is made by the first use. Whoever makes it first, all processes use the same one. */
+/** The key of this machine, from a file that only its owner can read, created at the first use. All processes use the same key, whichever creates it. */
 export const localSigningKey = (file: string): SigningKey => derivedSigningKey(file, () => readOrMake(file));
 
 async function readOrMake(file: string): Promise<string> {
@@ -25,7 +25,7 @@ async function readSecret(file: string): Promise<string | undefined> {
   try {
     await using opened = await open(file, 'r');
     const { mode, size } = await opened.stat();
-    // Windows has no such bits: there a file is as open as its folder.
+    // Windows has no such bits: there the folder's permissions apply.
     if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
       throw new ConfigError(`the signing key ${file} is open to others than its owner; chmod 600 it, or delete it`);
     }
@@ -37,7 +37,7 @@ async function readSecret(file: string): Promise<string | undefined> {
   }
 }
 
-/** Appears whole, or not at all: a link is made of a file that is finished. Undefined where somebody else was first. */
+/** Creates the file atomically, by a link to a complete file. Undefined where another process was first. */
 async function make(file: string): Promise<string | undefined> {
   const secret = randomBytes(SECRET_BYTES).toString('base64url');
   const draft = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`;

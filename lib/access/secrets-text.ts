@@ -1,7 +1,7 @@
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { CacheError, CredentialsError } from '../errors/cache-error.ts';
 
-/** Errors that stay until somebody changes something. */
+/** Errors that no retry can mend. */
 const LASTING = new Set([
   'AccessDeniedException',
   'DecryptionFailure',

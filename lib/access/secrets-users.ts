@@ -4,7 +4,7 @@ import { CacheError, ConfigError } from '../errors/cache-error.ts';
 import { secretText } from './secrets-text.ts';
 import { type KnownUsers, parseUsers, type Users, usersFrom } from './users.ts';
 
-/** A thousand users need a fifth of it. */
+/** Five times what a thousand users need. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /** Users of a YAML or JSON file, which is read again every few minutes. */
@@ -14,7 +14,7 @@ async function readUsers(path: string): Promise<KnownUsers> {
   const document = parseDocument(await readText(path), { logLevel: 'silent' });
   const [flaw] = document.errors;
   if (flaw !== undefined) {
-    // Its message may quote the file.
+    // Not its message, which may quote the file.
     const at = flaw.linePos?.[0];
     throw invalid(path, `${flaw.code}${at === undefined ? '' : `, line ${at.line}`}`);
   }
@@ -22,13 +22,13 @@ async function readUsers(path: string): Promise<KnownUsers> {
   try {
     users = document.toJS({ maxAliasCount: 0 });
   } catch {
-    throw invalid(path, 'aliases are not taken');
+    throw invalid(path, 'aliases are not accepted');
   }
   return parseUsers(users, path);
 }
 
 const invalid = (path: string, why: string): ConfigError =>
-  new ConfigError(`the users in ${path} are no valid YAML or JSON: ${why}`);
+  new ConfigError(`the users in ${path} are not valid YAML or JSON: ${why}`);
 
 async function readText(path: string): Promise<string> {
   try {
@@ -52,11 +52,11 @@ export function secretsUsers(secretId: string): Users {
   return usersFrom(async (signal) => parseUsers(parseJson(await read(signal), source), source));
 }
 
-/** Nothing of the text reaches the error. */
+/** The error does not quote the text. */
 function parseJson(text: string, source: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new ConfigError(`the users in ${source} are no JSON; write [{"name": "…", "password": "scrypt$…"}]`);
+    throw new ConfigError(`the users in ${source} are not JSON; write [{"name": "…", "password": "scrypt$…"}]`);
   }
 }

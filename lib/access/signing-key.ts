@@ -2,33 +2,33 @@ import { createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { kept } from '../async/kept.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 
-/** The private Ed25519 key that signs minted passwords (RFC 8032): in no process but the one that mints. Never shown. */
+/** The private Ed25519 key that signs minted passwords (RFC 8032): only in the process that mints. Never shown. */
 export interface SigningKey {
   /**
    * The same in every process that has the secret.
    *
-   * @param atMostMs how old what was read of the secret may be; without it, some minutes.
+   * @param atMostMs maximal age of the secret as it was read; by default some minutes.
    * @throws CacheError where the secret cannot be read
    */
   privateKey(signal: AbortSignal, atMostMs?: number): Promise<KeyObject>;
 }
 
-/** The public key of minted passwords, where every process can read it. Only those that mint may write it: whoever can, decides whose passwords are right. */
+/** The public key of minted passwords, where every process can read it. Only functions that mint may write it: a process that can write it can issue passwords. */
 export interface PublishedKey {
   /**
-   * The key; undefined where no password can be right now: none was minted here yet, or the time of the last one is over.
+   * The key; undefined where no password is valid now: none was minted yet, or the last one expired.
    *
-   * @param atMostMs how old what was read of it may be; without it, a minute.
+   * @param atMostMs maximal age of the key as it was read; by default a minute.
    * @throws CatalogError
    */
   find(signal: AbortSignal, atMostMs?: number): Promise<KeyObject | undefined>;
   /**
-   * Lets the key stand until then, in epoch milliseconds: whether it does. False where another key is published, and does not give way to it.
+   * Publishes the key until then (epoch milliseconds), and answers whether it is published. False where another key is, which it does not replace.
    *
    * @throws CatalogError
    */
   renew(key: KeyObject, untilMs: number, signal: AbortSignal): Promise<boolean>;
-  /** The same, in place of any other: passwords of that one are worth nothing from now on. */
+  /** The same, replacing any other key: passwords of that one are no longer valid. */
   replace(key: KeyObject, untilMs: number, signal: AbortSignal): Promise<void>;
 }
 
@@ -37,13 +37,13 @@ const SEED_BYTES = 32;
 const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex');
 /** Fewer could be guessed. */
 const LEAST_CHARACTERS = 32;
-/** For so long after the secret was replaced a process may sign by the old one. */
+/** How long after the secret was replaced a process may sign with the old one. */
 const FRESH_MS = 5 * 60_000;
-/** For so long the secret is used on where it cannot be read again. */
+/** How long the secret is used while it cannot be read again. */
 const STALE_MS = 12 * 60 * 60_000;
 
 /**
- * The Ed25519 key whose seed HKDF-SHA256 (RFC 5869) derives from the secret: any random text will do as one.
+ * The Ed25519 key whose seed HKDF-SHA256 (RFC 5869) derives from the secret, which may be any random text.
  *
  * @param source what holds the secret, for errors.
  */

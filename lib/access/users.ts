@@ -2,7 +2,7 @@ import { ConfigError } from '../errors/cache-error.ts';
 import { kept } from '../async/kept.ts';
 import { parsePasswordHash, type PasswordHash } from './password-hash.ts';
 
-/** Somebody with a password of their own. */
+/** A user with a password. */
 export interface User {
   readonly name: string;
   readonly password: PasswordHash;
@@ -18,20 +18,20 @@ export interface Users {
   read(signal: AbortSignal): Promise<KnownUsers>;
 }
 
-/** User name of minted passwords: no user may have it. */
+/** User name for minted passwords; not allowed for users. */
 export const TOKEN_USER = 'token';
-/** How long a removed user, or an old password, may go on at most; a verified password is remembered for a minute more. */
+/** How long a removed user or an old password still works at most; a verified password is remembered for a minute more. */
 const USERS_KEPT_MS = 2 * 60_000;
-/** The same where Secrets Manager cannot be reached. */
+/** The same while Secrets Manager cannot be reached. */
 const USERS_STALE_MS = 60 * 60_000;
 
 const MOST_USERS = 1_000;
 const MOST_GROUPS = 50;
-/** What Basic can say, and what a rule can name. */
+/** What both Basic and a rule can express. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$/;
 const KEYS = ['name', 'password', 'groups'];
 
-/** Users that `read` gives, read again every few minutes, once for all who ask. */
+/** Users from `read`, read again every few minutes, once for all concurrent callers. */
 export function usersFrom(
   read: (signal: AbortSignal) => Promise<KnownUsers>,
   now: () => number = () => Date.now(),
@@ -43,20 +43,20 @@ export function usersFrom(
  * The users of a document: a list of `{name, password, groups}`.
  *
  * @param source where the document is, for the error.
- * @throws ConfigError that lists every problem, and quotes nothing but names (I7).
+ * @throws ConfigError that lists every problem, and quotes only names (I7).
  */
 export function parseUsers(document: unknown, source: string): KnownUsers {
   const problems: string[] = [];
   const users = new Map<string, User>();
   if (!Array.isArray(document)) {
-    problems.push('is no list of users; write [{name: …, password: "scrypt$…", groups: […]}]');
+    problems.push('is not a list of users; write [{name: …, password: "scrypt$…", groups: […]}]');
   } else if (document.length > MOST_USERS) {
     problems.push(`has more than ${MOST_USERS} users`);
   } else {
     for (const [index, entry] of document.entries()) {
       const user = userOf(entry, `[${index}]`, problems);
       if (user === undefined) continue;
-      if (users.has(user.name)) problems.push(`[${index}].name: ${user.name} is there twice`);
+      if (users.has(user.name)) problems.push(`[${index}].name: ${user.name} is given twice`);
       users.set(user.name, user);
     }
   }
@@ -67,18 +67,18 @@ export function parseUsers(document: unknown, source: string): KnownUsers {
 
 function userOf(entry: unknown, at: string, problems: string[]): User | undefined {
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {
-    problems.push(`${at}: is no map; write {name: …, password: "scrypt$…", groups: […]}`);
+    problems.push(`${at}: is not a map; write {name: …, password: "scrypt$…", groups: […]}`);
     return undefined;
   }
   const before = problems.length;
   const { name, password, groups = [] } = entry as Readonly<Record<string, unknown>>;
-  // Not by its name: whoever forgot the colon may have written a password there.
+  // The key is not quoted: where the colon is missing, it may be a password.
   if (Object.keys(entry).some((key) => !KEYS.includes(key))) {
     problems.push(`${at}: has an unknown key; the known ones are ${KEYS.join(', ')}`);
   }
   if (!isName(name)) problems.push(`${at}.name: write letters, digits and ._@+-, at most 128`);
   else if (name === TOKEN_USER)
-    problems.push(`${at}.name: ${TOKEN_USER} is the name for minted passwords; take another`);
+    problems.push(`${at}.name: ${TOKEN_USER} is reserved for minted passwords; choose another`);
   if (!isNames(groups)) {
     problems.push(`${at}.groups: write a list of at most ${MOST_GROUPS} names of letters, digits and ._@+-`);
   }

@@ -11,17 +11,17 @@ export interface Message {
   readonly body: string;
 }
 
-/** What came of a batch of messages. */
+/** The result of a batch of messages. */
 export interface DeletionsAnswer {
   readonly lost: readonly Digest[];
-  /** For each event that changed nothing: why. */
+  /** The reason for each event that changed nothing. */
   readonly ignored: readonly string[];
-  /** What messages failed with, by their ids. The others are done. */
+  /** The errors of failed messages, by their ids. The other messages are done. */
   readonly failed: ReadonlyMap<string, unknown>;
 }
 
 /**
- * The messages of a batch from SQS; undefined where the event is something else: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+ * The messages of a batch from SQS; undefined for any other event: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
  *
  * @throws InvalidRequestError if a message lacks its id or body.
  */
@@ -39,9 +39,9 @@ const isOfSqs = (record: unknown): boolean =>
   (record as { readonly eventSource?: unknown } | null)?.eventSource === 'aws:sqs';
 
 /**
- * The content that S3 says is gone from our bucket, or why the event is none of our business.
+ * The content that was deleted from our bucket, or why the event is ignored.
  *
- * @throws InvalidRequestError if it is not what S3 sends of a deleted object: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+ * @throws InvalidRequestError if it is not S3's event of a deleted object: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
  */
 export function parseDeletion(
   ourBucket: string,
@@ -54,7 +54,7 @@ export function parseDeletion(
   const { key } = detail.object;
   if (bucket !== ourBucket) return { ignored: `${bucket} is not the bucket of this cache` };
   const digest = digestOfKey(key);
-  return digest === undefined ? { ignored: `${key} is no content` } : { digest };
+  return digest === undefined ? { ignored: `${key} is not content` } : { digest };
 }
 
 const objectDeleted = record({
@@ -81,12 +81,12 @@ function understood<T>(part: string, expected: string, read: () => T): T {
 }
 
 /**
- * Looks whether the content is really gone; if it is, its row says so, all rows in few transactions, and the next request brings it again. Events may
- * come late, twice, or for an object that a pull replaced because it was wrong: what is there is left alone.
+ * Checks whether the content is really gone; if so, marks it lost, all rows in few transactions, and the next request fetches it again. Events may come late,
+ * twice, or for an object that a pull replaced because it was damaged: content that is there is left alone.
  *
- * A message that is not understood fails by itself.
+ * A malformed message fails alone.
  *
- * @throws CatalogError, StoreError: then all of them are to come again.
+ * @throws CatalogError, StoreError: then all messages must come again.
  */
 export async function contentDeleted(
   deps: ReconcileDeps & { readonly bucket: string },
@@ -112,7 +112,9 @@ export async function contentDeleted(
     { adopt: false, signal },
   );
   ignored.push(
-    ...digests.filter((digest) => !missing.has(digest)).map((digest) => `${digest} is there, or was not called so`),
+    ...digests
+      .filter((digest) => !missing.has(digest))
+      .map((digest) => `${digest} is in the store, or was not recorded as present`),
   );
   return { lost: [...missing.keys()], ignored, failed };
 }

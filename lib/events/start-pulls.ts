@@ -9,7 +9,7 @@ import { formatReference, parseTag, type Reference } from '../reference/referenc
 import { allowOf, parseEcrHost, type RegistrySettings } from '../registry/settings.ts';
 import type { Metrics } from '../telemetry/telemetry.ts';
 
-/** What was pushed to ECR, or why it is none of our business. */
+/** What was pushed to ECR, or why the event is ignored. */
 export type EcrPush = { readonly reference: Reference } | { readonly ignored: string };
 
 interface EcrRules {
@@ -20,14 +20,14 @@ interface EcrRules {
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Whether the event speaks of Amazon ECR: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html */
+/** Whether the event is from Amazon ECR: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html */
 export const isEcrEvent = (event: unknown): event is Readonly<Record<string, unknown>> =>
   isMap(event) && event.source === 'aws.ecr';
 
 /**
  * The tag that was pushed, if its repository is listed in `events.ecrPushes` and its registry configured and allowed.
  *
- * A push without a tag is ignored: it is a manifest below an index, which has a push of its own when all of it is there.
+ * A push without a tag is ignored: it is a manifest of an index, and the index is pushed after all of its manifests.
  *
  * @throws InvalidRequestError if the event is not what ECR sends.
  */
@@ -35,7 +35,7 @@ export function parseEcrPush({ registries, events }: EcrRules, event: Readonly<R
   const { account, region } = event;
   const detail = isMap(event.detail) ? event.detail : {};
   const { 'repository-name': path, 'image-tag': tag } = detail;
-  if (detail['action-type'] !== 'PUSH' || detail.result !== 'SUCCESS') return { ignored: 'no push that succeeded' };
+  if (detail['action-type'] !== 'PUSH' || detail.result !== 'SUCCESS') return { ignored: 'not a successful push' };
   if (typeof path !== 'string' || typeof account !== 'string' || typeof region !== 'string') {
     throw new InvalidRequestError('detail', 'an event of ECR has "account", "region" and "detail.repository-name"');
   }
@@ -55,7 +55,7 @@ export function parseEcrPush({ registries, events }: EcrRules, event: Readonly<R
 const MAX_FAILURES_NAMED = 20;
 
 export interface StartPullsDeps {
-  /** To answer what is there already without a workflow. */
+  /** To find what is in the cache already, without a workflow. */
   readonly hits: HitDeps;
   readonly jobs: Jobs;
   readonly registries: ReadonlyMap<string, RegistrySettings>;
@@ -63,14 +63,14 @@ export interface StartPullsDeps {
   readonly metrics: Metrics;
 }
 
-/** What came of one image of an event. */
+/** The result of one image of an event. */
 export interface StartedPull {
   readonly reference: string;
-  /** Of the pull that was started or joined; none where the cache has all of it. */
+  /** Of the pull that was started or joined; absent where the cache has the image. */
   readonly id?: string;
 }
 
-/** What came of an event. */
+/** The result of an event. */
 export type EventAnswer = { readonly pulls: readonly StartedPull[] } | { readonly ignored: string };
 
 interface Failure {
@@ -79,15 +79,15 @@ interface Failure {
 }
 
 /**
- * Starts, or joins, a pull for every image that the event names; waits for none. Understands
+ * Starts, or joins, a pull for every image that the event names, without waiting for it. Accepts
  *
  * - pushes to Amazon ECR (the tag is always pulled, whatever the cache has), and
  * - `{"detail": {"reference", "platforms"?, "alwaysPull"?, "attestations"?}}` or `{"detail": {"images": […]}}`, on our bus or invoked directly.
  *
- * The same event again joins the pulls that run, and finds nothing to do where they are done.
+ * The same event again joins pulls that run, and does nothing where they are done.
  *
- * @throws InvalidRequestError, UnknownNameError, JobUnavailableError, CatalogError; for several images one error that names those that failed, after all
- * were tried. Errors that no retry mends are thrown, too: the event shall end in the dead-letter queue and not be lost.
+ * @throws InvalidRequestError, UnknownNameError, JobUnavailableError, CatalogError; for several images one error that names the failed ones, after all were
+ * tried. Errors that no retry can mend are thrown, too, so that the event ends in the dead-letter queue.
  */
 export async function startPulls(deps: StartPullsDeps, event: unknown, signal: AbortSignal): Promise<EventAnswer> {
   const requests = requestsOf(deps, event);
@@ -128,7 +128,7 @@ async function startPull(
   return { id };
 }
 
-/** The error itself for a single image; else one that names them all, and may be retried if one of them may. */
+/** The error itself for a single image; else one that names all failed images, and is retryable if one of them is. */
 function failureOf(failures: readonly Failure[], count: number): unknown {
   const [first] = failures;
   if (count === 1 && first !== undefined) return first.error;

@@ -15,7 +15,7 @@ import type { Metrics } from '../telemetry/telemetry.ts';
 let opening: Promise<Services> | undefined;
 
 /**
- * The services of this process: opened by the first event, kept for the life of the process. A wrong configuration is tried anew each time.
+ * The services of this process: opened at the first event, kept for the life of the process. After an error they are opened again at the next event.
  *
  * @throws ConfigError
  */
@@ -37,34 +37,34 @@ async function open(): Promise<Services> {
   return openServices(config, config.store);
 }
 
-/** Kept back for the end of a pull: giving up transfers, freeing leases, answering. */
+/** Reserved for the end of a pull: stopping transfers, releasing leases, answering. */
 const MARGIN_MS = 10_000;
-/** Short invocations cannot spare so much. */
+/** Of shorter invocations. */
 const MARGIN_SHARE = 0.15;
 /** An HTTP API gives up after 30 s. */
 const HTTP_MS = 25_000;
 
-/** How long the work of an invocation may take that ends in `remainingMs`. */
+/** How long the work may take in an invocation that ends in `remainingMs`. */
 export function workMsOf(remainingMs: number, isHttp: boolean): number {
   const workMs = Math.max(0, remainingMs - Math.min(MARGIN_MS, remainingMs * MARGIN_SHARE));
   return isHttp ? Math.min(workMs, HTTP_MS) : workMs;
 }
 
-/** What one event is worked on with. Nothing of it may be used after the work returned. */
+/** What the work on one event uses. Not to be used after the work returned. */
 export interface Invocation {
   readonly services: Services;
   readonly metrics: Metrics;
   /** Its lines carry the request id; `keep({pullId})` adds the pull's as soon as it is known. */
   readonly logger: Logger;
-  /** Aborts with a DeadlineError while there is still time to give up, tidy and answer. */
+  /** Aborts with a DeadlineError while there is still time to stop, clean up and answer. */
   readonly signal: AbortSignal;
   readonly requestId: string;
-  /** Of the invocation, until Lambda kills it. */
+  /** Until Lambda ends the invocation. */
   remainingMs(): number;
 }
 
 export interface HandlerOptions {
-  /** The function answers an API Gateway HTTP API: errors become problem details, and the time is an HTTP client's. */
+  /** The function answers an API Gateway HTTP API: errors become problem details, and the deadline is that of HTTP. */
   readonly http?: boolean;
 }
 
@@ -73,11 +73,11 @@ const powertools = { logger: powertoolsLogger(), metrics: powertoolsMetrics() };
 /**
  * The handler of a function, around its one call into lib.
  *
- * - The services are opened by the first event and kept for the life of the process.
- * - The signal fires before Lambda's time is over; the work must end then. Nothing runs on after the answer.
+ * - The services are opened at the first event and kept for the life of the process.
+ * - The signal fires before Lambda's timeout; the work must end then. Nothing may run after the answer.
  * - Metrics are written once, as one line, also when the work failed.
- * - An error is logged once, with request and pull id. Over HTTP it then becomes problem details (a fault of the caller is not logged); else the
- *   invocation fails with it as it is, so that Step Functions and EventBridge can tell and retry.
+ * - An error is logged once, with request and pull id. Over HTTP it becomes problem details (an error of the caller is not logged); else the invocation
+ *   fails with it, so that Step Functions and EventBridge can retry.
  */
 export function lambdaHandler(
   work: (event: unknown, invocation: Invocation) => Promise<unknown>,
@@ -99,16 +99,16 @@ export function lambdaHandler(
       metrics.flush();
     }
   };
-  // middy's early time-out is off: it would answer while the work still runs. The deadline above stops the work itself.
+  // middy's early timeout is off: it would answer while the work still runs. The deadline above stops the work.
   const handler = middy<unknown, unknown>(handle, { timeoutEarlyInMillis: 0 });
   return http ? handler.use(problemMiddleware()) : handler;
 }
 
-/** What may go away by itself is no error yet: the caller, or the state machine, tries again. */
+/** A retryable failure is logged as a warning: the caller, or the state machine, tries again. */
 function logFailure(logger: Logger, error: unknown, isAnswered: boolean): void {
   if (isAnswered && statusOf(error) < 500) return;
   const retryable = error instanceof Error && 'retryable' in error && error.retryable === true;
-  if (retryable) logger.warn('the invocation failed, and may be tried again', { error: describedError(error) });
+  if (retryable) logger.warn('the invocation failed, and may be retried', { error: describedError(error) });
   else logger.error('the invocation failed', error);
 }
 

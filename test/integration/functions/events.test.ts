@@ -190,8 +190,8 @@ describe('a push to ECR', () => {
     ['to another account', pushed('team/app', 'v1', { account: '210987654321' }), /no ECR registry of 210987654321/],
     ['without a tag', pushed('team/app', undefined), /without a tag/],
     ['with an empty tag', pushed('team/app', ''), /without a tag/],
-    ['that failed', pushed('team/app', 'v1', {}, { result: 'FAILURE' }), /no push that succeeded/],
-    ['that deletes', pushed('team/app', 'v1', {}, { 'action-type': 'DELETE' }), /no push that succeeded/],
+    ['that failed', pushed('team/app', 'v1', {}, { result: 'FAILURE' }), /not a successful push/],
+    ['that deletes', pushed('team/app', 'v1', {}, { 'action-type': 'DELETE' }), /not a successful push/],
   ];
   for (const [what, event, why] of ignored) {
     test(`${what} is ignored`, async () => {

@@ -143,7 +143,7 @@ describe('the packaged functions under aws-lambda-ric', { timeout: 300_000 }, ()
     const lines = async (text: string): Promise<readonly string[]> =>
       (await application.logOf('events')).split('\n').filter((line) => line.includes(text));
     await until(async () => (await lines(gone)).length > 0, 60_000);
-    await until(async () => (await lines('blobs/else is no content')).length > 0, 60_000);
+    await until(async () => (await lines('blobs/else is not content')).length > 0, 60_000);
     const again = await pullIt();
     assert.deepEqual([again.outcome, again.blobs.copied], ['pulled', 1]);
   });

@@ -104,7 +104,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     assert.equal((await ask('/v2/')).statusCode, 200);
   });
 
-  test('an event that is no request is answered, and needs no password', async () => {
+  test('an event that is not a request is answered, and needs no password', async () => {
     for (const event of [
       null,
       'text',
@@ -223,7 +223,7 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     s3.destroy();
     application.events.put('default', objectDeleted(bench.stack.bucket, key));
     await until(() => pidsOf('events').length > 0, 30_000);
-    await until(async () => (await application.logOf('events')).includes('content is gone from the bucket'), 30_000);
+    await until(async () => (await application.logOf('events')).includes('content was deleted from the bucket'), 30_000);
     assert.equal(digestOf(await blob('lost', layer)), layer);
   });
 
