@@ -22,17 +22,17 @@ export interface OpenStackOptions {
 }
 
 /**
- * The embedded stack whose state is in the folder `home`: started if nobody uses it, shared otherwise.
+ * The embedded stack with its state in the folder `home`: shared if it runs already, started otherwise.
  *
- * However many processes call this at once, they get the same stack. It stays for as long as one of them holds it, and a while longer; if its supervisor
- * is killed meanwhile, holders start another one, whose servers have the same ports and state.
+ * Any number of processes share one stack. It runs while one of them holds it, and a while longer. If its supervisor is killed, holders start
+ * another one, whose servers have the same ports and state.
  *
  * @throws Error saying why it cannot run here; the signal's reason.
  */
 export async function openLocalStack(home: string, options: OpenStackOptions = {}): Promise<LocalStack> {
   const files = homeAt(home);
   options.signal?.throwIfAborted();
-  // Named on purpose, it goes before dynoxide. Without either, nothing is started: this is where users learn what to do.
+  // An endpoint that the user set comes before dynoxide. Without either this fails with what to install, before anything is started.
   const { AWS_ENDPOINT_URL_DYNAMODB: dynamodb = '' } = process.env;
   if (dynamodb === '') dynoxideBinary();
   const args = [
@@ -53,7 +53,7 @@ export async function openLocalStack(home: string, options: OpenStackOptions = {
     }
     session.close();
   };
-  // Where no other supervisor can be started, the servers may still run; if not, the next request to them says so better than we could here.
+  // If no other supervisor can be started, the servers may still run; if not, the next request to them fails with the reason.
   const holding = holdOn().catch(() => undefined);
   const close = async (): Promise<void> => {
     closing.abort();
@@ -63,7 +63,7 @@ export async function openLocalStack(home: string, options: OpenStackOptions = {
   return { ...endpoints, close, [Symbol.asyncDispose]: close };
 }
 
-/** A session with the supervisor of the home, which is started if there is none. */
+/** A session with the supervisor of the home, which is started if none runs. */
 async function hold(home: Home, args: readonly string[], caller: AbortSignal): Promise<Session> {
   const signal = AbortSignal.any([caller, AbortSignal.timeout(START_WITHIN_MS)]);
   try {
@@ -73,7 +73,7 @@ async function hold(home: Home, args: readonly string[], caller: AbortSignal): P
       await sleep(POLL_MS, undefined, { signal });
     }
   } catch (error) {
-    caller.throwIfAborted(); // Its own reason, not the AbortError of whatever was waiting.
+    caller.throwIfAborted(); // The caller's reason, not the AbortError of a wait.
     if (!signal.aborted) throw error;
     throw new Error(`the embedded stack did not start within ${START_WITHIN_MS / 1000} s${logged(home)}`, {
       cause: error,
@@ -86,7 +86,7 @@ async function attach(home: Home, signal: AbortSignal): Promise<Session | undefi
   return record === undefined ? undefined : openSession(record.port, record.token, signal);
 }
 
-/** Starts the supervisor, unless another client is just doing that, or has just done it. */
+/** Starts the supervisor, unless another client is doing so or has just done so. */
 async function startOnce(home: Home, args: readonly string[], signal: AbortSignal): Promise<Session | undefined> {
   using starting = tryLock(home.startingLock, 0);
   if (starting === undefined) return undefined;
@@ -109,7 +109,7 @@ async function untilAttached(
     if (session !== undefined) return session;
     if (!wasRunning && supervisor.hasFailed())
       throw new Error(`the embedded stack could not be started${logged(home)}`);
-    if (!wasRunning) return undefined; // There is one already; it will show its record again.
+    if (!wasRunning) return undefined; // Another one runs already; it restores its record.
     await sleep(POLL_MS, undefined, { signal });
   }
 }

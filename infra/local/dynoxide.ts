@@ -10,7 +10,7 @@ import { writePrivate, type Home } from './home.ts';
 const KEEPER = fileURLToPath(new URL('keeper.ts', import.meta.url));
 const ASK_WITHIN_MS = 1_000;
 const MAX_ANSWER_BYTES = 64 * 1024;
-/** Dynoxide wants to see a signature, and checks none. */
+/** Dynoxide requires a signature, but does not verify it. */
 const LIST_TABLES = {
   'x-amz-target': 'DynamoDB_20120810.ListTables',
   'content-type': 'application/x-amz-json-1.0',
@@ -19,7 +19,7 @@ const LIST_TABLES = {
   'x-amz-date': '20260101T000000Z',
 };
 
-/** The machine that a binary is looked for, and where. */
+/** The machine that a binary is searched for, and where. */
 export interface HostMachine {
   readonly platform: string;
   readonly arch: string;
@@ -39,7 +39,7 @@ const thisMachine = (): HostMachine => ({
 /**
  * The DynamoDB of the embedded stack: dynoxide of the npm package for this machine, else the one on the PATH.
  *
- * @throws Error saying in one sentence what to install, or which endpoint to name.
+ * @throws Error that names what to install, or which endpoint to set.
  */
 export function dynoxideBinary(machine: HostMachine = thisMachine()): string {
   const { platform, arch, path, resolve } = machine;
@@ -65,12 +65,12 @@ export function dynoxideCommand(port: number, file?: string): readonly [string, 
   return [dynoxideBinary(), 'serve', '--host', '127.0.0.1', '--port', String(port), ...kept];
 }
 
-/** The same for the home, by a program that ends it when we end. The table of the home's mark is there before it listens. */
+/** The same for the home, run by keeper.ts, which ends it when this process ends. The table with the home's mark exists before it listens. */
 export function keptDynoxideCommand(port: number, home: Home): readonly string[] {
   return [process.execPath, KEEPER, ...dynoxideCommand(port, home.dynamoFile), '--schema', home.dynamoMark];
 }
 
-/** Writes the schema by which dynoxide makes the table of the mark, into the file that `--schema` names. */
+/** Writes the file for `--schema`, from which dynoxide makes the table with the mark. */
 export function writeMark(file: string, mark: string): void {
   const table = {
     TableName: mark,
@@ -80,7 +80,7 @@ export function writeMark(file: string, mark: string): void {
   writePrivate(file, [{ Table: table }]);
 }
 
-/** Whether the DynamoDB on the loopback port serves the database with the mark. It is only asked what tables it has: it may be a stranger's. */
+/** Whether the DynamoDB on the loopback port serves the database with the mark. It only lists tables, because the port may belong to another program. */
 export async function servesMark(port: number, mark: string): Promise<boolean> {
   const asking = request({
     port,
@@ -98,7 +98,7 @@ export async function servesMark(port: number, mark: string): Promise<boolean> {
     };
     return Array.isArray(names) && names.includes(mark);
   } catch {
-    return false; // Nothing there, not HTTP, not JSON, too long or too slow: not proven to be ours.
+    return false; // No answer, not HTTP, not JSON, too long or too slow: not ours as far as we know.
   } finally {
     asking.destroy();
   }

@@ -4,11 +4,10 @@ import { DatabaseSync } from 'node:sqlite';
 const SQLITE_BUSY = 5;
 
 /**
- * Takes the lock that `file` stands for, or gives undefined where another process holds it for all of `waitMs`.
+ * Takes the lock of `file`; undefined if another process holds it for all of `waitMs`.
  *
- * The kernel frees it when its holder ends in whatever way, so it is never stale and needs no cleaning up. Node has no flock of
- * its own: an exclusive transaction of SQLite on an empty database is one (fcntl locks), and works wherever SQLite does.
- * Blocks the thread while it waits: pass 0 and ask again where that hurts.
+ * The kernel frees it when its holder ends, however it ends, so it is never stale. Node has no flock: an exclusive transaction of SQLite on an
+ * empty database uses fcntl locks, and works wherever SQLite does. Blocks the thread while it waits: pass 0 and poll to avoid that.
  */
 export function tryLock(file: string, waitMs: number): Disposable | undefined {
   const database = new DatabaseSync(file, { timeout: waitMs });

@@ -2,22 +2,22 @@ import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs
 import { dirname } from 'node:path';
 import { CacheError, ConfigError } from '../../lib/errors/cache-error.ts';
 
-/** Less is a full disk: the table, its journal and the logs grow, too. */
+/** Below this the disk counts as full: the table, its journal and the logs grow, too. */
 const LEAST_FREE_BYTES = 16 * 1024 * 1024;
 const MAX_CAUSES = 8;
 
 const WHY: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full; make room',
-  EDQUOT: 'the quota of this user is used up; make room',
-  EACCES: 'this user may not write there; give it the right',
-  EPERM: 'this user may not write there; give it the right',
+  ENOSPC: 'the disk is full; free some space',
+  EDQUOT: 'the quota of this user is used up; free some space',
+  EACCES: 'this user may not write there; grant write permission',
+  EPERM: 'this user may not write there; grant write permission',
   EROFS: 'the file system is read-only; make it writable',
   ENOTDIR: 'a part of the path is a file; remove it',
 };
 
 /**
- * What is wrong with the folder of an embedded stack, where that is why `error` happened: no room, no right to write, a read-only file system. Undefined where the folder
- * is fine, or the error is the caller's or a registry's.
+ * The problem with the folder of an embedded stack that explains `error`: no space, no permission, a read-only file system. Undefined if the folder
+ * is fine, or the error comes from the caller or a registry.
  */
 export function homeTrouble(home: string, error: unknown): ConfigError | undefined {
   if (error instanceof CacheError && (error.origin === 'client' || error.origin === 'upstream')) return undefined;
@@ -29,7 +29,7 @@ export function homeTrouble(home: string, error: unknown): ConfigError | undefin
   );
 }
 
-/** What the error says itself: of a file of the home, or as the answer of its S3. */
+/** The code in the error itself: of a file of the home, or of an answer of its S3. */
 function codeIn(error: unknown, home: string): string | undefined {
   let cause = error;
   for (let depth = 0; cause instanceof Error && depth < MAX_CAUSES; depth += 1) {
@@ -41,7 +41,7 @@ function codeIn(error: unknown, home: string): string | undefined {
   return undefined;
 }
 
-/** What a look at the folder says, or at the one in which it would be made. */
+/** The code found by checking the folder, or its nearest parent that exists. */
 function codeOf(home: string): string | undefined {
   let folder = home;
   while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);

@@ -6,11 +6,11 @@ import type { StackCredentials } from './local-stack.ts';
 /*
  * One home:
  *
- *   supervisor.lock    held by the supervisor for as long as it lives (file-lock.ts): there is never a second one
+ *   supervisor.lock    held by the supervisor while it runs (file-lock.ts), so that there is only one
  *   starting.lock      held by the one client that starts a supervisor
- *   supervisor.json    SupervisorRecord: pids and ports; a hint, believed only after a look at the processes themselves
+ *   supervisor.json    SupervisorRecord: pids and ports; only a hint, checked against the processes themselves
  *   credentials.json   keys of the embedded S3, made once
- *   signing-key        what signs passwords, made by the first use (lib/access/secrets-signing-key.ts)
+ *   signing-key        the key that signs passwords, made on first use (lib/access/secrets-signing-key.ts)
  *   dynamodb.sqlite    the table
  *   dynamodb-mark.json a schema for dynoxide: the table whose name only this home knows, by which its DynamoDB is recognised
  *   s3/                the bucket
@@ -42,7 +42,7 @@ export interface SupervisorRecord {
   readonly pid: number;
   /** Loopback port on which clients hold their connections. */
   readonly port: number;
-  /** What a client says first. Whoever can read the home may use the stack. */
+  /** The first line of a client. Anyone who can read the home may use the stack. */
   readonly token: string;
   readonly children: Readonly<Partial<Record<ChildName, ChildRecord>>>;
 }
@@ -63,12 +63,12 @@ export function homeAt(root: string): Home {
   };
 }
 
-/** The folders of the home exist, for their owner alone. */
+/** Makes the folders of the home, for their owner alone. */
 export function createHome(home: Home): void {
   for (const folder of [home.root, home.s3Root, home.logs]) mkdirSync(folder, { recursive: true, mode: 0o700 });
 }
 
-/** What the last supervisor wrote; undefined where there is none, or where it cannot be understood. */
+/** The record of the last supervisor; undefined if it is missing or unreadable. */
 export function readRecord(home: Home): SupervisorRecord | undefined {
   const record = readJson(home.record);
   if (!isObject(record) || !isObject(record.children)) return undefined;
@@ -99,14 +99,14 @@ export function ensureCredentials(home: Home): StackCredentials {
   return readCredentials(home);
 }
 
-/** @throws Error naming the file where it is missing or damaged. */
+/** @throws Error naming the file if it is missing or damaged. */
 export function readCredentials(home: Home): StackCredentials {
   const credentials = findCredentials(home);
   if (credentials !== undefined) return credentials;
   throw new Error(`${home.credentials} holds no accessKeyId and secretAccessKey; delete it to have new keys made`);
 }
 
-/** The keys of this home's S3; undefined where there are none, or where they cannot be understood. */
+/** The keys of this home's S3; undefined if they are missing or unreadable. */
 export function findCredentials(home: Home): StackCredentials | undefined {
   const value = readJson(home.credentials);
   if (!isObject(value) || typeof value.accessKeyId !== 'string' || typeof value.secretAccessKey !== 'string')
@@ -134,7 +134,7 @@ function isChildRecord(value: unknown): value is ChildRecord {
   return isObject(value) && typeof value.port === 'number' && (value.pid === null || isPid(value.pid));
 }
 
-/** 0 and negative numbers are groups of processes. */
+/** 0 and negative numbers name process groups. */
 const isPid = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) > 0;
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 
-/** Below that of whoever waits for our end. */
+/** Shorter than the grace period of the process that waits for our end. */
 const STOP_GRACE_MS = 2_000;
 
 const [file = '', ...args] = process.argv.slice(2);
@@ -14,7 +14,7 @@ program.once('error', (error) => {
   process.exit(1);
 });
 program.once('exit', (code) => process.exit(code ?? 1));
-process.once('exit', () => program.kill('SIGKILL')); // Whatever else ends us.
+process.once('exit', () => program.kill('SIGKILL')); // For any other end of this process.
 
 let isStopping = false;
 function stop(): void {
@@ -26,7 +26,7 @@ function stop(): void {
 process.once('disconnect', stop);
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, stop);
 
-// The starter may be gone already, before anything of this was in place.
+// The parent may have ended before the listeners above were set.
 if (!process.connected) stop();
-// Where it cannot be sent, the channel closes, and that is what counts.
+// If it cannot be sent, the channel closes, which ends this process.
 else process.send?.(program.pid, undefined, undefined, () => undefined);

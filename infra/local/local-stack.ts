@@ -7,7 +7,7 @@ export interface StackCredentials {
   readonly secretAccessKey: string;
 }
 
-/** Where a running embedded stack answers, and with which keys. */
+/** Endpoints and keys of a running embedded stack. */
 export interface StackEndpoints {
   readonly s3Endpoint: string;
   readonly dynamoEndpoint: string;
@@ -15,23 +15,23 @@ export interface StackEndpoints {
   readonly table: string;
   readonly region: string;
   readonly credentials: StackCredentials;
-  /** What signs passwords on this machine. Made by whoever needs it first. */
+  /** File of the key that signs passwords on this machine. Made on first use. */
   readonly signingKeyFile: string;
 }
 
 /** An embedded S3 and DynamoDB on this machine, with bucket and table ready, for as long as it is held. */
 export interface LocalStack extends StackEndpoints, AsyncDisposable {
-  /** Lets go of the stack. Idempotent. */
+  /** Releases the stack. Idempotent. */
   close(): Promise<void>;
 }
 
-/** What only those know who can read the home: by it its state is recognised. */
+/** Derived from the credentials, so that only readers of the home know it: identifies the state of this home. */
 export const markOf = ({ secretAccessKey }: StackCredentials): string =>
   `home-${createHash('sha256').update(secretAccessKey).digest('hex').slice(0, 32)}`;
 
 export const LOCAL_REGION = 'us-east-1';
 
-/** Where the servers of a stack are: loopback ports, or the endpoint of a DynamoDB outside, which may have tables of others. */
+/** The servers of a stack: loopback ports, or the endpoint of another DynamoDB, which may have other tables. */
 export interface StackPlaces {
   readonly s3: number;
   readonly dynamodb: number | string;
@@ -60,7 +60,7 @@ export function s3ClientConfig(stack: StackEndpoints): S3ClientConfig {
     endpoint: stack.s3Endpoint,
     region: stack.region,
     credentials: { ...stack.credentials },
-    forcePathStyle: true, // loopback has no wildcard DNS for bucket.127.0.0.1
+    forcePathStyle: true, // bucket.127.0.0.1 has no DNS name
   };
 }
 

@@ -9,7 +9,7 @@ import { BucketAlreadyOwnedByYou, CreateBucketCommand, S3Client } from '@aws-sdk
 import { tableDefinition, timeToLive } from '../table.ts';
 import { dynamoClientConfig, s3ClientConfig, type StackEndpoints } from './local-stack.ts';
 
-/** Bucket and table exist when this returns, whether or not they did before. */
+/** Makes bucket and table if they do not exist. */
 export async function prepareStack(stack: StackEndpoints, signal: AbortSignal): Promise<void> {
   await Promise.all([ensureBucket(stack, signal), ensureTable(stack, signal)]);
 }

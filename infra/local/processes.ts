@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Ends the server with its connections, whatever is under way on them. Idempotent. */
+/** Closes the server and all its connections. Idempotent. */
 export async function closeServer(server: Server): Promise<void> {
   if (!server.listening) return;
   const closed = once(server, 'close');
@@ -13,24 +13,24 @@ export async function closeServer(server: Server): Promise<void> {
   await closed;
 }
 
-/** How long a process may take to end when it is asked to, before it is killed. */
+/** Time that a process has to end before it is killed. */
 const STOP_GRACE_MS = 5_000;
-/** Between two looks at a port that is about to open. */
+/** Between two polls of a port. */
 const PORT_POLL_MS = 5;
 
-/** A child of ours. */
+/** A child process. */
 export interface Process {
   readonly pid: number;
   isRunning(): boolean;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
-  /** Asks it to end, and kills it where that is not enough. It is gone when this returns. */
+  /** Asks it to end, kills it after a grace period, and waits for its end. */
   stop(): Promise<void>;
 }
 
 /**
- * Our environment for processes of the stack: without AWS's and Node's own settings, which are meant for the caller.
- * The compile cache is not one of them: it changes nothing but the time of a start.
+ * The environment for processes of the stack: ours without the settings of AWS and Node, which are meant for the caller.
+ * The compile cache stays: it only makes starts faster.
  * (`AWS_CA_BUNDLE` and `NODE_EXTRA_CA_CERTS` break plain local servers; `NODE_OPTIONS` and `NODE_TEST_CONTEXT` change what node does.)
  */
 export function childEnvironment(): NodeJS.ProcessEnv {
@@ -39,7 +39,7 @@ export function childEnvironment(): NodeJS.ProcessEnv {
   );
 }
 
-/** A loopback port that was free a moment ago. Somebody may take it: whoever uses it must be ready to try another. */
+/** A loopback port that was free a moment ago. Another process may take it: be ready to try another one. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, '127.0.0.1');
@@ -50,7 +50,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Whether somebody listens on the loopback port now. */
+/** Whether a process listens on the loopback port. */
 export function isListening(port: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = connect({ port, host: '127.0.0.1' });
@@ -67,7 +67,7 @@ export function isListening(port: number): Promise<boolean> {
 export async function untilListening(port: number, server: Process, withinMs: number): Promise<void> {
   const start = performance.now();
   while (performance.now() - start < withinMs) {
-    // Asked before the process: a stranger on its port makes it end, and must not be taken for it.
+    // Checked before the process: if another program has the port, ours ends, and the answer was not its own.
     const listening = await isListening(port);
     if (!server.isRunning()) throw new Error(`process ${server.pid} ended before it listened on port ${port}`);
     if (listening) return;
@@ -84,8 +84,8 @@ export function startProcess(command: readonly string[], stdio: StdioOptions, ex
 }
 
 /**
- * Starts one of our own programs for as long as we live: it holds the other end of a channel, and ends by itself when the channel closes,
- * however we end. Its output goes to the descriptor `log`; `onPid` gets the pid that it reports.
+ * Starts one of our own programs, which ends with this process: it holds the other end of a channel, and ends when the channel closes.
+ * Its output goes to the descriptor `log`; `onPid` gets the pid that it reports.
  */
 export function startHeld(
   command: readonly string[],
@@ -110,16 +110,16 @@ export function startHeld(
 }
 
 export interface DetachedProcess extends Process {
-  /** Whether it ended with another exit code than 0. Not where it was killed: another start may go better. */
+  /** Whether it exited with a code other than 0. False if it was killed: another start may succeed. */
   hasFailed(): boolean;
 }
 
 /**
- * Starts a program that lives on when we end, and gets no Ctrl-C of our terminal; its output goes to the descriptor `log`.
- * Where that cannot be had, it ends with us or by the Ctrl-C: as if it had been killed.
+ * Starts a program that outlives this process, and gets no Ctrl-C of its terminal; its output goes to the descriptor `log`.
+ * On platforms without that it ends with this process or by Ctrl-C, as if it had been killed.
  */
 export function startDetached(command: readonly string[], log: number): DetachedProcess {
-  // The root as working folder: any other would be kept from being removed or unmounted.
+  // The root as working folder: another one could not be removed or unmounted.
   const started = start(command, {
     stdio: ['ignore', log, log],
     env: childEnvironment(),
@@ -132,7 +132,7 @@ export function startDetached(command: readonly string[], log: number): Detached
   return { ...started, stop: () => stopProcess(child, isRunning, ended), hasFailed };
 }
 
-/** Whether there is a process with this pid, whoever's it is. */
+/** Whether a process with this pid exists, of any user. */
 export function isThere(pid: number): boolean {
   try {
     return process.kill(pid, 0);
@@ -141,7 +141,7 @@ export function isThere(pid: number): boolean {
   }
 }
 
-/** Ends the process at once, if it is there. For a pid that was just proven to be ours: any other one may be a stranger's. */
+/** Kills the process, if it exists. Only for a pid that was just proven to be ours: pids are reused. */
 export function killProven(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');

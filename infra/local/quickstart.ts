@@ -13,7 +13,7 @@ import { homeAt } from './home.ts';
 import { SAMPLE_REPOSITORY, SAMPLE_TAG, sampleImage } from './sample/sample-image.ts';
 import { type SampleRegistry, startSampleRegistry } from './sample/sample-registry.ts';
 
-/** What Lambda says is left of the invocation. */
+/** Remaining time of the invocation, as Lambda reports it. */
 const REMAINING_MS = 900_000;
 
 /** The context of an invocation that has just begun. */
@@ -29,12 +29,12 @@ export function lambdaContext(): Context {
     callbackWaitsForEmptyEventLoop: false,
     getRemainingTimeInMillis: () => REMAINING_MS,
   };
-  return context as Context; // Without the three callbacks of Node 0.10, which the types still ask for.
+  return context as Context; // Without the callbacks of Node 0.10, which the types still require.
 }
 
 /*
  * npm run quickstart: a first look at Entrepot, on this machine alone. Starts the embedded stack and a sample registry, pulls an image by the
- * Lambda handler, and checks what it shows. Ends with exit code 1 and a message where anything is not as it should be.
+ * Lambda handler, and checks what it shows. Exits with 1 and a message if a check fails.
  */
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
@@ -42,9 +42,9 @@ const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const HOME = join(PROJECT, '.entrepot', 'quickstart');
 const CONFIG = join(HOME, 'entrepot.yaml');
 const STOPPED_WITHIN_MS = 60_000;
-/** As the user has it, before it is changed below. */
+/** The user's own value, before it is changed below. */
 const ENVIRONMENT = { ...process.env };
-/** A name of the configuration; nobody asks DNS for it. */
+/** A name of the configuration; DNS is not asked for it. */
 const REGISTRY = 'sample.entrepot.test';
 const REFERENCE = `${REGISTRY}/${SAMPLE_REPOSITORY}:${SAMPLE_TAG}`;
 
@@ -57,7 +57,7 @@ async function main(): Promise<void> {
   const image = sampleImage();
   registry.publish(SAMPLE_REPOSITORY, SAMPLE_TAG, image);
   configure(registry);
-  // Metrics are lines on stdout, and nobody reads them here.
+  // Metrics are lines on stdout, which nothing reads here.
   const quiet = { POWERTOOLS_METRICS_DISABLED: 'true' };
   Object.assign(process.env, stackEnvironment(stack), quiet, { ENTREPOT_CONFIG: CONFIG });
   const imageBytes = [...image.blobs.values()].reduce((sum, blob) => sum + blob.byteLength, 0);
@@ -96,7 +96,7 @@ async function main(): Promise<void> {
   say('  npm run entrepot -- pull alpine:3.20 --platform linux/amd64');
 }
 
-/** A supervisor that still serves the home ends once it has other keys, or none; nothing is removed while it runs. */
+/** Removes the credentials, so that a supervisor that still serves the home ends, and then the rest. */
 function emptyHome(): void {
   const home = homeAt(HOME);
   if (existsSync(HOME)) {
@@ -113,9 +113,9 @@ function configure(registry: SampleRegistry): void {
   writeFileSync(CONFIG, `registries:\n  ${REGISTRY}:\n    endpoint: ${registry.origin}\n    credentials: none\n`);
 }
 
-/** Pulls as a direct invocation of the function would have it done, and shows the receipt. */
+/** Pulls as a direct invocation of the function does, and shows the receipt. */
 async function pull(platform: string): Promise<Receipt> {
-  // Loaded now: it is configured by the environment, as on Lambda.
+  // Loaded here, because it reads the environment when it loads, as on Lambda.
   const { handler } = await import('../../functions/pull.ts');
   const receipt = (await handler({ reference: REFERENCE, platforms: [platform] }, lambdaContext())) as Receipt;
   for (const line of receiptLines(receipt)) say(`   ${line}`);
@@ -145,7 +145,7 @@ const blobGets = (registry: SampleRegistry): number =>
   registry.requests.filter(({ kind, method }) => kind === 'blob' && method === 'GET').length;
 
 function expect(isSo: boolean, what: string): void {
-  if (!isSo) throw new Error(`expected that ${what}, and it is not so`);
+  if (!isSo) throw new Error(`check failed: ${what}`);
   say(`   ✔ ${what}`);
 }
 

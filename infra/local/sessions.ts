@@ -3,8 +3,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import type { StackPlaces } from './local-stack.ts';
 
 /*
- * How clients hold the stack: one loopback connection for each, open for as long as they use it. The kernel closes it when the client
- * ends in whatever way, so nobody has to say goodbye.
+ * A client holds the stack by one open loopback connection. The kernel closes it when the client ends, however it ends.
  *
  *   client      TOKEN \n
  *   supervisor  READY \n       once the stack answers (one line of JSON); then nothing more, in both directions
@@ -14,19 +13,19 @@ const TOKEN_WITHIN_MS = 2_000;
 
 export interface SessionServer {
   readonly port: number;
-  /** How long there has been no client; 0 while there is one. */
+  /** Milliseconds without a client; 0 while there is one. */
   idleMs(): number;
-  /** No more clients, and no more connections. */
+  /** Closes all connections, and accepts no more. */
   close(): Promise<void>;
 }
 
-/** Takes clients that know the token, and sends them the places of the servers once they answer. */
+/** Accepts clients that know the token, and sends them the places of the servers once these answer. */
 export async function serveSessions(token: string, ready: Promise<StackPlaces>): Promise<SessionServer> {
   const clients = new Set<Socket>();
   let idleSince = performance.now();
   const server = createServer((socket) => {
     clients.add(socket);
-    socket.on('error', () => socket.destroy()); // A client that died; 'close' follows and is what counts.
+    socket.on('error', () => socket.destroy()); // The client died; 'close' follows.
     socket.on('close', () => {
       clients.delete(socket);
       idleSince = performance.now();
@@ -59,12 +58,12 @@ async function welcome(socket: Socket, token: string, ready: Promise<StackPlaces
 /** A held connection to the supervisor. It does not keep the process alive. */
 export interface Session {
   readonly places: StackPlaces;
-  /** Resolves when the connection is gone: by `close`, or because the supervisor is. */
+  /** Resolves when the connection closes: by `close`, or by the end of the supervisor. */
   readonly closed: Promise<void>;
   close(): void;
 }
 
-/** Holds a connection to the supervisor on `port`; undefined where there is none, or another one. Waits until its stack answers. */
+/** Connects to the supervisor on `port`, and waits until its stack answers; undefined if there is none, or another one. */
 export async function openSession(port: number, token: string, signal: AbortSignal): Promise<Session | undefined> {
   const socket = connect({ port, host: '127.0.0.1' });
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
@@ -81,7 +80,7 @@ export async function openSession(port: number, token: string, signal: AbortSign
   }
 }
 
-/** The first line; undefined where the connection ends, or more than a line comes, without one. @throws the signal's reason */
+/** The first line; undefined if the connection ends before it, or the line is too long. @throws the signal's reason */
 async function readLine(socket: Socket, signal: AbortSignal): Promise<string | undefined> {
   signal.throwIfAborted();
   let text = '';
@@ -101,6 +100,6 @@ async function readLine(socket: Socket, signal: AbortSignal): Promise<string | u
   } finally {
     signal.removeEventListener('abort', onAbort);
     socket.off('data', onChunk).off('close', onClose);
-    socket.resume(); // Without reading on, its end would not be seen.
+    socket.resume(); // The end of the connection is only seen while reading.
   }
 }

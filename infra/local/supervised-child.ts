@@ -5,12 +5,12 @@ import { freePort, isListening, isThere, killProven, startHeld, type Process } f
 
 const START_WITHIN_MS = 30_000;
 const PORT_ATTEMPTS = 5;
-/** A child that dies this soon after its start did not really run. */
+/** A child that dies this soon after its start counts as failed. */
 const SHORT_LIFE_MS = 2_000;
 const MAX_SHORT_LIVES = 5;
 const RESTART_DELAY_MS = 100;
 
-/** How long a new process waits for one that an earlier supervisor left. */
+/** How long a new process waits for the end of one of an earlier supervisor. */
 const LEFT_WITHIN_MS = 2_000;
 const POLL_MS = 5;
 
@@ -18,9 +18,9 @@ export interface ChildSpec {
   readonly name: string;
   readonly logs: string;
   readonly environment?: NodeJS.ProcessEnv;
-  /** One of our programs. It ends with us, and reports the pid of the server when it has one. */
+  /** The command of one of our programs, which ends with this process and reports the pid of the server. */
   command(port: number): readonly string[];
-  /** Whether it is our server, with our state, that answers on the port. Undefined where nothing else than our server can be left there. */
+  /** Whether our server, with our state, answers on the port. Undefined if nothing else can be left there. */
   readonly isOurs?: (port: number) => Promise<boolean>;
   /** Called before a server is started, and with its pid. */
   record(child: ChildRecord): void;
@@ -37,7 +37,7 @@ export interface SupervisedChild {
 /**
  * A server process that answers on `port`, and is started again on the same port whenever it dies.
  *
- * What an earlier supervisor left has ended before, and its port is kept where possible, because clients may still be using it.
+ * A process of an earlier supervisor is ended first. Its port is kept if possible, because clients may still use it.
  */
 export async function superviseChild(spec: ChildSpec, earlier: ChildRecord | undefined): Promise<SupervisedChild> {
   let latest = earlier;
@@ -67,8 +67,8 @@ interface Running {
 }
 
 /**
- * Waits until what was started before has ended: our programs end by themselves. A server that is left nevertheless, because the program that
- * held it was killed, is ended. The pid alone proves nothing, since pids are reused: our server must answer on the port that was recorded with it.
+ * Waits for the end of an earlier process; our programs end by themselves. A server whose holder was killed is killed. Pids are reused, so our
+ * server must first answer on the port that was recorded with the pid.
  */
 async function endLeft({ isOurs }: ChildSpec, left: ChildRecord | undefined): Promise<void> {
   if (left === undefined) return;
@@ -78,7 +78,7 @@ async function endLeft({ isOurs }: ChildSpec, left: ChildRecord | undefined): Pr
   while (performance.now() - start < LEFT_WITHIN_MS) {
     const mayBeThere = pid !== null && !isKilled && isThere(pid);
     if (!(await isListening(port))) {
-      // It may be about to listen.
+      // A running process may be about to listen.
       if (!mayBeThere) return;
     } else if (mayBeThere && (await isOurs?.(port)) === true) {
       killProven(pid);
@@ -94,7 +94,7 @@ async function startSomewhere(spec: ChildSpec, preferredPort: number | undefined
     try {
       return { port, server: await start(spec, port) };
     } catch (error) {
-      // Between asking for a free port and using it, somebody else may have taken it.
+      // Another process may have taken the free port meanwhile.
       if (attempt === PORT_ATTEMPTS) {
         throw new Error(`${spec.name} does not start; its log ends with: ${logTail(spec.logs, spec.name)}`, {
           cause: error,
@@ -132,7 +132,7 @@ async function untilAnswering(
 ): Promise<void> {
   const startedAt = performance.now();
   while (performance.now() - startedAt < START_WITHIN_MS) {
-    // Asked before the process: a stranger on its port makes it end, and must not be taken for it.
+    // Checked before the process: if another program has the port, ours ends, and the answer was not its own.
     const answers = isReported() && (await isOurs(port));
     if (!server.isRunning()) throw new Error(`${name} ended before it answered on port ${port}`);
     if (answers) return;
@@ -161,7 +161,7 @@ async function keepRunning(
     shortLives = performance.now() - startedAt < SHORT_LIFE_MS ? shortLives + 1 : 0;
     await sleep(RESTART_DELAY_MS * shortLives);
     await endLeft(spec, latest());
-    server = await start(spec, port).catch(() => undefined); // Counted as a short life; why is in its log.
+    server = await start(spec, port).catch(() => undefined); // Counted as a short life; its log has the reason.
   }
   spec.failed(new Error(`${spec.name} died ${MAX_SHORT_LIVES} times in a row; see its log in ${spec.logs}`));
 }

@@ -21,19 +21,19 @@ import { serveSessions } from './sessions.ts';
 import { s3Command, s3Environment } from './s3-process.ts';
 import { superviseChild, type ChildSpec, type SupervisedChild } from './supervised-child.ts';
 
-/** How long a new supervisor waits for one that is on its way out. */
+/** How long a new supervisor waits for the end of the one before. */
 const LOCK_WAIT_MS = 10_000;
 const PREPARE_WITHIN_MS = 30_000;
 const MAX_TICK_MS = 1_000;
-/** How long an unused stack lives. */
+/** How long an unused stack runs. */
 const DEFAULT_IDLE_MS = 30_000;
 
 /**
- * Runs the stack of one home until nobody has used it for `idleMs`, or until a signal. At most one supervisor serves a home, however
- * many are started: the others end without doing anything.
+ * Runs the stack of one home until it was unused for `idleMs`, or until a signal. Only one supervisor serves a home; others that are
+ * started end at once.
  *
- * What a killed one left is taken over: its files as they are, its ports once its children have ended. With `dynamodb`, the endpoint of a
- * DynamoDB that runs elsewhere, only S3 is started.
+ * It takes over the files of a killed supervisor, and its ports once its children have ended. With `dynamodb`, the endpoint of another
+ * DynamoDB, only S3 is started.
  *
  * @throws Error if the stack cannot be started, or a child of it cannot be kept running.
  */
@@ -55,7 +55,7 @@ export async function supervise(root: string, idleMs: number, dynamodb?: string)
     prepare(home, { s3: s3.port, dynamodb: own?.port ?? dynamodb ?? '' }),
   );
   prepared.then(places.resolve, places.reject);
-  places.promise.catch(stopping.reject); // Clients see the end of their connection, and find the reason in the log.
+  places.promise.catch(stopping.reject); // Clients lose their connection; the log has the reason.
 
   const tick = (): void => {
     if (!record.isHomeOurs() || sessions.idleMs() >= idleMs) {
@@ -86,7 +86,7 @@ export async function supervise(root: string, idleMs: number, dynamodb?: string)
         if (child.status === 'fulfilled') await child.value?.stop();
       }),
     );
-    record.remove(); // Last: a kill before this line leaves what the next start needs to find the children.
+    record.remove(); // Last: after a kill before this line the next start finds the children by the record.
   }
 }
 
@@ -94,7 +94,7 @@ interface KeptRecord {
   /** Children of the supervisor before this one. */
   readonly earlier: SupervisorRecord['children'];
   update(name: ChildName, child: ChildRecord): void;
-  /** Writes it again where somebody removed it: without it no client would find us. */
+  /** Writes it again if it was removed: clients find the supervisor by it. */
   restore(): void;
   remove(): void;
   /** False once the folder was deleted, even if there is a new one in its place. */
@@ -160,7 +160,7 @@ function startChildren(
 }
 
 async function prepare(home: Home, places: StackPlaces): Promise<StackPlaces> {
-  // Imported here: the SDK takes longer to load than the children to start, and runs beside them this way.
+  // Imported here: the SDK loads while the children start.
   const { prepareStack } = await import('./prepare.ts');
   await prepareStack(stackAt(places, ensureCredentials(home), home.signingKey), AbortSignal.timeout(PREPARE_WITHIN_MS));
   return places;

@@ -81,7 +81,7 @@ export async function startDynamo(schema: string, file?: string): Promise<{ port
       return { port, stop };
     } catch (error) {
       await stop();
-      // Between asking for a free port and using it, somebody else may have taken it.
+      // Another process may have taken the free port meanwhile.
       if (attempt === PORT_ATTEMPTS) throw error;
     }
   }

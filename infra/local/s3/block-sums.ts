@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 
-/** The unit in which files are read: a block is given to a reader only if it has the CRC-32 that it was written with. */
+/** Files are read in blocks: a reader gets a block only if its CRC-32 matches. */
 export const BLOCK_BYTES = 512 * 1024;
 const SUM_BYTES = 4;
 
@@ -35,7 +35,7 @@ export class BlockSums {
   }
 }
 
-/** Whether these are the bytes that the `block`th block was written with. */
+/** Whether the bytes match the checksum of the block. */
 export function isBlock(sums: Uint8Array, block: number, bytes: Uint8Array): boolean {
   const view = new DataView(sums.buffer, sums.byteOffset, sums.byteLength);
   return (block + 1) * SUM_BYTES <= sums.byteLength && view.getUint32(block * SUM_BYTES) === crc32(bytes);

@@ -5,10 +5,10 @@ import { S3Error } from './errors.ts';
 import type { S3Request } from './exchange.ts';
 import type { NewFile, Segment } from './files.ts';
 
-/** A body that arrived whole and is what its sender says. */
+/** A complete body that passed every declared check. */
 export interface Received {
   readonly size: number;
-  /** Of every algorithm asked for, and of what the sender declared. */
+  /** For every algorithm asked for, and for the declared one. */
   readonly digests: ReadonlyMap<Algorithm | 'MD5', Buffer>;
   /** The checksum the sender declared, by header or trailer. */
   readonly declared: { readonly algorithm: Algorithm; readonly value: string } | undefined;
@@ -19,7 +19,7 @@ export interface ReceivedFile extends Received {
   readonly blocks: Segment['blocks'];
 }
 
-/** What the headers promise of the body. */
+/** What the headers declare of the body. */
 interface Declaration {
   readonly bytes: number;
   readonly md5: Buffer | undefined;
@@ -34,7 +34,7 @@ type Wanted = readonly (Algorithm | 'MD5')[];
 const MAX_BODY_BYTES = 5 * 1024 ** 3;
 
 /**
- * Streams the body into the file, taking `aws-chunked` apart and verifying everything declared of it. The file is on disk when it returns.
+ * Streams the body into the file, decodes `aws-chunked`, and verifies everything declared. The file is on disk when it returns.
  *
  * @throws S3Error BadDigest, InvalidDigest, IncompleteBody, EntityTooLarge, MissingContentLength, XAmzContentSHA256Mismatch, …
  */
@@ -92,7 +92,7 @@ async function receive(
   const { payload } = request;
   const chunks = payload.kind === 'chunks' ? new ChunkDecoder(payload.trailer, payload.seal) : undefined;
   let size = 0;
-  // A refusal in the middle must not destroy the connection that the answer goes out on.
+  // An error must not destroy the connection, which the answer still needs.
   for await (const raw of request.incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     for (const bytes of chunks?.push(raw) ?? [raw]) {
       size += bytes.length;

@@ -111,7 +111,7 @@ function pageOf(store: Store, bucket: string, listing: Listing): Page {
   const prefixes: string[] = [];
   let at: Buffer | undefined = Buffer.compare(listing.start, prefix) > 0 ? listing.start : prefix;
   const isFull = (): boolean => objects.length + prefixes.length >= listing.limit;
-  // Once per common prefix: what is inside it is jumped over, not read.
+  // One query per common prefix: the keys inside it are skipped.
   while (at !== undefined) {
     const from: Buffer = at;
     at = undefined;
@@ -131,7 +131,7 @@ function pageOf(store: Store, bucket: string, listing: Listing): Page {
   return { objects, prefixes, next: undefined };
 }
 
-/** The least byte string behind everything that begins with the prefix. UTF-8 has no byte 0xff, so the last byte can grow. */
+/** The first byte string after all that begin with the prefix. UTF-8 has no byte 0xff, so the last byte can grow. */
 function successorOfPrefix(prefix: Buffer): Buffer {
   const successor = Buffer.from(prefix);
   successor.writeUInt8(successor.readUInt8(successor.length - 1) + 1, successor.length - 1);

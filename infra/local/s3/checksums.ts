@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
-/** The checksums of S3 that this endpoint keeps. CRC64NVME is refused (501): neither Node nor the project has use for it. */
+/** The checksums of S3 that this endpoint keeps. CRC64NVME is refused (501): Node lacks it, and nothing here uses it. */
 export const ALGORITHMS = ['CRC32', 'CRC32C', 'SHA1', 'SHA256'] as const;
 /** One of {@link ALGORITHMS}. */
 export type Algorithm = (typeof ALGORITHMS)[number];

@@ -10,13 +10,13 @@ const MAX_TRAILERS = 16;
 const SIZE_LINE = /^([0-9a-fA-F]{1,10})(?:;chunk-signature=([0-9a-f]{64}))?$/;
 
 /**
- * Takes `aws-chunked` framing apart, and with a seal checks each chunk's signature.
+ * Decodes `aws-chunked`, and with a seal checks each chunk's signature.
  *
  * ```
  * <hex size>[;chunk-signature=<hex>]\r\n<bytes>\r\n … 0[;chunk-signature=<hex>]\r\n[name:value\r\n …]\r\n
  * ```
  *
- * The bytes of a chunk come out before its signature is known to be right: keep them invisible until {@link end}.
+ * The bytes of a chunk come out before its signature is verified: keep them invisible until {@link end}.
  */
 export class ChunkDecoder {
   /** Trailing headers, lower-case names; complete after {@link end}. */
@@ -114,7 +114,7 @@ function badFraming(): S3Error {
   return new S3Error('IncompleteBody', 'The request body terminated unexpectedly or is not in aws-chunked encoding');
 }
 
-/** What S3 says of a trailer that is missing, unexpected or not well-formed. */
+/** S3's error for a missing, unexpected or malformed trailer. */
 export function badTrailer(): S3Error {
   return new S3Error(
     'MalformedTrailerError',

@@ -25,8 +25,8 @@ const MAX_COMPLETE_BYTES = 4 * 1024 * 1024;
 /**
  * CompleteMultipartUpload: the object appears whole, in one transaction, or the upload stays open.
  *
- * No bytes move: the object takes over the files of its parts, and a full-object CRC is computed from theirs. Repeating it with the
- * same parts within a day is answered like the first time, as S3 does for a while.
+ * No bytes move: the object takes over the files of its parts, and a full-object CRC is computed from theirs. A repeated request with the
+ * same parts gets the same answer for a day, as S3 does for a while.
  */
 export async function completeUpload(store: Store, request: S3Request): Promise<Reply> {
   requireBucket(store, request.bucket);
@@ -45,7 +45,7 @@ export async function completeUpload(store: Store, request: S3Request): Promise<
   return { status: 200, xml };
 }
 
-/** Of this operation alone the checksum headers describe the object, not the body. */
+/** In this operation the checksum headers describe the object, not the body. */
 function headersOfBody(request: S3Request): ReadonlyMap<string, string> {
   return new Map([...request.headers].filter(([name]) => !/^x-amz-(sdk-)?checksum-/.test(name)));
 }
@@ -152,7 +152,7 @@ function checkPartChecksum(upload: Upload, part: Part, name: NamedPart): void {
   const others = [...name.checksums.keys()].filter((other) => other !== element);
   if (others.length > 0) throw invalidPart(upload, name);
   if (expected !== undefined && expected !== part.checksum) throw invalidPart(upload, name);
-  // AWS says so of composite uploads, versitygw of all: who names them always is right with both.
+  // AWS requires this for composite uploads, versitygw for all.
   if (algorithm !== null && expected === undefined) {
     throw new S3Error(
       'InvalidRequest',
@@ -185,7 +185,7 @@ function wholeChecksum(upload: Upload, parts: readonly Part[]): StoredChecksum |
   return { algorithm, value, type };
 }
 
-/** What the request says of the whole must be what the parts amount to. */
+/** Compares what the request declares of the object with its parts. */
 function checkChecksum(request: S3Request, upload: Upload, checksum: StoredChecksum | undefined): void {
   const type = request.headers.get('x-amz-checksum-type')?.toUpperCase();
   if (type !== undefined && type !== upload.checksum?.type) {

@@ -3,7 +3,7 @@ import type { S3Request } from './exchange.ts';
 import type { StoredObject } from './object-rows.ts';
 
 /**
- * Judges `If-Match` and `If-None-Match` of a write against what is there: call it inside the change that writes.
+ * Checks `If-Match` and `If-None-Match` of a write: call it inside the change that writes.
  *
  * @throws S3Error PreconditionFailed, NoSuchKey, NotImplemented.
  */
@@ -18,7 +18,7 @@ export function checkWrite(request: S3Request, current: StoredObject | undefined
   checkStillMatches(request.headers.get('if-match'), current, request.key);
 }
 
-/** Judges the ETag that a conditional overwrite or delete expects. @throws S3Error PreconditionFailed, NoSuchKey. */
+/** Checks the ETag that a conditional overwrite or delete expects. @throws S3Error PreconditionFailed, NoSuchKey. */
 export function checkStillMatches(ifMatch: string | undefined, current: StoredObject | undefined, key: string): void {
   if (ifMatch === undefined) return;
   if (current === undefined) throw noSuchKey(key);
@@ -26,7 +26,7 @@ export function checkStillMatches(ifMatch: string | undefined, current: StoredOb
 }
 
 /**
- * Judges the conditions of a read in the order of RFC 9110; true means 304.
+ * Checks the conditions of a read in the order of RFC 9110; true means 304.
  *
  * @throws S3Error PreconditionFailed.
  */
@@ -68,7 +68,7 @@ export function rangeOf(request: S3Request, object: StoredObject): { start: numb
   return { start, end };
 }
 
-/** What S3 says of a key that is not there. */
+/** S3's error for a missing key. */
 export function noSuchKey(key: string): S3Error {
   return new S3Error('NoSuchKey', 'The specified key does not exist.', { details: { Key: key } });
 }

@@ -40,7 +40,7 @@ PRAGMA user_version = 2;
 `;
 const SCHEMA_VERSION = 2;
 const REMOVE = '; remove the folder of the stack (ENTREPOT_HOME): the next pulls fetch again what was in it';
-/** A predecessor that was just killed may take a moment to let go of its lock. */
+/** The lock of a predecessor that was just killed may take a moment to be freed. */
 const LOCK_TIMEOUT_MS = 3000;
 
 /** Rows, in one SQLite file that belongs to this process alone until it ends. Every call is synchronous, so every {@link change} is atomic. */
@@ -70,14 +70,14 @@ export class Database implements Disposable {
     this.change(() => this.#prepareSchema());
   }
 
-  /** Runs all of it or nothing, and resolves once it is on disk. Others see it before. */
+  /** A transaction. Resolves once it is on disk; readers see it earlier. */
   async write<T>(work: () => T): Promise<T> {
     const result = this.change(work);
     await this.#sync();
     return result;
   }
 
-  /** Runs all of it or nothing; a power cut may undo it. */
+  /** A transaction that a power cut may undo. */
   change<T>(work: () => T): T {
     this.#sqlite.exec('BEGIN IMMEDIATE');
     try {
@@ -118,12 +118,12 @@ export class Database implements Disposable {
 /** SQLITE_CORRUPT and SQLITE_NOTADB. */
 const isDamaged = (error: unknown): boolean => [11, 26].includes((error as { errcode?: number }).errcode ?? 0);
 
-/** What SQLite takes as the value of a parameter. */
+/** The value of a parameter of SQLite. */
 export type SqlValue = string | number | null | Uint8Array;
 
 /** One prepared statement. */
 export interface Query<Row> {
-  /** How many rows changed. */
+  /** Returns the number of changed rows. */
   run(...values: SqlValue[]): number;
   first(...values: SqlValue[]): Row | undefined;
   all(...values: SqlValue[]): Row[];

@@ -11,12 +11,12 @@ export interface Deletion {
 
 const NAME = 'deletions';
 
-/** The record of deletions in the folder of an endpoint: one a line, in JSON; above its bound it is moved aside to `.1`. */
+/** The record of deletions in the folder of an endpoint: JSON lines, rotated to `.1` above its bound. */
 export const deletionsFile = (root: string): string => logFile(root, NAME);
 
 /**
- * Records that an object was deleted, for those who deliver events. Never throws: the object is gone already, so that a line that cannot be written is an event that
- * is lost, and a line on stderr.
+ * Records the deletion of an object, from which events are made. Never throws, because the object is deleted already: a failed write loses the event,
+ * and is logged on stderr.
  */
 export function recordDeletion(root: string, bucket: string, key: string): void {
   try {

@@ -8,7 +8,7 @@ const STATUS = {
   EntityTooLarge: 400,
   EntityTooSmall: 400,
   IncompleteBody: 400,
-  /** None of S3's: the disk of this machine is full. No client retries it. */
+  /** Not a code of S3: the disk is full. Clients do not retry it. */
   InsufficientStorage: 507,
   InternalError: 500,
   InvalidAccessKeyId: 403,
@@ -40,7 +40,7 @@ const STATUS = {
 /** An error code of S3. */
 export type S3Code = keyof typeof STATUS;
 
-/** A refusal that S3 would give too: becomes an XML error with S3's code and status. */
+/** An error of S3, sent as XML with its code and status. */
 export class S3Error extends Error {
   readonly code: S3Code;
   readonly status: number;
@@ -65,7 +65,7 @@ export class S3Error extends Error {
 
 const SQLITE_FULL = 13;
 
-/** Whether a file or the database could not be written because there is no room. */
+/** Whether a write failed because the disk is full. */
 export function isDiskFull(error: unknown): boolean {
   const { code, errcode } = (error ?? {}) as { readonly code?: unknown; readonly errcode?: unknown };
   return code === 'ENOSPC' || code === 'EDQUOT' || errcode === SQLITE_FULL;

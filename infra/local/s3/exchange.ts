@@ -6,14 +6,14 @@ import type { ObjectRows } from './object-rows.ts';
 import type { Account, Payload } from './signature.ts';
 import type { UploadRows } from './upload-rows.ts';
 
-/** What the operations work with. */
+/** The dependencies of the operations. */
 export interface Store {
   readonly database: Database;
   readonly objects: ObjectRows;
   readonly uploads: UploadRows;
   readonly files: Files;
   readonly account: Account;
-  /** Called for each object that a client deleted, or that was removed as damaged, once it is gone. */
+  /** Called after an object was deleted by a client or removed as damaged. */
   readonly deleted: (bucket: string, key: string) => void;
 }
 
@@ -26,7 +26,7 @@ export interface S3Request {
   /** Empty where the route has none. */
   readonly key: string;
   readonly query: ReadonlyMap<string, string>;
-  /** Lower-case names; those a presigned URL carries in its query are here too, as S3 reads them. */
+  /** Lower-case names, with those in the query of a presigned URL, as in S3. */
   readonly headers: ReadonlyMap<string, string>;
 }
 
@@ -36,7 +36,7 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string>>;
   readonly xml?: string;
   readonly content?: AsyncIterable<Buffer>;
-  /** Runs once the answer is over, sent or not. */
+  /** Runs after the answer, sent or not. */
   readonly release?: () => Promise<void>;
 }
 

@@ -10,11 +10,11 @@ import { grouped } from './grouped.ts';
 export interface Segment {
   readonly file: string;
   readonly size: number;
-  /** What {@link BlockSums} computed as it was written. */
+  /** The sums of {@link BlockSums} when it was written. */
   readonly blocks: Uint8Array;
 }
 
-/** A file is not what was written: it is gone, has another size or other bytes. What was made of it is no object any more. */
+/** A file is missing, or its size or bytes changed. Its object no longer counts. */
 export class DamageError extends Error {
   constructor(message: string) {
     super(message);
@@ -25,9 +25,9 @@ export class DamageError extends Error {
 const WRITE_BATCH_BYTES = 1024 * 1024;
 
 /**
- * The bytes of objects and parts: each file is written once under a random name, and means nothing until a row names it.
+ * The bytes of objects and parts. Each file is written once under a random name, and is invisible until a row names it.
  *
- * So no rename is needed, and what a kill leaves behind is swept at the next start. A file is on disk, with its name in the folder,
+ * So no rename is needed, and the next start removes what a kill left. A file is on disk, with its name in the folder,
  * before a row can name it. No byte of a damaged file is given to a reader.
  */
 export class Files {
@@ -49,7 +49,7 @@ export class Files {
   /** The files that are there, and their sizes in bytes. */
   async sizes(): Promise<ReadonlyMap<string, number>> {
     const names = await readdir(this.#folder);
-    // At once: asked one after the other through the thread pool, ten thousand files take half a second more.
+    // All at once: one after the other, ten thousand files take half a second more.
     return new Map(names.map((name) => [name, statSync(join(this.#folder, name)).size]));
   }
 
@@ -59,7 +59,7 @@ export class Files {
     const path = join(this.#folder, name);
     const handle = await open(path, 'wx', 0o600).catch(async (error: unknown) => {
       if (!isMissing(error)) throw error;
-      // Somebody deleted the folder: that is the end of the objects in it, not of the endpoint.
+      // The folder was deleted: its objects are lost, but the endpoint continues.
       await mkdir(this.#folder, { recursive: true });
       return await open(path, 'wx', 0o600);
     });
@@ -77,9 +77,9 @@ export class Files {
   }
 
   /**
-   * All bytes of segments of at most one block each. Without waiting: in the thread pool the four calls would take longer than the rest of a HEAD.
+   * All bytes of segments of at most one block each. Synchronous: through the thread pool the four calls would take longer than the rest of a HEAD.
    *
-   * @throws DamageError if they are not those that were written.
+   * @throws DamageError if they differ from what was written.
    */
   readSmall(segments: readonly Segment[]): Buffer {
     return Buffer.concat(segments.map((segment) => this.#readSmall(segment)));
@@ -100,7 +100,7 @@ export class Files {
     }
   }
 
-  /** Forgets files that no row names any more, once no answer reads them. */
+  /** Removes files that no row names any more, once no answer reads them. */
   async discard(files: readonly string[]): Promise<void> {
     for (const file of files) {
       if (this.#readers.has(file)) this.#doomed.add(file);
@@ -109,9 +109,9 @@ export class Files {
   }
 
   /**
-   * The bytes from `start` to before `end` of the segments in a row, which are held.
+   * The bytes from `start` to before `end` of the joined segments. Call {@link hold} before.
    *
-   * @throws DamageError in the place of the first bytes that are not those that were written.
+   * @throws DamageError in place of the first bytes that differ from what was written.
    */
   async *read(segments: readonly Segment[], start: number, end: number): AsyncGenerator<Buffer> {
     let base = 0;
@@ -123,7 +123,7 @@ export class Files {
     }
   }
 
-  /** The files stay from the call on, whatever is deleted, until {@link release}. */
+  /** Keeps the files until {@link release}, even if they are deleted. */
   hold(segments: readonly Segment[]): void {
     for (const { file } of segments) this.#readers.set(file, (this.#readers.get(file) ?? 0) + 1);
   }
@@ -140,7 +140,7 @@ export class Files {
     }
   }
 
-  /** Block by block, each read whole: only so its checksum says whether it is right. */
+  /** Block by block: the checksum covers a whole block. */
   async *#bytesOf({ file, size, blocks }: Segment, from: number, to: number): AsyncGenerator<Buffer> {
     await using handle = await open(join(this.#folder, file), 'r').catch((error: unknown) => raise(error, file));
     for (let at = from - (from % BLOCK_BYTES); at < to; at += BLOCK_BYTES) {
@@ -172,7 +172,7 @@ function checkBlock({ file, blocks }: Pick<Segment, 'file' | 'blocks'>, at: numb
   throw new DamageError(`file ${file} has other bytes than were written, between ${at} and ${at + bytes.length}`);
 }
 
-/** @throws DamageError if the file is gone. Any other error says nothing about the file, and is thrown as it is. */
+/** @throws DamageError if the file is missing; any other error as it is. */
 function raise(error: unknown, file: string): never {
   throw isMissing(error) ? new DamageError(`file ${file} is gone`) : error;
 }
@@ -186,7 +186,7 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle.sync();
 }
 
-/** A file on its way in. Removed when disposed without `keep`. */
+/** A file that is being written. Removed when disposed without `keep`. */
 export class NewFile implements AsyncDisposable {
   readonly name: string;
   readonly #handle: FileHandle;
@@ -209,7 +209,7 @@ export class NewFile implements AsyncDisposable {
     this.#remove = remove;
   }
 
-  /** Takes the next bytes. A promise means: wait for it first, the disk is behind. */
+  /** Writes the next bytes. If it returns a promise, await it first: the disk is behind. */
   write(bytes: Buffer): Promise<void> | undefined {
     this.#sums.add(bytes);
     this.#batch.push(bytes);
@@ -226,7 +226,7 @@ export class NewFile implements AsyncDisposable {
     return this.#sums.end();
   }
 
-  /** The file stays: a row names it now. */
+  /** Keeps the file: a row names it now. */
   keep(): void {
     this.#kept = true;
   }
@@ -238,14 +238,14 @@ export class NewFile implements AsyncDisposable {
     await this.#remove();
   }
 
-  /** Hands the batch to the kernel once the one before is there: one batch is in flight while the next one fills. */
+  /** Writes the batch after the previous one: one batch is in flight while the next one fills. */
   async #flush(): Promise<void> {
     const batch = this.#batch;
     this.#batch = [];
     this.#batchBytes = 0;
     await this.#writing;
     if (batch.length > 0) this.#writing = this.#writeAll(batch);
-    // Awaited by the next flush or by disposal; without this a failure in between would count as unhandled.
+    // Awaited by the next flush or by disposal; until then a failure must not count as unhandled.
     this.#writing.catch(() => undefined);
   }
 
@@ -258,7 +258,7 @@ export class NewFile implements AsyncDisposable {
   }
 }
 
-/** What a short write left over. */
+/** The rest after a short write. */
 function dropBytes(batch: readonly Buffer[], bytes: number): Buffer[] {
   let drop = bytes;
   return batch.flatMap((buffer) => {

@@ -1,6 +1,6 @@
 /**
- * Group commit: calls share a sync. Each call resolves with one that began after it, so that it covers what was written before the
- * call; while one runs, all who come wait for the next.
+ * Group commit: calls share a sync. Each call resolves with a sync that began after it, and so covers its writes. Calls during a sync
+ * share the next one.
  */
 export function grouped(sync: () => Promise<void>): () => Promise<void> {
   let running: Promise<unknown> = Promise.resolve();
@@ -9,7 +9,7 @@ export function grouped(sync: () => Promise<void>): () => Promise<void> {
     next ??= running.then(() => {
       next = undefined;
       const synced = sync();
-      // One that fails is reported to those who waited for it; the next one is tried all the same.
+      // A failed sync is reported to its callers; the next one is tried all the same.
       running = synced.catch(() => undefined);
       return synced;
     });

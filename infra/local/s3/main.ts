@@ -3,7 +3,7 @@ import { startS3 } from './server.ts';
 
 /*
  * The embedded S3 endpoint as a process: `node infra/local/s3/main.ts --root DIR [--port P] [--host H] [--region R]`.
- * Its keys come from ENTREPOT_LOCAL_S3_KEY and ENTREPOT_LOCAL_S3_SECRET, so that they are in no process list.
+ * Its keys come from ENTREPOT_LOCAL_S3_KEY and ENTREPOT_LOCAL_S3_SECRET, so that no process list shows them.
  * It prints `{"endpoint": …}` as one line when it listens, and ends on SIGTERM or SIGINT. Started with a channel, it reports its pid there when it listens, and ends
  * when the channel closes.
  */
@@ -30,7 +30,7 @@ const ended = new Promise((resolve) => {
   process.once('SIGTERM', resolve);
   process.once('SIGINT', resolve);
   process.once('disconnect', resolve);
-  if (process.send !== undefined && !process.connected) resolve(undefined); // It closed before this line.
+  if (process.send !== undefined && !process.connected) resolve(undefined); // The channel closed before this line.
 });
 const { host, region } = values;
 const server = await startS3({ root: values.root, host, port, region, accessKeyId, secretAccessKey }).catch(

@@ -31,9 +31,9 @@ export async function createUpload(store: Store, request: S3Request): Promise<Re
 }
 
 /**
- * UploadPart: a later part of the same number takes the place of the earlier.
+ * UploadPart: a later part of the same number replaces the earlier one.
  *
- * Where Create named no checksum, a part may bring one of its own; then Complete has to name it.
+ * If Create named no checksum, a part may have its own; then Complete must name it.
  *
  * The ETag is the first half of the part's SHA-256, not its MD5: that is computed anyway for signed payloads and three times as
  * fast, and S3 itself promises no MD5 for parts.

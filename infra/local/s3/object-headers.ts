@@ -17,7 +17,7 @@ const MAX_METADATA_BYTES = 2048;
 /** The query parameters of a GET that replace response headers. */
 export const OVERRIDE_PARAMETERS = OVERRIDES.map((name) => `response-${name}`);
 
-/** What an object keeps of the headers of its PUT or of its CreateMultipartUpload. @throws S3Error MetadataTooLarge, NotImplemented. */
+/** The headers of a PUT or CreateMultipartUpload that the object keeps. @throws S3Error MetadataTooLarge, NotImplemented. */
 export function keptHeaders(request: S3Request): Record<string, string> {
   if ((request.headers.get('x-amz-storage-class') ?? 'STANDARD') !== 'STANDARD') {
     throw new S3Error('NotImplemented', 'Storage classes other than STANDARD are not implemented');
@@ -42,7 +42,7 @@ export function keptHeaders(request: S3Request): Record<string, string> {
   return kept;
 }
 
-/** The headers of GET and HEAD. A checksum is given where it is asked for, and where the answer is the whole object. */
+/** The headers of GET and HEAD. With a checksum if it is asked for and the answer is the whole object. */
 export function objectHeaders(request: S3Request, object: StoredObject, isWhole: boolean): Record<string, string> {
   const overrides = OVERRIDES.flatMap((name) => {
     const value = request.query.get(`response-${name}`);

@@ -3,13 +3,13 @@ import type { Algorithm, ChecksumType } from './checksums.ts';
 import type { Database, Query } from './database.ts';
 import type { Segment } from './files.ts';
 
-/** What describes an object, apart from where it is. */
+/** The properties of an object, without its place. */
 export interface NewObject {
   readonly size: number;
   /** Without quotes. */
   readonly etag: string;
   readonly modifiedMs: number;
-  /** Response headers to give back: content type and the like, `x-amz-meta-*`. */
+  /** Stored response headers: content type and the like, `x-amz-meta-*`. */
   readonly headers: Readonly<Record<string, string>>;
   readonly checksum: StoredChecksum | undefined;
   readonly segments: readonly Segment[];
@@ -102,7 +102,7 @@ export class ObjectRows {
     return this.#segments.all(object.id);
   }
 
-  /** Puts the object in the place of what has its key; returns the files that nothing names any more. */
+  /** Puts the object, and returns the files of the one that it replaced. */
   replace(bucket: string, key: string, object: NewObject): string[] {
     const removed = this.remove(bucket, key);
     const { algorithm = null, value = null, type = null } = object.checksum ?? {};
@@ -126,7 +126,7 @@ export class ObjectRows {
     return removed;
   }
 
-  /** Returns the files that nothing names any more. */
+  /** Returns the files that no row names any more. */
   remove(bucket: string, key: string): string[] {
     const object = this.find(bucket, key);
     if (object === undefined) return [];

@@ -12,7 +12,7 @@ import { branch, childText, leaf, malformed, parseXml, xmlDocument } from './xml
 const MAX_DELETE_KEYS = 1000;
 const MAX_DELETE_BYTES = 2 * 1024 * 1024;
 
-/** PutObject: nothing is visible before every declared checksum and the precondition held. */
+/** PutObject: visible only after every declared checksum and the precondition were checked. */
 export async function putObject(store: Store, request: S3Request): Promise<Reply> {
   requireBucket(store, request.bucket);
   const headers = keptHeaders(request);
@@ -37,7 +37,7 @@ export async function putObject(store: Store, request: S3Request): Promise<Reply
   return { status: 200, headers: { etag: `"${etag}"`, ...checksumHeaders(checksum) } };
 }
 
-/** GetObject and HeadObject. What is being read stays readable while it is deleted or overwritten. No byte is given that was not written. */
+/** GetObject and HeadObject. An object stays readable while it is deleted or overwritten. Damaged bytes are never sent. */
 export async function getObject(store: Store, request: S3Request): Promise<Reply> {
   requireBucket(store, request.bucket);
   await using held = new AsyncDisposableStack();
@@ -62,7 +62,7 @@ export async function getObject(store: Store, request: S3Request): Promise<Reply
   return { status, headers, content, release: () => reading.disposeAsync() };
 }
 
-/** The same, with its first bytes read already: what is wrong with them is known before the answer begins. */
+/** The same with its first bytes read already, so that damage in them is found before the answer begins. */
 async function begun(bytes: AsyncGenerator<Buffer>): Promise<AsyncIterable<Buffer>> {
   const first = await bytes.next();
   return (async function* () {
@@ -71,7 +71,7 @@ async function begun(bytes: AsyncGenerator<Buffer>): Promise<AsyncIterable<Buffe
   })();
 }
 
-/** @throws S3Error NoSuchKey in the place of the first damaged bytes; the object is removed then. */
+/** @throws S3Error NoSuchKey in place of the first damaged bytes, after removing the object. */
 async function* unlessDamaged(
   store: Store,
   { bucket, key }: S3Request,

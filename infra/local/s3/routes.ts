@@ -10,9 +10,9 @@ import { deleteObject, deleteObjects, getObject, putObject } from './objects.ts'
 interface Route {
   readonly method: string;
   readonly level: 'service' | 'bucket' | 'object';
-  /** Query parameters that must be there: they choose the operation. */
+  /** Required query parameters: they choose the operation. */
   readonly needs?: readonly string[];
-  /** Query parameters that may be there. */
+  /** Optional query parameters. */
   readonly takes?: readonly string[];
   readonly run: (store: Store, request: S3Request) => Promise<Reply> | Reply;
 }
@@ -28,7 +28,7 @@ const LIST_TAKES = [
 ];
 const UPLOADS_TAKES = ['prefix', 'key-marker', 'upload-id-marker', 'max-uploads', 'encoding-type'];
 
-/** Every operation there is. What matches none of these, query parameters included, is 501. */
+/** The supported operations. Anything else, unknown query parameters included, is 501. */
 const ROUTES: readonly Route[] = [
   { method: 'GET', level: 'service', run: listBuckets },
   { method: 'PUT', level: 'bucket', run: createBucket },
@@ -47,7 +47,7 @@ const ROUTES: readonly Route[] = [
   { method: 'DELETE', level: 'object', needs: ['uploadId'], run: abortUpload },
 ];
 
-/** The `x-amz-*` headers that are understood; one that is not could mean anything, so it is refused rather than dropped. */
+/** The supported `x-amz-*` headers. Others are refused, not ignored: they could mean anything. */
 const KNOWN_HEADERS = new Set([
   'x-amz-date',
   'x-amz-content-sha256',

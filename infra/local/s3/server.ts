@@ -22,7 +22,7 @@ import { sweep } from './whole-object.ts';
 import { leaf } from './xml.ts';
 import { closeServer } from '../processes.ts';
 
-/** Where an endpoint keeps its state, where it listens, and the one account it knows. */
+/** The folder, address and account of an endpoint. */
 export interface S3Options {
   /** A folder of its own; created if missing. */
   readonly root: string;
@@ -41,18 +41,18 @@ export interface S3Endpoint {
   /** `http://host:port`; path-style addressing only. */
   readonly endpoint: string;
   readonly port: number;
-  /** Ends every request and connection, and the use of the folder. */
+  /** Ends every request and connection, and releases the folder. */
   close(): Promise<void>;
 }
 
 /** Longer than any SDK keeps idle connections, so that none is closed under a new request. */
 const KEEP_ALIVE_MS = 60_000;
-/** A connection on which nothing moves for so long is dropped. */
+/** An idle connection is dropped after this. */
 const STALL_MS = 120_000;
 
 /**
- * Listens, with everything acknowledged before there again: objects and open uploads survive SIGKILL and a power cut at any moment. Objects
- * whose files were damaged meanwhile are removed.
+ * Listens, with all acknowledged objects and open uploads of before: they survive SIGKILL and a power cut at any moment. Objects whose files
+ * were damaged are removed.
  *
  * @throws if the folder belongs to another running endpoint, or the port is taken.
  */
@@ -101,17 +101,17 @@ async function openStore(root: string, account: Account): Promise<Store> {
   }
 }
 
-/** Never rejects: what goes wrong becomes an answer, a dropped connection where the answer has begun, and a line on stderr. */
+/** Never rejects: an error becomes an answer, or a dropped connection if the answer has begun, and a line on stderr. */
 async function answer(store: Store, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   const requestId = randomBytes(8).toString('hex').toUpperCase();
   let reply: Reply | undefined;
   try {
     reply = await replyTo(store, incoming, requestId);
     await send(reply, outgoing, requestId);
-    // What is left of a refused body: discarded as it comes, so that the client gets to read the refusal.
+    // The rest of a refused body is discarded, so that the client can read the error.
     incoming.resume();
   } catch (error) {
-    // A client that went away is not a fault of ours.
+    // A client that disconnected is not an error of this endpoint.
     if (!incoming.socket.destroyed) reportFault(incoming, requestId, error);
     outgoing.destroy();
   }
@@ -156,7 +156,7 @@ function authenticatedRequest(store: Store, incoming: IncomingMessage): S3Reques
   return { incoming, payload, bucket: target.bucket ?? '', key: target.key ?? '', query, headers };
 }
 
-/** S3 does not compare them: a wrong one went unnoticed there (https://github.com/aws/aws-sdk-go-v2/issues/2610). */
+/** S3 does not compare them, see https://github.com/aws/aws-sdk-go-v2/issues/2610. */
 const noChecksum = (name: string): S3Error =>
   new S3Error('InvalidRequest', `A presigned request takes no checksum in its query (${name}): sign it as a header`);
 
@@ -179,7 +179,7 @@ async function send(reply: Reply, outgoing: ServerResponse, requestId: string): 
 
 function errorReply(error: S3Error, incoming: IncomingMessage, requestId: string): Reply {
   const { status, code, message, details, headers } = error;
-  // HEAD has no body. A presigned HEAD is told by its status alone, as on S3.
+  // HEAD has no body: its error is the status alone, as on S3.
   if (incoming.method === 'HEAD') return { status, headers };
   const elements = [
     leaf('Code', code),

@@ -3,20 +3,20 @@ import { S3Error } from './errors.ts';
 import type { Target } from './target.ts';
 import { encodeStrictly } from './target.ts';
 
-/** The one pair of keys this endpoint knows, and the region it plays. */
+/** The one pair of keys of this endpoint, and its region. */
 export interface Account {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly region: string;
 }
 
-/** How the request says that its body is protected. */
+/** How the body is protected, as the request declares. */
 export type Payload =
   | { readonly kind: 'hashed'; readonly sha256: string }
   | { readonly kind: 'unsigned' }
   | { readonly kind: 'chunks'; readonly trailer: boolean; readonly seal: ChunkSeal | undefined };
 
-/** What of a request is signed. Header names are in lower case, values of repeated headers joined by commas. */
+/** The signed parts of a request. Header names are in lower case, values of repeated headers joined by commas. */
 export interface SignedRequest {
   readonly method: string;
   readonly target: Target;
@@ -68,7 +68,7 @@ export class ChunkSeal {
 }
 
 /**
- * Returns only for a request signed with the account's key, by header or presigned, within its time.
+ * Returns only for a request signed with the account's key, by header or presigned, and not expired.
  *
  * @throws S3Error with the code S3 gives: AccessDenied (also: expired), InvalidAccessKeyId, SignatureDoesNotMatch,
  * RequestTimeTooSkewed, AuthorizationHeaderMalformed, AuthorizationQueryParametersError.
@@ -137,7 +137,7 @@ function headerClaim(request: SignedRequest, nowMs: number): Claim {
 }
 
 function presignedClaim(request: SignedRequest, query: ReadonlyMap<string, string>, nowMs: number): Claim {
-  // S3 refuses any other one, too. On loopback the cache and this endpoint are ports of one host, and clients of current Go keep the login that they sent to the one.
+  // S3 refuses others, too. On loopback, current Go clients send the login of the cache to this port as well, because it is the same host.
   if (request.headers.get('authorization')?.startsWith('AWS4-') === true) {
     throw new S3Error('InvalidArgument', 'Only one auth mechanism allowed');
   }
@@ -190,7 +190,7 @@ function checkScope(claim: Claim, region: string): void {
   });
 }
 
-/** The host and everything that S3 acts on must be covered, or a thief could add headers to a stolen URL. */
+/** The host and all headers that S3 acts on must be signed, or headers could be added to a stolen URL. */
 function checkSignedHeaders(request: SignedRequest, claim: Claim): void {
   const unsigned = [...request.headers.keys(), 'host'].filter(
     (name) => (name === 'host' || name.startsWith('x-amz-')) && !claim.signedHeaders.includes(name),
@@ -244,7 +244,7 @@ function parseTimestamp(text: string): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-/** The key of the day: nearly every request is signed by the one before's. */
+/** The signing key of the day, cached: nearly all requests use the same one. */
 let lastKey: { readonly secret: string; readonly scope: string; readonly key: Buffer } | undefined;
 
 function signingKey(secret: string, scope: string): Buffer {

@@ -1,6 +1,6 @@
 import { S3Error } from './errors.ts';
 
-/** Where a request points, decoded once. */
+/** The target of a request, decoded once. */
 export interface Target {
   /** Decoded, still with its slashes. */
   readonly path: string;

@@ -37,7 +37,7 @@ interface UploadRow {
   checksumType: ChecksumType | null;
 }
 
-/** How long a repeated Complete of a finished upload is still answered like the first. */
+/** How long a repeated Complete gets the answer of the first. */
 const REPEAT_MS = 24 * 3600 * 1000;
 
 /** Open multipart uploads, and the answers of finished ones. Changes must run inside {@link Database.change}. */
@@ -91,7 +91,7 @@ export class UploadRows {
     for (const row of this.#list.each(bucket, start)) yield uploadOf(row);
   }
 
-  /** Puts the part in the place of the one with its number; returns the files that nothing names any more. */
+  /** Puts the part, and returns the files of the one that it replaced. */
   putPart(upload: Upload, part: Part): string[] {
     const before = this.#part.first(upload.id, part.number);
     const { number, file, size, blocks, etag, algorithm, checksum, modifiedMs } = part;
@@ -113,19 +113,19 @@ export class UploadRows {
     this.#removePart.run(upload, number);
   }
 
-  /** Forgets the upload and its parts' rows; their files are the caller's. */
+  /** Deletes the rows of the upload and its parts; the caller removes the files. */
   remove(upload: Upload): void {
     this.#removeParts.run(upload.id);
     this.#remove.run(upload.id);
   }
 
-  /** Keeps the answer of a Complete, `request` being its fingerprint; old ones go. */
+  /** Keeps the answer of a Complete by its fingerprint `request`, and deletes old ones. */
   remember(upload: Upload, request: string, answer: string, nowMs: number): void {
     this.#forget.run(nowMs - REPEAT_MS);
     this.#remember.run(upload.id, request, answer, nowMs);
   }
 
-  /** What the same Complete was answered before. */
+  /** The answer to the same Complete before. */
   findAnswer(id: string, request: string): string | undefined {
     const row = this.#answer.first(id);
     return row?.request === request ? row.answer : undefined;

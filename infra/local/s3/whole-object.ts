@@ -2,22 +2,22 @@ import type { Store } from './exchange.ts';
 import { DamageError } from './files.ts';
 import type { StoredObject } from './object-rows.ts';
 
-/** Manifests and configs, nearly all of them: their bytes are compared whenever they are looked for. */
+/** Nearly all manifests and configs are below this: their bytes are checked at each lookup. */
 const SMALL_BYTES = 64 * 1024;
 /** Keys that one line of the log names. */
 const MOST_NAMED = 10;
 
 /**
- * An object whose files are there, each as long as it was written, and where it is small with the bytes that were written. They stay until it is disposed,
- * whatever is deleted.
+ * An object whose files exist with their sizes and, if it is small, with their bytes checked. The files are kept until it is disposed, even if they
+ * are deleted.
  */
 export interface WholeObject extends AsyncDisposable {
   readonly object: StoredObject;
-  /** @throws DamageError in the place of the first bytes that are not those that were written. */
+  /** @throws DamageError in place of the first bytes that differ from what was written. */
   read(start: number, end: number): AsyncIterable<Buffer> | Iterable<Buffer>;
 }
 
-/** The object of the key. A damaged one does not count, and is removed. */
+/** The object of the key. A damaged one counts as missing, and is removed. */
 export async function findWhole(store: Store, bucket: string, key: string): Promise<WholeObject | undefined> {
   const { files } = store;
   const object = store.objects.find(bucket, key);
@@ -41,7 +41,7 @@ export async function findWhole(store: Store, bucket: string, key: string): Prom
   }
 }
 
-/** Removes the object of the key if it is damaged. To be called before a condition on what is there is checked. */
+/** Removes the object of the key if it is damaged. Call it before checking a condition. */
 export async function dropDamaged(
   store: Store,
   { bucket, key }: { readonly bucket: string; readonly key: string },
@@ -49,7 +49,7 @@ export async function dropDamaged(
   await (await findWhole(store, bucket, key))?.[Symbol.asyncDispose]();
 }
 
-/** Removes the object as a DELETE would, unless another has taken its place meanwhile: the next pull writes it again. */
+/** Removes the object as a DELETE would, unless it was replaced meanwhile. The next pull writes it again. */
 export async function removeDamaged(
   store: Store,
   bucket: string,

@@ -11,13 +11,13 @@ const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;'
 const ENTITIES: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 const MAX_DEPTH = 8;
 
-/** One element with text, escaped; nothing at all where there is no value. */
+/** One element with escaped text; empty without a value. */
 export function leaf(name: string, value: string | number | boolean | undefined): string {
   if (value === undefined) return '';
   return `<${name}>${String(value).replace(/[&<>"\r]/g, (char) => ESCAPES[char] ?? char)}</${name}>`;
 }
 
-/** One element around elements that are XML already. */
+/** One element around XML. */
 export function branch(name: string, ...children: readonly string[]): string {
   return `<${name}>${children.join('')}</${name}>`;
 }
@@ -28,7 +28,7 @@ export function xmlDocument(name: string, ...children: readonly string[]): strin
 }
 
 /**
- * Parses the small documents that S3 takes: elements and text; attributes are skipped.
+ * Parses the small documents that S3 accepts: elements and text; attributes are skipped.
  *
  * @throws S3Error MalformedXML; also for a DOCTYPE, CDATA or anything nested deeper than S3's own documents.
  */
@@ -66,7 +66,7 @@ export function childText(element: XmlElement, name: string): string | undefined
   return element.children.find((child) => child.name === name)?.text;
 }
 
-/** What S3 says of a document that it does not understand. */
+/** S3's error for a malformed document. */
 export function malformed(): S3Error {
   return new S3Error(
     'MalformedXML',

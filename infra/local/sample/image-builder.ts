@@ -18,7 +18,7 @@ export interface ManifestContent {
   readonly bytes: Uint8Array;
 }
 
-/** Everything that a registry must hold to serve `root`: ready to be published into any registry, in memory. */
+/** Everything that a registry needs to serve `root`, in memory. */
 export interface Image {
   readonly root: Descriptor & { readonly bytes: Uint8Array };
   /** Every manifest and index, the root's too. */
@@ -31,7 +31,7 @@ export type Compression = 'gzip' | 'zstd' | 'none';
 export type MediaTypes = 'oci' | 'docker';
 export type Annotations = Readonly<Record<string, string>>;
 
-/** A layer by its files or by a tar archive made elsewhere; or any bytes under any media type; or a foreign layer, which no registry holds. */
+/** A layer by its files or a tar archive; or any bytes with any media type; or a foreign layer, which no registry holds. */
 export type LayerSpec =
   | { readonly files: Readonly<Record<string, FileSpec>>; readonly compression?: Compression }
   | { readonly tar: Uint8Array; readonly compression?: Compression }
@@ -119,7 +119,7 @@ export function buildImage(spec: ImageSpec): Image {
   );
 }
 
-/** An index of `entries`, and with it everything that they hold. */
+/** An index of `entries`, with all their content. */
 export function buildIndex(spec: IndexSpec): Image {
   const mediaType = spec.mediaTypes === 'docker' ? DOCKER_LIST : OCI_INDEX;
   const bytes = jsonBytes({

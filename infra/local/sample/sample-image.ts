@@ -88,7 +88,7 @@ function programFiles(architecture: 'amd64' | 'arm64'): Record<string, FileSpec>
   return files;
 }
 
-/** Where npm installed the package; undefined where it did not, as with packages for other processors. */
+/** Folder of the installed package; undefined if it is not installed, such as one for another processor. */
 function packageFolder(name: string): string | undefined {
   const search = createRequire(import.meta.url).resolve.paths(name) ?? [];
   return search

@@ -21,7 +21,7 @@ export interface SampleRegistry extends AsyncDisposable {
   readonly origin: string;
   /** Every request so far, oldest first. */
   readonly requests: readonly LoggedRequest[];
-  /** Makes `image` readable in `repository`, and lets `tag`, where one is given, point at it. */
+  /** Publishes `image` in `repository`, under `tag` if one is given. */
   publish(repository: string, tag: string | undefined, image: Image): void;
   /** Ends every connection. Idempotent. */
   close(): Promise<void>;
@@ -80,7 +80,7 @@ function kindOf(path: string, kind: string | undefined): RequestKind {
   return path === '/v2/' || path === '/v2' ? 'ping' : 'other';
 }
 
-/** What the route names, with its digest; or the error code of the specification. */
+/** The content of the route with its digest, or an error code of the specification. */
 function find(
   repository: Repository | undefined,
   kind: string,

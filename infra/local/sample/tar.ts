@@ -1,4 +1,4 @@
-/** What a path in a layer is: text, bytes, or one of them with a mode, or a symbolic link. A path that ends in `/` is a directory. */
+/** A file in a layer: text or bytes, optionally with a mode, or a symbolic link. A path that ends in `/` is a directory. */
 export type FileSpec =
   string | Uint8Array | { readonly bytes: Uint8Array; readonly mode: number } | { readonly symlink: string };
 

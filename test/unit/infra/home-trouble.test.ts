@@ -23,7 +23,7 @@ test('the disk of the home is full: its S3 says so, in whatever the failure is w
   const failed = storeError('put content', 's3://bucket/key', answered);
   assert.match(failed.message, /S3 answered 507 InsufficientStorage; its disk is full$/);
   for (const error of [failed, new Error('outer', { cause: failed }), answered]) {
-    assert.match(why(error) ?? '', /cannot keep its state in .*: the disk is full; make room, .* \(ENOSPC\)$/);
+    assert.match(why(error) ?? '', /cannot keep its state in .*: the disk is full; free some space, .* \(ENOSPC\)$/);
     assert.equal(homeTrouble(folder, error)?.name, 'ConfigError');
   }
 });
