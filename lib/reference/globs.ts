@@ -1,15 +1,15 @@
 /*
- * A pattern of the configuration, over a name whose parts are separated by "/": a repository, a tag, a caller.
+ * A pattern of the configuration for names with parts separated by "/": repositories, tags, callers.
  *
  *   glob   = *( "*" | "**" | "?" | class | choice | character )
- *   "*"      characters of one part, any number, also none
- *   "**"     parts, any number, also none: `team/**` is `team`, too. It stands alone between slashes.
+ *   "*"      any number of characters of one part, or none
+ *   "**"     any number of parts, or none: `team/**` also matches `team`. It stands alone between slashes.
  *   "?"      one character of a part
  *   class    "[" [ "!" | "^" ] 1*( character | character "-" character ) "]"   one character of a part: of these, or not of these
- *   choice   "{" glob 1*( "," glob ) "}"   one of these; one of them may be empty
+ *   choice   "{" glob 1*( "," glob ) "}"   one of these; a choice may be empty
  *
- * There is no escape and no negation of a whole pattern. A character that other languages of patterns give a meaning to is
- * refused, so that nothing is read otherwise than it was meant.
+ * There are no escapes and no negated patterns. Characters with a meaning in other pattern languages are refused, to avoid
+ * misunderstandings.
  */
 export type Glob = readonly GlobToken[];
 type GlobToken =
@@ -18,15 +18,15 @@ type GlobToken =
   | { readonly kind: 'any' | 'star' | 'depth' }
   | { readonly kind: 'choice'; readonly of: readonly Glob[] };
 
-/** What stands for itself. Names of callers have spaces, commas, "@", "+" and more; the others are syntax elsewhere. */
+/** Characters that match themselves, including those in names of callers: spaces, commas, "@", "+". The rest is refused. */
 const PLAIN = /^[^!()|\\\p{Cc}]$/u;
 const MOST_CHARACTERS = 1024;
 
 /**
- * Reads a pattern.
+ * Parses a pattern.
  *
- * @param plain the characters that stand for themselves; fewer where the names that are matched have fewer.
- * @throws SyntaxError saying what is not understood, and where.
+ * @param plain Characters that match themselves. Narrower if the names have fewer characters.
+ * @throws SyntaxError saying what is wrong, and where.
  */
 export function parseGlob(text: string, plain: RegExp = PLAIN): Glob {
   if (text.length > MOST_CHARACTERS) throw new SyntaxError(`it is longer than ${MOST_CHARACTERS} characters`);
@@ -94,12 +94,12 @@ export function parseGlob(text: string, plain: RegExp = PLAIN): Glob {
 
 function notPlain(character: string, at: number): string {
   const where = `the ${JSON.stringify(character)} at character ${at + 1}`;
-  return character === '!' ? `${where} takes nothing out: list what is meant` : `${where} has no place in it`;
+  return character === '!' ? `${where} excludes nothing: list what to include` : `${where} is not allowed`;
 }
 
 const codeOf = (character: string): number => character.codePointAt(0) ?? 0;
 
-/** `inside` is what the brackets hold. */
+/** @param inside The characters between the brackets. */
 function parseClass(inside: readonly string[]): (character: string) => boolean {
   const written = `[${inside.join('')}]`;
   const refuse = (why: string): never => {
@@ -109,7 +109,7 @@ function parseClass(inside: readonly string[]): (character: string) => boolean {
   const members = negated ? inside.slice(1) : inside;
   if (members.length === 0) refuse('nothing is');
   const unknown = members.find((member) => /[[/\\\p{Cc}]/u.test(member));
-  if (unknown !== undefined) refuse(`${JSON.stringify(unknown)} has no place`);
+  if (unknown !== undefined) refuse(`${JSON.stringify(unknown)} is not allowed`);
   // [:alpha:] of POSIX, and the address of a registry: [::1].
   if (members.indexOf(':') !== members.lastIndexOf(':')) refuse('":" is twice');
 
@@ -128,10 +128,10 @@ function parseClass(inside: readonly string[]): (character: string) => boolean {
   };
 }
 
-/** Whether each "**" has a slash or an end of the pattern on both sides, whichever alternatives are chosen. */
+/** Whether each "**" has a slash, or an end of the pattern, on both sides, for all choices. */
 function standsAlone(glob: Glob): boolean {
   let alone = true;
-  /** Walks towards one end. `edge`: whether a part begins here; the answer is whether one begins behind the last token. */
+  /** Walks in one direction. `edge`: whether a part begins here. Returns whether one begins after the last token. */
   const walk = (tokens: Glob, edge: boolean, backwards: boolean): boolean => {
     for (const token of backwards ? tokens.toReversed() : tokens) {
       if (token.kind === 'depth') alone &&= edge;
@@ -148,23 +148,23 @@ function standsAlone(glob: Glob): boolean {
 }
 
 /**
- * Whether one of the patterns of the configuration matches the name; see {@link parseGlob} for what they are made of. Case
- * counts, a leading dot is a character like any other, and no pattern matches an empty name.
+ * Returns a test whether a name matches one of the patterns. Case matters, a leading dot is not special, and no pattern matches
+ * an empty name.
  *
- * Takes time in proportion to the length of the name, whatever the pattern.
+ * The test takes time linear in the length of the name, for any pattern.
  *
- * @throws SyntaxError if one is not a pattern, which the configuration has refused before.
+ * @throws SyntaxError for an invalid pattern; the configuration has already refused those.
  */
 export function globs(patterns: readonly string[]): (name: string) => boolean {
   const compiled = patterns.map((pattern) => compileGlob(parseGlob(pattern)));
   return (name) => compiled.some((one) => matchesGlob(one, name));
 }
 
-/** What a pattern is compiled to: an automaton that is in several of its states at once. Every name is read with a "/" behind it. */
+/** A compiled pattern: a nondeterministic automaton. It reads every name with a "/" appended. */
 export interface CompiledGlob {
-  /** The characters that it begins with. */
+  /** The literal start of the pattern. */
   readonly prefix: string;
-  /** The state behind them. */
+  /** The state after the prefix. */
   readonly start: number;
   readonly states: readonly State[];
 }
@@ -209,10 +209,10 @@ export function matchesGlob({ prefix, start, states }: CompiledGlob, name: strin
   const whole = `${name}/`;
   if (name === '' || !whole.startsWith(prefix)) return false;
   let current = new Set<number>();
-  /** Where "**" stood for what was read so far: its own slash, that of the last part, is read. */
+  /** States in which "**" has matched up to here, including the slash of the last part. */
   let passed = new Set<number>();
 
-  /** All states that are reached from one without reading. */
+  /** Adds a state and all that it reaches without reading. */
   const enter = (from: number, isPassed: boolean, atPart: boolean): void => {
     const waiting: [number, boolean][] = [[from, isPassed]];
     for (let one = waiting.pop(); one !== undefined; one = waiting.pop()) {

@@ -9,7 +9,7 @@ export interface Repository {
   readonly path: string;
 }
 
-/** A normalised reference: always a tag or a digest. Where a digest was given it wins, and `tag` is only remembered for display. */
+/** A normalised reference: always has a tag or a digest. A digest wins; `tag` is then only for display. */
 export interface Reference {
   readonly repository: Repository;
   readonly tag?: string;
@@ -41,7 +41,7 @@ const quote = (text: string): string => JSON.stringify(text.length > 200 ? `${te
  *
  * A first part without `.` or `:` that is not `localhost` belongs to `docker.io`; `index.docker.io` and `registry-1.docker.io` are `docker.io`.
  *
- * @throws InvalidNameError, InvalidDigestError saying which part is wrong and what to write instead.
+ * @throws InvalidNameError, InvalidDigestError saying what is wrong and what to write instead.
  */
 export function parseReference(text: string): Reference {
   if (text === '')
@@ -70,7 +70,7 @@ export function parseReference(text: string): Reference {
   return { repository, tag: tag ?? 'latest' };
 }
 
-/** Whether it is within the grammar of tags. */
+/** Whether it is a valid tag. */
 export const isTag = (text: unknown): text is string => typeof text === 'string' && TAG.test(text);
 
 /** @throws InvalidNameError */
@@ -118,15 +118,15 @@ export function parseRegistry(text: string): string {
 }
 
 /**
- * The registry as one part of a repository's path: its name, with `_` before a port, because a path has no `:`. No registry has such a name, so that each part means
- * one registry. Undefined for an IPv6 address.
+ * The registry as one part of a repository path: its name with `_` before the port, because a path cannot have a `:`. Unambiguous,
+ * because no registry has a `_` in its name. Undefined for an IPv6 address.
  */
 export function pathPartOf(registry: string): string | undefined {
   const part = registry.replace(/:(\d+)$/, '_$1');
   return COMPONENT.test(part) ? part : undefined;
 }
 
-/** A registry of the configuration, as references may name it. */
+/** A configured registry and its other name. */
 export interface KnownRegistry {
   readonly name: string;
   readonly alias?: string;
@@ -135,7 +135,7 @@ export interface KnownRegistry {
 /** The configured registries by canonical name. */
 export type KnownRegistries = ReadonlyMap<string, KnownRegistry>;
 
-/** The configured registry that a first path part names by its alias, or by {@link pathPartOf} of its name. */
+/** The configured registry with this alias or {@link pathPartOf}. */
 export function registryOfPart(part: string, registries: KnownRegistries): string | undefined {
   for (const { name, alias } of registries.values()) if (alias === part) return name;
   for (const { name } of registries.values()) if (pathPartOf(name) === part) return name;
@@ -143,7 +143,8 @@ export function registryOfPart(part: string, registries: KnownRegistries): strin
 }
 
 /**
- * The reference in `text`, whose registry may be named as in the paths of the registry endpoint: by an alias, or with `_` before the port.
+ * Like {@link parseReference}, but the registry may also be named as in paths of the registry endpoint: by alias, or with `_`
+ * before the port.
  *
  * @throws InvalidNameError, InvalidDigestError
  */
@@ -173,7 +174,7 @@ export function formatRepository(repository: Repository): string {
   return `${repository.registry}/${repository.path}`;
 }
 
-/** `docker.io/library/alpine:3.20`, `…@sha256:…`, or both: what `parseReference` gives back as the same reference. */
+/** `docker.io/library/alpine:3.20`, `…@sha256:…`, or both. `parseReference` of it gives the same reference. */
 export function formatReference(reference: Reference): string {
   const tag = reference.tag === undefined ? '' : `:${reference.tag}`;
   const digest = reference.digest === undefined ? '' : `@${reference.digest}`;
@@ -181,8 +182,8 @@ export function formatReference(reference: Reference): string {
 }
 
 /**
- * What the reference points through, within its repository: the tag, or `@` and the digest where one was given (it wins over the tag).
- * Names the lock of a pull and the row of the pointer.
+ * The pointer of the reference within its repository: the tag, or `@` and the digest if there is one. Names the lock of a pull and
+ * the row of the pointer.
  */
 export function pointerOf(reference: Reference): string {
   return reference.digest === undefined ? (reference.tag ?? 'latest') : `@${reference.digest}`;
