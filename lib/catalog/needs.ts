@@ -48,7 +48,7 @@ export const blobEntries = (contents: ReadonlyMap<Digest, readonly Pick<Descript
   [...contents].flatMap(([entry, blobs]) => (blobs[0]?.digest === entry ? [entry] : []));
 
 /** Manifests of one root, and what each of them needs. */
-export interface Needs {
+interface Needs {
   readonly root: Digest | undefined;
   readonly contents: ReadonlyMap<Digest, readonly Pick<Descriptor, 'digest'>[]>;
   readonly foreign: readonly Pick<ForeignLayer, 'digest' | 'entry'>[];

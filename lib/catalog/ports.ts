@@ -32,7 +32,7 @@ import type {
  */
 
 /** A read may be cheaper and a little old, or `consistent`. */
-export interface ReadOptions {
+interface ReadOptions {
   readonly consistent: boolean;
   readonly signal: AbortSignal;
 }

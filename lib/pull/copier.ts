@@ -36,7 +36,7 @@ export function checkSize(blob: Descriptor, row: BlobRow | undefined): void {
 }
 
 /** Splits `blobs` into those that the cache has for this repository, and those that must be fetched: to store them, or as proof. */
-export async function findMissing(
+async function findMissing(
   deps: PullDeps,
   upstream: BlobSource,
   blobs: readonly Descriptor[],

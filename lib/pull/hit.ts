@@ -14,7 +14,7 @@ export type HitDeps = Pick<PullDeps, 'defaultPlatforms' | 'requireAllowed'> & {
 };
 
 /** What the cache knew when the request arrived. */
-export interface Arrival {
+interface Arrival {
   readonly wanted: Wanted;
   /** Not read for `alwaysPull`: the registry is asked in any case. */
   readonly found?: Found;

@@ -82,7 +82,7 @@ const storedBy = ({ size = 0, etag = '', crc32 }: BlobRow): StoredContent => ({
 });
 
 /** Lets the repository serve content that is in the store, and records what needs it. Idempotent; rows that are right already are not written. */
-export async function linkContent(
+async function linkContent(
   { catalog }: { readonly catalog: Links & LinkWrites },
   repository: Repository,
   { root, manifests, blobs, contents, foreign }: PlannedContent,
@@ -127,7 +127,7 @@ export interface PublicationContext {
 }
 
 /** What the pointer will show. */
-export interface PublishedRoot {
+interface PublishedRoot {
   readonly root: {
     readonly digest: Digest;
     readonly mediaType: string;

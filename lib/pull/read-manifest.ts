@@ -22,7 +22,7 @@ export interface HeldManifest {
 }
 
 /** A manifest to read, and what is known of it. */
-export interface WantedManifest {
+interface WantedManifest {
   readonly digest: Digest;
   readonly parent?: Descriptor;
   readonly linked?: Descriptor | undefined;
@@ -115,7 +115,7 @@ export const inlineOf = (documents: readonly { readonly inline?: InlineContent }
 export type ReadManifest = Pick<HeldManifest, 'descriptor' | 'content'>;
 
 /** Where one of the manifests names the blob: `layers[0] of sha256:…`. Undefined if none does. */
-export function positionOf(manifests: readonly ReadManifest[], digest: Digest): string | undefined {
+function positionOf(manifests: readonly ReadManifest[], digest: Digest): string | undefined {
   for (const { descriptor, content } of manifests) {
     if (content.kind === 'index') {
       const listed = content.entries.findIndex((entry) => entry.digest === digest);

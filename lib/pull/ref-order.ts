@@ -24,7 +24,7 @@ export interface RefDeps {
 const WRITE_TRIES = 3;
 
 /** The incarnation of the table; a table without one takes the next of its bucket. */
-export async function incarnationOf(deps: RefDeps, signal: AbortSignal): Promise<number> {
+async function incarnationOf(deps: RefDeps, signal: AbortSignal): Promise<number> {
   return (await deps.catalog.readIncarnation({ fresh: false, signal })) ?? (await raiseIncarnation(deps, signal));
 }
 

@@ -34,7 +34,7 @@ export async function storedContents(
   }
 }
 
-export interface WholeDeps {
+interface WholeDeps {
   readonly catalog: Completeness;
 }
 

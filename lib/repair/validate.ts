@@ -33,7 +33,7 @@ export interface ValidateDeps {
   readonly defaultPlatforms: (registry: string) => readonly Platform[];
 }
 
-export interface MissingContent {
+interface MissingContent {
   readonly digest: Digest;
   /** Bytes; null if unknown. */
   readonly size: number | null;

@@ -12,9 +12,9 @@ export const compareOrder = (a: RefOrder, b: RefOrder): number =>
   (a.incarnation ?? 0) - (b.incarnation ?? 0) || a.generation - b.generation;
 
 /** The object under the key of a reference. */
-export type RefEntry = RefRecord | RefTombstone;
+type RefEntry = RefRecord | RefTombstone;
 
-export const isTombstone = (entry: RefEntry): entry is RefTombstone => 'removedMs' in entry;
+const isTombstone = (entry: RefEntry): entry is RefTombstone => 'removedMs' in entry;
 
 export const isOver = ({ removedMs }: RefTombstone, nowMs: number): boolean => nowMs - removedMs > TOMBSTONE_MS;
 

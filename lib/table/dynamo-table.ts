@@ -45,7 +45,7 @@ export interface Refused {
 /** A condition on a row that the transaction does not change. */
 export type Check = Required<Pick<Update, 'key' | 'condition' | 'values'>>;
 
-export interface PageOptions {
+interface PageOptions {
   readonly after?: string | undefined;
   readonly pageSize?: number | undefined;
 }
@@ -80,7 +80,7 @@ export interface Table {
   tryTransact(writes: readonly (Check | Update)[], op: string, signal: AbortSignal): Promise<boolean>;
 }
 
-export const toAttributes = (item: Item | Key): Record<string, AttributeValue> =>
+const toAttributes = (item: Item | Key): Record<string, AttributeValue> =>
   marshall(item, { removeUndefinedValues: true });
 
 /** The parts of an update as the API wants them. */
