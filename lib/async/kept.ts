@@ -17,8 +17,8 @@ const FAILURE_MS = 5_000;
 const READ_MS = 10_000;
 
 /**
- * A value that is cached and read again from time to time, once for all callers at the same time. A caller whose signal fires does not disturb the others. `atMostMs`
- * is the highest age that this caller accepts.
+ * A value that is cached and read again from time to time, once for all callers at the same time. A caller
+ * whose signal fires does not disturb the others. `atMostMs` is the highest age that this caller accepts.
  *
  * @throws what `read` throws, if there is no value that is recent enough.
  */

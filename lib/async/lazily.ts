@@ -38,7 +38,8 @@ export function once<A, T>(make: (argument: A) => T): (argument: A) => T {
 }
 
 /**
- * An implementation that is loaded by the first call of one of its methods: a cold start does not pay for what it does not use.
+ * An implementation that is loaded by the first call of one of its methods: a cold start does not pay for
+ * what it does not use.
  *
  * @param methods names every method of the interface; the compiler finds a missing one.
  */

@@ -51,8 +51,8 @@ export function newPermits(most: number): Permits {
 }
 
 /**
- * Runs `work` for all at once. The first failure stops the others through the signal they were given, and is the one thrown,
- * after all have settled: nothing runs on after the call returned.
+ * Runs `work` for all at once. The first failure stops the others through the signal they were given, and is
+ * the one thrown, after all have settled: nothing runs on after the call returned.
  */
 export async function allOrFirstFailure<T, R>(
   all: readonly T[],

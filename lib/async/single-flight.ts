@@ -10,8 +10,9 @@ interface Flight<T> {
 const GRACE_MS = 250;
 
 /**
- * Runs the same work once for all callers at the same time. A caller whose signal fires leaves at once and does not disturb the others.
- * When the last one leaves, the work is aborted, and that caller waits up to {@link GRACE_MS} for it to end.
+ * Runs the same work once for all callers at the same time. A caller whose signal fires leaves at once and
+ * does not disturb the others. When the last one leaves, the work is aborted, and that caller waits up to
+ * {@link GRACE_MS} for it to end.
  */
 export class SingleFlight<T> {
   readonly #flights = new Map<string, Flight<T>>();

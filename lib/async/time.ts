@@ -16,7 +16,10 @@ export interface Deadline extends Disposable {
   readonly signal: AbortSignal;
 }
 
-/** A deadline `afterMs` from now. Disposal stops its timer: Lambda would freeze a running timer, and it would fire in the next invocation. */
+/**
+ * A deadline `afterMs` from now. Disposal stops its timer: Lambda would freeze a running timer, and it would
+ * fire in the next invocation.
+ */
 export function startDeadline(afterMs: number): Deadline {
   const controller = new AbortController();
   const timer = setTimeout(() => {
@@ -35,8 +38,8 @@ export function startDeadline(afterMs: number): Deadline {
 }
 
 /**
- * Runs `work` with a signal that fires only `graceMs` after `signal` did, with its reason: for the one request that should still happen
- * when everything else stops.
+ * Runs `work` with a signal that fires only `graceMs` after `signal` did, with its reason: for the one
+ * request that should still happen when everything else stops.
  */
 export async function withGrace<T>(
   signal: AbortSignal,

@@ -5,7 +5,10 @@ import type { Reference } from '../reference/reference.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Checkpoint, StoredContent } from '../store/content-store.ts';
 
-/** TAG: what a tag (or `@digest`) of a repository means. `resolved` is the upstream's last answer, `published` what the cache holds. */
+/**
+ * TAG: what a tag (or `@digest`) of a repository means. `resolved` is the upstream's last answer, `published`
+ * what the cache holds.
+ */
 export interface Pointer {
   readonly resolved?: Digest;
   /** When that resolution began, epoch milliseconds. */
@@ -22,7 +25,10 @@ export interface Pointer {
   readonly previous?: Digest;
   /** When the upstream answered that there is no such name, epoch milliseconds. A later resolution removes it. */
   readonly missingMs?: number;
-  /** When the name was removed, epoch milliseconds. Then nothing is resolved or published; the rest is kept for longer than any writer lives. */
+  /**
+   * When the name was removed, epoch milliseconds. Then nothing is resolved or published; the rest is kept
+   * for longer than any writer lives.
+   */
   readonly removedMs?: number;
   /** The incarnation of the table at the last publish; absent if the bucket could not be asked. */
   readonly incarnation?: number;
@@ -37,11 +43,14 @@ export interface Root extends Descriptor {
   /** Every manifest and nested index below an index; for a single manifest, itself. Follows from the root's bytes alone. */
   readonly entries: readonly IndexEntry[];
   /**
-   * Those of `entries`, and the root itself, that are remembered as complete (I2): all their content was present at `epoch`, and no content was lost since. Others may
-   * be complete by their rows: see findWhole.
+   * Those of `entries`, and the root itself, that are remembered as complete (I2): all their content was
+   * present at `epoch`, and no content was lost since. Others may be complete by their rows: see findWhole.
    */
   readonly complete: ReadonlySet<Digest>;
-  /** Configs and layers of each complete entry, so that a hit can count them without reading manifests. An entry that is a blob lists itself. */
+  /**
+   * Configs and layers of each complete entry, so that a hit can count them without reading manifests. An
+   * entry that is a blob lists itself.
+   */
   readonly contents: { get(entry: Digest): readonly ContentTally[] | undefined };
   /** Layers that a registry need not hold. Those that the registry had are linked, and complete or not, like entries. */
   readonly foreign: readonly ForeignLayer[];
@@ -92,8 +101,9 @@ export interface BlobRow {
   readonly digest: Digest;
   readonly state: 'absent' | 'present';
   /**
-   * A random id, new with each write of what the store holds. A writer reads it before it asks the store, and writes only if it is unchanged: so an older answer of
-   * the store never replaces a newer one. Undefined until the first such write.
+   * A random id, new with each write of what the store holds. A writer reads it before it asks the store, and
+   * writes only if it is unchanged: so an older answer of the store never replaces a newer one. Undefined
+   * until the first such write.
    */
   readonly commit?: string;
   /** The pull that copies it now, if there is one. */

@@ -26,7 +26,10 @@ const MEANT_NOTHING =
 
 const DAY_MS = 86_400_000;
 const MISSING_ROW_SECONDS = 86_400;
-/** Twice as long as the tombstone in the bucket counts (lib/store/ref-record.ts): so a later publish is newer than the tombstone. */
+/**
+ * Twice as long as the tombstone in the bucket counts (lib/store/ref-record.ts): so a later publish is newer
+ * than the tombstone.
+ */
 const REMOVED_ROW_SECONDS = (2 * TOMBSTONE_MS) / 1000;
 
 /** Changes what references mean. Every write but confirmRecord holds only under the lock of the reference. */

@@ -48,8 +48,8 @@ export function rootFrom(item: Item, remembered: Item | undefined, epoch: number
 }
 
 /*
- * The entries of a root, as deflated JSON: as plain attributes, a thousand of them would take most of the 400 KB that a row may have.
- * They never change, so they are only written as a whole.
+ * The entries of a root, as deflated JSON: as plain attributes, a thousand of them would take most of the 400
+ * KB that a row may have. They never change, so they are only written as a whole.
  */
 const MOST_ENTRIES_BYTES = 16 * 1024 * 1024;
 
@@ -111,15 +111,16 @@ function contentsFrom(set: ReadonlySet<Uint8Array> | undefined): Root['contents'
 }
 
 /**
- * Two registries may give the same bytes under different types: as a blob, or as a manifest that needs more. The element that needs more counts, so that nothing
- * incomplete counts as complete (I2).
+ * Two registries may give the same bytes under different types: as a blob, or as a manifest that needs more.
+ * The element that needs more counts, so that nothing incomplete counts as complete (I2).
  */
 const needsMore = (child: string, one: readonly ContentTally[], other: readonly ContentTally[] | undefined): boolean =>
   other === undefined || one.length > other.length || (one.length === other.length && other[0]?.id === child);
 
 /**
- * Foreign layers as a set of JSON texts. Few images have any. Each entry has an equal share of the set, so that it is bounded however many pulls add to it. For an
- * image with very many, the receipt of a hit names too few.
+ * Foreign layers as a set of JSON texts. Few images have any. Each entry has an equal share of the set, so
+ * that it is bounded however many pulls add to it. For an image with very many, the receipt of a hit names
+ * too few.
  */
 const MOST_FOREIGN = 100;
 
@@ -161,8 +162,9 @@ export function blobFrom(item: Item): BlobRow {
 }
 
 /*
- * What a manifest needs: its digests one after the other, each after a byte for its algorithm. A thousand SHA-512 digests, the most that a manifest may name
- * (limits.fanOut), take 65 KB of the 400 KB that a row may have.
+ * What a manifest needs: its digests one after the other, each after a byte for its algorithm. A thousand
+ * SHA-512 digests, the most that a manifest may name (limits.fanOut), take 65 KB of the 400 KB that a row may
+ * have.
  */
 const NEEDS: Readonly<Record<Algorithm, { readonly code: number; readonly bytes: number }>> = {
   sha256: { code: 1, bytes: 32 },

@@ -13,9 +13,10 @@ export const contentIdOf = (digest: Digest): string =>
 export type BareKind = 'blob' | 'manifest';
 
 /**
- * The content of a root that needs nothing but itself: foreign layers, and entries whose type is not a known manifest or index type, once a pull has found out what
- * they are. In `contents`, a blob needs itself and a manifest of an unknown type needs nothing. They have no row CHILD, because another registry may give the same bytes
- * as a manifest that needs more.
+ * The content of a root that needs nothing but itself: foreign layers, and entries whose type is not a known
+ * manifest or index type, once a pull has found out what they are. In `contents`, a blob needs itself and a
+ * manifest of an unknown type needs nothing. They have no row CHILD, because another registry may give the
+ * same bytes as a manifest that needs more.
  */
 export function bareEntries({
   entries,
@@ -55,8 +56,8 @@ interface Needs {
 }
 
 /**
- * The links with `neededBy`: for a blob the first manifest that names it, for a manifest or blob that an index lists the root. If the content is lost later, a pull of
- * that manifest brings it again.
+ * The links with `neededBy`: for a blob the first manifest that names it, for a manifest or blob that an
+ * index lists the root. If the content is lost later, a pull of that manifest brings it again.
  */
 export function withNeeders(links: readonly Link[], { root, contents, foreign }: Needs): Link[] {
   const needers = new Map<Digest, Digest>();

@@ -50,8 +50,9 @@ export interface Pointers {
 /** Changes what names mean. Every write but {@link PointerWrites.confirmRecord} holds only under the lock of the reference. */
 export interface PointerWrites {
   /**
-   * Moves `resolved`, if the lock is still ours, and returns the new pointer. Returns undefined, and changes nothing, if another resolution was recorded since the
-   * upstream was asked: then ask it again, because either answer may be the newer one.
+   * Moves `resolved`, if the lock is still ours, and returns the new pointer. Returns undefined, and changes
+   * nothing, if another resolution was recorded since the upstream was asked: then ask it again, because
+   * either answer may be the newer one.
    *
    * @throws LeaseLostError
    */
@@ -64,8 +65,9 @@ export interface PointerWrites {
   /** The upstream says that there is no such name. What is published stays. @throws LeaseLostError */
   recordMissing(reference: Reference, missingMs: number, lock: Fence, signal: AbortSignal): Promise<void>;
   /**
-   * Makes the root visible and returns the new pointer: one transaction that holds only if the lock is still ours (I3) and no content was lost since `epoch`.
-   * If the epoch moved, the rows of all its content are read again, and the transaction is tried again.
+   * Makes the root visible and returns the new pointer: one transaction that holds only if the lock is still
+   * ours (I3) and no content was lost since `epoch`. If the epoch moved, the rows of all its content are read
+   * again, and the transaction is tried again.
    *
    * @throws LeaseLostError; ContentSweptError where content of this root is gone.
    */
@@ -77,7 +79,8 @@ export interface PointerWrites {
     signal: AbortSignal,
   ): Promise<void>;
   /**
-   * The name means nothing from now on. The content and its links stay. The generation stays for longer than any writer lives.
+   * The name means nothing from now on. The content and its links stay. The generation stays for longer than
+   * any writer lives.
    *
    * @throws LeaseLostError
    */
@@ -97,15 +100,19 @@ export interface Completeness {
   /** How often content was lost, for this root. Read it before the rows of its content. Consistent. */
   readEpoch(root: Digest, signal: AbortSignal): Promise<number>;
   /**
-   * Those of the root's manifests and indexes that are complete by the rows of all their content. Those of `bare` need nothing but themselves. With `remember`, the
-   * result is kept with its epoch; one try, and no error if it fails. Two reads, and one for each hundred blobs. Consistent.
+   * Those of the root's manifests and indexes that are complete by the rows of all their content. Those of
+   * `bare` need nothing but themselves. With `remember`, the result is kept with its epoch; one try, and no
+   * error if it fails. Two reads, and one for each hundred blobs. Consistent.
    */
   findWhole(
     root: Digest,
     manifests: readonly Digest[],
     options: { remember: boolean; bare?: ReadonlyMap<Digest, unknown>; signal: AbortSignal },
   ): Promise<ReadonlySet<Digest>>;
-  /** What each manifest needs: its configs and layers. Write it before the manifest itself is recorded. Idempotent, in batches. */
+  /**
+   * What each manifest needs: its configs and layers. Write it before the manifest itself is recorded.
+   * Idempotent, in batches.
+   */
   writeContents(contents: ReadonlyMap<Digest, readonly Digest[]>, signal: AbortSignal): Promise<void>;
   /** What {@link writeContents} wrote; manifests without such a row are left out. Consistent. */
   findNeeds(manifests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, readonly Digest[]>>;
@@ -156,13 +163,15 @@ export interface BlobWrites {
   /** The row of the blob as its claim found it. Reads nothing. */
   blobOf(claim: Lease): BlobRow;
   /**
-   * The store holds the content: it was asked after `commit` was read. For manifests, which need no claim, and for content that was found in the store.
+   * The store holds the content: it was asked after `commit` was read. For manifests, which need no claim,
+   * and for content that was found in the store.
    *
    * @returns false if the row was written meanwhile: read it, and ask the store again.
    */
   recordBlob(record: BlobRecord, signal: AbortSignal): Promise<boolean>;
   /**
-   * The same for a blob whose claim is ours; frees the claim in the same write. Returns the row if it was written meanwhile, and changes nothing: ask the store again.
+   * The same for a blob whose claim is ours; frees the claim in the same write. Returns the row if it was
+   * written meanwhile, and changes nothing: ask the store again.
    *
    * @throws LeaseLostError if the claim is no longer ours.
    */
@@ -170,10 +179,12 @@ export interface BlobWrites {
   /** Keeps how far an ingest got. @throws LeaseLostError */
   saveCheckpoint(claim: Fence, digest: Digest, checkpoint: Checkpoint, signal: AbortSignal): Promise<void>;
   /**
-   * The store does not hold the content of these rows: it was asked after they were read. Rows that said present say absent from now on, and every root gets a new
-   * epoch, in transactions of up to 84 rows. The other rows get a new commit, so that a copier with an older answer asks again.
+   * The store does not hold the content of these rows: it was asked after they were read. Rows that said
+   * present say absent from now on, and every root gets a new epoch, in transactions of up to 84 rows. The
+   * other rows get a new commit, so that a copier with an older answer asks again.
    *
-   * @returns the digests of rows that were written meanwhile, and not changed: read them, and ask the store again.
+   * @returns the digests of rows that were written meanwhile, and not changed: read them, and ask the store
+   * again.
    */
   recordLoss(rows: readonly BlobRow[], signal: AbortSignal): Promise<readonly Digest[]>;
 }
@@ -182,13 +193,19 @@ export interface BlobWrites {
 export interface Images {
   /** The repositories that have, or had, content, in the order of their names; those after `after`. */
   repositories(after: Repository | undefined, signal: AbortSignal): AsyncIterable<Repository>;
-  /** What is published in one repository, in the order of the pointers (digests, as `@…`, among the tags); those after `after`. */
+  /**
+   * What is published in one repository, in the order of the pointers (digests, as `@…`, among the tags);
+   * those after `after`.
+   */
   imagesOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<CachedReference>;
 }
 
 /** Which table this is among all that ever were on its bucket. */
 export interface TableIdentity {
-  /** The incarnation of the table: read once in the life of the process, unless `fresh`. Undefined for a table that has none yet. */
+  /**
+   * The incarnation of the table: read once in the life of the process, unless `fresh`. Undefined for a table
+   * that has none yet.
+   */
   readIncarnation(options: { fresh: boolean; signal: AbortSignal }): Promise<number | undefined>;
   /** Sets the incarnation, unless the table has a higher one. Returns the one that it has now. */
   writeIncarnation(number: number, signal: AbortSignal): Promise<number>;

@@ -104,8 +104,9 @@ export async function* allImages(catalog: Images, signal: AbortSignal): AsyncGen
 }
 
 /**
- * The next images in the order of repositories and pointers: up to `limit`, or fewer with `next` when the page is full or takes too long. Publishes and removals
- * meanwhile do not matter: an image that stays is listed exactly once.
+ * The next images in the order of repositories and pointers: up to `limit`, or fewer with `next` when the
+ * page is full or takes too long. Publishes and removals meanwhile do not matter: an image that stays is
+ * listed exactly once.
  *
  * @throws CatalogError
  */

@@ -12,12 +12,15 @@ export interface RemoveTagDeps {
 }
 
 /**
- * Removes the tag (or the `@digest` pointer) from the cache. Its content stays, and so does every other pointer to it. False if nothing was published under it.
+ * Removes the tag (or the `@digest` pointer) from the cache. Its content stays, and so does every other
+ * pointer to it. False if nothing was published under it.
  *
- * Runs under the lock of its pulls. A tombstone replaces the record, so that a late publisher that lost the lock cannot restore it. The tombstone is written before the
- * row: after a kill in between, the tag is still there and can be removed again. The other way round, a rebuild would restore the tag.
+ * Runs under the lock of its pulls. A tombstone replaces the record, so that a late publisher that lost the
+ * lock cannot restore it. The tombstone is written before the row: after a kill in between, the tag is still
+ * there and can be removed again. The other way round, a rebuild would restore the tag.
  *
- * @throws LeaseHeldError if a pull held the lock until the deadline; LeaseLostError, CatalogError, StoreError.
+ * @throws LeaseHeldError if a pull held the lock until the deadline; LeaseLostError, CatalogError,
+ * StoreError.
  */
 export async function removeTag(deps: RemoveTagDeps, reference: Reference, deadline: AbortSignal): Promise<boolean> {
   // Before the lock, so that unknown names leave no rows behind.

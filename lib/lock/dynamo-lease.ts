@@ -31,18 +31,21 @@ const GRACE_MS = 2_000;
 /** How long a free lock keeps its row. Then its generations begin anew, which is safe: a fence names its holder, too. */
 const FREE_ROW_SECONDS = 86_400;
 
-/** Free, or not renewed for a whole lease duration by the waiter's own clock, or dead for longer than any clock skew. Each success is one generation further on. */
+/**
+ * Free, or not renewed for a whole lease duration by the waiter's own clock, or dead for longer than any
+ * clock skew. Each success is one generation further on.
+ */
 const FREE_OR_UNRENEWED =
   'attribute_not_exists(holder) OR holder = :nobody OR version = :versionSeenUnchanged OR leaseUntilMs < :nowMinusSkewMs';
 
 const HELD_BY_AN_EARLIER_TRY = 'holder = :heldBy AND generation = :heldSince';
 
 /**
- * Leases as rows of one DynamoDB table. Renewed every third of `durationMs` while they are held. After a whole `durationMs` without a renewal the lease's signal
- * fires, whether or not another process took it.
+ * Leases as rows of one DynamoDB table. Renewed every third of `durationMs` while they are held. After a
+ * whole `durationMs` without a renewal the lease's signal fires, whether or not another process took it.
  *
- * A try that is stopped, or gets no answer, gives back what it may have taken before it throws. If the table cannot be reached for that either, the lease stays until it
- * expires, like that of a dead holder.
+ * A try that is stopped, or gets no answer, gives back what it may have taken before it throws. If the table
+ * cannot be reached for that either, the lease stays until it expires, like that of a dead holder.
  */
 export function dynamoLeases(options: { client: DynamoDBClient; table: string; durationMs: number }): Leases {
   const { durationMs } = options;
@@ -119,8 +122,8 @@ const freeOrUnrenewed = (versionSeenUnchanged: string): Condition => ({
 });
 
 /**
- * The row after the try. It has our `holder` if the lease is ours, also if a retry was refused by our own first write, whose answer was lost.
- * If it throws, it leaves no lease behind.
+ * The row after the try. It has our `holder` if the lease is ours, also if a retry was refused by our own
+ * first write, whose answer was lost. If it throws, it leaves no lease behind.
  */
 async function take(table: Table, taken: Taken, condition: Condition, signal: AbortSignal): Promise<Item | undefined> {
   signal.throwIfAborted();
@@ -166,8 +169,8 @@ async function write(
 }
 
 /**
- * Frees the row if a write of ours took it, whether or not its answer arrived. Uses a transaction, because that conflicts with a write of ours that is still being
- * executed, and is then retried after it.
+ * Frees the row if a write of ours took it, whether or not its answer arrived. Uses a transaction, because
+ * that conflicts with a write of ours that is still being executed, and is then retried after it.
  */
 async function giveBack(table: Table, { name, holder }: Taken): Promise<void> {
   const timeout = AbortSignal.timeout(GRACE_MS);

@@ -1,7 +1,10 @@
 import type * as z from 'zod/mini';
 import { count, record, string } from '../oci/schemas.ts';
 
-/** Proves that a lease is ours: a write holds only if holder and generation are still in the lease's row. Passed from task to task as a document. */
+/**
+ * Proves that a lease is ours: a write holds only if holder and generation are still in the lease's row.
+ * Passed from task to task as a document.
+ */
 export const fence = record({
   /** `pull:docker.io/library/alpine:3.20`, `blob:sha256:…`. */
   name: string,

@@ -60,9 +60,11 @@ const RENEWALS_PER_DURATION = 4;
 const CHECKS_PER_DURATION = 10;
 
 /**
- * Renews three times in each duration. Counts from the moment a renewal was sent, by the monotonic clock: errs on the side of "lost".
+ * Renews three times in each duration. Counts from the moment a renewal was sent, by the monotonic clock:
+ * errs on the side of "lost".
  *
- * After a failed renewal the next one tries again. The lease counts as lost after a whole duration without a success.
+ * After a failed renewal the next one tries again. The lease counts as lost after a whole duration without a
+ * success.
  */
 export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   const { durationMs, startedMs, renew, onLost, nowMs = () => performance.now() } = options;

@@ -3,16 +3,22 @@ import type { Fence } from './fence.ts';
 import { leaseWatch } from './heartbeat.ts';
 
 /**
- * A lease, renewed while it is held. `signal` fires when renewing failed or another process took the lease over: all work under it must stop.
- * Disposal releases it. Releasing a lost lease does nothing.
+ * A lease, renewed while it is held. `signal` fires when renewing failed or another process took the lease
+ * over: all work under it must stop. Disposal releases it. Releasing a lost lease does nothing.
  */
 export interface Lease extends Fence, AsyncDisposable {
   /** The attributes of its row after the acquisition. */
   readonly row: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
-  /** Stops renewing, so that a renewal does not race a write that ends the lease (publish, commit). The lease lasts for the rest of its duration. */
+  /**
+   * Stops renewing, so that a renewal does not race a write that ends the lease (publish, commit). The lease
+   * lasts for the rest of its duration.
+   */
   stopRenewing(): Promise<void>;
-  /** Stops renewing and leaves the row to the next process that adopts the lease; disposal then sends nothing. Without one, it expires after its duration. */
+  /**
+   * Stops renewing and leaves the row to the next process that adopts the lease; disposal then sends nothing.
+   * Without one, it expires after its duration.
+   */
   letGo(): Promise<void>;
   /** Frees the row, if it is still ours. Idempotent. */
   release(): Promise<void>;
@@ -30,14 +36,16 @@ export interface HeldLease {
 
 export interface Leases {
   /**
-   * Continues a lease that another process of the same work acquired (a task of the same workflow), by its fence: renews it now and while it is held.
-   * Several processes may hold it at once. `release` frees the row for all of them; {@link Lease.letGo} leaves it to the next.
+   * Continues a lease that another process of the same work acquired (a task of the same workflow), by its
+   * fence: renews it now and while it is held. Several processes may hold it at once. `release` frees the row
+   * for all of them; {@link Lease.letGo} leaves it to the next.
    *
    * @throws LeaseLostError if that holder no longer has it; CatalogError
    */
   adopt(fence: Fence, signal: AbortSignal): Promise<Lease>;
   /**
-   * The same for work that begins anew: the lease gets another holder and the next generation. Late writes of an earlier try under `fence` are refused.
+   * The same for work that begins anew: the lease gets another holder and the next generation. Late writes of
+   * an earlier try under `fence` are refused.
    *
    * @throws LeaseLostError if that holder no longer has it; CatalogError
    */
@@ -45,7 +53,8 @@ export interface Leases {
   /**
    * One try. A lease that is free, or whose holder {@link LeaseWatch} knows to be dead, becomes ours.
    *
-   * If it is stopped by `signal`, or gets no answer, it gives back within seconds what it may have taken, and then throws.
+   * If it is stopped by `signal`, or gets no answer, it gives back within seconds what it may have taken, and
+   * then throws.
    *
    * @param watch what earlier tries of this waiter saw, by its own monotonic clock.
    * @throws CatalogError
@@ -70,7 +79,8 @@ export interface LeaseWatch {
 export const isLease = (outcome: Lease | HeldLease): outcome is Lease => 'release' in outcome;
 
 /**
- * The lease, as soon as it is free or its holder is known to be dead. Waits until `signal` fires and then throws its reason.
+ * The lease, as soon as it is free or its holder is known to be dead. Waits until `signal` fires and then
+ * throws its reason.
  *
  * @param refused called, and awaited, with the holder when the first try was refused.
  */

@@ -30,7 +30,10 @@ export async function findBlobHit(
   return draft.finish('hit');
 }
 
-/** The first step of the pull of a blob alone: reads no manifest and resolves nothing. @throws BlobUnknownError, BlobSizeError, … */
+/**
+ * The first step of the pull of a blob alone: reads no manifest and resolves nothing. @throws
+ * BlobUnknownError, BlobSizeError, …
+ */
 export async function prepareBlob(pull: HeldPull, digest: Digest): Promise<Preparation> {
   const { deps, upstream, request, draft, signal } = pull;
   const { repository } = request.reference;

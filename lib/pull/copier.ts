@@ -14,8 +14,9 @@ import { reconcile } from './reconcile.ts';
 const PARALLEL_QUESTIONS = 8;
 
 /**
- * Whether a blob in the store may be used for this repository (I9): it is public; or the same credential brought it from some repository, and this
- * repository confirms that it has it, too. Knowing its digest is not enough.
+ * Whether a blob in the store may be used for this repository (I9): it is public; or the same credential
+ * brought it from some repository, and this repository confirms that it has it, too. Knowing its digest is
+ * not enough.
  */
 export async function mayUse(
   row: BlobRow,
@@ -35,7 +36,10 @@ export function checkSize(blob: Descriptor, row: BlobRow | undefined): void {
   );
 }
 
-/** Splits `blobs` into those that the cache has for this repository, and those that must be fetched: to store them, or as proof. */
+/**
+ * Splits `blobs` into those that the cache has for this repository, and those that must be fetched: to store
+ * them, or as proof.
+ */
 async function findMissing(
   deps: PullDeps,
   upstream: BlobSource,
@@ -56,7 +60,10 @@ async function findMissing(
 
 /** Brings the blobs of one pull into the cache, and counts them for the receipt. */
 export interface Copier {
-  /** Those of `wanted` that the cache lacks, or that this repository may not use (I9). Blobs that this copier brought are not checked again. */
+  /**
+   * Those of `wanted` that the cache lacks, or that this repository may not use (I9). Blobs that this copier
+   * brought are not checked again.
+   */
   readonly find: (wanted: readonly Descriptor[]) => Promise<readonly Descriptor[]>;
   /** Brings every blob of `wanted` into the cache, except those of `optional` that the registry does not have. */
   readonly copy: (wanted: readonly Descriptor[], optional?: ReadonlySet<Digest>) => Promise<void>;

@@ -33,27 +33,39 @@ export type CopyOutcome = 'copied' | 'copiedElsewhere';
 const COMMIT_GRACE_MS = 4_000;
 /** From this size on, a HEAD is cheap compared with a fetch that turns out to be needless. */
 const LARGE_BYTES = 8 * 1024 * 1024;
-/** Retryable failures in a row, without a success in between, after which the registry counts as down and no other blob is tried. */
+/**
+ * Retryable failures in a row, without a success in between, after which the registry counts as down and no
+ * other blob is tried.
+ */
 const MOST_UNAVAILABLE = 8;
 /** Tries to commit a blob whose row others keep writing. */
 const ROUNDS = 10;
 const FIRST_POLL_MS = 50;
 const MOST_BETWEEN_POLLS_MS = 1_000;
-/** A slow try that brought this much is repeated with the same time. After less, each try gets more time, so that it ends at last. */
+/**
+ * A slow try that brought this much is repeated with the same time. After less, each try gets more time, so
+ * that it ends at last.
+ */
 const PROGRESS_BYTES = 8 * 1024 * 1024;
-/** Slow tries in a row that brought less than that, after which the blob fails: half an hour in all. Other blobs get permits in between. */
+/**
+ * Slow tries in a row that brought less than that, after which the blob fails: half an hour in all. Other
+ * blobs get permits in between.
+ */
 const MOST_SLOW = 5;
 /** Longer than a waiter takes to see that the claim is free. */
 const SLOW_REST_MS = 2_000;
 
 /**
- * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4). The pull that gets the claim copies. The others wait
- * without holding a permit, and take over when the copier dies. The rows of all blobs that this pull waits for are read together, about once a second.
+ * Brings every blob of `missing` into the cache, each once among all pulls of all processes (I4). The pull
+ * that gets the claim copies. The others wait without holding a permit, and take over when the copier dies.
+ * The rows of all blobs that this pull waits for are read together, about once a second.
  *
- * A blob that fails does not stop the others. For an `optional` blob, 404 is a result: `absent`. `done` is called for each blob as it becomes present, so that
- * a call that fails or is stopped has still reported what is kept.
+ * A blob that fails does not stop the others. For an `optional` blob, 404 is a result: `absent`. `done` is
+ * called for each blob as it becomes present, so that a call that fails or is stopped has still reported what
+ * is kept.
  *
- * @throws BlobsFailedError, which names each blob that failed; any other error at once, if it is not about one blob.
+ * @throws BlobsFailedError, which names each blob that failed; any other error at once, if it is not about
+ * one blob.
  */
 export async function copyMissing(
   deps: PullDeps,
@@ -165,8 +177,9 @@ const isThere = async (
 };
 
 /**
- * Copies under our claim: no one else copies this blob until it ends. Each round asks the store, if need be, and then writes the row that was read before.
- * If the row changed meanwhile (content lost, or adopted), the next round begins with the new row.
+ * Copies under our claim: no one else copies this blob until it ends. Each round asks the store, if need be,
+ * and then writes the row that was read before. If the row changed meanwhile (content lost, or adopted), the
+ * next round begins with the new row.
  */
 async function copyUnderClaim(deps: PullDeps, claimed: ClaimedBlob, stop: AbortSignal): Promise<CopyOutcome> {
   const { blob, upstream } = claimed;
@@ -223,7 +236,8 @@ async function findOrFetch(copying: Copying, row: BlobRow, mayBeStored: boolean,
   if (row.state !== 'present' && (await mayUse(found, blob, upstream, signal))) {
     return { stored, domains: [...found.domains], isProven: false };
   }
-  // The bytes are here, but not by a domain that this pull may trust: fetching them is the proof (I9). They are not uploaded again.
+  // The bytes are here, but not by a domain that this pull may trust: fetching them is the proof (I9). They
+  // are not uploaded again.
   await drainBlob(deps, copying, signal);
   return { stored, domains: [upstream.domain, ...domains], isProven: true };
 }
@@ -244,8 +258,9 @@ async function findRight(
 }
 
 /**
- * Writes the row and frees the claim in one write, a little beyond the deadline if need be, so that a finished blob is kept. If that fails, too, the next
- * copier finds the content in the store. Returns the row if it was written meanwhile.
+ * Writes the row and frees the claim in one write, a little beyond the deadline if need be, so that a
+ * finished blob is kept. If that fails, too, the next copier finds the content in the store. Returns the row
+ * if it was written meanwhile.
  */
 async function commit(
   { deps, blob, claim }: Copying,

@@ -30,7 +30,10 @@ export function wantedPlatforms(
   return { platforms: [...distinct.values()], explicit: true, attestations };
 }
 
-/** A configured list selects only among the platforms of an index; it does not apply to a single image, an artifact or a list of blobs. */
+/**
+ * A configured list selects only among the platforms of an index; it does not apply to a single image, an
+ * artifact or a list of blobs.
+ */
 export const platformsFor = (
   wanted: Wanted,
   rootMediaType: string,
@@ -47,8 +50,9 @@ export const wantedEntries = (
   selectEntries(entries, platforms).selected.filter((entry) => attestations || entry.attests === undefined);
 
 /**
- * Whether the image is complete without the entry if the registry does not have it: an attestation, or, for a request with platforms, a manifest without one.
- * Never an entry that may be an index: what it lists is part of the root, too (I2).
+ * Whether the image is complete without the entry if the registry does not have it: an attestation, or, for a
+ * request with platforms, a manifest without one. Never an entry that may be an index: what it lists is part
+ * of the root, too (I2).
  */
 export const isOptional = ({ attests, mediaType, platform }: IndexEntry, platforms: readonly Platform[]): boolean =>
   attests !== undefined || (platforms.length > 0 && platform === undefined && isManifestType(mediaType));
@@ -100,7 +104,8 @@ export function coverage(found: Pick<Found, 'root' | 'linked' | 'skipped'>, want
 }
 
 /**
- * The platform of a single image, as its config states it. Undefined for an artifact, and for a config that states none or is too large to read.
+ * The platform of a single image, as its config states it. Undefined for an artifact, and for a config that
+ * states none or is too large to read.
  */
 export async function statedPlatform(
   { config }: Manifest,

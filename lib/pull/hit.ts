@@ -50,8 +50,8 @@ export async function askCache(
 }
 
 /**
- * The receipt of a hit; undefined if the registry must be asked, as always for `alwaysPull`. Two reads of the catalogue, a few more after content was lost;
- * no other request.
+ * The receipt of a hit; undefined if the registry must be asked, as always for `alwaysPull`. Two reads of the
+ * catalogue, a few more after content was lost; no other request.
  *
  * @throws as {@link askCache} does.
  */
@@ -77,8 +77,9 @@ export interface EarlierResolvers {
 }
 
 /**
- * Uses the order of the table, and no clock. The pointer is read after the lock was refused, so whoever asked before either still holds the lock or is named by the
- * pointer. Any other name that appears later took the lock, and asked, after this caller arrived. If the lock was free, no one else had asked.
+ * Uses the order of the table, and no clock. The pointer is read after the lock was refused, so whoever asked
+ * before either still holds the lock or is named by the pointer. Any other name that appears later took the
+ * lock, and asked, after this caller arrived. If the lock was free, no one else had asked.
  */
 export function earlierResolvers(catalog: Pointers, { reference, alwaysPull }: PullRequest): EarlierResolvers {
   let earlier: ReadonlySet<string | undefined> | undefined;

@@ -26,9 +26,11 @@ export interface ClaimedBlob {
 }
 
 /**
- * Brings the bytes of a claimed blob into the store. Resumes where a predecessor stopped (I4): what it uploaded is not fetched again.
+ * Brings the bytes of a claimed blob into the store. Resumes where a predecessor stopped (I4): what it
+ * uploaded is not fetched again.
  *
- * If the ingest is stopped, or fails with a retryable error, and can be resumed, its upload stays and the row keeps a checkpoint. Otherwise it leaves nothing.
+ * If the ingest is stopped, or fails with a retryable error, and can be resumed, its upload stays and the row
+ * keeps a checkpoint. Otherwise it leaves nothing.
  */
 export async function ingestBlob(
   deps: PullDeps,
@@ -104,7 +106,10 @@ export async function drainBlob(
 interface Checkpoints {
   /** @throws LeaseLostError, CatalogError */
   saveIfDue(signal: AbortSignal): Promise<void>;
-  /** Suspends the ingest for a successor, a little beyond the deadline if need be. Its own failures are not thrown: they must not hide why the ingest ends. */
+  /**
+   * Suspends the ingest for a successor, a little beyond the deadline if need be. Its own failures are not
+   * thrown: they must not hide why the ingest ends.
+   */
   keep(signal: AbortSignal): Promise<void>;
 }
 

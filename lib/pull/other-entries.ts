@@ -28,16 +28,21 @@ export type UnusableError = ManifestUnknownError | InvalidManifestError;
 export const isUnusable = (error: unknown): error is UnusableError =>
   error instanceof ManifestUnknownError || error instanceof InvalidManifestError;
 
-/** Whether the link is to a manifest; a repository has links to blobs, too. `landed` is set for manifests alone, also those of an unknown type. */
+/**
+ * Whether the link is to a manifest; a repository has links to blobs, too. `landed` is set for manifests
+ * alone, also those of an unknown type.
+ */
 export const isManifestLink = ({ mediaType, landed }: Pick<Link, 'mediaType' | 'landed'>): boolean =>
   isManifestOrIndexType(mediaType) || landed === true;
 
 /**
- * Finds out what entries of an index are whose type is not a manifest or index type (BuildKit's cache lists layers; others omit `mediaType`): the registry decides.
- * An entry without a type is requested as a manifest first, any other as a blob; after 404, the other way. What is not a manifest counts as a blob; the copy shows
- * whether the registry has it at all.
+ * Finds out what entries of an index are whose type is not a manifest or index type (BuildKit's cache lists
+ * layers; others omit `mediaType`): the registry decides. An entry without a type is requested as a manifest
+ * first, any other as a blob; after 404, the other way. What is not a manifest counts as a blob; the copy
+ * shows whether the registry has it at all.
  *
- * @throws InvalidManifestError if a manifest among them is broken, or all of them do not fit in memory together.
+ * @throws InvalidManifestError if a manifest among them is broken, or all of them do not fit in memory
+ * together.
  */
 export async function readOthers(
   deps: PullDeps,
@@ -77,7 +82,8 @@ async function readOther(
   signal: AbortSignal,
 ): Promise<Other | undefined> {
   const { digest, mediaType, size } = entry;
-  // Decided before, when a manifest or index led to it. A blob that a client requested by its digest alone may be a manifest, too.
+  // Decided before, when a manifest or index led to it. A blob that a client requested by its digest alone
+  // may be a manifest, too.
   if (link !== undefined && !isManifestLink(link) && link.neededBy !== undefined) return 'blob';
   const linked = link !== undefined && isManifestLink(link) ? link : undefined;
   if (size > deps.limits.manifestBytes) return 'blob';

@@ -100,8 +100,8 @@ export async function planIndex(context: PlanContext, root: HeldManifest): Promi
 }
 
 /**
- * All entries below an index. Nested indexes are always read, so that every pull of a root knows the same entries. Entries without a type and without a platform
- * are read here, too: one of them may be an index.
+ * All entries below an index. Nested indexes are always read, so that every pull of a root knows the same
+ * entries. Entries without a type and without a platform are read here, too: one of them may be an index.
  */
 async function walk(
   context: PlanContext,
@@ -162,7 +162,10 @@ const goesAlong = ({ platform, attests }: IndexEntry): boolean => platform === u
 const readOthersOf = ({ deps, upstream, signal }: PlanContext, entries: readonly IndexEntry[], inline: InlineContent) =>
   readOthers(deps, upstream, entries, deps.limits.manifestBytes * MANIFESTS_IN_MEMORY, signal, inline);
 
-/** @throws InvalidManifestError if an index lists as an index what is a manifest: it would count as complete without its blobs (I2). */
+/**
+ * @throws InvalidManifestError if an index lists as an index what is a manifest: it would count as complete
+ * without its blobs (I2).
+ */
 function entriesOf({ descriptor, content }: HeldManifest): readonly IndexEntry[] {
   if (content.kind !== 'index') throw notOfKind(descriptor.digest);
   return content.entries;
@@ -174,9 +177,11 @@ const notOfKind = (digest: Digest): InvalidManifestError =>
   );
 
 /**
- * Reads each digest once, from the store if this repository has it there. Entries that are missing or unreadable, and not `required`, are returned with the reason.
+ * Reads each digest once, from the store if this repository has it there. Entries that are missing or
+ * unreadable, and not `required`, are returned with the reason.
  *
- * @throws InvalidManifestError if they do not fit in memory together; the error of a required entry, with its platform.
+ * @throws InvalidManifestError if they do not fit in memory together; the error of a required entry, with its
+ * platform.
  */
 async function readEntries(
   context: PlanContext,

@@ -54,7 +54,10 @@ export interface Prepared {
   readonly context?: PublicationContext;
   /** What is complete after the publish. */
   readonly covered: Pick<Coverage, 'entries'>;
-  /** Everything is published already, except what the registry lacked at the last try. If it still lacks all of `missing`, the pull is a hit. */
+  /**
+   * Everything is published already, except what the registry lacked at the last try. If it still lacks all
+   * of `missing`, the pull is a hit.
+   */
   readonly unchanged: boolean;
 }
 
@@ -63,8 +66,8 @@ export type Preparation =
   { readonly receipt: Receipt; readonly prepared?: never } | { readonly prepared: Prepared; readonly receipt?: never };
 
 /**
- * The first step of a pull, under its lock. Ends the pull if all content is there already. Otherwise it stores the manifests, so that no later step
- * fetches one; without links they are invisible. Safe to repeat.
+ * The first step of a pull, under its lock. Ends the pull if all content is there already. Otherwise it
+ * stores the manifests, so that no later step fetches one; without links they are invisible. Safe to repeat.
  *
  * @throws CacheError (ManifestUnknownError, PlatformMissingError, DeniedError, …)
  */
@@ -90,7 +93,8 @@ export async function prepare(pull: HeldPull): Promise<Preparation> {
   const manifest = known === undefined ? resolved.manifest : await readKnownRoot(pull, known.root);
   draft.resolved(manifest.descriptor);
 
-  // Plan: what is wanted, minus what is there and may be used (I9). Only a single image's config is copied early: it states the platform.
+  // Plan: what is wanted, minus what is there and may be used (I9). Only a single image's config is copied
+  // early: it states the platform.
   const carried = inlineOf([manifest.content]);
   const { find, copy, obtain } = copier(deps, carrying(upstream, carried), draft, signal);
   const obtainPlaced = (config: Descriptor): Promise<Uint8Array> =>

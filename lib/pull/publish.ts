@@ -23,8 +23,9 @@ const PARALLEL_PUTS = 6;
 const ROUNDS = 10;
 
 /**
- * Stores the manifests of a plan in the order of `manifests`: children before the indexes above them, the root last (I2). Writes what they need first.
- * Without links they are invisible. Skips those that the catalogue calls present.
+ * Stores the manifests of a plan in the order of `manifests`: children before the indexes above them, the
+ * root last (I2). Writes what they need first. Without links they are invisible. Skips those that the
+ * catalogue calls present.
  */
 export async function storeManifests(
   deps: Pick<PullDeps, 'catalog' | 'store'>,
@@ -52,7 +53,10 @@ const needsOf = ({ descriptor, content }: HeldManifest): [Digest, readonly Diges
   content.kind === 'manifest' ? blobsOf(content).map(({ digest }) => digest) : [],
 ];
 
-/** Puts the manifest into the store, if need be, and records it. The store is asked after the row was read; if the row changed meanwhile, both are done again. */
+/**
+ * Puts the manifest into the store, if need be, and records it. The store is asked after the row was read; if
+ * the row changed meanwhile, both are done again.
+ */
 async function storeOne(
   { catalog, store }: Pick<PullDeps, 'catalog' | 'store'>,
   domain: TrustDomain,
@@ -81,7 +85,10 @@ const storedBy = ({ size = 0, etag = '', crc32 }: BlobRow): StoredContent => ({
   ...(crc32 === undefined ? {} : { crc32 }),
 });
 
-/** Lets the repository serve content that is in the store, and records what needs it. Idempotent; rows that are right already are not written. */
+/**
+ * Lets the repository serve content that is in the store, and records what needs it. Idempotent; rows that
+ * are right already are not written.
+ */
 async function linkContent(
   { catalog }: { readonly catalog: Links & LinkWrites },
   repository: Repository,
@@ -107,7 +114,10 @@ async function linkContent(
   if (open.length > 0) await catalog.writeLinks(repository, open, signal);
 }
 
-/** Links the content with only the `stored` blobs, after others failed. A link means that the repository proved to have the blob (I9). */
+/**
+ * Links the content with only the `stored` blobs, after others failed. A link means that the repository
+ * proved to have the blob (I9).
+ */
 export function linkStored(
   deps: Parameters<typeof linkContent>[0],
   repository: Repository,
@@ -141,8 +151,8 @@ interface PublishedRoot {
 }
 
 /**
- * A root whose content this pull brought. Complete are the root itself, the nested indexes, the wanted manifests, the blobs that an index lists,
- * and the foreign layers that the registry had.
+ * A root whose content this pull brought. Complete are the root itself, the nested indexes, the wanted
+ * manifests, the blobs that an index lists, and the foreign layers that the registry had.
  */
 function publishedByPlan(content: PlannedContent, root: Descriptor): PublishedRoot {
   const { manifests, entries, contents, foreign, skipped } = content;
@@ -165,8 +175,8 @@ export const coveredBy = (plan: Pick<Plan, 'selected'>): Pick<Coverage, 'entries
 });
 
 /**
- * The last step of a pull: links the content, then moves the pointer if the lock is still ours (I3). A blob alone has no pointer.
- * Returns why there is no record in the bucket, as {@link publish} does.
+ * The last step of a pull: links the content, then moves the pointer if the lock is still ours (I3). A blob
+ * alone has no pointer. Returns why there is no record in the bucket, as {@link publish} does.
  */
 export async function publishPrepared(
   deps: PublishDeps,
@@ -221,9 +231,11 @@ type PublishDeps = RefDeps & {
 };
 
 /**
- * Makes the root visible under the reference: one transaction that holds only if the lock is still ours (I3), then the record in the bucket.
+ * Makes the root visible under the reference: one transaction that holds only if the lock is still ours (I3),
+ * then the record in the bucket.
  *
- * Returns the reason if the record could not be written. The root is published all the same, and the next pull that takes the lock writes the record.
+ * Returns the reason if the record could not be written. The root is published all the same, and the next
+ * pull that takes the lock writes the record.
  */
 export async function publish(
   deps: RefDeps & { readonly catalog: PointerWrites },

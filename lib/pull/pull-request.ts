@@ -14,13 +14,14 @@ export interface PullRequest {
   /** Ask the upstream what the name means, even if the cache knows an answer. */
   readonly alwaysPull: boolean;
   /**
-   * A resolution that is this recent (epoch milliseconds) is good enough, but an older publication is not. Serving uses it for the image behind a tag that moved: it has just
-   * asked the registry under the lock.
+   * A resolution that is this recent (epoch milliseconds) is good enough, but an older publication is not.
+   * Serving uses it for the image behind a tag that moved: it has just asked the registry under the lock.
    */
   readonly resolvedSinceMs?: number;
   /**
-   * The digest is that of a blob, and no manifest that names it is known. Nothing is resolved and no pointer moves; in the end the repository may serve the blob.
-   * Serving uses it. `size` is in bytes, as the registry stated it; without it the pull asks.
+   * The digest is that of a blob, and no manifest that names it is known. Nothing is resolved and no pointer
+   * moves; in the end the repository may serve the blob. Serving uses it. `size` is in bytes, as the registry
+   * stated it; without it the pull asks.
    */
   readonly blob?: { readonly size?: number };
   /** Whether to pull the attestations of the manifests, too. */

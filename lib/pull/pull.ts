@@ -43,12 +43,14 @@ export interface PullKeeper {
 }
 
 /**
- * Brings all that the reference means, for the requested platforms, into the cache. Copies only what is missing.
+ * Brings all that the reference means, for the requested platforms, into the cache. Copies only what is
+ * missing.
  *
- * A hit sends no request to the registry. When `deadline` fires with a DeadlineError, the pull stops cleanly, keeps every finished blob,
- * frees its leases and returns `partial`.
+ * A hit sends no request to the registry. When `deadline` fires with a DeadlineError, the pull stops cleanly,
+ * keeps every finished blob, frees its leases and returns `partial`.
  *
- * @throws CacheError (UnknownNameError, ManifestUnknownError, PlatformMissingError, DeniedError, …); then nothing new is visible.
+ * @throws CacheError (UnknownNameError, ManifestUnknownError, PlatformMissingError, DeniedError, …); then
+ * nothing new is visible.
  */
 export async function pull(
   deps: PullDeps,
@@ -74,7 +76,8 @@ export async function pull(
     const signal = AbortSignal.any([deadline, lock.signal]);
     await keeper?.begins(lock, signal);
 
-    // With a record, others may have joined while this pull waited for the lock: only its own resolution is new enough for all of them.
+    // With a record, others may have joined while this pull waited for the lock: only its own resolution is
+    // new enough for all of them.
     const earlier = keeper === undefined ? { earlier: before } : {};
     const held: HeldPull = { deps, upstream, request, wanted, lock, draft, signal, ...earlier };
     for (let tries = 1; ; tries++) {

@@ -33,8 +33,9 @@ interface WantedManifest {
 }
 
 /**
- * The manifest by digest: from the store if it is `linked` to this repository; else from the index that carries it inline, or from the upstream. Each of those two is
- * also the proof that the repository has it (I9). A manifest that the store lost is read from them, too.
+ * The manifest by digest: from the store if it is `linked` to this repository; else from the index that
+ * carries it inline, or from the upstream. Each of those two is also the proof that the repository has it
+ * (I9). A manifest that the store lost is read from them, too.
  *
  * @throws InvalidManifestError if its size contradicts `parent`, the descriptor that named it.
  */
@@ -87,7 +88,8 @@ async function readStored(
 export type BlobSource = Pick<Upstream, 'repository' | 'domain' | 'hasBlob' | 'openBlob'>;
 
 /**
- * The upstream, but without requests for content that is `inline` in manifests of its repository: reading those manifests was the proof (I9).
+ * The upstream, but without requests for content that is `inline` in manifests of its repository: reading
+ * those manifests was the proof (I9).
  */
 export function carrying(upstream: BlobSource, inline: InlineContent): BlobSource {
   return {

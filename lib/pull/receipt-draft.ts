@@ -18,7 +18,10 @@ export interface ReceiptDraft {
   resolved(root: Descriptor): void;
   /** The blobs that the pull wants, and what it leaves out because the registry does not have it. */
   planned(plan: Pick<Plan, 'blobs' | 'selected' | 'skipped'>): void;
-  /** How a blob got here. A copy replaces `present`, and is not replaced: a config that was copied early is found present later. */
+  /**
+   * How a blob got here. A copy replaces `present`, and is not replaced: a config that was copied early is
+   * found present later.
+   */
   blob(blob: Descriptor, outcome: Outcome): void;
   /** The registry does not have this blob: it is left out, and `skipped` is what the receipt says of it. */
   absent(blob: Descriptor, skipped?: readonly SkippedContent[]): void;

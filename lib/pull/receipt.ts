@@ -37,8 +37,8 @@ const receiptPlatform = record({
 export type ReceiptPlatform = z.output<typeof receiptPlatform>;
 
 /**
- * Content of the image that its registry does not have: foreign layers, attestations and, in a request with platforms, manifests without one. The image is complete
- * without it.
+ * Content of the image that its registry does not have: foreign layers, attestations and, in a request with
+ * platforms, manifests without one. The image is complete without it.
  */
 const skipped = record({ digest, mediaType: string, size: count, reason: string });
 export type SkippedContent = z.output<typeof skipped>;
@@ -50,7 +50,10 @@ export const receipt = record({
   /** What the reference means now; null if the pull stopped before it was resolved. */
   digest: z.nullable(digest),
   mediaType: z.nullable(string),
-  /** `hit`: nothing copied, no pointer moved. `pulled`: something copied or a pointer moved. `partial`: stopped by the deadline; what finished is kept. */
+  /**
+   * `hit`: nothing copied, no pointer moved. `pulled`: something copied or a pointer moved. `partial`:
+   * stopped by the deadline; what finished is kept.
+   */
   outcome: z.enum(['hit', 'pulled', 'partial'], 'an outcome'),
   platforms: array(receiptPlatform),
   blobs: tally,
@@ -60,8 +63,9 @@ export const receipt = record({
   skipped: array(skipped),
   durationMs: count,
   /**
-   * Why the record of the publication could not be written to the bucket (`refs/`), if so. The image is served all the same, but a rebuild of the table does not find it
-   * until the next pull that takes the lock writes the record.
+   * Why the record of the publication could not be written to the bucket (`refs/`), if so. The image is
+   * served all the same, but a rebuild of the table does not find it until the next pull that takes the lock
+   * writes the record.
    */
   recordError: z.exactOptional(string),
 });

@@ -18,8 +18,8 @@ export interface ReconcileDeps {
 
 export interface ReconcileOptions {
   /**
-   * Records content that is in the store, but not present by its row. Without it the store is not asked about such rows: they get a new commit, so that a writer that
-   * has asked the store before must ask again.
+   * Records content that is in the store, but not present by its row. Without it the store is not asked about
+   * such rows: they get a new commit, so that a writer that has asked the store before must ask again.
    */
   readonly adopt: boolean;
   /** Reads and verifies the bytes, whatever S3's checksums and the row say. */
@@ -38,8 +38,9 @@ type Verdict =
   | { readonly kind: 'lost'; readonly row: BlobRow; readonly reason: string };
 
 /**
- * Makes the rows agree with the store. Content that is gone or wrong is recorded as lost. Content is right by S3's own SHA-256 if there is one, else by its
- * bytes: a size proves nothing. Rows are read before the store is asked; if a row was written meanwhile, both are asked again.
+ * Makes the rows agree with the store. Content that is gone or wrong is recorded as lost. Content is right by
+ * S3's own SHA-256 if there is one, else by its bytes: a size proves nothing. Rows are read before the store
+ * is asked; if a row was written meanwhile, both are asked again.
  *
  * @returns the digests that the store does not hold, each with the reason.
  * @throws CatalogError, StoreError
@@ -106,7 +107,8 @@ async function compare(
   const known = bytes ? { size: stored.size, etag: stored.etag } : stored;
   if (!(await store.isContent(content, known, signal))) return lost('the bytes of the object are not its digest');
   if (isRight) return { kind: 'right' };
-  // The object's metadata names the domain that brought it. Without that, only repositories that are linked already may use it (I9).
+  // The object's metadata names the domain that brought it. Without that, only repositories that are linked
+  // already may use it (I9).
   const domains = stored.domain === undefined ? [] : [stored.domain];
   return { kind: 'adopt', record: { content, stored, domains, commit: row?.commit } };
 }
@@ -119,7 +121,10 @@ function isRecorded(digest: Digest, row: BlobRow, stored: StoredContent): boolea
   );
 }
 
-/** Whether the store agrees with the row of the digest; true if the row is not present. Writes nothing. @throws CatalogError, StoreError */
+/**
+ * Whether the store agrees with the row of the digest; true if the row is not present. Writes nothing.
+ * @throws CatalogError, StoreError
+ */
 export async function isAsRecorded(
   { catalog, store }: { readonly catalog: Blobs; readonly store: Pick<ContentStore, 'find'> },
   digest: Digest,

@@ -44,8 +44,9 @@ export async function nextIncarnation(
 }
 
 /**
- * Writes the record or tombstone unless there is a newer one. If there is, and the table has moved on, too, this write is late and is dropped. If the table has not,
- * the table was restored, and takes its next incarnation. Returns the order that was written; undefined if the write was late.
+ * Writes the record or tombstone unless there is a newer one. If there is, and the table has moved on, too,
+ * this write is late and is dropped. If the table has not, the table was restored, and takes its next
+ * incarnation. Returns the order that was written; undefined if the write was late.
  *
  * @throws StoreError, CatalogError
  */
@@ -71,8 +72,9 @@ export async function writeInOrder(
 }
 
 /**
- * Writes the record of what is published, unless the table knows that the bucket has it: a publisher may have died, or failed, before its record. Returns why it
- * could not be written, and does not throw for that: what is published is served all the same.
+ * Writes the record of what is published, unless the table knows that the bucket has it: a publisher may have
+ * died, or failed, before its record. Returns why it could not be written, and does not throw for that: what
+ * is published is served all the same.
  */
 export async function ensureRecorded(
   deps: RefDeps,

@@ -13,7 +13,10 @@ import { wantedOf, withRows } from './whole.ts';
 /** Tries after other writers recorded a resolution first. */
 const MOST_OVERTAKINGS = 2;
 
-/** What the reference means at the upstream now: a root that is complete for this repository, or one whose bytes were just read. */
+/**
+ * What the reference means at the upstream now: a root that is complete for this repository, or one whose
+ * bytes were just read.
+ */
 export type Resolved = {
   readonly checkedMs: number;
   /** The pointer of the reference, with that resolution. */
@@ -26,11 +29,12 @@ export type Resolved = {
 );
 
 /**
- * Asks the upstream, under the lock, what the reference means, and records it before anything is copied: from then on the cache knows that
- * `published` may be out of date.
+ * Asks the upstream, under the lock, what the reference means, and records it before anything is copied: from
+ * then on the cache knows that `published` may be out of date.
  *
- * A root that is complete for this repository needs no GET. A resolution since `request.resolvedSinceMs` needs no HEAD either. If the manifest cannot be read by the digest
- * that the upstream gave (the tag moved, or a registry or mirror was wrong), that answer is dropped, and the bytes under the tag decide.
+ * A root that is complete for this repository needs no GET. A resolution since `request.resolvedSinceMs`
+ * needs no HEAD either. If the manifest cannot be read by the digest that the upstream gave (the tag moved,
+ * or a registry or mirror was wrong), that answer is dropped, and the bytes under the tag decide.
  *
  * @param now the reference in the catalogue, read under the lock.
  * @throws ManifestUnknownError; LeaseLostError.

@@ -75,8 +75,8 @@ export function skippedBy(content: PlannedContent, absent: ReadonlySet<Digest>):
 }
 
 /**
- * The content without the blobs that the registry turned out not to have. An optional entry that needs one of them is left out as a whole: nothing of it is linked or
- * counts as complete (I2).
+ * The content without the blobs that the registry turned out not to have. An optional entry that needs one of
+ * them is left out as a whole: nothing of it is linked or counts as complete (I2).
  */
 export function withoutAbsent(content: PlannedContent, absent: ReadonlySet<Digest>): PlannedContent {
   // A blob alone is not in `contents`: it would be dropped below.

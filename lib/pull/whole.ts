@@ -17,7 +17,10 @@ export interface StoredContentsDeps {
   readonly limits: Pick<PullLimits, 'manifestBytes' | 'fanOut'>;
 }
 
-/** The configs and layers of a manifest in the store; none for an index. Undefined if the manifest itself is gone. Without a type in its entry, its bytes decide what it is. */
+/**
+ * The configs and layers of a manifest in the store; none for an index. Undefined if the manifest itself is
+ * gone. Without a type in its entry, its bytes decide what it is.
+ */
 export async function storedContents(
   { store, limits }: StoredContentsDeps,
   entry: Descriptor,
@@ -39,8 +42,9 @@ interface WholeDeps {
 }
 
 /**
- * The root with its completeness worked out from rows, for linked `entries` that are not remembered as complete: content was lost since, here or elsewhere.
- * Reads nothing if all are remembered. With `remember`, writes what it finds.
+ * The root with its completeness worked out from rows, for linked `entries` that are not remembered as
+ * complete: content was lost since, here or elsewhere. Reads nothing if all are remembered. With `remember`,
+ * writes what it finds.
  */
 export async function withRows<T extends Partial<FoundRoot>>(
   { catalog }: WholeDeps,
@@ -79,7 +83,8 @@ export async function findKnown(
 }
 
 /**
- * The same with consistent reads; first records lost content that is in the store again. Sends no request to the registry.
+ * The same with consistent reads; first records lost content that is in the store again. Sends no request to
+ * the registry.
  */
 export async function findRestored(
   deps: StoredContentsDeps & ReconcileDeps & { readonly catalog: Roots & Completeness },

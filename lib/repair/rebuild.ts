@@ -24,8 +24,9 @@ export interface RebuildDeps {
 /** The result for one record. */
 export type RebuiltReference =
   /**
-   * `rebuilt`: all of the record. `partly`: some of its content is not in the bucket. `kept`: the table has something as new or newer. `gone`: removed
-   * meanwhile. `removed`: by its tombstone, it was removed after what the table has.
+   * `rebuilt`: all of the record. `partly`: some of its content is not in the bucket. `kept`: the table has
+   * something as new or newer. `gone`: removed meanwhile. `removed`: by its tombstone, it was removed after
+   * what the table has.
    */
   | {
       readonly outcome: 'rebuilt' | 'partly' | 'kept' | 'gone' | 'removed';
@@ -36,14 +37,15 @@ export type RebuiltReference =
   | { readonly outcome: 'skipped'; readonly key: string; readonly problem: string };
 
 /**
- * Rebuilds the rows of every record under `refs/` from the bucket alone, without a registry. Safe while pulls run and tags are removed, and may be repeated: each
- * reference is written under its lock, from the record of that moment, and only if the table has nothing as new or newer (by incarnation and generation). The table takes
- * its next incarnation first. Tombstones that are older than any writer lives are removed.
+ * Rebuilds the rows of every record under `refs/` from the bucket alone, without a registry. Safe while pulls
+ * run and tags are removed, and may be repeated: each reference is written under its lock, from the record of
+ * that moment, and only if the table has nothing as new or newer (by incarnation and generation). The table
+ * takes its next incarnation first. Tombstones that are older than any writer lives are removed.
  *
  * Rows that another version of Entrepot wrote are removed first: this one cannot read them.
  *
- * Links are written because the record is the proof that the repository had what it lists (I9). A blob row gets the trust domain in the object's metadata; other domains
- * must prove again that they have it.
+ * Links are written because the record is the proof that the repository had what it lists (I9). A blob row
+ * gets the trust domain in the object's metadata; other domains must prove again that they have it.
  *
  * @throws CacheError if bucket or table fail; what is done stays, and the next call continues.
  */

@@ -34,8 +34,9 @@ interface TreeDeps extends ReconcileDeps {
 type Parsed = Index | Manifest;
 
 /**
- * The tree below the record's root, from the bucket alone; undefined if the root, or a nested index, is missing. On the way, writes the rows of content that is there
- * and right: what a manifest needs before the manifest.
+ * The tree below the record's root, from the bucket alone; undefined if the root, or a nested index, is
+ * missing. On the way, writes the rows of content that is there and right: what a manifest needs before the
+ * manifest.
  */
 export async function readTree(
   deps: TreeDeps,

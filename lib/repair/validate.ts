@@ -51,10 +51,12 @@ export interface Validation {
 }
 
 /**
- * Reports from the cache alone whether the reference is complete for the platforms, and what is missing and why.
+ * Reports from the cache alone whether the reference is complete for the platforms, and what is missing and
+ * why.
  *
- * With `deep`, every object is looked up in the store: size, ETag and checksum must agree with the catalogue, or the bytes with the digest; with `bytes`, the bytes in any
- * case. Content that is gone or wrong is recorded, so that the next pull repairs it. Content that is there, but was not recorded, is recorded.
+ * With `deep`, every object is looked up in the store: size, ETag and checksum must agree with the catalogue,
+ * or the bytes with the digest; with `bytes`, the bytes in any case. Content that is gone or wrong is
+ * recorded, so that the next pull repairs it. Content that is there, but was not recorded, is recorded.
  */
 export async function validate(deps: ValidateDeps, request: ValidateRequest, signal: AbortSignal): Promise<Validation> {
   const { reference } = request;

@@ -24,9 +24,11 @@ const ONE_BYTE = 0x00800000;
 const POLYNOMIAL = 0xedb88320;
 
 /**
- * The CRC-32 of two contents in a row, from the CRC of each and the length of the second, without reading a byte again: zlib's crc32_combine.
+ * The CRC-32 of two contents in a row, from the CRC of each and the length of the second, without reading a
+ * byte again: zlib's crc32_combine.
  *
- * Each part needs a CRC, and so does the whole: computing both from the bytes would cost nearly as much as their SHA-256.
+ * Each part needs a CRC, and so does the whole: computing both from the bytes would cost nearly as much as
+ * their SHA-256.
  */
 export function appendCrc32(crc: number, next: number, nextBytes: number): number {
   let product = crc;

@@ -11,7 +11,10 @@ export interface StoredContent {
   readonly crc32?: string;
   /** Base64 SHA-256 of the whole object, if S3 keeps one (objects written by one PUT). */
   readonly sha256?: string;
-  /** The domain from which the bytes were fetched. Kept in the object's metadata, so that it survives a kill before the row is written. */
+  /**
+   * The domain from which the bytes were fetched. Kept in the object's metadata, so that it survives a kill
+   * before the row is written.
+   */
   readonly domain?: TrustDomain;
 }
 
@@ -28,7 +31,10 @@ export interface Checkpoint {
   readonly partBytes: number;
   /** Parts 1…n that the hash covers, all of `partBytes`. `ListParts` says what S3 has. */
   readonly partsDone: number;
-  /** Base64, exported state of the digest's hash. Absent if the blob comes so fast that starting again is cheaper: then it cannot be resumed. */
+  /**
+   * Base64, exported state of the digest's hash. Absent if the blob comes so fast that starting again is
+   * cheaper: then it cannot be resumed.
+   */
   readonly hashState?: string;
   /** Base64 CRC-32. */
   readonly crc32: string;
@@ -41,17 +47,20 @@ export interface Ingest extends AsyncDisposable {
   /** Takes the next bytes, in order. Resolves when the window of parts has room again; this is the back-pressure. */
   write(chunk: Uint8Array): Promise<void>;
   /**
-   * Compares size and digest, and makes the content visible. Also succeeds when the same content is there already.
+   * Compares size and digest, and makes the content visible. Also succeeds when the same content is there
+   * already.
    *
-   * @throws ContentMismatchError, and nothing became visible; StoreError: if it is retryable, fetch the blob again with a fresh ingest. A wrong digest of a resumed
-   * ingest is such a StoreError, because what the predecessor left may be wrong.
+   * @throws ContentMismatchError, and nothing became visible; StoreError: if it is retryable, fetch the blob
+   * again with a fresh ingest. A wrong digest of a resumed ingest is such a StoreError, because what the
+   * predecessor left may be wrong.
    */
   commit(): Promise<StoredContent>;
   /** Discards what was uploaded. Idempotent; does nothing after `commit`. Disposal without commit aborts. */
   abort(): Promise<void>;
   /**
-   * Stops, and leaves what was uploaded to a successor. Returns what the successor needs; if the ingest cannot be resumed, aborts and returns undefined.
-   * Afterwards no request is under way, and disposal does nothing.
+   * Stops, and leaves what was uploaded to a successor. Returns what the successor needs; if the ingest
+   * cannot be resumed, aborts and returns undefined. Afterwards no request is under way, and disposal does
+   * nothing.
    */
   suspend(): Promise<Checkpoint | undefined>;
   /** How far it got; undefined while there is nothing worth keeping. */
@@ -62,7 +71,10 @@ export interface Ingest extends AsyncDisposable {
 export interface ContentStore {
   /** The object by HEAD. Undefined on 404 and only then (I6). */
   find(digest: Digest, signal: AbortSignal): Promise<StoredContent | undefined>;
-  /** Whether the object has the digest of its key: by S3's SHA-256 of the whole object if there is one to compare, else by reading its bytes. */
+  /**
+   * Whether the object has the digest of its key: by S3's SHA-256 of the whole object if there is one to
+   * compare, else by reading its bytes.
+   */
   isContent(content: Descriptor, found: StoredContent, signal: AbortSignal): Promise<boolean>;
   /**
    * The whole bytes, verified again.
@@ -73,15 +85,16 @@ export interface ContentStore {
   /** Stores bytes that the caller has in memory and has verified: manifests and configs. One conditional PUT. */
   put(content: Descriptor, bytes: Uint8Array, domain: TrustDomain, signal: AbortSignal): Promise<StoredContent>;
   /**
-   * Begins an ingest of `content` from `domain`, where `resume` stopped. A checkpoint that cannot be resumed (another domain, too old, no readable `hashState`, an upload
-   * that is gone or has other parts) is discarded: then the ingest is a fresh one, with `offset` 0.
+   * Begins an ingest of `content` from `domain`, where `resume` stopped. A checkpoint that cannot be resumed
+   * (another domain, too old, no readable `hashState`, an upload that is gone or has other parts) is
+   * discarded: then the ingest is a fresh one, with `offset` 0.
    */
   begin(content: Descriptor, domain: TrustDomain, signal: AbortSignal, resume?: Checkpoint): Promise<Ingest>;
 }
 
 /**
- * The order of all records and tombstones of one reference: the higher incarnation of the table is newer, then the higher generation of the pointer. No clock
- * decides.
+ * The order of all records and tombstones of one reference: the higher incarnation of the table is newer,
+ * then the higher generation of the pointer. No clock decides.
  */
 export interface RefOrder {
   /** The incarnation of the table in which it was published; absent counts as 0. */
@@ -107,7 +120,10 @@ export interface RefRecord extends RefOrder {
   readonly publishedMs: number;
 }
 
-/** The reference was removed, with everything that was published up to this generation. It replaces the record, so that a late publisher does not restore it. */
+/**
+ * The reference was removed, with everything that was published up to this generation. It replaces the
+ * record, so that a late publisher does not restore it.
+ */
 export interface RefTombstone extends RefOrder {
   readonly reference: string;
   readonly removedMs: number;

@@ -3,10 +3,14 @@ import type { IHasher } from 'hash-wasm';
 import type { Algorithm } from '../oci/digest.ts';
 
 /*
- * hash-wasm is only needed for blobs that take long. Import this file lazily, so that other pulls do not load the WebAssembly.
+ * hash-wasm is only needed for blobs that take long. Import this file lazily, so that other pulls do not load
+ * the WebAssembly.
  */
 
-/** A hash whose state another process can continue. Its SHA-256 is five times slower than that of `node:crypto`, which cannot export its state. */
+/**
+ * A hash whose state another process can continue. Its SHA-256 is five times slower than that of
+ * `node:crypto`, which cannot export its state.
+ */
 export interface ResumableHash {
   update(bytes: Uint8Array): void;
   /** The state after all bytes so far, as text. It contains the last of those bytes: up to 63 for SHA-256, 127 for SHA-512. */
@@ -56,10 +60,11 @@ export interface IngestDigestOptions {
 }
 
 /**
- * The digest of an ingest from byte 0 on, with its state at the end of each part as long as the content comes slowly (docs/decisions/0015-resume-mid-blob.md).
+ * The digest of an ingest from byte 0 on, with its state at the end of each part as long as the content comes
+ * slowly (docs/decisions/0015-resume-mid-blob.md).
  *
- * `node:crypto` computes the digest. The hash with the exportable state runs beside it, a part behind, and is dropped once the rest will be there soon.
- * So fast content costs no more than without it.
+ * `node:crypto` computes the digest. The hash with the exportable state runs beside it, a part behind, and is
+ * dropped once the rest will be there soon. So fast content costs no more than without it.
  */
 export class IngestDigest {
   readonly #options: IngestDigestOptions;

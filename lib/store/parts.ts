@@ -22,8 +22,9 @@ export interface PartPlan {
 }
 
 /**
- * The plan for a blob of `size` bytes: with the `partBytes` of the configuration if that makes at most {@link MAX_PARTS} parts, else with the smallest larger number of MiB
- * that does. If parts must grow, the window shrinks (to two at least), so that memory stays near `partBytes * windowParts`.
+ * The plan for a blob of `size` bytes: with the `partBytes` of the configuration if that makes at most {@link
+ * MAX_PARTS} parts, else with the smallest larger number of MiB that does. If parts must grow, the window
+ * shrinks (to two at least), so that memory stays near `partBytes * windowParts`.
  *
  * @throws StoreError for a blob that 1,000 of the largest parts cannot hold (4.88 TiB).
  */

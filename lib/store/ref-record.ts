@@ -2,8 +2,9 @@ import { isDigest, type Digest } from '../oci/digest.ts';
 import type { FoundRefRecord, RefOrder, RefRecord, RefTombstone } from './content-store.ts';
 
 /**
- * How long a tombstone keeps late publishers out: longer than a task of a workflow lives, or a process that was suspended for a weekend. The row of the table keeps its
- * generation for longer (lib/catalog/dynamo-pointers.ts), so that a publish after the removal is newer than the tombstone.
+ * How long a tombstone keeps late publishers out: longer than a task of a workflow lives, or a process that
+ * was suspended for a weekend. The row of the table keeps its generation for longer
+ * (lib/catalog/dynamo-pointers.ts), so that a publish after the removal is newer than the tombstone.
  */
 export const TOMBSTONE_MS = 7 * 86_400_000;
 
@@ -18,7 +19,10 @@ const isTombstone = (entry: RefEntry): entry is RefTombstone => 'removedMs' in e
 
 export const isOver = ({ removedMs }: RefTombstone, nowMs: number): boolean => nowMs - removedMs > TOMBSTONE_MS;
 
-/** What happens to the existing entry when `entry` is written: `kept` because it is newer, `same` because they are equal, or `replaced`. */
+/**
+ * What happens to the existing entry when `entry` is written: `kept` because it is newer, `same` because they
+ * are equal, or `replaced`.
+ */
 export function outcomeOver(kept: RefEntry, entry: RefEntry, nowMs: number): 'kept' | 'same' | 'replaced' {
   if (isTombstone(kept) && isOver(kept, nowMs)) return 'replaced';
   const order = compareOrder(kept, entry);

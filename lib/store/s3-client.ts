@@ -91,7 +91,10 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** Without a byte in either direction. Not a limit for a whole request: a large part may take long on a slow link. */
 const IDLE_TIMEOUT_MS = 30_000;
 
-/** The client for the store: SDK retries (5 tries, exponential back-off with jitter), idle time-outs, and no checksums but those that the store sets. */
+/**
+ * The client for the store: SDK retries (5 tries, exponential back-off with jitter), idle time-outs, and no
+ * checksums but those that the store sets.
+ */
 export function s3Client(options: S3ClientOptions = {}): S3Client {
   return new S3Client({
     ...options,

@@ -68,7 +68,8 @@ function storedContent(head: HeadObjectCommandOutput): StoredContent {
 }
 
 /**
- * Stores verified bytes by one conditional PUT with their SHA-256: S3 refuses other bytes. Also succeeds if they are there already.
+ * Stores verified bytes by one conditional PUT with their SHA-256: S3 refuses other bytes. Also succeeds if
+ * they are there already.
  *
  * @throws ContentMismatchError if the bytes are not `content`; StoreError.
  */
@@ -154,8 +155,8 @@ export interface ExpectedContent extends Content {
 }
 
 /**
- * Runs a conditional write. If the key exists already (412; perhaps our own write, whose answer was lost), right content is a success, and wrong content is
- * deleted and written again, once.
+ * Runs a conditional write. If the key exists already (412; perhaps our own write, whose answer was lost),
+ * right content is a success, and wrong content is deleted and written again, once.
  */
 export async function writeOnce(
   bucket: S3Bucket,
@@ -188,8 +189,9 @@ export async function writeOnce(
 }
 
 /**
- * Whether the object is the expected content: by size and checksum, or by its bytes if S3 keeps no checksum that can be compared. A body that breaks off is read
- * once more: the embedded store removes a damaged object when it reads it.
+ * Whether the object is the expected content: by size and checksum, or by its bytes if S3 keeps no checksum
+ * that can be compared. A body that breaks off is read once more: the embedded store removes a damaged object
+ * when it reads it.
  */
 export async function isExpected(
   bucket: S3Bucket,

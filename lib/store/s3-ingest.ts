@@ -31,8 +31,8 @@ interface Prefix {
 }
 
 /**
- * Content that is being stored in S3. It is hashed as it comes. Content of one part is stored by one PUT at the end; larger content is uploaded part by part while the
- * next bytes come.
+ * Content that is being stored in S3. It is hashed as it comes. Content of one part is stored by one PUT at
+ * the end; larger content is uploaded part by part while the next bytes come.
  *
  * Calls must not overlap. When `write` or `commit` throws, no request of this ingest is under way any more.
  */

@@ -30,7 +30,8 @@ export interface UploadedPart {
 }
 
 /**
- * A multipart upload to the final key, invisible until it is completed. Begun at S3 with the first part, unless it resumes a predecessor's upload.
+ * A multipart upload to the final key, invisible until it is completed. Begun at S3 with the first part,
+ * unless it resumes a predecessor's upload.
  *
  * The first failure stops the other parts, and is the one that {@link PartUploads.settle} throws.
  */
@@ -120,7 +121,8 @@ export class PartUploads {
       ChecksumCRC32: crc,
     });
     try {
-      // If S3 answers early (503), the SDK retries while the first body may still be under way, and the buffer may be lent again before that
+      // If S3 answers early (503), the SDK retries while the first body may still be under way, and the
+      // buffer may be lent again before that
       // body is sent: it then contradicts its signed CRC-32 and is refused.
       const { ETag: etag } = await this.#bucket.client.send(withPayloadHash(command, UNSIGNED_PAYLOAD), {
         abortSignal: this.#signal,
@@ -157,10 +159,11 @@ export class PartUploads {
   }
 
   /**
-   * Makes the content visible. All parts must be settled and the digest compared before. Also succeeds if the same content is there already; then this
-   * upload is discarded.
+   * Makes the content visible. All parts must be settled and the digest compared before. Also succeeds if the
+   * same content is there already; then this upload is discarded.
    *
-   * @throws StoreError, retryable if the upload must start again (409, or the upload is gone): fetch the blob again.
+   * @throws StoreError, retryable if the upload must start again (409, or the upload is gone): fetch the blob
+   * again.
    */
   async complete(content: Descriptor, fullCrc32: string): Promise<StoredContent> {
     const expected: ExpectedContent = { digest: content.digest, size: content.size, crc32: () => fullCrc32 };
@@ -204,8 +207,8 @@ export class PartUploads {
   }
 
   /**
-   * 409: another write of the key is just ending. 404: this upload is gone, perhaps because it was completed and the answer was lost. Either way the object
-   * decides.
+   * 409: another write of the key is just ending. 404: this upload is gone, perhaps because it was completed
+   * and the answer was lost. Either way the object decides.
    */
   async #findWinner(expected: ExpectedContent, polls: number): Promise<StoredContent | undefined> {
     for (let poll = 1; ; poll += 1) {
@@ -224,11 +227,13 @@ export class PartUploads {
 }
 
 /**
- * Tries to discard an open upload within {@link ABORT_TIMEOUT_MS}. If parts were `cutOff`, S3 may still store one after the abort
- * (https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html), so the abort is repeated until S3 no longer has the upload.
+ * Tries to discard an open upload within {@link ABORT_TIMEOUT_MS}. If parts were `cutOff`, S3 may still store
+ * one after the abort (https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html), so the
+ * abort is repeated until S3 no longer has the upload.
  *
- * Never throws: the error that ended the ingest must be the one reported. An upload that stays (S3 unreachable, a kill, a lost answer) is invisible, and the
- * bucket's lifecycle rule aborts it after seven days.
+ * Never throws: the error that ended the ingest must be the one reported. An upload that stays (S3
+ * unreachable, a kill, a lost answer) is invisible, and the bucket's lifecycle rule aborts it after seven
+ * days.
  */
 export async function discardUpload(
   { client, bucket }: S3Bucket,

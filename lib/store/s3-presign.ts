@@ -18,7 +18,8 @@ export interface PresignerOptions {
   readonly region: () => Promise<string>;
   readonly credentials: () => Promise<SigningIdentity>;
   /**
-   * Scheme, host and port of the URLs. The name of the bucket goes into the path, unless the host begins with it. Default: S3's endpoint in the region.
+   * Scheme, host and port of the URLs. The name of the bucket goes into the path, unless the host begins with
+   * it. Default: S3's endpoint in the region.
    */
   readonly endpoint?: URL;
 }
@@ -54,7 +55,10 @@ export function s3Presigner({ bucket, region, credentials, endpoint }: Presigner
   };
 }
 
-/** `https://bucket.s3.region.amazonaws.com`. A bucket with dots goes into the path, because S3's certificate does not cover it. */
+/**
+ * `https://bucket.s3.region.amazonaws.com`. A bucket with dots goes into the path, because S3's certificate
+ * does not cover it.
+ */
 export function regionalEndpoint(bucket: string, region: string): URL {
   const domain = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
   return new URL(`https://${bucket.includes('.') ? '' : `${bucket}.`}s3.${region}.${domain}`);

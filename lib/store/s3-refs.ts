@@ -74,7 +74,10 @@ const parsed = (key: string, { text, size }: Kept): FoundRefRecord =>
     ? { key, problem: `has ${size} bytes, a record has at most ${MAX_RECORD_BYTES}` }
     : parseRefRecord(key, text);
 
-/** Replaces the object by `next(object)`, or leaves it if that is undefined. If the object changed meanwhile, reads it and calls `next` again. */
+/**
+ * Replaces the object by `next(object)`, or leaves it if that is undefined. If the object changed meanwhile,
+ * reads it and calls `next` again.
+ */
 async function swap(
   bucket: S3Bucket,
   key: string,

@@ -29,8 +29,9 @@ export interface ResumedUpload {
 }
 
 /**
- * The upload of a checkpoint, if it can be resumed: of the same trust domain (I9), young enough, with parts of the same size and a hash state that this version can
- * read; and S3 has its parts, with the sizes and the CRC-32 of the checkpoint. Else undefined.
+ * The upload of a checkpoint, if it can be resumed: of the same trust domain (I9), young enough, with parts
+ * of the same size and a hash state that this version can read; and S3 has its parts, with the sizes and the
+ * CRC-32 of the checkpoint. Else undefined.
  *
  * @throws StoreError if S3 does not answer: that says nothing about the upload (I6).
  */

@@ -13,7 +13,10 @@ import { discardUpload } from './s3-parts.ts';
 import { findResumable } from './s3-resume.ts';
 
 export interface S3StoreOptions extends S3Bucket {
-  /** Content up to this size is stored by one PUT, larger content in parts of this size; of more, if there would be over 1,000 parts. */
+  /**
+   * Content up to this size is stored by one PUT, larger content in parts of this size; of more, if there
+   * would be over 1,000 parts.
+   */
   readonly partBytes?: number;
   /** Parts held in memory by one ingest, the one being filled included. */
   readonly windowParts?: number;
@@ -22,7 +25,8 @@ export interface S3StoreOptions extends S3Bucket {
 }
 
 /**
- * Content by digest in an S3 bucket: verified before visible, never overwritten with something else (I1), "absent" on 404 only (I6).
+ * Content by digest in an S3 bucket: verified before visible, never overwritten with something else (I1),
+ * "absent" on 404 only (I6).
  *
  * An ingest holds at most about `partBytes * windowParts` bytes of content.
  */

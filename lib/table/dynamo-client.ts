@@ -11,10 +11,12 @@ export interface DynamoConnection {
 }
 
 /**
- * A client for the table. Endpoint, region and credentials come from the SDK's own variables, unless `connection` overrides them.
+ * A client for the table. Endpoint, region and credentials come from the SDK's own variables, unless
+ * `connection` overrides them.
  *
- * Time-outs are short because every request is small: a lost connection must not outlive a lease. The connection time-out includes the wait for one of the agent's 50
- * sockets, so it is as long as the other: many requests at once are not an error. The SDK retries throttling, 5xx and resets with back-off.
+ * Time-outs are short because every request is small: a lost connection must not outlive a lease. The
+ * connection time-out includes the wait for one of the agent's 50 sockets, so it is as long as the other:
+ * many requests at once are not an error. The SDK retries throttling, 5xx and resets with back-off.
  */
 export function dynamoClient(connection: DynamoConnection = {}): DynamoDBClient {
   return new DynamoDBClient({
@@ -39,8 +41,9 @@ export const PASSING = /Conflict|InProgress|Throttl|ThroughputExceeded|RequestLi
 export const backOffMs = (round: number): number => Math.random() * Math.min(2_000, 25 * 2 ** round);
 
 /**
- * Sends, and sends again after a conflict with a transaction on the same row. The SDK does not retry conflicts, as it does throttling, 5xx and broken connections; and
- * every publish is a transaction on a row that lease renewals and waiters write, too.
+ * Sends, and sends again after a conflict with a transaction on the same row. The SDK does not retry
+ * conflicts, as it does throttling, 5xx and broken connections; and every publish is a transaction on a row
+ * that lease renewals and waiters write, too.
  */
 export async function attempt<T>(op: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
   const startedMs = performance.now();

@@ -3,8 +3,8 @@ import { marshall, unmarshall } from '@aws-sdk/util-dynamodb';
 import { CatalogError } from '../errors/cache-error.ts';
 
 /**
- * The version of the rows' format; each row has it as `v`. Rows of 0.1 have none. Raise it when older readers would misread a row, not for additions that
- * they can ignore.
+ * The version of the rows' format; each row has it as `v`. Rows of 0.1 have none. Raise it when older readers
+ * would misread a row, not for additions that they can ignore.
  */
 const SCHEMA = 2;
 

@@ -52,7 +52,10 @@ interface PageOptions {
 
 export const isRefused = (outcome: Item | Refused): outcome is Refused => outcome.refused === true;
 
-/** One table, for the catalogue, the leases and the records. Every failure is a CatalogError; an abort throws the signal's reason. */
+/**
+ * One table, for the catalogue, the leases and the records. Every failure is a CatalogError; an abort throws
+ * the signal's reason.
+ */
 export interface Table {
   get(key: Key, consistent: boolean, op: string, signal: AbortSignal): Promise<Item | undefined>;
   /** The rows that exist, in any order. Any number of keys; duplicates are allowed. */
@@ -68,8 +71,9 @@ export interface Table {
   /** The same in pages, each of one read, of at most `pageSize` rows. The last may be empty. */
   pages(pk: string, op: string, signal: AbortSignal, from: PageOptions): AsyncGenerator<Item[]>;
   /**
-   * All or nothing. Conflicts with other writers are retried until `signal` fires; after a lost answer, nothing is executed twice. Returns undefined if all
-   * writes happened, else for each write whether its condition failed.
+   * All or nothing. Conflicts with other writers are retried until `signal` fires; after a lost answer,
+   * nothing is executed twice. Returns undefined if all writes happened, else for each write whether its
+   * condition failed.
    */
   transact(
     writes: readonly (Check | Update)[],

@@ -44,8 +44,8 @@ export interface Key {
 export const NOBODY = '-';
 
 /**
- * Partitions that the endpoint's function may write, as IAM matches `dynamodb:LeadingKeys`: locks, pulls and waiting callers. None of them decides what a repository
- * serves.
+ * Partitions that the endpoint's function may write, as IAM matches `dynamodb:LeadingKeys`: locks, pulls and
+ * waiting callers. None of them decides what a repository serves.
  */
 export const ENDPOINT_PARTITIONS: readonly string[] = ['LOCK#*', 'PULL#*', 'ACTIVE#*', 'WAITING#*'];
 
