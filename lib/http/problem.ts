@@ -6,7 +6,7 @@ import { statusOfError as statusOfDomain } from '../errors/status.ts';
 import type { DocumentOf, problemSchema } from './control/answer-schemas.ts';
 import { isHttpEvent, jsonAnswer } from './http-event.ts';
 
-/** An answer that HTTP alone knows: a path or method that is not there, a thing that is not found under its name. */
+/** An error of HTTP itself: an unknown path or method, or a name under which nothing is found. */
 export class HttpError extends CacheError {
   readonly status: 400 | 404 | 405;
   readonly headers: Readonly<Record<string, string>>;
@@ -25,37 +25,37 @@ export class HttpError extends CacheError {
 /** The answer to a failed request of the control API: https://www.rfc-editor.org/rfc/rfc9457 (`application/problem+json`). */
 export type Problem = DocumentOf<typeof problemSchema>;
 
-/** When to come back, where nobody said: long enough for a lease to lapse or a throttled table to recover. */
+/** The default of `Retry-After`: long enough for a lease to expire or a throttled table to recover. */
 const RETRY_AFTER_SECONDS = 5;
 
-/** The HTTP status of whatever was thrown. Everything that was not thrown on purpose is 500. */
+/** The HTTP status of an error. Unexpected errors are 500. */
 export const statusOf = (error: unknown): number => (error instanceof HttpError ? error.status : statusOfDomain(error));
 
-/** What the caller is told about `error`: the whole message of a CacheError, which holds no secret (I7); nothing of any other. */
+/** What the caller learns of `error`: the message of a CacheError, which holds no secret (I7); nothing of any other error. */
 export function problemOf(error: unknown, requestId: string): Problem {
   const status = statusOf(error);
-  const told = status !== 500 && error instanceof CacheError ? error : undefined;
-  const code = told?.code ?? (told?.cause instanceof CacheError ? told.cause.code : undefined);
+  const known = status !== 500 && error instanceof CacheError ? error : undefined;
+  const code = known?.code ?? (known?.cause instanceof CacheError ? known.cause.code : undefined);
   return {
     type: 'about:blank',
     title: STATUS_CODES[status] ?? 'Error',
     status,
-    ...(told === undefined ? {} : { detail: told.message }),
+    ...(known === undefined ? {} : { detail: known.message }),
     ...(code === undefined ? {} : { code }),
-    ...(told instanceof InvalidRequestError ? { field: told.field } : {}),
-    retryable: told?.retryable ?? false,
+    ...(known instanceof InvalidRequestError ? { field: known.field } : {}),
+    retryable: known?.retryable ?? false,
     requestId,
   };
 }
 
-/** The seconds of `Retry-After`, for the statuses that carry one: those of `retryAfterMs`, and for 503 the usual ones where nobody said a time. */
+/** The seconds of `Retry-After` for 429 and 503: from `retryAfterMs`; for 503 without it a default. */
 export function retryAfterSecondsOf(status: number, retryAfterMs: number | undefined): number | undefined {
   if (status !== 429 && status !== 503) return undefined;
   if (retryAfterMs !== undefined) return Math.max(1, Math.ceil(retryAfterMs / 1000));
   return status === 503 ? RETRY_AFTER_SECONDS : undefined;
 }
 
-/** Whatever was thrown, as problem details with the headers that belong to them. */
+/** An error as problem details, with their headers. */
 export function problemAnswer(error: unknown, requestId: string): APIGatewayProxyStructuredResultV2 {
   const retryAfterMs = error instanceof CacheError ? error.retryAfterMs : undefined;
   const problem = problemOf(error, requestId);
@@ -73,13 +73,13 @@ export function problemDocument(
     'content-type': 'application/problem+json',
     'x-request-id': problem.requestId,
     ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),
-    // RFC 9110, section 15.5.2: 401 says how to ask.
+    // RFC 9110, section 15.5.2: a 401 names the challenges.
     ...(problem.status === 401 ? { 'www-authenticate': 'AWS4-HMAC-SHA256, Bearer' } : {}),
     ...headers,
   });
 }
 
-/** The end of every error of a handler behind an HTTP API: an answer of problem details. For whoever invokes it otherwise, the invocation fails. */
+/** Answers errors of a handler behind an HTTP API with problem details. Any other invocation fails with the error. */
 export function problemMiddleware(): MiddlewareObj {
   return {
     onError(request: Request) {

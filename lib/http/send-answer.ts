@@ -1,22 +1,22 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setImmediate } from 'node:timers/promises';
 
-/** What is still taken of a request after its answer: a client that reads only when it has sent gets its answer before the connection closes. */
+/** How much of a request is still read after its answer: a client that reads only after it has sent gets the answer before the connection closes. */
 const LINGER_MS = 1_000;
 const LINGER_BYTES = 1024 * 1024;
 
 /**
- * Sends an answer, and waits for no body of its request: where one is still coming, the answer has `connection: close`, what comes within {@link LINGER_MS} and
- * {@link LINGER_BYTES} is dropped, and the connection is closed. Closing it at once could take the answer back: a client that still sends gets a reset.
+ * Sends an answer without waiting for the body of its request. If a body is still coming, the answer has `connection: close`, up to {@link LINGER_BYTES} within
+ * {@link LINGER_MS} are read and dropped, and the connection is closed. Closed at once, a client that still sends gets a reset instead of the answer.
  *
- * @param headers joined with those that are set already.
+ * @param headers added to those that are set already.
  */
 export async function sendAnswer(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   { status, headers, body }: { status: number; headers: Readonly<Record<string, string>>; body?: Uint8Array },
 ): Promise<void> {
-  // A short body is in the packet of the headers, and parsed after them: one turn later it is there.
+  // A short body comes in the packet of the headers, and is parsed after them: it is there after one turn of the event loop.
   if (isUnread(incoming)) await setImmediate();
   if (outgoing.destroyed) return;
   if (!isUnread(incoming)) {
@@ -41,6 +41,6 @@ export async function sendAnswer(
   }
 }
 
-/** A request without a body counts as read: node calls even that complete only after its listeners ran. */
+/** A request without a body counts as read: Node marks even that complete only after its listeners ran. */
 const isUnread = ({ complete, headers }: IncomingMessage): boolean =>
   !complete && (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0);

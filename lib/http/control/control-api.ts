@@ -16,28 +16,28 @@ import { type Operation, routeOf } from './routes.ts';
 
 export type Answer = APIGatewayProxyStructuredResultV2;
 
-/** What the control API works with. What a hit does not need is loaded by its first use. */
+/** What the control API works with. Parts that a hit does not need are loaded at their first use. */
 export interface ApiDeps extends Omit<PullDeps, 'upstreams' | 'progress'> {
   readonly access: AccessSettings;
-  /** Where this deployment keeps things, as it was told at its start. */
+  /** The resources of this deployment. */
   readonly deployment: {
     readonly bucket: string;
     readonly table: string;
     readonly stateMachine?: string;
     readonly bus?: string;
   };
-  /** How this deployment serves, as it was configured. */
+  /** How this deployment serves. */
   readonly serve: Pick<ServeSettings, 'front' | 'auth' | 'blobEndpoint'>;
   readonly records: PullRecords;
   readonly jobs: Jobs;
-  /** Undefined where the deployment has no secret to sign with. */
+  /** Undefined where the deployment has no signing secret. */
   readonly keys?: MintingKeys | undefined;
 }
 
-/** One request of a caller that is known. */
+/** A request of an authenticated caller. */
 export interface ApiCall {
   readonly request: HttpRequest;
-  /** What stands for `{id}` in the path: not yet known to be one. */
+  /** The text for `{id}` in the path; not yet validated. */
   readonly id: string;
   readonly caller: Caller;
   readonly access: Access;
@@ -48,10 +48,10 @@ export interface ApiCall {
   readonly signal: AbortSignal;
 }
 
-/** What answers one route. Whatever it throws becomes problem details. */
+/** Answers one route. Its errors become problem details. */
 export type Operate = (deps: ApiDeps, call: ApiCall) => Promise<Answer>;
 
-/** What a hit needs is loaded with the function, all else when it is first asked for. */
+/** What a hit needs is loaded with the function, everything else at its first use. */
 const OPERATIONS: Readonly<Record<Operation, () => Operate | Promise<Operate>>> = {
   pull: () => postPull,
   findPull: async () => (await import('./pulls.ts')).findPull,
@@ -62,11 +62,11 @@ const OPERATIONS: Readonly<Record<Operation, () => Operate | Promise<Operate>>> 
   deployment: async () => (await import('./deployment.ts')).getDeployment,
 };
 
-/** What is known of one invocation before its request was looked at. */
+/** What is known of an invocation before its request is read. */
 export type ApiInvocation = Pick<ApiCall, 'logger' | 'metrics' | 'signal' | 'requestId'>;
 
-/** What the log tells of a request, as soon as it is known. */
-interface Told {
+/** What is logged of a request, as soon as it is known. */
+interface Known {
   caller?: string;
   route?: string;
 }
@@ -74,7 +74,7 @@ interface Told {
 /**
  * Answers one request of the control API: always an answer, never an error. Writes one line of log.
  *
- * In this order: who calls (401), what for (404, 405), whether at all (403), then the route itself, which asks what this caller may use.
+ * In this order: the caller (401), the route (404, 405), whether the caller may call at all (403), then the route, which checks what the caller may use.
  */
 export async function answerRequest(
   deps: ApiDeps,
@@ -82,18 +82,18 @@ export async function answerRequest(
   invocation: ApiInvocation,
 ): Promise<Answer> {
   const startedMs = performance.now();
-  const told: Told = {};
+  const known: Known = {};
   const { requestId, logger } = invocation;
   let answer: Answer;
   let failure: unknown;
   try {
-    answer = await operate(deps, event, invocation, told);
+    answer = await operate(deps, event, invocation, known);
   } catch (error) {
     failure = error;
     answer = problemAnswer(error, requestId);
   }
   logRequest(logger, failure, {
-    ...told,
+    ...known,
     status: answer.statusCode,
     durationMs: Math.round(performance.now() - startedMs),
   });
@@ -104,19 +104,19 @@ async function operate(
   deps: ApiDeps,
   event: APIGatewayProxyEventV2,
   invocation: ApiInvocation,
-  told: Told,
+  known: Known,
 ): Promise<Answer> {
   const request = httpRequest(event);
   const caller = parseCaller(deps.access, request.authorizer);
-  told.caller = nameOfCaller(caller);
+  known.caller = nameOfCaller(caller);
   const route = routeOf(request.method, request.path);
-  told.route = route.name;
+  known.route = route.name;
   const access = accessOf(deps.access, caller);
   const answer = await OPERATIONS[route.operation]();
   return await answer(deps, { ...invocation, request, id: route.id, caller, access });
 }
 
-/** A fault that may go away by itself is no error yet: the caller asks again. */
+/** A retryable failure is logged as a warning: the caller asks again. */
 function logRequest(logger: Logger, failure: unknown, fields: LogFields): void {
   if (failure === undefined) logger.info('request', fields);
   else if (statusOf(failure) < 500) logger.info('request', { ...fields, reason: reasonOf(failure) });
@@ -125,6 +125,6 @@ function logRequest(logger: Logger, failure: unknown, fields: LogFields): void {
   } else logger.error('request', failure, fields);
 }
 
-/** Errors of our own alone are told: they hold no secret (I7). */
+/** Only the messages of CacheErrors are logged: they hold no secret (I7). */
 const reasonOf = (failure: unknown): string =>
-  failure instanceof CacheError ? `${failure.name}: ${failure.message}` : 'an error that was not thrown on purpose';
+  failure instanceof CacheError ? `${failure.name}: ${failure.message}` : 'an unexpected error';

@@ -9,13 +9,13 @@ import type { deploymentSchema, DocumentOf, tokenSchema } from './answer-schemas
 import type { Answer, ApiCall, ApiDeps } from './control-api.ts';
 import { parseTokenBody } from './requests.ts';
 
-/** Where one deployment keeps things: what an operator, and `entrepot doctor`, need to look at it. */
+/** The resources of a deployment, for operators and `entrepot doctor`. */
 export type DeploymentDocument = DocumentOf<typeof deploymentSchema>;
 
 /** `arn:aws:states:<region>:<account>:stateMachine:entrepot-<stage>-pull` */
 const STATE_MACHINE = /^arn:[^:]+:states:(?<region>[^:]+):[^:]*:stateMachine:(?:entrepot-(?<stage>.+)-pull$)?/;
 
-/** `GET /v1/deployment`: for every caller that may call at all, whatever repositories it may use. Names only, and nothing secret. */
+/** `GET /v1/deployment`: for every caller of the API, whichever repositories it may use. Only names, no secrets. */
 export function getDeployment({ deployment, serve }: ApiDeps, { caller }: ApiCall): Promise<Answer> {
   const { bucket, table, stateMachine, bus } = deployment;
   const { front, auth, blobEndpoint } = serve;
@@ -34,10 +34,10 @@ export function getDeployment({ deployment, serve }: ApiDeps, { caller }: ApiCal
   return Promise.resolve(jsonAnswer(200, document));
 }
 
-/** What a client logs in to the registry endpoint with. */
+/** A login for the registry endpoint. */
 export type TokenDocument = DocumentOf<typeof tokenSchema>;
 
-/** `POST /v1/token`: a password for the registry endpoint, for whoever calls, and for an hour at most. It may use there what the caller may use here. */
+/** `POST /v1/token`: a password for the registry endpoint, for an hour at most. It may use there what the caller may use here. */
 export async function postToken({ access, keys }: ApiDeps, { request, caller, signal }: ApiCall): Promise<Answer> {
   if (keys === undefined) {
     throw new HttpError(

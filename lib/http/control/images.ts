@@ -20,7 +20,7 @@ import { parseImageQuery, parseImagesQuery, parseValidateBody } from './requests
 
 const KIND = 'images';
 
-/** The position as text for a URL, bound to the list that it was made for. It is no secret, and no right: what it names is checked like any other name. */
+/** The position as text for a URL, bound to its list. It is not a secret and grants nothing: its names are checked like any others. */
 export function formatImageCursor(position: ImagePosition, only: Repository | undefined): string {
   const filter = only === undefined ? '' : formatRepository(only);
   const fields = [KIND, filter, formatRepository(position.repository), position.pointer ?? ''];
@@ -49,7 +49,7 @@ const pointerFrom = (text: string): string => (text.startsWith('@') && isDigest(
 const refusal = (cause?: unknown): InvalidRequestError =>
   new InvalidRequestError(
     'next',
-    'it is not from a page of this list; give "next" as it was answered, with the same "repository"',
+    'it is not from a page of this list; send "next" of the previous page, with the same "repository"',
     cause,
   );
 

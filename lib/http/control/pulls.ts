@@ -13,12 +13,12 @@ import type { DocumentOf, pullSchema } from './answer-schemas.ts';
 import type { Answer, ApiCall, ApiDeps } from './control-api.ts';
 import { parsePullBody } from './requests.ts';
 
-/** `wait = 10`, `wait="10"`; parameters after a ";" say nothing to us. Numbers beyond this many digits are no waits that anybody means. */
+/** `wait = 10`, `wait="10"`; parameters after a ";" are ignored, and so are numbers of more digits. */
 const WAIT = /^wait\s*=\s*(?:(\d{1,9})|"(\d{1,9})")\s*(?:;.*)?$/i;
 
 /**
  * How long the caller prefers to wait, in seconds, by the header `Prefer` (https://www.rfc-editor.org/rfc/rfc7240). The first `wait` counts; undefined where
- * there is none that can be understood: a preference is never an error.
+ * there is no valid one: a preference is never an error.
  */
 export function preferredWaitSeconds(prefer: string | undefined): number | undefined {
   const first = (prefer ?? '').split(',').find((one) => /^\s*wait\b/i.test(one));
@@ -27,7 +27,7 @@ export function preferredWaitSeconds(prefer: string | undefined): number | undef
   return digits === undefined ? undefined : Number(digits);
 }
 
-/** Problem details of a pull that failed: of no request in particular. */
+/** Problem details of a failed pull, without the id of a request. */
 export type PullProblem = Omit<Problem, 'requestId'>;
 
 /** One pull, as `GET /v1/pulls/{id}` answers it. */
@@ -83,15 +83,15 @@ export function problemOfFailure(failure: PullFailure, id: string): PullProblem 
   };
 }
 
-/** From the arrival of the request to its answer, whatever is slow: an HTTP API gives up after 30 s. */
+/** From the arrival of the request to its answer: an HTTP API gives up after 30 s. */
 const MOST_SECONDS = 20;
-/** Of `Retry-After` of a pull that goes on. */
+/** `Retry-After` of a running pull. */
 const LATER_SECONDS = { least: 1, usual: 2, most: 30 };
 
 /**
- * `POST /v1/pull`: a hit at once, from the catalogue alone; else the pull of the workflow, joined or started, as far as it is within the wait.
+ * `POST /v1/pull`: a hit at once, from the catalogue; else starts or joins a pull of the workflow, and waits for it as long as the caller prefers.
  *
- * 200 with the receipt, 202 with the pull that goes on, or its failure.
+ * 200 with the receipt, 202 with the running pull, or its failure.
  */
 export async function postPull(deps: ApiDeps, call: ApiCall): Promise<Answer> {
   const wanted = preferredWaitSeconds(call.request.header('prefer'));
@@ -110,7 +110,7 @@ export async function postPull(deps: ApiDeps, call: ApiCall): Promise<Answer> {
     return jsonAnswer(200, hit, preferenceApplied);
   }
 
-  // However short the wait: what is asked for is started, or the caller hears that it is not.
+  // Also with a short wait the pull is started, or its failure answered.
   const record = await deps.jobs.start(request, signal);
   call.logger.keep({ pullId: record.id });
   const last = await waitForEnd(deps.records, record, AbortSignal.any([signal, wait.signal]));
@@ -133,14 +133,14 @@ function acceptedAnswer(record: PullRecord, headers: Headers): Answer {
   return jsonAnswer(202, pull, { location: pathOfPull(record.id), 'retry-after': String(laterSeconds), ...headers });
 }
 
-/** An id as we give them: what is none is not looked up. */
+/** The form of ids; any other text is not looked up. */
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** `GET /v1/pulls/{id}`. A pull of a repository that the caller may not use is as unknown as one that never was. */
+/** `GET /v1/pulls/{id}`. A pull of a repository that the caller may not use is answered like one that does not exist. */
 export async function findPull(deps: ApiDeps, { id, access, logger, signal }: ApiCall): Promise<Answer> {
   const record = UUID.test(id) ? await deps.records.find(id, signal) : undefined;
   if (record === undefined || !access.mayUse(record.request.reference.repository)) {
-    throw new HttpError(404, 'there is no pull of this id; pulls are forgotten some days after they ended');
+    throw new HttpError(404, 'there is no pull of this id; records of pulls are deleted some days after their end');
   }
   logger.keep({ pullId: record.id });
   return jsonAnswer(200, pullDocument(record, Date.now()));

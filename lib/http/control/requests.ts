@@ -16,7 +16,7 @@ const MAX_CHARACTERS = 1024;
 /** How many images a page has at most. */
 export const PAGE_LIMIT = { least: 1, most: 100, usual: 50 } as const;
 
-/** What one event asks for. `one`: the answer is a receipt; `list`: a list of receipts. */
+/** The input of one event. `one`: the answer is a receipt; `list`: a list of receipts. */
 export type PullInput =
   | { readonly kind: 'one'; readonly request: PullRequest }
   | { readonly kind: 'list'; readonly requests: readonly PullRequest[] };
@@ -25,7 +25,7 @@ const text = z
   .string('must be a string')
   .check(z.minLength(1, 'is empty'), z.maxLength(MAX_CHARACTERS, `is longer than ${MAX_CHARACTERS} characters`));
 
-/** Text that `parse` understands. What it throws becomes the issue, and keeps its code. */
+/** Text that `parse` accepts. Its error becomes the issue, and keeps its code. */
 const parsed = <T>(parse: (value: string) => T, description: string) =>
   z.pipe(
     text.check(z.describe(description)),
@@ -40,7 +40,7 @@ const parsed = <T>(parse: (value: string) => T, description: string) =>
     }),
   );
 
-/** What an object is, for one that is none and after a field that it cannot have. */
+/** An object; the texts are for a value that is not an object, and for an unknown field. */
 const objectLike = (what: string, example: string) => ({
   error: (issue: { code?: string | undefined }): string =>
     issue.code === 'unrecognized_keys' ? what : `must be an object such as ${example}`,

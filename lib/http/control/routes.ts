@@ -1,6 +1,6 @@
 import { HttpError } from '../problem.ts';
 
-/** One line of the control API. */
+/** One route of the control API. */
 export interface Route {
   readonly operation: string;
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -23,16 +23,16 @@ export type Operation = (typeof ROUTES)[number]['operation'];
 
 export interface RouteMatch {
   readonly operation: Operation;
-  /** As it is logged: `GET /v1/pulls/{id}`. */
+  /** Its name in the log: `GET /v1/pulls/{id}`. */
   readonly name: string;
-  /** What stands for `{id}`, as it came: not yet known to be one. Empty where the route has none. */
+  /** The text for `{id}`, not yet validated. Empty where the route has none. */
   readonly id: string;
 }
 
 const SHOWN_CHARACTERS = 100;
 
 /**
- * The route of a request, by the path as it came: nothing is decoded, resolved or folded, so that two spellings never are one route.
+ * The route of a request, by its path as received: it is not decoded or normalised, so that each route has one spelling.
  *
  * @throws HttpError 404 for a path, 405 (with `Allow`) for a method that is not in {@link ROUTES}.
  */
@@ -56,7 +56,7 @@ export function routeOf(method: string, path: string): RouteMatch {
 
 const shown = (text: string): string => JSON.stringify(text.slice(0, SHOWN_CHARACTERS));
 
-/** What stands in `path` for the template's `{id}`; empty for a template without one; undefined where they differ. */
+/** The text in `path` for the template's `{id}`; empty for a template without one; undefined where they do not match. */
 function idOf(template: string, path: string): string | undefined {
   if (!template.endsWith('/{id}')) return template === path ? '' : undefined;
   const before = template.slice(0, -'{id}'.length);

@@ -4,7 +4,7 @@ import type { ServeCall, Serving } from '../../serve/serving.ts';
 import { HttpError } from '../problem.ts';
 import type { RegistryAnswer, RegistryRequest } from './open-registry.ts';
 
-/** What the cache holds, and the caller may see: https://distribution.github.io/distribution/spec/api/#listing-repositories */
+/** The repositories in the cache that the principal may see: https://distribution.github.io/distribution/spec/api/#listing-repositories */
 export async function catalogAnswer(
   serving: Serving,
   call: ServeCall,
@@ -29,12 +29,12 @@ export async function tagsAnswer(
   return pageAnswer(request, query, { name, tags }, next, warning);
 }
 
-/** How much of a list is wanted, and from where. @throws HttpError 400 */
+/** The requested page of a list. @throws HttpError 400 */
 function pageOf(query: URLSearchParams): { readonly limit?: number; readonly after?: string } {
   const n = query.get('n');
   const last = query.get('last');
   if (n !== null && !/^\d+$/.test(n)) {
-    throw new HttpError(400, '"n" is the number of names that are wanted, in digits', { code: 'UNSUPPORTED' });
+    throw new HttpError(400, '"n" must be a number in digits', { code: 'UNSUPPORTED' });
   }
   return { ...(n === null ? {} : { limit: Number(n) }), ...(last === null ? {} : { after: last }) };
 }

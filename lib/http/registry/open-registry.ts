@@ -7,31 +7,31 @@ import { type ServeCall, type ServeDeps, serving } from '../../serve/serving.ts'
 import type { ServeSettings } from '../../serve/settings.ts';
 import { answerRegistry } from './registry-api.ts';
 
-/** What a client of the distribution API sent, whatever door it came by. */
+/** A request of the distribution API, by any transport. */
 export interface RegistryRequest {
   readonly method: string;
-  /** As it came: nothing of it is decoded. */
+  /** As it was received, not decoded. */
   readonly path: string;
-  /** Without its "?". */
+  /** Without the "?". */
   readonly query: string;
-  /** The value of a header, whatever the case of its name; undefined where it is missing or came twice. */
+  /** The value of a header, whatever the case of its name; undefined where it is missing or was given twice. */
   header(name: string): string | undefined;
-  /** Of whoever opened the connection, as the door saw it: never what a client says of itself. Undefined where the door does not know it. */
+  /** The peer of the connection, as the transport saw it, never what a client declares. Undefined where the transport does not know it. */
   readonly address?: string | undefined;
 }
 
-/** What a request meant for the cache, for the log. */
+/** How the cache served a request, for the log. */
 export interface ServedAs {
   /**
-   * `hit`: it was there. `miss`: its registry was asked for it, or it is not there yet. `waited`: the request waited for it. `redirected`: the client was sent to
-   * where its registry has it.
+   * `hit`: it was in the cache. `miss`: its registry was asked, or it is not there yet. `waited`: the request waited for it. `redirected`: the client was
+   * redirected to where its registry has it.
    */
   readonly cache: 'hit' | 'miss' | 'waited' | 'redirected';
-  /** Of the content that the answer holds, describes or leads to, where it is known. */
+  /** Size of the content that the answer holds, describes or redirects to, where it is known. */
   readonly bytes?: number;
 }
 
-/** What is answered. On HEAD, too, with its body: the door drops it, so that the length is right. */
+/** An answer. On HEAD it has its body, too: the transport drops it, so that the length is right. */
 export interface RegistryAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -40,19 +40,19 @@ export interface RegistryAnswer {
   readonly servedAs?: ServedAs;
 }
 
-/** What a door can carry. */
+/** What a transport can carry. */
 export interface TransportLimits {
   /** Bytes of a body. Larger manifests go by redirect. */
   readonly bodyBytes: number;
 }
 
-/** One request at the door that it came by. */
+/** A request, and the limits of its transport. */
 export interface ReceivedRequest {
   readonly request: RegistryRequest;
   readonly limits: TransportLimits;
 }
 
-/** What the distribution API is made of, whatever door is before it. */
+/** What the distribution API works with, whatever its transport. */
 export interface RegistryServices extends Omit<ServeDeps, 'settings' | 'passRedirects'> {
   readonly config: {
     readonly serve: ServeSettings;
@@ -60,13 +60,13 @@ export interface RegistryServices extends Omit<ServeDeps, 'settings' | 'passRedi
     readonly access: Pick<AccessSettings, 'rules'>;
   };
   readonly users: Users;
-  /** Of the passwords that `POST /v1/token` mints. */
+  /** Verifies the passwords that `POST /v1/token` mints. */
   readonly publishedKey: Pick<PublishedKey, 'find'>;
 }
 
-export type OpenRegistry = (door: ReceivedRequest, call: ServeCall) => Promise<RegistryAnswer>;
+export type OpenRegistry = (received: ReceivedRequest, call: ServeCall) => Promise<RegistryAnswer>;
 
-/** The distribution API for whom `serve.auth` lets in: made once for the life of a process, which remembers what it served. */
+/** The distribution API for clients that `serve.auth` admits. Opened once in a process, which remembers what it served. */
 export function openRegistry({ config, users, publishedKey, ...deps }: RegistryServices): OpenRegistry {
   const { serve, registries, access } = config;
   const passRedirects = (registry: string): readonly string[] => registries.get(registry)?.passRedirects ?? [];
@@ -75,5 +75,5 @@ export function openRegistry({ config, users, publishedKey, ...deps }: RegistryS
     authenticator: authenticator({ auth: serve.auth, rules: access.rules, users, publishedKey }),
     registries,
   };
-  return (door, call) => answerRegistry(api, door, call);
+  return (received, call) => answerRegistry(api, received, call);
 }

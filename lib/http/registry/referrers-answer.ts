@@ -2,16 +2,16 @@ import type { Referrer, ReferrersIndex } from '../../oci/referrers.ts';
 import type { ServedReferrers } from '../../serve/referrers.ts';
 import type { RegistryAnswer, ReceivedRequest } from './open-registry.ts';
 
-/** Of one answer, whatever the door could carry. */
+/** Of one answer, also where the transport could carry more. */
 const PAGE_REFERRERS = 1_000;
-/** What the way to the next page takes along of the query. */
+/** Parameters of the query that the link to the next page keeps. */
 const KEPT_PARAMETERS = ['ns', 'artifactType'];
 
 /**
- * One page of what refers to a manifest, as much as the door carries, and a `Link` to the next:
+ * One page of the referrers, as much as the transport carries, and a `Link` to the next:
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
  *
- * A page begins behind the digest `last`, whether or not that is in the list any more: a list that changes between two pages loses nothing that stays in it.
+ * A page begins after the digest `last`, even if that is no longer in the list: where the list changes between two pages, no remaining entry is skipped.
  */
 export function referrersAnswer(
   { request, limits }: ReceivedRequest,
@@ -34,13 +34,13 @@ export function referrersAnswer(
   };
 }
 
-/** At least one entry, so that every client gets on: of a single one, the least that a door carries holds several. */
+/** At least one entry, so that clients always advance; even the smallest transport carries several. */
 function pageOf(
   index: ReferrersIndex,
   last: string,
   mostBytes: number,
 ): { readonly manifests: readonly Referrer[]; readonly next?: string } {
-  // Before the first of them is no comma.
+  // No comma before the first entry.
   let bytes = Buffer.byteLength(JSON.stringify({ ...index, manifests: [] })) - 1;
   const manifests: Referrer[] = [];
   for (const referrer of index.manifests) {

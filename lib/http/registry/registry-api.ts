@@ -24,9 +24,9 @@ import type { RegistryAnswer, ReceivedRequest, RegistryRequest, ServedAs } from 
 import { errorAnswer, notFoundAnswer, registryError } from './registry-errors.ts';
 import { logAnswered, type KnownOfRequest } from './request-log.ts';
 
-/** From the arrival of a request to its answer, whatever is slow: containerd drops a registry that sends no headers for 30 s. */
+/** From the arrival of a request to its answer: containerd gives up on a registry that sends no headers for 30 s. */
 const MOST_SECONDS = 20;
-/** Of a URL of S3: a client that comes later asks us again. */
+/** Lifetime of a URL of S3; a later client asks us again. */
 const BLOB_URL_SECONDS = 600;
 const RETRY_BLOB_SECONDS = 5;
 const MAX_QUERY_CHARACTERS = 2_048;
@@ -40,11 +40,11 @@ export interface RegistryApi {
 /**
  * Answers one request of the distribution API: always an answer, within {@link MOST_SECONDS}, never an error. Writes one line of log.
  *
- * In this order: whether it is for this API (404), who asks (401), what for (400, 404, 405), whether that may be seen at all (404), then the content itself.
+ * In this order: the API's path (404), authentication (401), the route (400, 404, 405), whether the principal may see the repository (404), the content.
  */
 export async function answerRegistry(
   api: RegistryApi,
-  door: ReceivedRequest,
+  received: ReceivedRequest,
   call: ServeCall,
 ): Promise<RegistryAnswer> {
   const startedMs = performance.now();
@@ -54,12 +54,16 @@ export async function answerRegistry(
   let answer: RegistryAnswer;
   let failure: unknown;
   try {
-    answer = await admitAndAnswer(api, door, timed, known);
+    answer = await admitAndAnswer(api, received, timed, known);
   } catch (error) {
     failure = error;
     answer = registryError(error, api.authenticator.challenge);
   }
-  logAnswered(call, door.request, known, { answer, failure, durationMs: Math.round(performance.now() - startedMs) });
+  logAnswered(call, received.request, known, {
+    answer,
+    failure,
+    durationMs: Math.round(performance.now() - startedMs),
+  });
   return {
     ...answer,
     headers: { 'docker-distribution-api-version': 'registry/2.0', ...answer.headers },
@@ -73,31 +77,32 @@ async function admitAndAnswer(
   known: KnownOfRequest,
 ): Promise<RegistryAnswer> {
   if (!isRegistryPath(request.path)) return notFoundAnswer(request.path);
-  const puller = await api.authenticator.admit(request.header('authorization'), call.signal);
-  known.puller = puller.name;
+  const principal = await api.authenticator.admit(request.header('authorization'), call.signal);
+  known.puller = principal.name;
   const query = new URLSearchParams(request.query.slice(0, MAX_QUERY_CHARACTERS));
   const route = registryRoute(request.method, request.path, query, api.registries);
   known.route = route;
   if (route.kind === 'ping')
     return { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from('{}') };
   if (route.kind === 'catalog') {
-    const mayList = (repository: Repository): boolean => hiddenBecause(api, puller, repository) === undefined;
+    const mayList = (repository: Repository): boolean => hiddenBecause(api, principal, repository) === undefined;
     return await catalogAnswer(api.serving, call, request, query, { registry: route.registry, mayList });
   }
   const repository = route.kind === 'manifest' ? route.reference.repository : route.repository;
-  requireVisible(api, puller, repository);
+  requireVisible(api, principal, repository);
   return await answerRoute(api, { request, limits }, query, route, call);
 }
 
-/** What the caller may not see looks like what is not there, whether or not it is. */
-function requireVisible(api: RegistryApi, puller: Principal, repository: Repository): void {
-  const reason = hiddenBecause(api, puller, repository);
+/** A repository that the principal may not see is answered like one that does not exist. */
+function requireVisible(api: RegistryApi, principal: Principal, repository: Repository): void {
+  const reason = hiddenBecause(api, principal, repository);
   if (reason !== undefined) throw unknownName(reason);
 }
 
-/** The reason for which this caller does not see a repository, for the log; undefined where it does. */
-function hiddenBecause({ serving }: RegistryApi, puller: Principal, repository: Repository): string | undefined {
-  if (!puller.mayUse(repository)) return `access.rules do not let ${puller.name} use ${formatRepository(repository)}`;
+/** Why the principal does not see a repository, for the log; undefined where it does. */
+function hiddenBecause({ serving }: RegistryApi, principal: Principal, repository: Repository): string | undefined {
+  if (!principal.mayUse(repository))
+    return `access.rules do not let ${principal.name} use ${formatRepository(repository)}`;
   try {
     serving.deps.requireAllowed(repository);
     return undefined;
@@ -138,7 +143,7 @@ async function manifestAnswer(
 ): Promise<RegistryAnswer> {
   const { mediaType, digest, size } = descriptor;
   if (!accepts(request.header('accept'), mediaType)) {
-    // Not 404: it is there, and a client that asks by HEAD learns from the status alone.
+    // Not 404: the manifest exists, and a HEAD shows only the status.
     return errorAnswer(
       406,
       'UNSUPPORTED',
@@ -162,7 +167,7 @@ async function manifestAnswer(
   return { status: 307, headers: { ...headers, location: url.href, 'cache-control': 'no-store' }, servedAs };
 }
 
-/** By the most specific range that names the type: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1. Without the header, every type. */
+/** By the most specific range that matches the type: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1. Without the header, every type. */
 function accepts(header: string | undefined, mediaType: string): boolean {
   if (header === undefined || header.trim() === '') return true;
   const ranges = new Map(
@@ -186,7 +191,7 @@ const blobHeaders = ({ digest }: Pick<ServedBlob, 'digest'>) => ({
   etag: `"${digest}"`,
 });
 
-/** Never a redirect: a URL that is signed for GET is refused for HEAD. */
+/** Never a redirect: S3 refuses HEAD on a URL that is signed for GET. */
 const blobHead = (blob: ServedBlob): RegistryAnswer => ({
   status: 200,
   headers: {
@@ -213,13 +218,13 @@ async function blobAnswer(
     return await blobInStore(api, found, 'hit');
   }
   const hop = hopsOf(query.get('hop') ?? undefined);
-  // Who came back has waited already: the registry is not asked again.
+  // A client that came back has waited already: the registry is not asked again.
   const brought = await bringBlob(serving, call, repository, digest, { hasWaited: hop > 0 });
   if (brought instanceof URL) return blobElsewhere(digest, brought, { cache: 'redirected' });
   if (brought !== undefined) return await blobInStore(api, brought, 'waited');
   if (hop >= MAX_HOPS) {
-    // 503 ends a pull of skopeo, podman and containerd at once; for 429 every client comes back, docker only where the code is not TOOMANYREQUESTS.
-    return errorAnswer(429, 'BLOB_UNKNOWN', `blob ${digest} is still on its way; ask again in a moment`, {
+    // On 503 skopeo, podman and containerd stop at once. On 429 every client retries; docker only if the code is not TOOMANYREQUESTS.
+    return errorAnswer(429, 'BLOB_UNKNOWN', `blob ${digest} is still being pulled; ask again in a moment`, {
       'retry-after': String(RETRY_BLOB_SECONDS),
     });
   }

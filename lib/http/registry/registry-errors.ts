@@ -8,22 +8,22 @@ import {
 import { HttpError, retryAfterSecondsOf, statusOf } from '../problem.ts';
 import type { RegistryAnswer } from './open-registry.ts';
 
-/** Clients show the message to people: it is short, and holds nothing of ours. */
+/** Clients show the message to people: it is short, and reveals nothing of the configuration. */
 const MAX_MESSAGE_CHARACTERS = 1_000;
 const MAX_PATH_CHARACTERS = 100;
 
 /**
- * Whatever was thrown, as the distribution specification writes errors:
+ * An error in the form of the distribution specification:
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
 export function registryError(error: unknown, challenge: string | undefined): RegistryAnswer {
   const status = statusOf(error);
-  const told = status !== 500 && error instanceof CacheError ? error : undefined;
-  const retryAfter = retryAfterSecondsOf(status, told?.retryAfterMs);
+  const known = status !== 500 && error instanceof CacheError ? error : undefined;
+  const retryAfter = retryAfterSecondsOf(status, known?.retryAfterMs);
   return errorAnswer(
     status,
-    told?.code,
-    told === undefined ? 'an internal error, see the log of the cache' : wordsOf(told, status),
+    known?.code,
+    known === undefined ? 'an internal error, see the log of the cache' : messageOf(known, status),
     {
       ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
       ...(status === 401 && challenge !== undefined ? { 'www-authenticate': challenge } : {}),
@@ -32,10 +32,10 @@ export function registryError(error: unknown, challenge: string | undefined): Re
   );
 }
 
-/** What an upstream said names hosts and paths of the configuration: that is for the log. */
-function wordsOf(error: CacheError, status: number): string {
+/** Upstream errors name hosts and paths of the configuration: clients get a general message, the log has the details. */
+function messageOf(error: CacheError, status: number): string {
   const { origin, code, message } = error;
-  // What no manifest of ours names is for us to say.
+  // A BlobUnknownError has a message for clients.
   if (origin !== 'upstream' || error instanceof BlobUnknownError) return message;
   switch (code) {
     case 'MANIFEST_UNKNOWN':
@@ -54,13 +54,13 @@ function wordsOf(error: CacheError, status: number): string {
     return 'the blob is larger than the cache may take, or its registry does not say how large it is; the log of the cache says which';
   }
   if (status === 422) return 'its registry says that the request is wrong; the log of the cache says why';
-  // Of another process of the cache: registries that fail are 502 and 504.
+  // From another process of the cache: failing registries are 502 and 504.
   if (status === 503) return 'the cache could not bring it now; the log of the cache says why';
   if (error instanceof ContentMismatchError) return 'its registry sent other bytes than the digest or size says';
   return 'its registry cannot be asked now, or something else answers in its place';
 }
 
-/** The answer to a path outside the distribution API, which nobody need log in for: in the form of the control API's problems (docs/api.md). */
+/** The answer to a path outside the distribution API, without a login: in the form of the control API's problems (docs/api.md). */
 export function notFoundAnswer(path: string): RegistryAnswer {
   const shown = JSON.stringify(path.slice(0, MAX_PATH_CHARACTERS));
   const problem = {

@@ -23,21 +23,21 @@ export type RegistryRoute =
   | { readonly kind: 'referrers'; readonly repository: Repository; readonly digest: Digest };
 
 const MAX_PATH_CHARACTERS = 1_024;
-/** All that names, tags and digests have. Doors decode paths differently, so nothing that could be decoded passes. */
+/** The characters of names, tags and digests. Transports decode paths differently, so nothing that could be decoded passes. */
 const PATH = /^[A-Za-z0-9._:/[\]-]*$/;
-/** Some clients escape the colon of a digest, which is not wrong. */
+/** Some clients escape the colon of a digest, which is allowed. */
 const COLON = /%3a/gi;
 const CONTENT = /^\/v2\/(.+)\/(manifests|blobs|referrers)\/([^/]+)$/;
 const TAGS = /^\/v2\/(.+)\/tags\/list$/;
 
-/** Whether the path is of the distribution API at all. */
+/** Whether the path is of the distribution API. */
 export const isRegistryPath = (path: string): boolean => path === '/v2' || path.startsWith('/v2/');
 
 /**
- * What is asked for, of a path for which {@link isRegistryPath} holds. The registry is a key of the configuration, never an address: that of `?ns=` (containerd) if there is one; else of the first part of
- * the name, where that is a configured registry or an alias; else Docker Hub.
+ * The route of a request whose path is {@link isRegistryPath}. The registry is a key of the configuration, never an address: from `?ns=` (containerd) if given;
+ * else the first part of the name, where that is a configured registry or an alias; else Docker Hub.
  *
- * @throws InvalidNameError, InvalidDigestError; ManifestUnknownError for what can be no tag; UnknownNameError for a registry that is not configured; HttpError 405.
+ * @throws InvalidNameError, InvalidDigestError; ManifestUnknownError for an invalid tag; UnknownNameError for a registry that is not configured; HttpError 405.
  */
 export function registryRoute(
   method: string,
@@ -48,7 +48,7 @@ export function registryRoute(
   const isLong = rawPath.length > MAX_PATH_CHARACTERS;
   const path = rawPath.slice(0, MAX_PATH_CHARACTERS).replace(COLON, ':');
   if (method !== 'GET' && method !== 'HEAD') {
-    throw new HttpError(405, `this cache is read only: ${JSON.stringify(method.slice(0, 20))} is not answered`, {
+    throw new HttpError(405, `this cache is read only: ${JSON.stringify(method.slice(0, 20))} is not supported`, {
       code: 'UNSUPPORTED',
       headers: { allow: 'GET, HEAD' },
     });
@@ -62,7 +62,7 @@ export function registryRoute(
   if (listed !== undefined) return { kind: 'tags', repository: repositoryOf(listed, query, registries) };
   const [, name, kind, last] = CONTENT.exec(path) ?? [];
   if (name === undefined || last === undefined) {
-    throw new HttpError(405, 'this is no request of the pull API', { code: 'UNSUPPORTED' });
+    throw new HttpError(405, 'this is not a request of the pull API', { code: 'UNSUPPORTED' });
   }
   const repository = repositoryOf(name, query, registries);
   if (kind === 'blobs') return { kind: 'blob', repository, digest: parseDigest(last) };
@@ -71,11 +71,11 @@ export function registryRoute(
   return { kind: 'manifest', reference };
 }
 
-/** What no tag can be called is not there: so the conformance suite of the specification wants it, and registries do it. */
+/** An invalid tag is a manifest that does not exist: the specification's conformance suite expects that, and registries do it. */
 function tagOf(text: string): string {
   const named: unknown = text;
   if (isTag(named)) return named;
-  throw new ManifestUnknownError(`there is no ${JSON.stringify(text.slice(0, 200))}: no tag can be called so`);
+  throw new ManifestUnknownError(`there is no ${JSON.stringify(text.slice(0, 200))}: it is not a valid tag`);
 }
 
 function repositoryOf(name: string, query: URLSearchParams, registries: KnownRegistries): Repository {
@@ -85,12 +85,12 @@ function repositoryOf(name: string, query: URLSearchParams, registries: KnownReg
   const first = slash < 0 ? '' : name.slice(0, slash);
   const prefixed = first === '' ? undefined : find(first, registries);
   if (prefixed !== undefined) return inRegistry(prefixed, name.slice(slash + 1));
-  // What looks like a registry is none of ours: it must not become a repository of Docker Hub.
+  // It looks like a registry, but is not configured: it must not become a repository of Docker Hub.
   if (/[.:[\]]/.test(first) || first === 'localhost') throw unknownName(notConfigured(first));
   return inRegistry(known('docker.io', registries), name);
 }
 
-/** The registry that containerd names beside a path. */
+/** The registry that containerd names in the query. */
 function namespaceOf(query: URLSearchParams, registries: KnownRegistries): { readonly registry?: string } {
   const namespaces = query.getAll('ns');
   if (namespaces.length > 1) throw new InvalidNameError('"ns" is given twice; give it once');
@@ -98,7 +98,7 @@ function namespaceOf(query: URLSearchParams, registries: KnownRegistries): { rea
   return namespace === undefined ? {} : { registry: known(parseRegistry(namespace), registries) };
 }
 
-/** By its alias, its name as references write it, or that with "_" before the port. */
+/** By its alias, its name as in references, or its name with "_" before the port. */
 function find(first: string, registries: KnownRegistries): string | undefined {
   const named = registryOfPart(first, registries);
   if (named !== undefined) return named;
@@ -115,28 +115,28 @@ function known(name: string, registries: KnownRegistries): string {
 const notConfigured = (registry: string): string => `the registry ${registry} is not in the configuration`;
 
 /**
- * The same words whether there is no such registry here, or the caller may not see it.
+ * The same message whether the registry is not configured or the principal may not see it.
  *
- * @param why for the log alone
+ * @param why only for the log
  */
 export const unknownName = (why: string): UnknownNameError =>
   new UnknownNameError('this repository is not known to the cache', new Error(clientText(why)));
 
-/** Normalised as every other reference: `alpine` of Docker Hub is `library/alpine`. */
+/** Normalised like every reference: `alpine` of Docker Hub is `library/alpine`. */
 const inRegistry = (registry: string, path: string): Repository => parseReference(`${registry}/${path}:any`).repository;
 
-/** Redirects to ourselves that one client may follow for one blob: most clients follow ten in all, and the last leads to S3. */
+/** Redirects to ourselves for one blob: most clients follow ten in all, and the last leads to S3. */
 export const MAX_HOPS = 8;
 const LIFETIME_MS = 60_000;
 
 /**
- * How often the client that brings `token` was sent back to us. 0 for one that brings none, an old one (of a redirect that the client kept), or nonsense. It is
- * not signed: a client that says another number asks anew, which it may always do, or ends its own wait.
+ * How often the client that sends `token` was redirected to us. 0 where it is missing, malformed, or expired (of a redirect that the client kept). It is not
+ * signed: a client that changes it starts its wait anew, which it may always do, or ends it.
  */
 export function hopsOf(token: string | undefined): number {
   const [, count = '0', untilMs = '0'] = /^([1-9])\.(\d{13})$/.exec(token ?? '') ?? [];
   return Number(untilMs) < Date.now() ? 0 : Number(count);
 }
 
-/** What the client brings the next time. */
+/** The token of the next redirect. */
 export const nextHop = (count: number): string => `${count + 1}.${Date.now() + LIFETIME_MS}`;

@@ -2,13 +2,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { sendAnswer } from '../send-answer.ts';
 import type { RegistryAnswer, RegistryRequest } from './open-registry.ts';
 
-/** Of one request: names and tokens are far shorter. */
+/** Of one request; names and tokens are far shorter. */
 const MAX_HEADER_BYTES = 32 * 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
 
 /**
- * An HTTP server on loopback for the distribution API. On HEAD the body of the answer is dropped here, and its length stated. No body of a request is read: no
- * request of the pull API has one. One that is still coming when the answer is ready ends the connection, and is not waited for.
+ * An HTTP server on loopback for the distribution API. On HEAD it drops the body of the answer, and declares its length. It reads no body of a request, because
+ * the pull API has none; where one is still coming when the answer is ready, the connection is closed.
  *
  * @param answer must not throw; its signal fires when the client has left.
  */
@@ -22,13 +22,13 @@ export function registryServer(
   });
   const listener = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
     const left = new AbortController();
-    // No DeadlineError: that the client did not wait does not say that a registry is slow, and it must not rest for it.
+    // Not a DeadlineError: a client that leaves does not mean that the registry is slow, and must not open its circuit.
     outgoing.on('close', () => left.abort(new Error('the client has left')));
     answer(requestOf(incoming), left.signal)
       .then((answered) => send(incoming, outgoing, answered))
       .catch(() => outgoing.destroy());
   };
-  // A client that asks before it sends its body (Expect: 100-continue) is not told to.
+  // A client that asks before it sends its body (Expect: 100-continue) gets its answer instead of a 100.
   return server.on('request', listener).on('checkContinue', listener);
 }
 

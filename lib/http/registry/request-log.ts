@@ -6,7 +6,7 @@ import { statusOf } from '../problem.ts';
 import type { RegistryAnswer, RegistryRequest } from './open-registry.ts';
 import type { RegistryRoute } from './registry-route.ts';
 
-/** What became known of a request before it was answered. */
+/** What is known of a request before its answer. */
 export interface KnownOfRequest {
   puller?: string;
   route?: RegistryRoute;
@@ -14,14 +14,14 @@ export interface KnownOfRequest {
 
 interface Answered {
   readonly answer: RegistryAnswer;
-  /** What was thrown, where that is the answer. */
+  /** The error that was answered, if any. */
   readonly failure: unknown;
   readonly durationMs: number;
 }
 
 /**
- * Writes the line of one request: docs/serving.md lists its fields. What the client chose is cut and escaped; of the path only what names content is written, and of
- * the query nothing.
+ * Writes one line for one request: docs/serving.md lists its fields. Text from the client is cut and escaped; of the path only the names of content are logged,
+ * and nothing of the query.
  */
 export function logAnswered(
   { signal, logger }: ServeCall,
@@ -34,7 +34,7 @@ export function logAnswered(
   const fields = fieldsOf(request, known, answered);
   const status = statusOf(failure);
   if (failure === undefined) logger.info(line, fields);
-  // A client that has left gets no answer: no fault of ours.
+  // The client has left without an answer: not an error of the cache.
   else if (signal.aborted && failure === signal.reason) logger.info(line, { ...fields, left: true });
   else if (status === 500) logger.error(line, failure, fields);
   else if (status < 500) logger.info(line, { ...fields, reason: reasonOf(failure) });
@@ -55,7 +55,7 @@ function fieldsOf(request: RegistryRequest, { puller, route }: KnownOfRequest, {
   } satisfies LogFields;
 }
 
-/** What is asked for. Parsed names have no character that could forge anything. */
+/** The requested content. Parsed names have no character that could forge a log line. */
 function contentOf(route: RegistryRoute): LogFields {
   if (route.kind === 'ping') return { route: 'ping' };
   if (route.kind === 'catalog')
@@ -74,8 +74,8 @@ function contentOf(route: RegistryRoute): LogFields {
   };
 }
 
-/** Why a name is unknown is for the log alone: it is the cause of what the client gets to read. */
+/** Why a name is unknown is only logged: it is the cause of the error that the client gets. */
 function reasonOf(failure: unknown): string {
-  const said = failure instanceof UnknownNameError && failure.cause instanceof Error ? failure.cause : failure;
-  return said instanceof Error ? said.message : 'unknown';
+  const logged = failure instanceof UnknownNameError && failure.cause instanceof Error ? failure.cause : failure;
+  return logged instanceof Error ? logged.message : 'unknown';
 }
