@@ -32,7 +32,7 @@ export const OPENAPI_FILE = join(import.meta.dirname, '..', 'docs', 'openapi.jso
 
 type Json = Record<string, unknown>;
 
-/** What the table of routes does not say of an operation. */
+/** What the table of routes does not hold for an operation. */
 interface OperationText {
   readonly summary: string;
   readonly description?: string;
@@ -194,14 +194,14 @@ function operationOf({ operation, path }: Route & { operation: Operation }): Jso
   };
 }
 
-/** Answers refer to one another by name; what callers send stands for itself. */
+/** Answers refer to one another by name; schemas of requests are inline. */
 function schemas(): Json {
   const registry = z.registry<{ id: string }>();
   for (const [id, schema] of Object.entries(ANSWERS)) registry.add(schema, { id });
   const { schemas: answers } = z.toJSONSchema(registry, {
     uri: (id) => `#/components/schemas/${id}`,
     override: ({ jsonSchema }) => {
-      // Answers may get more fields later, and every client must take that.
+      // Answers may get more fields later, and clients must accept them.
       delete jsonSchema.additionalProperties;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
     },

@@ -1,5 +1,5 @@
 /*
- * What no request tells: how long functions run on AWS, and who pulls how much. Estimates, each to be replaced by what a deployed stack shows.
+ * Estimates that no count of requests gives: how long functions run on AWS, and who pulls how much. To be replaced by measurements of a deployed stack.
  */
 
 export const HOURS_PER_MONTH = 730;
@@ -21,7 +21,7 @@ export const PLAN_SECONDS = 2;
 export const PUBLISH_SECONDS = 1.5;
 export const COPY_START_SECONDS = 1;
 export const COPY_MEGABYTES_PER_SECOND = 60;
-/** Longer than this `POST /v1/pull` does not wait for the workflow. */
+/** The longest wait of `POST /v1/pull` for the workflow. */
 export const MOST_WAITED_SECONDS = 20;
 export const WARMUP_START_SECONDS = 1;
 export const WARMUP_ENTRY_SECONDS = 0.1;
@@ -34,7 +34,7 @@ export const SQS_POLLS_PER_MONTH = HOURS_PER_MONTH * 5 * 180;
 export const LOG_BYTES = 2_500;
 /** Logs are kept for a month by default. */
 export const LOG_MONTHS = 1;
-/** With the bucket key, one request in so many reaches KMS. */
+/** With the bucket key, one request of this many reaches KMS. */
 export const S3_REQUESTS_PER_KMS_REQUEST = 100;
 /** DynamoDB keeps a table's key for five minutes, for each caller. */
 export const KMS_REQUESTS_OF_DYNAMODB = HOURS_PER_MONTH * 12 * Object.keys(MEMORY_GB).length;

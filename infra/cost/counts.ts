@@ -3,7 +3,7 @@ export interface Requests {
   readonly dynamoDbRequests: number;
   readonly readUnits: number;
   readonly writeUnits: number;
-  /** PUT, POST, LIST: the dear ones. */
+  /** PUT, POST, LIST: the expensive ones. */
   readonly s3Writes: number;
   /** GET and HEAD. */
   readonly s3Reads: number;
@@ -27,7 +27,7 @@ export interface Counts {
   };
   /** A cached image, asked for by `POST /v1/pull`. */
   readonly hit: Requests;
-  /** What one request of the registry endpoint takes for a cached image, in a process that has nothing in memory. */
+  /** One request of the registry endpoint for a cached image, in a process with empty caches. */
   readonly served: {
     /** Of a tag that is fresh. */
     readonly tag: Requests;
@@ -38,13 +38,13 @@ export interface Counts {
   };
   /** The sample image (two platforms with attestations) through the workflow, from `POST /v1/pull` to the receipt. */
   readonly miss: Requests;
-  /** What one blob more takes, of one part. */
+  /** One more blob, of one part. */
   readonly missBlob: Requests;
-  /** What one part more takes, of a blob that goes up in parts. */
+  /** One more part of a multipart blob. */
   readonly missPart: Requests;
   /** One run of a warm-up, without its entries. */
   readonly warmupRun: Requests;
-  /** One entry that did not change. One that did takes a miss besides. */
+  /** One unchanged entry. A changed one costs a miss as well. */
   readonly warmupEntry: Requests;
   /** Metrics that alarms watch. */
   readonly alarmMetrics: number;

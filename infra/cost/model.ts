@@ -26,13 +26,13 @@ import type { PriceName, PriceTable } from './prices.ts';
 
 const GB = 1_000_000_000;
 
-/** Quantities of what has a price. */
+/** Quantities of priced units. */
 export type Usage = Partial<Record<PriceName, number>>;
 
 /** Dollars by what they are for. */
 export type Bill = ReadonlyMap<string, number>;
 
-/** What is billed under which line. A price of no line is nobody's. */
+/** The units of each line of the bill. */
 const LINES: Readonly<Record<string, readonly PriceName[]>> = {
   Lambda: ['lambdaGbSecond', 'lambdaRequest'],
   'HTTP API': ['httpApiRequest'],
@@ -50,7 +50,7 @@ const LINES: Readonly<Record<string, readonly PriceName[]>> = {
   'CloudTrail data events, if recorded': ['cloudTrailDataEvent'],
   'Egress to another region': ['crossRegionGb'],
 };
-/** Those that every stack has whatever its settings; the rest stands on its own. */
+/** Lines that every stack has; the others depend on settings. */
 export const BASE_LINES = Object.keys(LINES).slice(0, 10);
 export const EXTRA_LINES = Object.keys(LINES).slice(10);
 
@@ -147,7 +147,7 @@ export const warmupUsage = ({ warmupRun, warmupEntry }: Counts, entries: number)
     { schedulerInvocation: 1 },
   );
 
-/** What a stack takes in a month in which nobody asks for anything. */
+/** A month of an idle stack. */
 const idleUsage = (counts: Counts): Usage =>
   added(times(OVERSEE_RUNS_PER_MONTH, invocation('oversee', OVERSEE_SECONDS)), {
     sqsRequest: SQS_POLLS_PER_MONTH,

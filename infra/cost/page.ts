@@ -53,7 +53,7 @@ const tableOf = (heads: readonly string[], rows: readonly (readonly string[])[])
 const grouped = (value: number, digits = 0): string =>
   value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const dollars = (usd: number): string => (usd > 0 && usd < 0.005 ? '< 0.01' : grouped(usd, 2));
-/** Small amounts by two figures that count. */
+/** Small amounts with two significant digits. */
 function small(usd: number): string {
   if (usd === 0) return '0';
   if (usd < 0.0001) return '< 0.0001';
@@ -204,7 +204,7 @@ const plain = (usd: number): string => usd.toFixed(12).replace(/0+$/, '').replac
 
 export const COST_PAGE = fileURLToPath(new URL('../../docs/cost.md', import.meta.url));
 
-/** The page as it must be in the repository: what the two JSON files and the assumptions give, formatted as everything here. */
+/** The page as it must be in the repository: made from the two JSON files and the assumptions, formatted. */
 export async function renderCostPage(): Promise<string> {
   const [prices, counts] = await Promise.all(['prices.json', 'counts.json'].map(readJson));
   const page = costPage(prices as PriceTable, counts as Counts);

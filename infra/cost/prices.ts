@@ -2,7 +2,7 @@
 export interface Price {
   readonly usd: number;
   readonly unit: string;
-  /** Of AWS, where it is to be checked. */
+  /** Page of AWS to check it. */
   readonly page: string;
   /** False: written down from memory. */
   readonly confirmed: boolean;

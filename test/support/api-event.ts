@@ -1,6 +1,6 @@
 import { httpEvent } from './http-event.ts';
 
-/** A request as API Gateway's HTTP API gives it to a function once its IAM authoriser let it in. */
+/** An event of API Gateway's HTTP API for a request that its IAM authoriser admitted. */
 export function apiEvent(method: string, path: string, body?: object): object {
   const event = httpEvent(body === undefined ? '' : JSON.stringify(body), {}, method);
   const iam = { userArn: 'arn:aws:iam::123456789012:user/test', accountId: '123456789012' };

@@ -19,12 +19,12 @@ export interface CacheOptions {
   readonly limits?: Record<string, unknown>;
   /** The section `serve`. */
   readonly serve?: Record<string, unknown>;
-  /** Endpoints that stand in front of the stack's own (fault proxies). */
+  /** Endpoints in place of the stack's own (fault proxies). */
   readonly s3Endpoint?: string;
   readonly dynamoEndpoint?: string;
-  /** Blobs whose rest takes longer can be gone on with. */
+  /** A blob whose rest takes longer than this can be resumed. */
   readonly resumableAboveMs?: number;
-  /** What the cache works with in place of the real services. */
+  /** Replaces real services of the cache. */
   readonly change?: (services: Services) => Services;
 }
 
@@ -105,12 +105,12 @@ export async function openCache(stack: TestStack, options: CacheOptions): Promis
   };
 }
 
-/** A client for looking at, and meddling with, the objects behind the cache's back. */
+/** A client that reads and changes objects without the cache. */
 export const rawS3 = (stack: TestStack): S3Client => new S3Client({ ...stack.s3Config, forcePathStyle: true });
 
 export { startStack, type TestStack };
 
-/** A stack, and what a test puts on it; everything ends when the bench is disposed, also when setting it up fails half-way. */
+/** A stack and the resources of a test on it. Disposing ends them all, also after a failed set-up. */
 export interface Bench extends AsyncDisposable {
   readonly stack: TestStack;
   /** Keeps `resource` until the bench ends. */

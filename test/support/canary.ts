@@ -1,4 +1,4 @@
-/** What a secret may look like where it does not belong: plain, escaped, in hex, and in base64 wherever it stands in what was encoded. */
+/** The forms in which a secret may leak: plain, escaped, hex, and base64 at any offset. */
 export function formsOf(secret: string): string[] {
   const bytes = Buffer.from(secret);
   const base64 = [0, 1, 2].map((shift) =>
@@ -10,11 +10,11 @@ export function formsOf(secret: string): string[] {
   return [secret, encodeURIComponent(secret), bytes.toString('hex'), ...base64];
 }
 
-/** The first form of one of the secrets that is in the text. */
+/** The first form of a secret that the text contains. */
 export const canaryIn = (secrets: readonly string[], text: string): string | undefined =>
   secrets.flatMap(formsOf).find((form) => text.includes(form));
 
-/** All that an error, its causes and their stacks say. */
+/** The text of an error, its causes and their stacks. */
 export function textOfError(error: unknown): string {
   const texts: string[] = [];
   for (let one = error; one instanceof Error; one = one.cause) texts.push(one.message, String(one.stack), String(one));

@@ -1,8 +1,8 @@
 /*
- * node cold-start-child.js BUNDLE EVENT [trace]: imports the bundle and gives its handler the event, as Lambda does in a fresh process. Writes what it
- * took, or with `trace` which files were loaded, as JSON to descriptor 3: the other streams are the function's own.
+ * node cold-start-child.js BUNDLE EVENT [trace]: imports the bundle and calls its handler with the event, as Lambda does in a fresh process. Writes the times,
+ * or with `trace` the loaded files, as JSON to descriptor 3: the other streams belong to the function.
  *
- * JavaScript, because the types of a TypeScript file are stripped by a compiler that would be loaded first.
+ * JavaScript, because a TypeScript file would first load the compiler that strips its types.
  */
 import { writeSync } from 'node:fs';
 import { registerHooks } from 'node:module';
@@ -33,5 +33,5 @@ const answer = await handler(JSON.parse(event), context);
 const answered = { wallMs: performance.now() - startedMs, cpuMs: cpuMs() };
 
 writeSync(3, JSON.stringify({ imported, answered, answer, loaded }));
-// The SDK keeps its connections; Lambda would freeze them.
+// The SDK keeps its connections open; Lambda would freeze the process.
 process.exit(0);

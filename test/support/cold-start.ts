@@ -17,7 +17,7 @@ interface Moment {
   readonly cpuMs: number;
 }
 
-/** The first invocation of a fresh process, and what it took from the import of the bundle on. */
+/** The first invocation of a fresh process, and its time since the import of the bundle. */
 export interface ColdStart {
   readonly imported: Moment;
   readonly answered: Moment;
@@ -26,16 +26,16 @@ export interface ColdStart {
     readonly headers?: Readonly<Record<string, string>>;
     readonly body?: string;
   };
-  /** URLs of modules, where they were traced. */
+  /** URLs of modules, if traced. */
   readonly loaded: readonly string[];
-  /** What the function wrote, where it was traced. */
+  /** The output of the function, if traced. */
   readonly written: string;
 }
 
 export interface ColdStartOptions {
   /** Holds an `index.mjs`. */
   readonly folder: string;
-  /** What its handler gets. */
+  /** The event of its handler. */
   readonly event: object;
   readonly environment: NodeJS.ProcessEnv;
   readonly trace?: boolean;
@@ -79,7 +79,7 @@ export async function coldStart(options: ColdStartOptions): Promise<ColdStart> {
     child.stdout === null ? '' : text(child.stdout),
     exited,
   ]);
-  if (code !== 0) throw new Error(`the cold start of ${folder} failed; its words are above`);
+  if (code !== 0) throw new Error(`the cold start of ${folder} failed; its output is above`);
   return { ...(JSON.parse(told) as Omit<ColdStart, 'written'>), written };
 }
 

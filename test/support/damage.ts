@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { appendFile, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** What becomes of one file of the embedded S3, behind its back. */
+/** Damage to one file of the embedded S3. */
 export interface Damage {
   readonly name: string;
-  /** Whether its size shows it (to HEAD, and at the start). Else only its bytes do. */
+  /** Whether the size changes, which HEAD and the start notice. Otherwise only the bytes do. */
   readonly seenBySize: boolean;
   readonly damage: (path: string) => Promise<void>;
 }
@@ -32,7 +32,7 @@ async function changeByte(path: string, at: (size: number) => number): Promise<v
   await file.write(byte, 0, 1, at(size));
 }
 
-/** Where the embedded S3 of this root keeps the files of an object with these bytes, in the order of their bytes. */
+/** The files of the embedded S3 that hold an object with these bytes, in order. */
 export async function filesOf(root: string, bytes: Uint8Array): Promise<string[]> {
   const whole = Buffer.from(bytes);
   const found: { path: string; at: number }[] = [];

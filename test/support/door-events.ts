@@ -41,14 +41,14 @@ export const alb = (more: object = {}) => ({
 const BYTES = Uint8Array.from([0, 255, 128, 10]);
 const REGISTRIES = new Map(['docker.io', 'ghcr.io'].map((name) => [name, { name }]));
 
-/** The door of an event that has one. */
+/** The transport of an event. */
 export function doorOf(event: unknown): EventTransport {
   const door = eventTransport(event);
-  if (door === undefined) throw new Error(`no door takes ${JSON.stringify(event)}`);
+  if (door === undefined) throw new Error(`no transport accepts ${JSON.stringify(event)}`);
   return door;
 }
 
-/** What a request comes to: the repository that is asked for, the code by which it is refused, or `outside` of the API. */
+/** The result of a request: its repository, the error code, or `outside` of the API. */
 export function cameTo(event: unknown): string {
   const { request } = doorOf(event);
   if (!isRegistryPath(request.path)) return 'outside';
@@ -61,7 +61,7 @@ export function cameTo(event: unknown): string {
   }
 }
 
-/** What is answered, by what it is for. */
+/** Answers by purpose. */
 export const ANSWERS: Readonly<Record<string, RegistryAnswer>> = {
   manifest: { status: 200, headers: { 'content-type': 'a/b', etag: '"x"' }, body: BYTES },
   blobHead: { status: 200, headers: { 'content-length': '1234567', etag: '"x"' } },

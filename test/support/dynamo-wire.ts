@@ -3,7 +3,7 @@ import type { FaultAnswer, FaultRequest } from './http-fault-proxy.ts';
 
 export type Row = Record<string, AttributeValue>;
 
-/** The parts of a request to DynamoDB that faults look at. */
+/** The parts of a DynamoDB request that faults check. */
 export interface DynamoInput {
   TableName?: string;
   ConsistentRead?: boolean;
@@ -18,14 +18,14 @@ export interface DynamoInput {
 export const operationOf = ({ headers }: Pick<FaultRequest, 'headers'>): string =>
   String(headers['x-amz-target']).replace(/^.*\./, '');
 
-/** An answer of DynamoDB, as it comes over the wire. */
+/** An answer of DynamoDB, as sent. */
 export const dynamoAnswer = (body: unknown, status = 200): FaultAnswer => ({
   status,
   headers: { 'content-type': 'application/x-amz-json-1.0' },
   body: JSON.stringify(body),
 });
 
-/** An error of DynamoDB, as it comes over the wire. */
+/** An error of DynamoDB, as sent. */
 export function dynamoRefusal(name: string, fields: Record<string, unknown> = {}, status = 400): FaultAnswer {
   const namespace =
     name === 'ThrottlingException' ? 'com.amazon.coral.availability' : 'com.amazonaws.dynamodb.v20120810';
@@ -85,7 +85,7 @@ export function narrowed(input: DynamoInput, keep: (id: string) => boolean): Dyn
   return { ...input, RequestItems };
 }
 
-/** Whether DynamoDB may answer a read with what was a while ago. */
+/** Whether the read is eventually consistent. */
 export const isEventual = ({ ConsistentRead, RequestItems = {} }: DynamoInput): boolean =>
   ConsistentRead !== true &&
   Object.values(RequestItems).every((batch) => Array.isArray(batch) || batch.ConsistentRead !== true);

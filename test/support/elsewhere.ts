@@ -1,6 +1,6 @@
 /*
- * A machine with only what every platform has: no /proc, no process groups and sessions, and of signals what Windows makes of them:
- * SIGINT, SIGTERM and SIGKILL end a process at once, and there are no others. For this process and every Node that it starts, and so on.
+ * A machine with only what every platform has: no /proc, no process groups and sessions, and signals as on Windows: SIGINT, SIGTERM and
+ * SIGKILL end a process at once, and there are no others. For this process and every Node process below it.
  */
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
@@ -8,10 +8,10 @@ import { syncBuiltinESMExports } from 'node:module';
 
 const FATAL = ['SIGINT', 'SIGTERM', 'SIGKILL'];
 const PRELOAD = new URL('elsewhere-preload.ts', import.meta.url).href;
-/** Of `fs`, whatever takes a path first. */
+/** The functions of `fs` whose first argument is a path. */
 const READERS = ['readFileSync', 'readdirSync', 'openSync', 'statSync', 'existsSync', 'readlinkSync'] as const;
 
-/** Takes it all away until it is disposed of. */
+/** Removes these features until disposed. */
 export function elsewhere(): Disposable {
   const { spawn } = childProcess;
   // eslint-disable-next-line @typescript-eslint/unbound-method

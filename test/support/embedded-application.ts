@@ -6,7 +6,7 @@ import { createHome, homeAt } from '../../infra/local/home.ts';
 import { loadConfig } from '../../lib/config/config.ts';
 import { startStack } from './stack.ts';
 
-/** What `entrepot local --all` runs, in this process: its functions alone are processes. */
+/** `entrepot local --all` in this process; only the functions are processes. */
 export async function startEmbeddedApplication(configuration: object): Promise<LocalApplication> {
   await using resources = new AsyncDisposableStack();
   const stack = resources.use(await startStack());

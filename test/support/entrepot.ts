@@ -7,7 +7,7 @@ import type { Streams } from '../../lib/cli/output.ts';
 
 export const LAUNCHER = fileURLToPath(new URL('../../lib/cli/entrepot.js', import.meta.url));
 
-/** What came of a run of `entrepot`. */
+/** The result of a run of `entrepot`. */
 export interface Run {
   readonly code: number | null;
   readonly stdout: string;
@@ -22,7 +22,7 @@ type Environment = Readonly<Record<string, string>>;
 export const entrepot = (args: readonly string[], environment: Environment): Promise<Run> =>
   captured(environment, (streams) => runCommandLine(args, streams));
 
-/** What is written by the work, which has this environment for as long as it takes: one at a time. */
+/** The output of the work, which runs in this environment. One at a time. */
 export async function captured(environment: Environment, work: (streams: Streams) => Promise<number>): Promise<Run> {
   const before = { ...process.env };
   become({ ...childEnvironment(), ...environment });
@@ -35,7 +35,7 @@ export async function captured(environment: Environment, work: (streams: Streams
   }
 }
 
-/** `entrepot` as a process of its own: what only a process has is tested with it, and that each command starts as one. */
+/** `entrepot` as a process of its own, for what needs one. */
 export function entrepotProcess(args: readonly string[], environment: Environment, cwd = process.cwd()): Promise<Run> {
   const options = { cwd, env: { ...childEnvironment(), ...environment }, timeout: 90_000 };
   return new Promise((resolve) => {
@@ -45,7 +45,7 @@ export function entrepotProcess(args: readonly string[], environment: Environmen
   });
 }
 
-/** What a run with this exit code and output gave. */
+/** The result of a run with this exit code and output. */
 export const runOf = (code: number | null, stdout: string, stderr: string): Run => ({
   code,
   stdout,

@@ -31,7 +31,7 @@ export function httpEvent(
   };
 }
 
-/** What Lambda tells a function about its invocation. */
+/** The context of an invocation of Lambda. */
 export function lambdaContext(remainingMs = 60_000): Context {
   const endMs = performance.now() + remainingMs;
   const context: Omit<Context, 'done' | 'fail' | 'succeed'> = {

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerR
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What a fault may look at. The body is there only for `answer` given as a function. */
+/** The request as a fault sees it. The body is set only for an `answer` function. */
 export interface FaultRequest {
   readonly method: string;
   /** With the query string, as sent. */
@@ -20,13 +20,13 @@ export interface FaultAnswer {
 }
 
 export type FaultAction =
-  /** Forwards, waits for the whole answer, then resets the connection: it happened, but the client does not know. */
+  /** Forwards, waits for the whole answer, then resets the connection: the request took effect, but the client does not know. */
   | { readonly kind: 'lose-answer' }
   /** Answers in place of the target, which sees nothing. */
   | { readonly kind: 'answer'; readonly answer: FaultAnswer | ((request: FaultRequest) => FaultAnswer) }
   /** Resets the connection; the target sees nothing. */
   | { readonly kind: 'reset' }
-  /** Forwards after a while. */
+  /** Forwards after a delay. */
   | { readonly kind: 'delay'; readonly delayMs: number }
   /** Forwards once the promise is settled. */
   | { readonly kind: 'hold'; readonly until: Promise<unknown> };
@@ -45,35 +45,34 @@ export interface FaultRule {
   readonly action: FaultAction;
 }
 
-/** What became of a request on its way through an {@link Interceptor}. */
+/** The result of an {@link Interceptor}. */
 export interface Intercepted {
   readonly answer: FaultAnswer;
   /** For the log: what was wrong with it. */
   readonly fault?: string;
-  /** The client does not get the answer: its connection is reset. */
+  /** Resets the client's connection instead of answering. */
   readonly lost?: boolean;
 }
 
 /**
- * Stands between the target and what no rule answered in its place. `forward` sends the request on, with another body where one is given, and reads the
- * whole answer.
+ * Handles requests that no rule took. `forward` sends the request to the target, with another body if one is given, and reads the whole answer.
  */
 export type Interceptor = (
   request: FaultRequest,
   forward: (body?: Buffer) => Promise<FaultAnswer>,
 ) => Promise<Intercepted>;
 
-/** One request that came, in the order of arrival. */
+/** One request, in the order of arrival. */
 export interface LoggedRequest {
   readonly method: string;
   readonly path: string;
   readonly headers: IncomingHttpHeaders;
   readonly startedMs: number;
-  /** The fault that took it: the kind of an action, or what an interceptor calls it. */
+  /** The fault that took it: the kind of an action, or the name of an interceptor. */
   fault?: string;
-  /** What the client was answered; undefined while open, and where the connection was reset. */
+  /** The status of the answer; undefined while open, and if the connection was reset. */
   status?: number;
-  /** Why the proxy itself reset the connection: the target was not reached, or the client went away. */
+  /** Why the proxy itself reset the connection: the target was unreachable, or the client disconnected. */
   error?: unknown;
   endedMs?: number;
 }
@@ -178,14 +177,14 @@ async function serve(
     }
     case 'delay':
     case 'hold':
-      // Read meanwhile: with unread bytes in the socket, Node would not notice that the client went away.
+      // Keep reading: with unread bytes in the socket, Node would not notice that the client disconnected.
       held = await bytesOf(request);
       await (action.kind === 'delay' ? sleep(action.delayMs) : Promise.allSettled([action.until]));
       break;
     case 'lose-answer':
     case undefined:
   }
-  if (response.closed) return; // The client went away meanwhile, and the target shall see nothing of it.
+  if (response.closed) return; // The client disconnected; the target must not see the request.
   if (upstream.intercept !== undefined) {
     const body = held ?? (await bytesOf(request));
     const { answer, fault, lost } = await upstream.intercept(seenOf(request, body), async (changed = body) =>
@@ -227,7 +226,7 @@ function forward(
   held?: Buffer,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    // `Expect` is answered by this server itself (and never signed); the rest, Host too, goes on as it came.
+    // This server answers `Expect` itself (it is never signed); other headers, Host too, are forwarded unchanged.
     const { expect: _, ...came } = request.headers;
     const headers: OutgoingHttpHeaders =
       held === undefined || came['content-length'] === undefined
@@ -244,7 +243,7 @@ function forward(
     });
     onward.once('response', resolve);
     onward.once('error', reject);
-    // A client that goes away takes its request to the target along.
+    // If the client disconnects, the request to the target is aborted.
     response.once('close', () => {
       if (!response.writableFinished) onward.destroy();
     });

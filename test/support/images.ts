@@ -36,11 +36,11 @@ export const noiseLayer = (size: number, seed: string): LayerSpec => ({
 });
 
 export interface NoiseImageSpec {
-  /** Tells images apart: other names, other digests. */
+  /** Another name gives other digests. */
   readonly name: string;
-  /** Bytes of each layer of the image's own. */
+  /** Bytes of each layer that only this image has. */
   readonly layerBytes?: readonly number[];
-  /** Layers that other images have, too: put before its own. */
+  /** Shared layers, before its own. */
   readonly sharedLayers?: readonly LayerSpec[];
   readonly platform?: string;
   readonly mediaTypes?: MediaTypes;
@@ -92,7 +92,7 @@ export function multiArchImage(spec: MultiArchSpec): Image & { readonly children
   };
 }
 
-/** The image with the SHA-512 in place of each digest of it, and of all that it holds. */
+/** The image with SHA-512 digests throughout. */
 export function bySha512(image: Image): Image {
   const renamed = new Map<unknown, { readonly digest: Digest; readonly size: number }>();
   const rename = (digest: Digest, bytes: Uint8Array): Digest => {
@@ -129,18 +129,18 @@ export function upstreamImage(image: Image, ...tags: string[]): UpstreamImage {
   };
 }
 
-/** One entry of an index, and what its registry has it as. */
+/** One entry of an index, and how its registry serves it. */
 export interface ListedEntry {
   readonly bytes: Uint8Array;
   readonly as: 'blob' | 'manifest';
-  /** As the index says it; absent: the index says nothing. */
+  /** The media type in the index; absent: none. */
   readonly mediaType?: string;
   readonly platform?: { readonly os: string; readonly architecture: string };
-  /** What the registry calls a manifest. Default: what the index says. */
+  /** The media type that the registry serves. Default: that in the index. */
   readonly contentType?: string;
 }
 
-/** An index of whatever the entries are, beside those of `images`. */
+/** An index of these entries, besides those of `images`. */
 export function listing(entries: readonly ListedEntry[], images: readonly Image[] = [], mediaType = OCI_INDEX): Image {
   const described = entries.map(({ bytes, mediaType: type, platform }) => ({
     ...(type === undefined ? {} : { mediaType: type }),

@@ -11,7 +11,7 @@ import { rawS3, type TestStack } from './cache.ts';
 
 const PREFIX = 'blobs/';
 
-/** Those of the digests that have an object under `blobs/`, after checking that each is what its name says (I1). */
+/** The digests that have an object under `blobs/`, after checking that each object matches its name (I1). */
 export async function checkContent(stack: TestStack, among: Iterable<Digest>): Promise<Map<Digest, Buffer>> {
   const digests = new Map([...among].map((digest) => [blobKey(digest), digest]));
   const s3 = rawS3(stack);
@@ -22,7 +22,7 @@ export async function checkContent(stack: TestStack, among: Iterable<Digest>): P
       if (digest === undefined) continue;
       const answer = await s3.send(new GetObjectCommand({ Bucket: stack.bucket, Key: key }));
       const bytes = Buffer.from(await answer.Body!.transformToByteArray());
-      assert.equal(digestOf(bytes, algorithmOf(digest)), digest, 'I1: an object is not what its name says');
+      assert.equal(digestOf(bytes, algorithmOf(digest)), digest, 'I1: an object does not match its name');
       found.set(digest, bytes);
     }
   } finally {
@@ -48,7 +48,7 @@ async function keysOf(s3: S3Client, bucket: string): Promise<string[]> {
   return keys;
 }
 
-/** The keys of uploads that were begun and neither completed nor aborted. */
+/** The keys of open uploads. */
 export async function openUploads(stack: TestStack): Promise<string[]> {
   const s3 = rawS3(stack);
   try {
@@ -60,10 +60,10 @@ export async function openUploads(stack: TestStack): Promise<string[]> {
 }
 
 /**
- * What is visible under the reference, if anything, is whole: whatever the catalogue calls complete is in the store with every child and blob, has a row that says
- * so, and is linked to the repository (I2, I3, I9). Returns whether anything is published.
+ * Checks that what the reference publishes is complete: everything that the catalogue calls complete is in the store with all children and blobs, has its
+ * row, and is linked to the repository (I2, I3, I9). Returns whether anything is published.
  *
- * @param isWhole false where something was found to be lost, and did not come again yet: then what is linked need not be complete.
+ * @param isWhole false if lost content was not fetched again yet: then what is linked need not be complete.
  */
 export async function checkPublished(
   services: Services,
@@ -76,7 +76,7 @@ export async function checkPublished(
   const { catalog } = services;
   const { pointer, root, linked } = await catalog.find(parsed, { consistent: true, signal });
   if (pointer?.published === undefined) return false;
-  assert.ok(root !== undefined && linked !== undefined, 'I3: the pointer names a root that is not there');
+  assert.ok(root !== undefined && linked !== undefined, 'I3: the pointer names a missing root');
   if (isWhole)
     for (const child of linked) assert.ok(root.complete.has(child), `I2: ${child} is linked, but not complete`);
   const needed = new Set<Digest>(isWhole ? [root.digest] : []);
@@ -89,7 +89,7 @@ export async function checkPublished(
     const blobs = manifest?.kind === 'manifest' ? blobsOf(manifest).map(({ digest }) => digest) : [];
     for (const digest of [entry, ...blobs]) {
       needed.add(digest);
-      // Complete for other repositories, too; this one serves what it is linked to.
+      // It may be complete for other repositories; this one serves only what is linked to it.
       if (linked.has(entry)) served.add(digest);
     }
   }

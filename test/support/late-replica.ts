@@ -17,16 +17,16 @@ const BATCH_WRITE_ITEMS = 25;
 
 type Row = Record<string, AttributeValue>;
 
-/** A copy of a table that lags behind it: what eventually consistent reads are answered from. */
+/** A copy of a table that lags behind it, for eventually consistent reads. */
 export interface LateReplica extends AsyncDisposable {
   readonly table: string;
-  /** These rows were, or may have been, written just now. */
+  /** Call it for rows that were, or may have been, written just now. */
   wrote(keys: readonly Row[]): void;
 }
 
 /**
- * Every row of the copy is as the row of `table` once was: at least `lagMs` ago, or when the copy was made. Rows never come ahead of the table, and those that
- * `wrote` was told of catch up. `Infinity`: they stay as they were when the copy was made.
+ * Each row of the copy is an earlier state of the row of `table`: at least `lagMs` ago, or when the copy was made. Rows that `wrote` was called for
+ * catch up. `Infinity`: all rows stay as they were when the copy was made.
  */
 export async function startLateReplica(client: DynamoDBClient, table: string, lagMs: number): Promise<LateReplica> {
   const replica = `${table}-late-${randomBytes(6).toString('hex')}`;
@@ -34,7 +34,7 @@ export async function startLateReplica(client: DynamoDBClient, table: string, la
   await client.send(new CreateTableCommand(tableDefinition(replica)));
   await waitUntilTableExists({ client, maxWaitTime: 20, minDelay: 1 }, { TableName: replica });
 
-  /** One after the other: an older reading of a row must not come in after a newer one. */
+  /** One after the other: an older read of a row must not overwrite a newer one. */
   let reading: Promise<unknown> = Promise.resolve();
   let writing: Promise<unknown> = copyAll(client, table, replica);
   await writing;
@@ -100,7 +100,7 @@ async function readAll(client: DynamoDBClient, table: string, keys: readonly Row
   return rows;
 }
 
-/** Each key as `rows` has it; one that `rows` has not is deleted. */
+/** Writes each key as in `rows`; a key that is not there is deleted. */
 async function writeAll(
   client: DynamoDBClient,
   table: string,

@@ -21,32 +21,32 @@ interface Odds {
   readonly odds?: number;
 }
 
-/** What a table does as DynamoDB may, and the embedded one does not. What is left out does not happen. */
+/** Behaviour that DynamoDB allows, and the embedded table lacks. What is left out does not happen. */
 export interface Misbehaviour {
   /**
-   * A transaction under way refuses others, and single writes, of the same items, checked or written. It stays under way for `hold` milliseconds, or until the
-   * promise settles, before it happens; `odds` is the chance that it is held.
+   * A running transaction refuses other transactions and single writes of the same items, checked or written. It runs for `hold` milliseconds, or until the
+   * promise settles, before it takes effect; `odds` is the chance that it is held.
    */
   readonly conflicts?: Odds & { readonly hold: number | (() => Promise<unknown>) };
-  /** Eventually consistent reads give each row as it was at least `lagMs` ago; `Infinity`: as it is now. Writes that do not come through here stay unseen. */
+  /** Eventually consistent reads give each row as it was at least `lagMs` ago; `Infinity`: as it is now. Writes past this proxy stay unseen. */
   readonly late?: Odds & { readonly lagMs: number };
   /** A batch leaves half of its items unprocessed. */
   readonly unprocessed?: Odds;
-  /** Requests are refused as too many. */
+  /** Requests are throttled. */
   readonly throttled?: Odds;
-  /** Requests happen, but their connection is reset in place of the answer. */
+  /** Requests take effect, but their connection is reset instead of the answer. */
   readonly lostAnswers?: Odds;
 }
 
-/** A table, and the way to it. */
+/** A table and its endpoint. */
 export interface TableAt extends Omit<DynamoConnection, 'endpoint'> {
   readonly dynamoEndpoint: string;
   readonly table: string;
 }
 
-/** A fault proxy in front of DynamoDB that knows its API. Its rules come first: what they let through meets the misbehaviour. */
+/** A fault proxy in front of DynamoDB that knows its API. Its rules come first, then the misbehaviour. */
 export interface MisbehavingTable extends FaultProxy {
-  /** From now on it does this, and nothing that it did before. What is held or late already stays so. */
+  /** Replaces the misbehaviour. What is already held or delayed stays so. */
   misbehave(how: Misbehaviour): Promise<void>;
 }
 
@@ -57,7 +57,7 @@ const LATE_READS = new Set(['GetItem', 'BatchGetItem', 'Query', 'Scan']);
 const ONGOING = 'Transaction is ongoing for the item';
 
 /**
- * Starts it in front of the table, well-behaved unless `how` says otherwise. Whatever is left to chance is drawn from `seed`, one request after the other as they come.
+ * Starts it in front of the table, well-behaved unless `how` says otherwise. Random choices are drawn from `seed`, in the order of the requests.
  *
  * Conflicts are those of https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling, except that single writes
  * under way do not refuse a TransactGetItems. That page does not say what becomes of a BatchWriteItem, whose API reference knows no TransactionConflictException: its
@@ -72,13 +72,13 @@ export async function startMisbehavingTable(
   const random = randomFrom(seed);
   const meets = (fault: Odds | undefined): boolean => fault !== undefined && random() < (fault.odds ?? 1);
   const replicas: LateReplica[] = [];
-  /** The items and tokens of transactions under way. */
+  /** The items and tokens of running transactions. */
   const locked = new Set<string>();
   const tokens = new Set<string>();
   let now: Misbehaviour = {};
   let replica: LateReplica | undefined;
 
-  /** Refuses, holds or narrows what meets an item of a transaction under way. */
+  /** Refuses, holds or narrows requests for items of a running transaction. */
   async function withConflicts(operation: string, input: DynamoInput, forward: Forward, faults: string[]) {
     const { conflicts } = now;
     if (conflicts === undefined) return undefined;
@@ -113,7 +113,7 @@ export async function startMisbehavingTable(
     }
   }
 
-  /** The entries of a batch that are not done now. */
+  /** The entries of a batch that stay unprocessed. */
   function leftOut(operation: string, input: DynamoInput, faults: string[]): Set<string> {
     const left = new Set<string>();
     if (operation !== 'BatchGetItem' && operation !== 'BatchWriteItem') return left;
@@ -123,7 +123,7 @@ export async function startMisbehavingTable(
       if (left.size > 0) faults.push('conflict');
     }
     if (meets(now.unprocessed)) {
-      // A batch of one gets done where every batch meets this: nothing would ever end.
+      // If every batch has this fault, a batch of one is processed: otherwise nothing would end.
       const some = ids.length === 1 && (now.unprocessed?.odds ?? 1) < 1 ? 1 : Math.floor(ids.length / 2);
       for (const id of shuffled(ids, random).slice(0, some)) left.add(id);
       if (some > 0) faults.push('unprocessed');
@@ -174,7 +174,7 @@ export async function startMisbehavingTable(
         answer =
           (await withConflicts(operation, input, forward, faults)) ?? (await done(operation, input, forward, faults));
       } finally {
-        // Also where the client went away: it may have happened.
+        // Also after the client disconnected: it may have taken effect.
         replica?.wrote(written);
       }
       if (isLost) faults.push('lost-answer');

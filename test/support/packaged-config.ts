@@ -25,7 +25,7 @@ access:
   jwt: { issuer: 'https://issuer.example.test', audience: [entrepot], claim: { name: groups, anyOf: [builders] } }
 `;
 
-/** A door inside the network, where nobody has to say who they are. */
+/** A front inside the network, without sign-in. */
 export const BEHIND_ALB = `${EVERYTHING}
 serve: { front: alb, auth: none }
 `;

@@ -25,7 +25,7 @@ await using services = openServices(config, {
   ...config.store,
   ...(JSON.parse(otherwise) as Partial<StoreConnection>),
 });
-// Whoever started it is gone: a pull may wait for a lease, or for a registry that died with it.
+// The parent is gone: do not wait for a lease, or for a registry that died with it.
 process.stdin.once('end', () => process.exit(1));
 console.log('ready');
 for await (const line of createInterface({ input: process.stdin })) {

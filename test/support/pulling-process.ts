@@ -13,7 +13,7 @@ const CHILD = fileURLToPath(new URL('pull-child.ts', import.meta.url));
 export type ChildAnswer =
   (Receipt & { readonly error?: never }) | { readonly error: { readonly name: string; readonly message: string } };
 
-/** A process of its own that pulls when told to. */
+/** A process that pulls on request. */
 export interface PullingProcess extends AsyncDisposable {
   /** The answers, one for each time; none where the process died first. */
   pull(request: ChildRequest): Promise<readonly ChildAnswer[]>;
@@ -30,7 +30,7 @@ export async function startPullingProcess(
     env: { ...childEnvironment(), ...environment },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  child.stdin.on('error', () => undefined); // A killed child closes its end; its exit says so.
+  child.stdin.on('error', () => undefined); // A killed child closes its end; its exit is reported.
   const exited = once(child, 'exit');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const first = await lines.next();

@@ -14,7 +14,7 @@ const LAUNCHER = fileURLToPath(new URL('../../lib/cli/entrepot.js', import.meta.
 /** Bundling nine functions takes seconds on a busy machine. */
 const START_WITHIN_MS = 60_000;
 
-/** What curl got. */
+/** The answer that curl got. */
 export interface CurlAnswer {
   readonly status: number;
   /** By lower-case name. */
@@ -29,12 +29,12 @@ export interface RunningApplication extends AsyncDisposable {
   readonly origin: string;
   /** The folder of the home, and of the configuration. */
   readonly folder: string;
-  /** What it printed for other programs. */
+  /** Its printed environment variables. */
   readonly environment: Readonly<Record<string, string>>;
-  /** Calls the path with curl and these options more. */
+  /** Calls the path with curl and these additional options. */
   curl(path: string, ...options: readonly string[]): Promise<CurlAnswer>;
   environments(): Promise<readonly EnvironmentStatus[]>;
-  /** What it wrote for people so far. */
+  /** Its output so far. */
   shown(): string;
   /** Interrupts it, as Ctrl-C does; its exit code. */
   interrupt(): Promise<number | null>;
@@ -108,7 +108,7 @@ async function firstDocument(child: ChildProcess): Promise<Readonly<Record<strin
   }
 }
 
-/** The last head, and what is behind it: there is one more where curl asked `Expect: 100-continue`. */
+/** The last head and its body; curl prints one more head after `Expect: 100-continue`. */
 function answerOf(output: string): CurlAnswer {
   const [head = '', ...rest] = output.replace(/^(?:HTTP\/1\.1 100 [^\r]*\r\n\r\n)+/, '').split('\r\n\r\n');
   const body = rest.join('\r\n\r\n');

@@ -1,4 +1,4 @@
-/** As S3 tells EventBridge of an object that is gone: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html */
+/** S3's event for a deleted object: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html */
 export const objectDeleted = (bucket: unknown, key: unknown): object => ({
   version: '0',
   id: '2ee9cc15-d022-99ea-1fb8-1b1bac4850f9',

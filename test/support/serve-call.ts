@@ -1,7 +1,7 @@
 import type { ServeCall } from '../../lib/serve/serving.ts';
 import type { LogFields } from '../../lib/telemetry/logger.ts';
 
-/** A call that nobody hears of, but `warn`, which is told of warnings and errors. */
+/** A call without logs, except `warn`, which gets warnings and errors. */
 export const serveCall = (warn: (message: string, fields?: LogFields) => void = () => undefined): ServeCall => ({
   signal: new AbortController().signal,
   metrics: { add: () => undefined },

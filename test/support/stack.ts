@@ -76,8 +76,8 @@ export async function startDynamo(schema: string, file?: string): Promise<{ port
     };
     try {
       await untilListening(port, server, START_WITHIN_MS);
-      // Who listens there may be another test's server, which took the port before ours came to it.
-      if (!(await servesMark(port, mark))) throw new Error(`port ${port} is somebody else's`);
+      // Another test's server may have taken the port first.
+      if (!(await servesMark(port, mark))) throw new Error(`port ${port} belongs to another process`);
       return { port, stop };
     } catch (error) {
       await stop();

@@ -1,7 +1,7 @@
 import { SFNClient } from '@aws-sdk/client-sfn';
 import { sfnClient } from '../../lib/jobs/sfn-jobs.ts';
 
-/** A client for the endpoint of a state machine, that tries so often. */
+/** A client for the endpoint of a state machine, with this many attempts. */
 export const sfnClientAt = (endpoint: string, maxAttempts = 4): SFNClient =>
   sfnClient({
     endpoint,

@@ -33,13 +33,13 @@ export const PART_BYTES = 5 * MIB;
 export const WINDOW_PARTS = 3;
 export const DOMAIN = privateDomain('registry.example.test:5000', '1f3a');
 
-/** The store on a fresh bucket behind a fault proxy, and what a test wants to look at past the store. */
+/** The store on a fresh bucket behind a fault proxy, and direct access to both. */
 export interface StoreUnderTest extends AsyncDisposable {
   readonly store: ContentStore;
-  /** The same, but its ingests can be gone on with however fast they are. */
+  /** The same, but its ingests can be resumed however fast they are. */
   readonly resumable: ContentStore;
   readonly refs: RefRecords;
-  /** Signs for the server itself, by keys that are over then. */
+  /** Signs URLs with keys that expire. */
   readonly presigner: (expiration?: Date) => Presigner;
   readonly proxy: FaultProxy;
   readonly bucket: string;
@@ -138,5 +138,5 @@ export async function until(condition: () => boolean, timeoutMs = 10_000): Promi
     if (condition()) return;
     await sleep(10);
   }
-  throw new Error(`waited ${timeoutMs} ms in vain`);
+  throw new Error(`the condition did not hold within ${timeoutMs} ms`);
 }

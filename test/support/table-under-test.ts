@@ -21,7 +21,7 @@ export interface DynamoEndpoint {
   close(): Promise<void>;
 }
 
-/** Catalogue and leases on one table, which misbehaves on demand on this way to it. */
+/** Catalogue and leases on one table behind a misbehaving proxy. */
 export interface Reach extends AsyncDisposable {
   readonly catalog: Catalog;
   readonly client: DynamoDBClient;
@@ -29,11 +29,11 @@ export interface Reach extends AsyncDisposable {
   leases(durationMs: number): Leases;
 }
 
-/** A fresh table, and what a test wants to see of it or do to it behind the code's back. */
+/** A fresh table, with direct access for tests. */
 export interface TableUnderTest extends AsyncDisposable {
   readonly server: DynamoEndpoint;
   readonly table: string;
-  /** A way in of its own, with nobody else's faults. */
+  /** A proxy of its own, without the faults of others. */
   reach(): Promise<Reach>;
   row(key: Key): Promise<Item | undefined>;
   change(update: Update): Promise<void>;
@@ -105,7 +105,7 @@ export const answerWith = (body: unknown, status = 200): FaultAction => ({
   answer: dynamoAnswer(body, status),
 });
 
-/** Answers a batch as if nothing of it was done. */
+/** Answers a batch with all entries unprocessed. */
 export const allUnprocessed: FaultAction = {
   kind: 'answer',
   answer: (request) => {

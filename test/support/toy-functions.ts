@@ -23,7 +23,7 @@ export async function handler(event, context) {
 export interface ToyFunctions extends AsyncDisposable {
   readonly functions: Functions;
   readonly folder: string;
-  /** Of the functions, and of what failed for good. */
+  /** Logs of the functions, and dead letters. */
   readonly logs: string;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Resolves as soon as it is so, looking every `everyMs`; fails the test after `withinMs`. */
+/** Polls every `everyMs` until the condition holds; fails the test after `withinMs`. */
 export async function until(isSo: () => boolean | Promise<boolean>, withinMs = 15_000, everyMs = 10): Promise<void> {
   const start = performance.now();
   while (!(await isSo())) {

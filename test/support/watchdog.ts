@@ -1,13 +1,12 @@
 /*
- * Preloaded into the process of each test file: kills it, and what it started, where it runs far longer than any file takes. Node's own timeout ends neither a
- * busy loop nor a process that something keeps open, and waits for it without end; it also waits for whoever holds the output of the file, which a child that
- * outlives it does. A thread of its own, so that it comes through while the tests block theirs.
+ * Preloaded into the process of each test file: kills it and its children if it runs far too long. Node's own timeout ends neither a busy loop nor a
+ * process that something keeps open, and waits for children that hold the output of the file. A thread of its own, because the tests may block theirs.
  */
 import hooks from 'node:async_hooks';
 import { Worker } from 'node:worker_threads';
 
 const file = process.argv[1] ?? 'a test file';
-/** Twice what the slowest process takes on a slow machine. */
+/** Twice the time of the slowest process on a slow machine. */
 const minutes = file.endsWith('.heavy.test.ts') ? 30 : 12;
 
 const program = `
@@ -39,6 +38,5 @@ new Worker(program, { eval: true }).unref();
 const { createHook } = hooks;
 hooks.createHook = (callbacks) => createHook({ ...callbacks, trackPromises: false });
 
-// All is done and printed then. Node 24 would end this thread and clean up, and may spin in it for good where a handle was never closed
-// (Environment::CleanupHandles): then the file never ended.
+// All is done and printed here. Node 24 may spin for ever in its clean-up if a handle was never closed (Environment::CleanupHandles).
 process.once('beforeExit', () => process.once('exit', () => process.exit()));

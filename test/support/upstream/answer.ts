@@ -9,7 +9,7 @@ export interface Answer {
   readonly body: Uint8Array;
 }
 
-/** What to do instead: the fields of the answer that change, and how the connection misbehaves. */
+/** A fault: changed fields of the answer, and misbehaviour of the connection. */
 export interface Action {
   readonly status?: number;
   /** Laid over the answer's; `undefined` takes a header away. */

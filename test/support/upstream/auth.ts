@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Answer } from './answer.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
-/** How the upstream wants to be asked. */
+/** The authentication of the upstream. */
 export type UpstreamAuth =
   | { readonly kind: 'basic'; readonly users: Readonly<Record<string, string>> }
   | {
@@ -24,7 +24,7 @@ export type UpstreamAuth =
       readonly anonymous?: readonly string[];
     };
 
-/** Tokens given out, and for how long. */
+/** Issued tokens and their expiry. */
 export class TokenBook {
   readonly #tokens = new Map<string, { scope: string; untilMs: number }>();
 
@@ -51,7 +51,7 @@ const unauthorised = (challenge: string): Answer => ({
   body: Buffer.from(JSON.stringify({ errors: [{ code: 'UNAUTHORIZED', message: 'authentication required' }] })),
 });
 
-/** The 401 that the request gets, or undefined if it may go on. */
+/** The 401 of the request, or undefined if it is allowed. */
 export function authorise(
   request: UpstreamRequest,
   auth: UpstreamAuth,

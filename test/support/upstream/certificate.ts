@@ -24,7 +24,7 @@ const utcTime = (ms: number): Buffer =>
   );
 
 /**
- * A key and a certificate that signs itself, for the given host names and IPv4 addresses, made afresh: no key lives in the repository.
+ * A new key and self-signed certificate for the given host names and IPv4 addresses, so that no key is in the repository.
  * The certificate is its own CA (hand it to the client as `ca`). RFC 5280, section 4.1.
  */
 export function selfSigned(...hosts: string[]): { key: string; cert: string } {

@@ -21,7 +21,7 @@ export function tagsAnswer(request: UpstreamRequest, references: readonly string
 
 const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 
-/** One page of what refers to a manifest, and a link to the next. */
+/** One page of the referrers of a manifest, and a link to the next. */
 export function referrersAnswer(request: UpstreamRequest, pages: readonly (readonly object[])[]): Answer {
   const page = Number(request.query.get('page') ?? 0);
   const more = page + 1 < pages.length;

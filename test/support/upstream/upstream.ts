@@ -10,7 +10,7 @@ export type { UpstreamAuth } from './auth.ts';
 export type { Action, Answer } from './answer.ts';
 export { blobAnswer } from './content.ts';
 
-/** What a request is for; `other` is whatever the distribution API does not know (the target of a redirect, for example). */
+/** What a request is for; `other` is outside of the distribution API (the target of a redirect, for example). */
 export type RequestKind = 'ping' | 'token' | 'manifest' | 'blob' | 'tags' | 'referrers' | 'other';
 
 /** One request as it arrived, kept in the log. */
@@ -40,7 +40,7 @@ export interface UpstreamManifest {
   readonly bytes: Uint8Array;
   readonly mediaType: string;
   readonly tags?: readonly string[];
-  /** What the upstream calls it, beside its SHA-256. */
+  /** Another name at the upstream, besides its SHA-256. */
   readonly digest?: string;
 }
 
@@ -66,7 +66,7 @@ export interface TestUpstream extends AsyncDisposable {
   /** `127.0.0.1:PORT` */
   readonly host: string;
   readonly port: number;
-  /** Everything that arrived, oldest first. Set `length = 0` to start over. */
+  /** All requests, oldest first. Set `length = 0` to start over. */
   readonly requests: UpstreamRequest[];
   /** How many logged requests match. */
   count(match?: RequestMatch): number;
@@ -78,12 +78,12 @@ export interface TestUpstream extends AsyncDisposable {
   putBlob(repository: string, bytes: Uint8Array, digest?: string): string;
   deleteBlob(repository: string, digest: string): void;
   deleteManifest(repository: string, reference: string): void;
-  /** What refers to a manifest, by the referrers API, which the upstream has for no other manifest; at most `pageSize` with each answer. */
+  /** Sets the referrers of a manifest, at most `pageSize` in each answer. Other manifests have no referrers API. */
   putReferrers(repository: string, subject: string, referrers: readonly object[], pageSize?: number): void;
-  /** Adds a fault; the returned function takes it away. */
+  /** Adds a fault; the returned function removes it. */
   fault(fault: Fault): () => void;
   clearFaults(): void;
-  /** From now on no token given out so far is accepted. */
+  /** Revokes all tokens issued so far. */
   revokeTokens(): void;
   close(): Promise<void>;
 }
@@ -149,7 +149,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Test
     await sendAnswer(incoming, response, answer, action);
   };
   const listener = (incoming: IncomingMessage, response: ServerResponse): void => {
-    // A client that went away in mid-answer is what many tests are about; there is nobody left to tell.
+    // Many tests disconnect during the answer; there is nothing to report.
     handle(incoming, response).catch(() => response.destroy());
   };
   const server = options.tls === undefined ? createServer(listener) : createTlsServer(options.tls, listener);
@@ -265,7 +265,7 @@ const errorAnswer = (status: number, code: string, message: string): Answer => (
   body: Buffer.from(JSON.stringify({ errors: [{ code, message }] })),
 });
 
-/** What a registry that behaves would say. */
+/** The answer of a well-behaved registry. */
 function answerTo(
   request: UpstreamRequest,
   options: UpstreamOptions,
