@@ -2,47 +2,47 @@ import { redacted } from '../telemetry/logger.ts';
 import type { Target } from './target.ts';
 
 /**
- * One behaviour of AWS that the code relies on, looked for in a deployment. Its id is that of a line of docs/aws-assumptions.md.
+ * Checks in a deployment one behaviour of AWS that the code relies on. The id is the one in docs/aws-assumptions.md.
  *
- * `Scene` is what the checks of one service share.
+ * `Fixture` is shared by the checks of one service.
  */
-export interface Check<Scene> {
+export interface Check<Fixture> {
   readonly id: string;
   /** What must hold, in a few words. */
   readonly claim: string;
-  /** Why the embedded stack has nothing of the kind: there the check is skipped. */
+  /** Why the check is skipped on the embedded stack. */
   readonly awsOnly?: string;
   /**
-   * Says what was seen, where the behaviour is there.
+   * Returns what was observed if the claim holds.
    *
-   * @throws ContradictionError where it is not; SkipError where it cannot be told; anything else where no answer was had.
+   * @throws ContradictionError if it does not hold; SkipError if it cannot be checked; any other error if there was no answer.
    */
-  run(scene: Scene, signal: AbortSignal): Promise<string>;
+  run(fixture: Fixture, signal: AbortSignal): Promise<string>;
 }
 
-/** Something else was seen than what the code relies on. */
+/** The deployment behaves differently than the code relies on. */
 export class ContradictionError extends Error {
   override readonly name = 'ContradictionError';
 }
 
-/** It cannot be told here and now; the message says why. */
+/** The check cannot run here; the message says why. */
 export class SkipError extends Error {
   override readonly name = 'SkipError';
 }
 
 export type Verdict = 'holds' | 'fails' | 'skipped';
 
-/** What came of one check. */
+/** The result of one check. */
 export interface Finding {
   readonly id: string;
   readonly claim: string;
   readonly verdict: Verdict;
-  /** What was seen; of a skipped check why. */
+  /** What was observed, or why the check was skipped. */
   readonly seen: string;
   readonly durationMs: number;
 }
 
-/** @throws ContradictionError saying what was seen, unless it is so. */
+/** @throws ContradictionError with the observation `seen` if the condition is false. */
 export function must(isSo: boolean, seen: string): asserts isSo {
   if (!isSo) throw new ContradictionError(seen);
 }
@@ -50,12 +50,12 @@ export function must(isSo: boolean, seen: string): asserts isSo {
 /** How a service refused a request. */
 export interface Refusal {
   readonly status: number;
-  /** Its name of the error: `PreconditionFailed`. */
+  /** The name of the error: `PreconditionFailed`. */
   readonly name: string;
   readonly error: unknown;
 }
 
-/** How the service refused `request`; undefined where it did what was asked. @throws whatever is no answer of the service. */
+/** How the service refused `request`; undefined if it was accepted. @throws an error that is not an answer of the service. */
 export async function refusalOf(request: () => Promise<unknown>): Promise<Refusal | undefined> {
   try {
     await request();
@@ -69,9 +69,9 @@ export async function refusalOf(request: () => Promise<unknown>): Promise<Refusa
 }
 
 /**
- * Says how `request` was refused: with one of `expected`, statuses or names.
+ * Describes how `request` was refused: with one of `expected`, which are statuses or names.
  *
- * @throws ContradictionError where it was accepted, or refused in another way.
+ * @throws ContradictionError if it was accepted, or refused in another way.
  */
 export async function mustRefuse(
   what: string,
@@ -81,49 +81,49 @@ export async function mustRefuse(
   const refusal = await refusalOf(request);
   if (refusal === undefined) throw new ContradictionError(`${what} was accepted; expected ${expected.join(' or ')}`);
   const { status, name } = refusal;
-  const told = `${what}: ${status} ${name}`;
-  if (expected.includes(status) || expected.includes(name)) return told;
-  throw new ContradictionError(`${told}; expected ${expected.join(' or ')}`);
+  const seen = `${what}: ${status} ${name}`;
+  if (expected.includes(status) || expected.includes(name)) return seen;
+  throw new ContradictionError(`${seen}; expected ${expected.join(' or ')}`);
 }
 
-/** Of one check. */
+/** Time limit of one check. */
 const CHECK_MS = 60_000;
-/** Of what is known of a failure, in the report. */
+/** Length of an observation in the report. */
 const SHOWN_CHARACTERS = 500;
 
-/** The checks of one service, with what they share. */
+/** The checks of one service, with their fixture. */
 export interface CheckGroup {
   readonly checks: readonly Pick<Check<never>, 'id' | 'claim'>[];
-  /** One finding for each check, in order; one more where what the checks left could not be taken away. One that fails does not stop the others. */
+  /** One finding per check, in order, and one more if the cleanup failed. A failed check does not stop the others. */
   examine(target: Target, signal: AbortSignal): AsyncGenerator<Finding>;
 }
 
-/** @param open gives what the checks share, or the reason why none of them can be told; its disposal takes away what the checks left. */
-export function checkGroup<Scene extends AsyncDisposable>(
+/** @param open makes the fixture, whose disposal removes what the checks wrote; or returns the reason why all checks are skipped. */
+export function checkGroup<Fixture extends AsyncDisposable>(
   name: string,
-  checks: readonly Check<Scene>[],
-  open: (target: Target) => Scene | SkipError,
+  checks: readonly Check<Fixture>[],
+  open: (target: Target) => Fixture | SkipError,
   limitMs: number = CHECK_MS,
 ): CheckGroup {
   return {
     checks,
     async *examine(target, signal) {
-      const scene = open(target);
+      const fixture = open(target);
       try {
         for (const check of checks) {
           yield await findingOf(check, signal, limitMs, async (limit) => {
             if (target.isLocal && check.awsOnly !== undefined) {
               throw new SkipError(`not on the embedded stack: ${check.awsOnly}`);
             }
-            if (scene instanceof SkipError) throw scene;
-            return await check.run(scene, limit);
+            if (fixture instanceof SkipError) throw fixture;
+            return await check.run(fixture, limit);
           });
         }
       } finally {
-        // Also after Ctrl-C: so not under the signal.
+        // Not under the signal, so that it also runs after Ctrl-C.
         const left = { id: `cleanup-${name}`, claim: 'what the checks wrote is gone' };
         const cleaned = await findingOf(left, new AbortController().signal, limitMs, async () => {
-          if (!(scene instanceof SkipError)) await scene[Symbol.asyncDispose]();
+          if (!(fixture instanceof SkipError)) await fixture[Symbol.asyncDispose]();
           return 'nothing is left';
         });
         if (cleaned.verdict !== 'holds') yield cleaned;
@@ -132,12 +132,12 @@ export function checkGroup<Scene extends AsyncDisposable>(
   };
 }
 
-/** What comes of one check, whatever it throws. */
+/** The result of one check, also if it throws. */
 async function findingOf(
   { id, claim }: Pick<Finding, 'id' | 'claim'>,
   signal: AbortSignal,
   limitMs: number,
-  look: (limit: AbortSignal) => Promise<string>,
+  observe: (limit: AbortSignal) => Promise<string>,
 ): Promise<Finding> {
   const startedMs = performance.now();
   const timeout = AbortSignal.timeout(limitMs);
@@ -150,13 +150,13 @@ async function findingOf(
   });
   try {
     signal.throwIfAborted();
-    return finding('holds', await look(AbortSignal.any([signal, timeout])));
+    return finding('holds', await observe(AbortSignal.any([signal, timeout])));
   } catch (error) {
-    // Interrupted: nothing was found out, and nobody waits for the rest.
+    // Interrupted: there is no result.
     signal.throwIfAborted();
     if (error instanceof SkipError) return finding('skipped', error.message);
     if (error instanceof ContradictionError) return finding('fails', error.message);
-    if (timeout.aborted) return finding('fails', `no end within ${limitMs / 1000} s`);
+    if (timeout.aborted) return finding('fails', `timed out after ${limitMs / 1000} s`);
     return finding('fails', `no answer: ${describe(error)}`);
   }
 }

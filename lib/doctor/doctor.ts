@@ -19,8 +19,8 @@ import { requestsIn, sdkRegion } from './sigv4-requests.ts';
 import { isLoopback, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } from './target.ts';
 
 /**
- * Every check, in the order of the report. The pulls come before the registry endpoint's, which need an image that is complete,
- * and before the workflow's own, which need an execution that has ended.
+ * Every check, in the order of the report. Pulls come first, because the checks of the registry endpoint need a complete image,
+ * and those of the workflow an execution that has ended.
  */
 export const CHECK_GROUPS: readonly CheckGroup[] = [
   checkGroup('api', API_CHECKS, openApiFixture),
@@ -36,19 +36,19 @@ export const CHECK_GROUPS: readonly CheckGroup[] = [
 export interface Examination {
   /** Of the control API, with or without `/v1`. */
   readonly url: string;
-  /** An image that may be pulled: with it pulls are tried end to end. */
+  /** An image to pull, end to end. Without it, checks that need one are skipped. */
   readonly image?: string;
   /** Of the registry endpoint, if it is not where the control API is. */
   readonly registryUrl?: string;
   /** A bearer token, for an API that takes JWTs. */
   readonly token?: string;
-  /** Where the SDK's own variables lead its clients instead of to AWS. */
+  /** Endpoints that the SDK's own variables set instead of those of AWS. */
   readonly endpoints: SdkEndpoints;
 }
 
 /**
- * Looks at a deployment, from anywhere, with the credentials that the AWS SDK finds: one finding for each AWS behaviour that the code relies on
- * (docs/aws-assumptions.md). Leaves nothing behind.
+ * Checks a deployment with the credentials that the AWS SDK finds: one finding for each AWS behaviour that the code relies on
+ * (docs/aws-assumptions.md). Removes everything that it writes.
  *
  * @throws InvalidRequestError, ConfigError before the first finding; the reason of the signal.
  */
@@ -77,18 +77,18 @@ export async function* examineDeployment(
   for (const group of groups) yield* group.examine(target, signal);
 }
 
-/** What is written and deleted must be where the API is: never in an account when a local stack is meant, and never the other way round. */
+/** The checks write and delete, so the SDK and the API must be at the same place: both local, or both on AWS. */
 function checkEndpoints(isLocal: boolean, endpoints: SdkEndpoints): void {
   const all = Object.values<URL | undefined>(endpoints);
   const here = all.filter((endpoint) => endpoint !== undefined && isLoopback(endpoint));
   if (isLocal && here.length < all.length) {
     throw new ConfigError(
-      'the API is on this machine, and the AWS SDK would ask elsewhere; set the variables that `entrepot local --all` prints',
+      'the API is on this machine, but the AWS SDK would call AWS; set the variables that `entrepot local --all` prints',
     );
   }
   if (!isLocal && here.length > 0) {
     throw new ConfigError(
-      `the API is not on this machine, and AWS_ENDPOINT_URL… leads the AWS SDK to ${here[0]?.origin ?? ''}; unset these variables`,
+      `the API is not on this machine, but AWS_ENDPOINT_URL… sends the AWS SDK to ${here[0]?.origin ?? ''}; unset these variables`,
     );
   }
 }

@@ -10,7 +10,7 @@ import type { DynamoFixture, RowUpdate } from './dynamo-table-checks.ts';
 
 const RACERS = 8;
 const LOOKS = 5;
-/** How a transaction may end that met another one; the caller tries again. */
+/** How a transaction may fail on a conflict with another one; the caller tries again. */
 const CONFLICTS: readonly unknown[] = ['None', 'TransactionConflict', 'ThrottlingError'];
 
 const transact = (
@@ -31,12 +31,12 @@ const transact = (
 export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
   {
     id: 'dynamo-loser-row',
-    claim: 'a condition that fails gives back the row that stood in its way, in the same answer',
-    async run(scene, signal) {
-      const update = scene.increment('loser', 'attribute_not_exists(pk)');
-      await scene.update(update, signal);
+    claim: 'a failed condition returns the current row in the same answer',
+    async run(fixture, signal) {
+      const update = fixture.increment('loser', 'attribute_not_exists(pk)');
+      await fixture.update(update, signal);
       const refusal = await refusalOf(() =>
-        scene.update({ ...update, ReturnValuesOnConditionCheckFailure: 'ALL_OLD' }, signal),
+        fixture.update({ ...update, ReturnValuesOnConditionCheckFailure: 'ALL_OLD' }, signal),
       );
       must(refusal?.error instanceof ConditionalCheckFailedException, `answered ${refusal?.name ?? 'with success'}`);
       const row = refusal.error.Item;
@@ -46,11 +46,11 @@ export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
   },
   {
     id: 'dynamo-one-winner',
-    claim: 'of conditional writes at the same time exactly one succeeds',
-    async run(scene, signal) {
-      const update = scene.increment('race', 'attribute_not_exists(pk)');
+    claim: 'of concurrent conditional writes exactly one succeeds',
+    async run(fixture, signal) {
+      const update = fixture.increment('race', 'attribute_not_exists(pk)');
       const refusals = await Promise.all(
-        Array.from({ length: RACERS }, () => refusalOf(() => scene.update(update, signal))),
+        Array.from({ length: RACERS }, () => refusalOf(() => fixture.update(update, signal))),
       );
       const names = refusals.map((refusal) => refusal?.name ?? 'success');
       const expected = ['success', 'ConditionalCheckFailedException'];
@@ -59,7 +59,7 @@ export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
         names.join(', '),
       );
       const winners = names.filter((name) => name === 'success').length;
-      const count = await scene.count('race', signal);
+      const count = await fixture.count('race', signal);
       must(winners === 1 && count === 1, `${winners} of ${RACERS} succeeded, and the row counts ${count}`);
       return `1 of ${RACERS}`;
     },
@@ -67,10 +67,10 @@ export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
   {
     id: 'dynamo-consistent-read',
     claim: 'a consistent read sees the write before it',
-    async run(scene, signal) {
+    async run(fixture, signal) {
       for (let look = 1; look <= LOOKS; look++) {
-        await scene.update(scene.increment('consistent'), signal);
-        const count = await scene.count('consistent', signal);
+        await fixture.update(fixture.increment('consistent'), signal);
+        const count = await fixture.count('consistent', signal);
         must(count === look, `after write ${look} the row counts ${count}`);
       }
       return `${LOOKS} times of ${LOOKS}`;
@@ -78,24 +78,24 @@ export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
   },
   {
     id: 'dynamo-transaction-reasons',
-    claim: 'a cancelled transaction does nothing, and says for each write whether its condition failed',
-    async run(scene, signal) {
-      const writes = [scene.increment('reasons-1'), scene.increment('reasons-2', 'attribute_exists(pk)')];
-      const refusal = await refusalOf(() => transact(scene, writes, signal));
+    claim: 'a cancelled transaction writes nothing, and reports for each write whether its condition failed',
+    async run(fixture, signal) {
+      const writes = [fixture.increment('reasons-1'), fixture.increment('reasons-2', 'attribute_exists(pk)')];
+      const refusal = await refusalOf(() => transact(fixture, writes, signal));
       must(refusal?.error instanceof TransactionCanceledException, `answered ${refusal?.name ?? 'with success'}`);
       const reasons = (refusal.error.CancellationReasons ?? []).map(({ Code }) => Code).join(', ');
       must(reasons === 'None, ConditionalCheckFailed', `reasons: ${reasons}`);
-      must((await scene.count('reasons-1', signal)) === 0, `${reasons}, but the first write happened`);
+      must((await fixture.count('reasons-1', signal)) === 0, `${reasons}, but the first write happened`);
       return reasons;
     },
   },
   {
     id: 'dynamo-transaction-race',
-    claim: 'transactions over the same rows succeed or end in TransactionConflict; never in part',
-    async run(scene, signal) {
-      const writes = [scene.increment('both-1'), scene.increment('both-2')];
+    claim: 'transactions over the same rows succeed or fail with TransactionConflict, never in part',
+    async run(fixture, signal) {
+      const writes = [fixture.increment('both-1'), fixture.increment('both-2')];
       const refusals = await Promise.all(
-        Array.from({ length: RACERS }, () => refusalOf(() => transact(scene, writes, signal))),
+        Array.from({ length: RACERS }, () => refusalOf(() => transact(fixture, writes, signal))),
       );
       const ends = refusals.map((refusal) => endOf(refusal?.error));
       const done = ends.filter((end) => end === 'success').length;
@@ -103,7 +103,7 @@ export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
         ends.every((end) => end === 'success' || end === 'conflict'),
         ends.join(', '),
       );
-      const counts = [await scene.count('both-1', signal), await scene.count('both-2', signal)];
+      const counts = [await fixture.count('both-1', signal), await fixture.count('both-2', signal)];
       const seen = `${done} of ${RACERS} succeeded, the rows count ${counts.join(' and ')}`;
       must(
         counts.every((count) => count === done),
@@ -114,18 +114,18 @@ export const DYNAMO_ROW_CHECKS: readonly Check<DynamoFixture>[] = [
   },
   {
     id: 'dynamo-transaction-token',
-    claim: 'a transaction that comes twice with one ClientRequestToken is executed once',
-    async run(scene, signal) {
+    claim: 'a transaction that is sent twice with one ClientRequestToken is executed once',
+    async run(fixture, signal) {
       const token = randomUUID();
-      const writes = [scene.increment('token')];
-      await transact(scene, writes, signal, token);
-      await transact(scene, writes, signal, token);
-      const count = await scene.count('token', signal);
+      const writes = [fixture.increment('token')];
+      await transact(fixture, writes, signal, token);
+      await transact(fixture, writes, signal, token);
+      const count = await fixture.count('token', signal);
       must(count === 1, `executed ${count} times`);
       const other = await mustRefuse(
         'the token with another transaction',
         [IdempotentParameterMismatchException.name],
-        () => transact(scene, [scene.increment('token-2')], signal, token),
+        () => transact(fixture, [fixture.increment('token-2')], signal, token),
       );
       return `executed once; ${other}`;
     },

@@ -17,7 +17,7 @@ import { type Check, must, SkipError } from './check.ts';
 import type { Target } from './target.ts';
 
 const CLEANUP_MS = 20_000;
-/** What a run that was killed leaves is expired by the table itself. */
+/** Rows of a killed run expire. */
 const EXPIRES_SECONDS = 3600;
 
 type Row = Record<string, AttributeValue>;
@@ -28,10 +28,10 @@ export type RowUpdate = Omit<UpdateItemCommandInput, 'UpdateExpression'> & { rea
 export interface DynamoFixture extends AsyncDisposable {
   readonly client: DynamoDBClient;
   readonly table: string;
-  /** Adds one to `n` of the row, under the condition where there is one. */
+  /** Adds one to `n` of the row, under the condition if given. */
   increment(name: string, condition?: string): RowUpdate;
   update(update: RowUpdate, signal: AbortSignal): Promise<unknown>;
-  /** `n` of the row; 0 where it is not there. */
+  /** `n` of the row; 0 if it does not exist. */
   count(name: string, signal: AbortSignal): Promise<number>;
 }
 
@@ -90,23 +90,23 @@ const TTL_ATTRIBUTE = 'expiresSeconds';
 
 async function describe({ client, table }: DynamoFixture, abortSignal: AbortSignal): Promise<TableDescription> {
   const { Table: description } = await client.send(new DescribeTableCommand({ TableName: table }), { abortSignal });
-  must(description !== undefined, 'DescribeTable told nothing of the table');
+  must(description !== undefined, 'DescribeTable returned no table');
   return description;
 }
 
-/** What the table itself must be like, ours or one that was there before. */
+/** What the table itself must be like, also one that existed before. */
 export const DYNAMO_TABLE_CHECKS: readonly Check<DynamoFixture>[] = [
   {
     id: 'dynamo-table',
     claim: 'the table has the keys pk and sk, and is on demand',
-    async run(scene, signal) {
+    async run(fixture, signal) {
       const {
         KeySchema: keys = [],
         BillingModeSummary: billing,
         ProvisionedThroughput: provisioned,
-      } = await describe(scene, signal);
+      } = await describe(fixture, signal);
       const named = keys.map(({ AttributeName, KeyType }) => `${AttributeName ?? ''} ${KeyType ?? ''}`).join(', ');
-      // Provisioned tables have no summary, and units instead.
+      // Provisioned tables have units instead of a summary.
       const mode = billing?.BillingMode ?? `${provisioned?.ReadCapacityUnits ?? 0} units`;
       const seen = `${named}; ${mode}`;
       must(named === 'pk HASH, sk RANGE' && mode === 'PAY_PER_REQUEST', seen);
@@ -117,12 +117,12 @@ export const DYNAMO_TABLE_CHECKS: readonly Check<DynamoFixture>[] = [
     id: 'dynamo-ttl',
     claim: `rows expire by ${TTL_ATTRIBUTE}`,
     async run({ client, table }, signal) {
-      const { TimeToLiveDescription: told } = await client.send(new DescribeTimeToLiveCommand({ TableName: table }), {
+      const { TimeToLiveDescription: expiry } = await client.send(new DescribeTimeToLiveCommand({ TableName: table }), {
         abortSignal: signal,
       });
-      const seen = `${told?.TimeToLiveStatus ?? 'no status'} ${told?.AttributeName ?? ''}`.trim();
+      const seen = `${expiry?.TimeToLiveStatus ?? 'no status'} ${expiry?.AttributeName ?? ''}`.trim();
       must(
-        ['ENABLED', 'ENABLING'].includes(told?.TimeToLiveStatus ?? '') && told?.AttributeName === TTL_ATTRIBUTE,
+        ['ENABLED', 'ENABLING'].includes(expiry?.TimeToLiveStatus ?? '') && expiry?.AttributeName === TTL_ATTRIBUTE,
         seen,
       );
       return seen;
@@ -146,8 +146,8 @@ export const DYNAMO_TABLE_CHECKS: readonly Check<DynamoFixture>[] = [
     id: 'dynamo-deletion-protection',
     claim: 'the table is protected from deletion',
     awsOnly: 'its table is a file',
-    async run(scene, signal) {
-      const { DeletionProtectionEnabled: isProtected } = await describe(scene, signal);
+    async run(fixture, signal) {
+      const { DeletionProtectionEnabled: isProtected } = await describe(fixture, signal);
       must(isProtected === true, 'deletion protection is off');
       return 'on';
     },

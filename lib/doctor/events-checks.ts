@@ -7,7 +7,7 @@ interface EventsFixture extends AsyncDisposable {
   readonly bus: string;
 }
 
-/** @returns why, where the deployment names no event bus. */
+/** @returns SkipError if the deployment names no event bus. */
 export function openEventsFixture({ deployment, region }: Target): EventsFixture | SkipError {
   if (deployment instanceof SkipError) return deployment;
   const { bus } = deployment;
@@ -23,7 +23,7 @@ export function openEventsFixture({ deployment, region }: Target): EventsFixture
   };
 }
 
-/** No rule of ours takes an event of this source (infra/resources/rules.ts). */
+/** None of our rules matches an event of this source (infra/resources/rules.ts). */
 const HARMLESS = { Source: 'entrepot', DetailType: 'Doctor' };
 
 const put = async ({ client, bus }: EventsFixture, detail: string, abortSignal: AbortSignal) => {
@@ -39,7 +39,7 @@ const put = async ({ client, bus }: EventsFixture, detail: string, abortSignal: 
 export const EVENTS_CHECKS: readonly Check<EventsFixture>[] = [
   {
     id: 'events-bus',
-    claim: 'the event bus is there',
+    claim: 'the event bus exists',
     awsOnly: 'its event bus takes events alone',
     async run({ client, bus }, signal) {
       const { Arn: arn } = await client.send(new DescribeEventBusCommand({ Name: bus }), { abortSignal: signal });
@@ -49,18 +49,18 @@ export const EVENTS_CHECKS: readonly Check<EventsFixture>[] = [
   },
   {
     id: 'events-put',
-    claim: 'the bus takes an event',
-    async run(scene, signal) {
-      const { failed, eventId, code } = await put(scene, JSON.stringify({ by: 'entrepot doctor' }), signal);
+    claim: 'the bus accepts an event',
+    async run(fixture, signal) {
+      const { failed, eventId, code } = await put(fixture, JSON.stringify({ by: 'entrepot doctor' }), signal);
       must(failed === 0 && eventId !== undefined, `${failed} failed: ${code ?? 'no code'}`);
       return `event ${eventId}`;
     },
   },
   {
     id: 'events-put-refused',
-    claim: 'PutEvents answers with success also where it took nothing, and says so for each entry',
-    async run(scene, signal) {
-      const { failed, code } = await put(scene, 'no JSON', signal);
+    claim: 'PutEvents answers 200 also if it accepted nothing, and reports each failed entry',
+    async run(fixture, signal) {
+      const { failed, code } = await put(fixture, 'no JSON', signal);
       must(failed === 1 && code !== undefined, `${failed} failed: ${code ?? 'no code'}`);
       return `1 failed: ${code}`;
     },

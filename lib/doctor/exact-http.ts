@@ -4,10 +4,10 @@ import { request as requestHttps } from 'node:https';
 import { CacheError } from '../errors/cache-error.ts';
 import { ContradictionError } from './check.ts';
 
-/** No answer that is looked at has more: manifests are 4 MiB at most by default. */
+/** Enough for every answer: manifests have at most 4 MiB by default. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 
-/** The whole body. @throws CacheError if it is longer than any answer should be. */
+/** The whole body. @throws CacheError if it is longer than {@link MAX_ANSWER_BYTES}. */
 export async function answerBytes(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -27,32 +27,31 @@ export async function answerBytes(body: AsyncIterable<Uint8Array>): Promise<Buff
 
 export interface ExactCall {
   readonly method?: string;
-  /** With query, as it is sent: its dots and escapes are part of the question. */
+  /** With query, exactly as it is sent: dots and escapes are kept. */
   readonly path: string;
-  /** A list is as many lines. */
+  /** A list is sent as several header lines. */
   readonly headers?: Readonly<Record<string, string | string[]>>;
 }
 
-/** An answer as it came. */
+/** An answer, unchanged. */
 export interface ExactAnswer {
   readonly status: number;
-  /** By lower-case name, each line of it. */
+  /** By lower-case name, each header line. */
   readonly headers: Readonly<Record<string, readonly string[]>>;
   readonly bytes: Buffer;
   readonly durationMs: number;
 }
 
-/** The header, where it came once. */
+/** The header, if it is there exactly once. */
 export function headerOf({ headers }: ExactAnswer, name: string): string | undefined {
   const lines = headers[name] ?? [];
   return lines.length === 1 ? lines[0] : undefined;
 }
 
 /**
- * One request over a connection of its own, and the answer as it came: nothing of path, redirect or body is resolved, followed or decoded. `fetch` does all
- * of that, and takes `..` out of a path before anybody sees it.
+ * One request over its own connection, and the unchanged answer. Unlike `fetch`, it does not normalise the path, follow redirects or decode the body.
  *
- * @throws ContradictionError where bytes follow an answer, of HEAD for example; CacheError for more than any answer should have; what the connection broke with.
+ * @throws ContradictionError if bytes follow an answer, for example of HEAD; CacheError if it is too long; the error of the connection.
  */
 export async function askExactly(
   origin: URL,
@@ -72,17 +71,17 @@ export async function askExactly(
   };
   request.end();
   try {
-    // What comes behind an answer is found out when the connection ends, which is at once.
+    // Bytes after the answer are found when the connection closes, which is at once.
     const [answer] = await Promise.all([answered(), once(request, 'close')]);
     return answer;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (!isAnswered || code?.startsWith('HPE_') !== true) throw error;
-    throw new ContradictionError(`the answer to ${method} has bytes that HTTP has no place for (${code})`);
+    throw new ContradictionError(`the answer to ${method} is not valid HTTP: ${code}`);
   }
 }
 
-/** Without it Node would begin a body. */
+/** Without it Node would send a chunked body. */
 const LENGTH_OF: Readonly<Record<string, { readonly 'content-length': string }>> = Object.fromEntries(
   ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].map((method) => [method, { 'content-length': '0' }]),
 );

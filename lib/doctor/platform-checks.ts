@@ -4,7 +4,7 @@ import type { HttpAnswer } from './sigv4-requests.ts';
 import type { Target } from './target.ts';
 
 /*
- * What is asked of Lambda and CloudWatch: one request each, for which a whole client of the SDK would be much.
+ * Checks of Lambda and CloudWatch. They need one request each, so they use no client of the SDK.
  */
 
 interface PlatformFixture extends AsyncDisposable {
@@ -12,18 +12,18 @@ interface PlatformFixture extends AsyncDisposable {
   readonly stage: string;
 }
 
-/** @returns why, where the names of the functions are not known. */
+/** @returns SkipError if the names of the functions are not known. */
 export function openPlatformFixture(target: Target): PlatformFixture | SkipError {
   const { deployment } = target;
   if (deployment instanceof SkipError) return deployment;
   const { stage } = deployment;
   if (stage === null) {
-    return new SkipError('the names are not those of serverless.yml; look at the functions and their metrics by hand');
+    return new SkipError('the names are not those of serverless.yml; check the functions and their metrics by hand');
   }
   return { target, stage, [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
-/** As serverless.yml names them. */
+/** Named by serverless.yml. */
 export const DEPLOYED_FUNCTIONS = [
   'api',
   'registry',
@@ -39,7 +39,7 @@ export const DEPLOYED_FUNCTIONS = [
 ] as const;
 const RUNTIME = 'nodejs24.x arm64';
 const PERIOD_SECONDS = 300;
-/** The metric is written every five minutes; CloudWatch takes some more to show it. */
+/** The metric is written every five minutes, and CloudWatch shows it some minutes later. */
 const LOOK_BACK_SECONDS = 3600;
 
 /** The configuration of a function: https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html */
@@ -74,7 +74,7 @@ export const PLATFORM_CHECKS: readonly Check<PlatformFixture>[] = [
         must(answer.status === 200, `${name}: ${shown(answer)}`);
         const { Runtime = '', Architectures = [], State = '' } = documentOf(answer) as FunctionConfiguration;
         const seen = `${Runtime} ${Architectures.join('+')}`;
-        // Lambda puts aside functions that nobody invoked for long, and wakes them.
+        // Lambda sets functions inactive that were not invoked for long.
         must(seen === RUNTIME && ['Active', 'Inactive'].includes(State), `${name}: ${seen} ${State}`);
       }
       return `${DEPLOYED_FUNCTIONS.length} functions on ${RUNTIME}`;
@@ -103,7 +103,7 @@ export const PLATFORM_CHECKS: readonly Check<PlatformFixture>[] = [
       must(answer.status === 200, shown(answer));
       const { Datapoints: points = [] } = documentOf(answer) as { Datapoints?: readonly unknown[] };
       const seen = `${points.length} values of OldestRunningPullSeconds in the last hour`;
-      must(points.length > 0, `${seen}; right after the first deployment wait for a quarter of an hour`);
+      must(points.length > 0, `${seen}; after the first deployment, wait a quarter of an hour`);
       return seen;
     },
   },

@@ -1,31 +1,31 @@
 import { randomBytes } from 'node:crypto';
 import { must, SkipError, type Check } from './check.ts';
 import { headerOf, type ExactAnswer } from './exact-http.ts';
-import { isOurs, type RegistryFixture, told } from './registry-fixture.ts';
+import { isOurs, type RegistryFixture, statusOf } from './registry-fixture.ts';
 
 const REMAPPED = 'x-amzn-remapped-www-authenticate';
 const WRITING = ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
-/** What a path that names nothing is answered with. */
+/** Statuses for a path that names nothing. */
 const REFUSED = [400, 404];
-/** The function is done after 20 s, whatever it waits for. */
+/** The function answers within 20 s. */
 const ANSWER_MS = 29_000;
 
-/** The digest of the manifest of the image, which is what every way of asking for it must lead to. */
-async function digestAt(scene: RegistryFixture, path: string, signal: AbortSignal): Promise<string> {
-  const answer = await scene.ask({ path }, signal);
+/** The digest of the manifest at the path. */
+async function digestAt(fixture: RegistryFixture, path: string, signal: AbortSignal): Promise<string> {
+  const answer = await fixture.ask({ path }, signal);
   const digest = headerOf(answer, 'docker-content-digest');
-  must(answer.status === 200 && digest !== undefined, `GET ${path}: ${told(answer)}`);
+  must(answer.status === 200 && digest !== undefined, `GET ${path}: ${statusOf(answer)}`);
   return digest;
 }
 
-const plainPath = (scene: RegistryFixture): string => {
-  const { name, pointer } = scene.image();
+const plainPath = (fixture: RegistryFixture): string => {
+  const { name, pointer } = fixture.image();
   return `/v2/${name}/manifests/${pointer}`;
 };
 
-/** Paths that lead to the manifest only if somebody on the way resolves them: what each of them is, and itself. */
-function oddPaths(scene: RegistryFixture): readonly (readonly [what: string, path: string])[] {
-  const { repository, name, pointer } = scene.image();
+/** Paths that lead to the manifest only if a server on the way normalises them, each with a description. */
+function oddPaths(fixture: RegistryFixture): readonly (readonly [what: string, path: string])[] {
+  const { repository, name, pointer } = fixture.image();
   const { registry, path } = repository;
   const last = `manifests/${pointer}`;
   return [
@@ -41,18 +41,17 @@ function oddPaths(scene: RegistryFixture): readonly (readonly [what: string, pat
   ];
 }
 
-const byWhom = (answer: ExactAnswer): string => (isOurs(answer) ? '' : ' by the door');
+const byWhom = (answer: ExactAnswer): string => (isOurs(answer) ? '' : ' not by the function');
 
-/** What the door of the registry endpoint must carry in, and out. */
+/** What API Gateway or the load balancer must pass on, in both directions. */
 export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
   {
     id: 'registry-challenge',
-    claim: 'who brings no login is answered 401 with the challenge, in the header that clients look for',
-    async run(scene, signal) {
-      if (scene.deployment.serve.auth === 'none')
-        throw new SkipError('serve.auth is none: nobody is asked for a login');
-      const answer = await scene.askAsNobody({ path: '/v2/' }, signal);
-      must(answer.status === 401, `${told(answer)}; expected 401`);
+    claim: 'a request without a login gets 401 with the challenge, in the header that clients read',
+    async run(fixture, signal) {
+      if (fixture.deployment.serve.auth === 'none') throw new SkipError('serve.auth is none: no login is needed');
+      const answer = await fixture.askAnonymously({ path: '/v2/' }, signal);
+      must(answer.status === 401, `${statusOf(answer)}; expected 401`);
       const challenges = answer.headers['www-authenticate'] ?? [];
       const seen =
         REMAPPED in answer.headers ? `none, but ${REMAPPED}, by which no client logs in` : challenges.join(' and ');
@@ -65,22 +64,22 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
   },
   {
     id: 'registry-login',
-    claim: 'who brings a password of POST /v1/token is let in: GET /v2/ is 200',
-    async run(scene, signal) {
-      const isAsked = scene.deployment.serve.auth !== 'none';
-      const headers = isAsked ? { authorization: await scene.mint(signal) } : {};
-      const answer = await scene.askAsNobody({ path: '/v2/', headers }, signal);
-      must(answer.status === 200 && isOurs(answer), `${told(answer)}; expected 200`);
+    claim: 'a password of POST /v1/token is accepted: GET /v2/ is 200',
+    async run(fixture, signal) {
+      const isAsked = fixture.deployment.serve.auth !== 'none';
+      const headers = isAsked ? { authorization: await fixture.newLogin(signal) } : {};
+      const answer = await fixture.askAnonymously({ path: '/v2/', headers }, signal);
+      must(answer.status === 200 && isOurs(answer), `${statusOf(answer)}; expected 200`);
       return isAsked ? '200 with a password that was just minted' : '200 without a login: serve.auth is none';
     },
   },
   {
     id: 'registry-methods',
     claim: 'other methods reach the function, which refuses them: 405',
-    async run(scene, signal) {
+    async run(fixture, signal) {
       for (const method of WRITING) {
-        const answer = await scene.ask({ method, path: '/v2/doctor/blobs/uploads/' }, signal);
-        must(answer.status === 405 && isOurs(answer), `${method}: ${told(answer)}; expected 405`);
+        const answer = await fixture.ask({ method, path: '/v2/doctor/blobs/uploads/' }, signal);
+        must(answer.status === 405 && isOurs(answer), `${method}: ${statusOf(answer)}; expected 405`);
         must(
           headerOf(answer, 'allow') === 'GET, HEAD',
           `${method}: 405 with Allow: ${headerOf(answer, 'allow') ?? 'none'}`,
@@ -91,68 +90,69 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
   },
   {
     id: 'registry-odd-paths',
-    claim: 'a path with "//", "..", or what could be decoded into such, is refused and leads nowhere: 400 or 404',
-    async run(scene, signal) {
-      // Were it not to be had at all, that the others are refused would say nothing.
-      await digestAt(scene, plainPath(scene), signal);
+    claim: 'a path with "//", "..", or what could be decoded to them, is refused: 400 or 404',
+    async run(fixture, signal) {
+      // Without this success, the refusals below would prove nothing.
+      await digestAt(fixture, plainPath(fixture), signal);
       const seen: string[] = [];
-      for (const [what, path] of oddPaths(scene)) {
-        const answer = await scene.ask({ path }, signal);
-        must(REFUSED.includes(answer.status), `GET ${path}: ${told(answer)}; expected 400 or 404`);
+      for (const [what, path] of oddPaths(fixture)) {
+        const answer = await fixture.ask({ path }, signal);
+        must(REFUSED.includes(answer.status), `GET ${path}: ${statusOf(answer)}; expected 400 or 404`);
         seen.push(`${what} ${answer.status}${byWhom(answer)}`);
       }
-      // To the control API nobody signed it: however it is resolved, it must not be answered there.
-      const outside = await scene.ask({ path: '/v2/../v1/deployment' }, signal);
-      must(outside.status >= 400 && outside.status < 500, `GET /v2/../v1/deployment: ${told(outside)}`);
+      // The request is not signed for the control API, so that must not answer it.
+      const outside = await fixture.ask({ path: '/v2/../v1/deployment' }, signal);
+      must(outside.status >= 400 && outside.status < 500, `GET /v2/../v1/deployment: ${statusOf(outside)}`);
       return seen.join(', ');
     },
   },
   {
     id: 'registry-encoded-path',
-    claim: 'a path is decoded once at most, and is the same then as if it had been sent so',
-    async run(scene, signal) {
-      const { repository, name, pointer } = scene.image();
-      const plain = await digestAt(scene, plainPath(scene), signal);
+    claim: 'a path is decoded at most once, and then equals the plain path',
+    async run(fixture, signal) {
+      const { repository, name, pointer } = fixture.image();
+      const plain = await digestAt(fixture, plainPath(fixture), signal);
       // Some clients escape the colon of a digest.
-      const escaped = await digestAt(scene, `/v2/${name}/manifests/${plain.replace(':', '%3A')}`, signal);
+      const escaped = await digestAt(fixture, `/v2/${name}/manifests/${plain.replace(':', '%3A')}`, signal);
       must(escaped === plain, `with "%3A" in the digest: ${escaped}; expected ${plain}`);
       const at = (slash: string): string => `/v2/${repository.registry}${slash}${repository.path}/manifests/${pointer}`;
-      const twice = await scene.ask({ path: at('%252F') }, signal);
-      must(REFUSED.includes(twice.status), `GET ${at('%252F')}: ${told(twice)}; expected 400 or 404`);
-      const once = await scene.ask({ path: at('%2F') }, signal);
+      const twice = await fixture.ask({ path: at('%252F') }, signal);
+      must(REFUSED.includes(twice.status), `GET ${at('%252F')}: ${statusOf(twice)}; expected 400 or 404`);
+      const once = await fixture.ask({ path: at('%2F') }, signal);
       const isSame = once.status === 200 && headerOf(once, 'docker-content-digest') === plain;
-      must(isSame || REFUSED.includes(once.status), `GET ${at('%2F')}: ${told(once)}`);
-      return isSame ? 'paths arrive decoded once' : `paths arrive as they are sent: "%2F" is ${told(once)}`;
+      must(isSame || REFUSED.includes(once.status), `GET ${at('%2F')}: ${statusOf(once)}`);
+      return isSame ? 'paths arrive decoded once' : `paths arrive as they are sent: "%2F" is ${statusOf(once)}`;
     },
   },
   {
     id: 'registry-query',
-    claim: 'the query reaches the function whole, and decoded once: "ns" names the registry, and is refused twice',
-    async run(scene, signal) {
-      const { repository, pointer } = scene.image();
+    claim:
+      'the query reaches the function whole, and decoded once: "ns" names the registry, and a repeated one is refused',
+    async run(fixture, signal) {
+      const { repository, pointer } = fixture.image();
       const { registry, path } = repository;
-      const plain = await digestAt(scene, plainPath(scene), signal);
+      const plain = await digestAt(fixture, plainPath(fixture), signal);
       const asked = `/v2/${path}/manifests/${pointer}?ns=`;
       const hex = (registry.codePointAt(0) ?? 0).toString(16);
       for (const ns of [registry, `%${hex}${registry.slice(1)}`]) {
-        const digest = await digestAt(scene, `${asked}${ns}`, signal);
+        const digest = await digestAt(fixture, `${asked}${ns}`, signal);
         must(digest === plain, `GET ${asked}${ns}: ${digest}; expected ${plain}`);
       }
-      const twice = await scene.ask({ path: `${asked}${registry}&ns=${registry}` }, signal);
-      must(twice.status === 400 && isOurs(twice), `"ns" given twice: ${told(twice)}; expected 400`);
+      const twice = await fixture.ask({ path: `${asked}${registry}&ns=${registry}` }, signal);
+      must(twice.status === 400 && isOurs(twice), `"ns" given twice: ${statusOf(twice)}; expected 400`);
       return '"ns" arrives, escaped or not; given twice it is 400';
     },
   },
   {
     id: 'registry-fetch',
-    claim: 'what is not there is asked of its registry, by the function "fetch": 404 where that has none',
-    async run(scene, signal) {
-      // By digest: "not found" is remembered of tags, and of nothing else.
-      const path = `/v2/${scene.image().name}/manifests/sha256:${randomBytes(32).toString('hex')}`;
-      const answer = await scene.ask({ path }, signal);
-      const seen = `${told(answer)} after ${Math.round(answer.durationMs)} ms`;
+    claim: 'the function "fetch" asks the registry for missing manifests: 404 if it has none',
+    async run(fixture, signal) {
+      // By digest: "not found" is remembered for tags only.
+      const path = `/v2/${fixture.image().name}/manifests/sha256:${randomBytes(32).toString('hex')}`;
+      const answer = await fixture.ask({ path }, signal);
+      const seen = `${statusOf(answer)} after ${Math.round(answer.durationMs)} ms`;
       must(
-        told(answer) === '404 MANIFEST_UNKNOWN' && answer.durationMs < ANSWER_MS,
+        statusOf(answer) === '404 MANIFEST_UNKNOWN' && answer.durationMs < ANSWER_MS,
         `a digest that nobody has: ${seen}`,
       );
       return seen;

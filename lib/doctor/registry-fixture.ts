@@ -8,35 +8,35 @@ import { must, SkipError } from './check.ts';
 import { askExactly, type ExactAnswer, type ExactCall, headerOf } from './exact-http.ts';
 import { askApi, type Target } from './target.ts';
 
-/** The image of `--image`, as it is asked for at the registry endpoint. */
+/** The image of `--image`, as the registry endpoint names it. */
 export interface AskedImage {
   readonly repository: Repository;
   /** The repository as a part of paths: `docker.io/library/alpine`. */
   readonly name: string;
-  /** Its tag, or its digest where that was given. */
+  /** Its digest if that was given, else its tag. */
   readonly pointer: string;
 }
 
-/** A manifest of the image, of one platform, that is complete in the cache. */
+/** The manifest of one platform of the image, complete in the cache. */
 export interface CompleteManifest {
   readonly digest: Digest;
-  /** The smallest of its blobs, mostly. */
+  /** Usually the smallest of its blobs. */
   readonly config: Descriptor;
 }
 
-/** The registry endpoint, asked over one door. */
+/** The registry endpoint, and what the checks need to ask it. */
 export interface RegistryFixture extends AsyncDisposable {
   readonly target: Target;
   readonly deployment: DeploymentDocument;
-  /** As nobody: without a login. */
-  askAsNobody(call: ExactCall, signal: AbortSignal): Promise<ExactAnswer>;
-  /** As the operator, with a login where one is asked for. @throws SkipError where none could be had, or nobody answers there. */
+  /** Without a login. */
+  askAnonymously(call: ExactCall, signal: AbortSignal): Promise<ExactAnswer>;
+  /** As the operator, with a login if the endpoint needs one. @throws SkipError if there is no login or no answer. */
   ask(call: ExactCall, signal: AbortSignal): Promise<ExactAnswer>;
-  /** A login that is new: the value of `Authorization`, a secret. @throws SkipError where the deployment signs none. */
-  mint(signal: AbortSignal): Promise<string>;
-  /** @throws SkipError where none was named. */
+  /** A new login: the value of `Authorization`, a secret. @throws SkipError if the deployment issues none. */
+  newLogin(signal: AbortSignal): Promise<string>;
+  /** @throws SkipError without --image. */
   image(): AskedImage;
-  /** @throws SkipError where none is complete, or none was named. */
+  /** @throws SkipError without --image, or if no platform of it is complete. */
   completeManifest(signal: AbortSignal): Promise<CompleteManifest>;
 }
 
@@ -46,34 +46,34 @@ const ANSWER_MS = 30_000;
 const LOGIN_SECONDS = 1_800;
 const MANIFEST_LIMITS = { fanOut: 1_000 };
 
-/** @returns why, where it is not known what to ask, or where. */
+/** @returns SkipError if the deployment or its registry endpoint is not known. */
 export function openRegistryFixture(target: Target): RegistryFixture | SkipError {
   const { deployment } = target;
   if (deployment instanceof SkipError) return deployment;
   const origin = originOf(target, deployment);
   if (origin instanceof SkipError) return origin;
-  const askAsNobody = asker(origin);
-  const mint = (signal: AbortSignal): Promise<string> => mintLogin(target, signal);
-  const login = onceHad(mint, 'no password was minted: see registry-login');
+  const askAnonymously = asker(origin);
+  const newLogin = (signal: AbortSignal): Promise<string> => requestLogin(target, signal);
+  const login = memoized(newLogin, 'no password was issued: see registry-login');
   const ask = async (call: ExactCall, signal: AbortSignal): Promise<ExactAnswer> => {
-    if (deployment.serve.auth === 'none') return await askAsNobody(call, signal);
+    if (deployment.serve.auth === 'none') return await askAnonymously(call, signal);
     const authorization = await login(signal);
     return withoutLogin(
-      await askAsNobody({ ...call, headers: { ...call.headers, authorization } }, signal),
+      await askAnonymously({ ...call, headers: { ...call.headers, authorization } }, signal),
       authorization,
     );
   };
-  const scene: RegistryFixture = {
+  const fixture: RegistryFixture = {
     target,
     deployment,
-    askAsNobody,
+    askAnonymously,
     ask,
-    mint,
+    newLogin,
     image: () => imageOf(target),
-    completeManifest: (signal) => findComplete(target, scene, signal),
+    completeManifest: (signal) => findComplete(target, fixture, signal),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
-  return scene;
+  return fixture;
 }
 
 /** Scheme, host and port of the registry endpoint. */
@@ -81,15 +81,15 @@ function originOf({ url, registryUrl }: Target, { serve: { front } }: Deployment
   if (registryUrl !== undefined) return new URL(registryUrl);
   if (front === 'alb') {
     return new SkipError(
-      'serve.front is alb: give --registry-url with the name that clients pull from, where its network is reached',
+      'serve.front is alb: give --registry-url with the name that clients pull from, on a machine that reaches its network',
     );
   }
   const base = new URL(url);
   if (base.pathname === '/') return base;
-  return new SkipError('clients ask at the root of a host, and --url has a path: give --registry-url');
+  return new SkipError('--url has a path, but clients use the root of a host: give --registry-url');
 }
 
-/** Asks at the door. Who finds nobody there waits for it once, and not in each check. */
+/** Sends requests to the endpoint. If the first one gets no answer, all further ones are skipped at once. */
 function asker(origin: URL): (call: ExactCall, signal: AbortSignal) => Promise<ExactAnswer> {
   let state: 'unknown' | 'answers' | 'silent' = 'unknown';
   return async (call, signal) => {
@@ -105,26 +105,26 @@ function asker(origin: URL): (call: ExactCall, signal: AbortSignal) => Promise<E
   };
 }
 
-/** What `get` gave the first time, for all checks; once it failed they are skipped for `why`, or for its own reason. */
-function onceHad<T>(get: (signal: AbortSignal) => Promise<T>, why: string): (signal: AbortSignal) => Promise<T> {
-  let had: Promise<T> | undefined;
+/** Calls `get` once for all checks. If it fails, they are skipped because of `why`, or of its own SkipError. */
+function memoized<T>(get: (signal: AbortSignal) => Promise<T>, why: string): (signal: AbortSignal) => Promise<T> {
+  let result: Promise<T> | undefined;
   return async (signal) => {
-    had ??= get(signal);
+    result ??= get(signal);
     try {
-      return await had;
+      return await result;
     } catch (error) {
       throw error instanceof SkipError ? error : new SkipError(why, { cause: error });
     }
   };
 }
 
-async function mintLogin(target: Target, signal: AbortSignal): Promise<string> {
+async function requestLogin(target: Target, signal: AbortSignal): Promise<string> {
   const body = JSON.stringify({ lifetimeSeconds: LOGIN_SECONDS });
   const answer = await askApi(target, { method: 'POST', path: '/v1/token', body }, signal);
   if (answer.status === 404) {
     throw new SkipError('POST /v1/token answered 404: the deployment has no secret to sign passwords with');
   }
-  // Of an answer that may hold the password nothing is shown.
+  // An answer that may hold the password is not shown.
   must(
     answer.status === 200,
     answer.status < 300 ? `POST /v1/token: ${answer.status}` : `POST /v1/token: ${shown(answer)}`,
@@ -132,12 +132,12 @@ async function mintLogin(target: Target, signal: AbortSignal): Promise<string> {
   const { username, password } = documentOf(answer);
   must(
     typeof username === 'string' && typeof password === 'string' && password !== '',
-    'POST /v1/token answered something else than a password',
+    'POST /v1/token did not answer with a password',
   );
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }
 
-/** Headers are shown where they are not as they must be: nobody has us print what we logged in with. */
+/** Without the login in its headers: a failed check prints them. */
 function withoutLogin(answer: ExactAnswer, authorization: string): ExactAnswer {
   const encoded = authorization.replace(/^Basic /, '');
   const [, password = ''] = /^[^:]*:(.*)$/.exec(Buffer.from(encoded, 'base64').toString('utf8')) ?? [];
@@ -147,14 +147,14 @@ function withoutLogin(answer: ExactAnswer, authorization: string): ExactAnswer {
 }
 
 function imageOf({ image }: Target): AskedImage {
-  if (image === undefined) throw new SkipError('give --image with an image that may be pulled');
+  if (image === undefined) throw new SkipError('give --image with an image to pull');
   const { repository, tag, digest } = parseReference(image);
   return { repository, name: formatRepository(repository), pointer: digest ?? tag ?? 'latest' };
 }
 
-/** The control API knows what is complete: to ask the registry endpoint for another platform would bring that into the cache. */
-async function findComplete(target: Target, scene: RegistryFixture, signal: AbortSignal): Promise<CompleteManifest> {
-  const { name } = scene.image();
+/** Asks the control API what is complete: a request to the registry endpoint could start a pull. */
+async function findComplete(target: Target, fixture: RegistryFixture, signal: AbortSignal): Promise<CompleteManifest> {
+  const { name } = fixture.image();
   const reference = formatReference(parseReference(target.image ?? ''));
   const answer = await askApi(target, { path: `/v1/images?reference=${encodeURIComponent(reference)}` }, signal);
   const { platforms = [] } = documentOf(answer) as {
@@ -164,26 +164,23 @@ async function findComplete(target: Target, scene: RegistryFixture, signal: Abor
   const { digest = '' } = complete.find(({ platform }) => platform !== 'unknown') ?? complete[0] ?? {};
   if (!isDigest(digest)) throw new SkipError(`no platform of ${reference} is complete in the cache: see pull-workflow`);
   const path = `/v2/${name}/manifests/${digest}`;
-  const manifest = await scene.ask({ path }, signal);
-  must(manifest.status === 200, `GET ${path}: ${told(manifest)}`);
-  must(
-    digestOf(manifest.bytes, algorithmOf(digest)) === digest,
-    `GET ${path} gives something else than the digest says`,
-  );
+  const manifest = await fixture.ask({ path }, signal);
+  must(manifest.status === 200, `GET ${path}: ${statusOf(manifest)}`);
+  must(digestOf(manifest.bytes, algorithmOf(digest)) === digest, `GET ${path} returns content with another digest`);
   const content = parseManifest(manifest.bytes, headerOf(manifest, 'content-type'), MANIFEST_LIMITS);
   if (content.kind === 'index' || content.config === undefined) {
-    throw new SkipError(`${digest} of ${reference} has no config to ask for`);
+    throw new SkipError(`${digest} of ${reference} has no config`);
   }
   return { digest, config: content.config };
 }
 
-/** Whether the function answered, and not the door by itself. */
+/** Whether the function answered, and not API Gateway or the load balancer. */
 export const isOurs = ({ headers }: ExactAnswer): boolean => headers['docker-distribution-api-version'] !== undefined;
 
-/** Status and code: no words of the answer, which may repeat what it was asked with. */
-export function told(answer: ExactAnswer): string {
+/** Status and code only: the text of an answer may repeat secrets of the request. */
+export function statusOf(answer: ExactAnswer): string {
   const { errors } = documentOf({ text: answer.bytes.toString('utf8') });
   const [error] = Array.isArray(errors) ? (errors as readonly { code?: unknown }[]) : [];
   const code = typeof error?.code === 'string' && /^[A-Z_]{1,40}$/.test(error.code) ? ` ${error.code}` : '';
-  return `${answer.status}${code}${isOurs(answer) ? '' : ', by the door itself'}`;
+  return `${answer.status}${code}${isOurs(answer) ? '' : ', not by the function'}`;
 }

@@ -13,11 +13,11 @@ const URL_SECONDS = 60;
 export interface SignedPlace {
   readonly bucket: string;
   readonly region: string;
-  /** Scheme, host and port that the URL is for. */
+  /** Scheme, host and port of the URL. */
   readonly endpoint: URL;
 }
 
-/** A URL of the blob as the function signs them, under `contentType`: signed with the operator's credentials, and good for a minute. */
+/** A URL of the blob like those of the function, with `contentType`: signed with the operator's credentials, valid for a minute. */
 export async function presignedByOperator(
   { bucket, region, endpoint }: SignedPlace,
   digest: Digest,
@@ -40,20 +40,20 @@ export async function presignedByOperator(
 export interface BlobPlace {
   readonly deployment: Pick<DeploymentDocument, 'bucket' | 'serve'>;
   readonly region: string;
-  /** That clients pull from, where it is not the API's own. */
+  /** The host that clients pull from, if it differs from the API's. */
   readonly registryUrl?: string;
-  /** The embedded stack, whose S3 is somewhere on this machine. */
+  /** Whether it is the embedded stack, whose S3 has any port of this machine. */
   readonly isLocal: boolean;
 }
 
 /**
- * The URL of a redirect, if it is one of the blob in the deployment's bucket, signed, at the address that the deployment signs for.
+ * The URL of a redirect, checked: signed, for the blob in the deployment's bucket, at the host that the deployment signs for.
  *
- * @throws ContradictionError that shows no more of it than the host: whoever has the URL has the blob.
+ * @throws ContradictionError that shows only the host of the URL: anyone with the URL can read the blob.
  */
 export function parseBlobUrl(location: string | undefined, digest: Digest, place: BlobPlace): URL {
   const url = URL.parse(location ?? '');
-  must(url !== null, 'the redirect has no Location, or one that is no URL');
+  must(url !== null, 'the redirect has no Location, or one that is not a URL');
   const { bucket, serve } = place.deployment;
   const expected = serve.blobEndpoint ?? regionalEndpoint(bucket, place.region).origin;
   const isThere = url.origin === expected || (place.isLocal && isLoopback(url));
@@ -62,12 +62,12 @@ export function parseBlobUrl(location: string | undefined, digest: Digest, place
   const isBelow = !place.isLocal && own !== null && keepsLogin(own.hostname, url.hostname);
   must(!isBelow, `the redirect leads to ${url.host}, at or below the name of the cache: ${WHY_NOT_BELOW}`);
   const paths = [`/${blobKey(digest)}`, `/${bucket}/${blobKey(digest)}`];
-  must(paths.includes(url.pathname), `the redirect leads to ${url.host}, but to something else than the blob`);
+  must(paths.includes(url.pathname), `the redirect leads to ${url.host}, but not to the blob`);
   must(url.searchParams.has('X-Amz-Signature'), `the redirect leads to ${url.host} by a URL that is not signed`);
   return url;
 }
 
-/** What S3 answers at the URL: asked as clients do, without our login. */
+/** The answer of S3 at the URL, requested like a client does, without our login. */
 export function askBlobUrl(
   url: URL,
   headers: Readonly<Record<string, string>>,
@@ -76,8 +76,8 @@ export function askBlobUrl(
   return askExactly(url, { path: `${url.pathname}${url.search}`, headers }, signal);
 }
 
-/** Status and code of an answer of S3: its words repeat the signature. */
-export function toldByS3({ status, bytes }: ExactAnswer): string {
+/** Status and code of an answer of S3: its text repeats the signature. */
+export function statusOfS3({ status, bytes }: ExactAnswer): string {
   const code = /<Code>([A-Za-z]{1,60})<\/Code>/.exec(bytes.toString('utf8'))?.[1];
   return code === undefined ? String(status) : `${status} ${code}`;
 }

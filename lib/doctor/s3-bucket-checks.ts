@@ -11,7 +11,7 @@ import type { OpenUpload, S3Fixture } from './s3-fixture.ts';
 import { completeUnconditionally } from './s3-upload-checks.ts';
 
 const NO_POLICY = 'its S3 has no settings and policies of buckets';
-/** No upload that is older than six days is gone on with (lib/store/s3-resume.ts). */
+/** Uploads older than six days are not resumed (lib/store/s3-resume.ts). */
 const LEAST_UPLOAD_DAYS = 7;
 
 interface Statement {
@@ -21,42 +21,42 @@ interface Statement {
   readonly Condition?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-/** What the bucket itself must be like, ours or one that was there before. */
+/** What the bucket itself must be like, also one that existed before. */
 export const S3_BUCKET_CHECKS: readonly Check<S3Fixture>[] = [
   {
     id: 's3-policy-create-only',
-    claim: 'nobody creates an object under blobs/, plans/ or refs/ unconditionally',
+    claim: 'no one can create an object under blobs/, plans/ or refs/ unconditionally',
     awsOnly: NO_POLICY,
-    async run(scene, signal) {
-      const told: string[] = [];
+    async run(fixture, signal) {
+      const refusals: string[] = [];
       for (const folder of ['blobs', 'plans', 'refs']) {
-        const key = scene.key('unconditional', folder);
-        told.push(await mustRefuse(`PUT under ${folder}/`, [403], () => scene.put(key, 'doctor', {}, signal)));
-        must(!(await scene.isThere(key, signal)), `${told.join('; ')}, but the object is there`);
+        const key = fixture.key('unconditional', folder);
+        refusals.push(await mustRefuse(`PUT under ${folder}/`, [403], () => fixture.put(key, 'doctor', {}, signal)));
+        must(!(await fixture.isThere(key, signal)), `${refusals.join('; ')}, but the object is there`);
       }
-      return told.join('; ');
+      return refusals.join('; ');
     },
   },
   {
     id: 's3-policy-parts',
-    claim: 'the policy lets parts of uploads through, and refuses Complete without If-None-Match',
+    claim: 'the policy allows parts of uploads, and refuses Complete without If-None-Match',
     awsOnly: NO_POLICY,
-    async run(scene, signal) {
-      const key = scene.key('upload', 'blobs');
-      const upload: OpenUpload = { key, uploadId: await scene.begin(key, 'CRC32', signal) };
-      const part = await scene.part(upload, 1, Buffer.from('doctor'), signal);
-      const told = await mustRefuse('Complete without If-None-Match', [403], () =>
-        completeUnconditionally(scene, upload, part, signal),
+    async run(fixture, signal) {
+      const key = fixture.key('upload', 'blobs');
+      const upload: OpenUpload = { key, uploadId: await fixture.begin(key, 'CRC32', signal) };
+      const part = await fixture.part(upload, 1, Buffer.from('doctor'), signal);
+      const refusal = await mustRefuse('Complete without If-None-Match', [403], () =>
+        completeUnconditionally(fixture, upload, part, signal),
       );
-      must(!(await scene.isThere(key, signal)), `${told}, but the object is there`);
-      return `the part was taken; ${told}`;
+      must(!(await fixture.isThere(key, signal)), `${refusal}, but the object is there`);
+      return `the part was accepted; ${refusal}`;
     },
   },
   {
     id: 's3-policy-tls',
     claim: 'the policy refuses requests without TLS',
     awsOnly: NO_POLICY,
-    // Read, not tried: a signed request in the clear would show its signature to everybody on the way.
+    // Read, not tried: a signed request without TLS would expose its signature.
     async run({ client, bucket }, signal) {
       const { Policy = '{}' } = await client.send(new GetBucketPolicyCommand({ Bucket: bucket }), {
         abortSignal: signal,
@@ -68,7 +68,7 @@ export const S3_BUCKET_CHECKS: readonly Check<S3Fixture>[] = [
           [Action].flat().includes('s3:*') &&
           String(Condition?.Bool?.['aws:SecureTransport']) === 'false',
       );
-      must(denies, 'no statement of the policy denies s3:* where aws:SecureTransport is false');
+      must(denies, 'no statement of the policy denies s3:* if aws:SecureTransport is false');
       return 'a statement denies s3:* where aws:SecureTransport is false';
     },
   },
@@ -115,14 +115,14 @@ export const S3_BUCKET_CHECKS: readonly Check<S3Fixture>[] = [
       // eslint-disable-next-line @typescript-eslint/no-deprecated -- CloudFormation writes rules in this older form, too
       const isOfPlans = (rule: LifecycleRule): boolean => (rule.Filter?.Prefix ?? rule.Prefix) === 'plans/';
       const plans = enabled.find(isOfPlans)?.Expiration?.Days;
-      must(plans !== undefined, 'no rule lets the objects under plans/ expire');
+      must(plans !== undefined, 'no rule expires the objects under plans/');
       return `uploads ${days.join(', ')} days, plans ${plans} days`;
     },
   },
   {
     id: 's3-notifications',
-    claim: 'the bucket tells EventBridge what happens in it: the cache hears of content that somebody deletes',
-    awsOnly: 'its S3 tells the application of deletions without being set to',
+    claim: 'the bucket sends its events to EventBridge, so that the cache learns of deleted content',
+    awsOnly: 'its S3 always reports deletions to the application',
     async run({ client, bucket }, signal) {
       const { EventBridgeConfiguration: eventBridge } = await client.send(
         new GetBucketNotificationConfigurationCommand({ Bucket: bucket }),

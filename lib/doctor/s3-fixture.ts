@@ -17,10 +17,10 @@ import { isNotFound, s3Client, UNSIGNED_PAYLOAD, withPayloadHash } from '../stor
 import { must, SkipError } from './check.ts';
 import type { Target } from './target.ts';
 
-/** For taking away what the checks left. */
+/** For the cleanup. */
 const CLEANUP_MS = 20_000;
 
-/** A part of an upload, as Complete names it. */
+/** A part of an upload, as in the request Complete. */
 export interface Part {
   readonly PartNumber: number;
   readonly ETag: string | undefined;
@@ -28,19 +28,19 @@ export interface Part {
   readonly ChecksumSHA256?: string;
 }
 
-/** The bucket, with a folder for the checks of this run: everything under the keys that were given out is gone after disposal. */
+/** The bucket, with a folder for the checks of this run: disposal removes everything under the keys that it gave out. */
 export interface S3Fixture extends AsyncDisposable {
   readonly client: S3Client;
   readonly bucket: string;
-  /** A key of this run: under `doctor/<uuid>/`, or under another folder for what must be refused there. */
+  /** A key of this run: under `doctor/<uuid>/`, or under another folder for writes that must be refused there. */
   key(name: string, folder?: string): string;
   put(key: string, body: string, more: Partial<PutObjectCommandInput>, signal: AbortSignal): Promise<string>;
   text(key: string, signal: AbortSignal, ifMatch?: string): Promise<string>;
   head(key: string, signal: AbortSignal): Promise<HeadObjectCommandOutput>;
   isThere(key: string, signal: AbortSignal): Promise<boolean>;
-  /** Begins an upload; the checksum is that of the code's own uploads unless it is named. */
+  /** Begins an upload, by default with the same checksum type as the code's own uploads. */
   begin(key: string, checksum: 'CRC32' | 'SHA256', signal: AbortSignal): Promise<string>;
-  /** Uploads one part with its CRC-32, or the one given, as the code does it: unsigned. */
+  /** Uploads one part with its CRC-32 or the given one, unsigned like the code does. */
   part(upload: OpenUpload, number: number, bytes: Buffer, signal: AbortSignal, crc?: string): Promise<Part>;
 }
 
@@ -58,7 +58,7 @@ export function openS3Fixture({ deployment, isLocal, region }: Target): S3Fixtur
   const run = randomUUID();
   const keys = new Set<string>();
   const uploads: OpenUpload[] = [];
-  const scene: S3Fixture = {
+  const fixture: S3Fixture = {
     client,
     bucket,
     key(name, folder = 'doctor') {
@@ -82,7 +82,7 @@ export function openS3Fixture({ deployment, isLocal, region }: Target): S3Fixtur
       client.send(new HeadObjectCommand({ Bucket: bucket, Key: key, ChecksumMode: 'ENABLED' }), { abortSignal }),
     async isThere(key, abortSignal) {
       try {
-        await scene.head(key, abortSignal);
+        await fixture.head(key, abortSignal);
         return true;
       } catch (error) {
         if (isNotFound(error)) return false;
@@ -97,7 +97,7 @@ export function openS3Fixture({ deployment, isLocal, region }: Target): S3Fixtur
         ChecksumType: checksum === 'CRC32' ? 'FULL_OBJECT' : 'COMPOSITE',
       });
       const { UploadId: uploadId } = await client.send(command, { abortSignal });
-      must(uploadId !== undefined, 'S3 began an upload but named no id');
+      must(uploadId !== undefined, 'S3 began an upload but returned no id');
       uploads.push({ key, uploadId });
       return uploadId;
     },
@@ -122,7 +122,7 @@ export function openS3Fixture({ deployment, isLocal, region }: Target): S3Fixtur
       }
     },
   };
-  return scene;
+  return fixture;
 }
 
 interface Left {
@@ -132,7 +132,7 @@ interface Left {
   readonly uploads: readonly OpenUpload[];
 }
 
-/** Every upload first, so that none is completed behind the back of its key's removal. Tries all of them before the first failure is thrown. */
+/** Aborts all uploads first, so that none is completed after its key was removed. Tries everything, then throws the first failure. */
 async function cleanUp({ client, bucket, keys, uploads }: Left): Promise<void> {
   const abortSignal = AbortSignal.timeout(CLEANUP_MS);
   const aborted = uploads.map(async ({ key, uploadId }) => {

@@ -17,7 +17,7 @@ interface SfnFixture extends AsyncDisposable {
 
 const LISTED = 20;
 
-/** @returns why, where the deployment names no state machine. */
+/** @returns SkipError if the deployment names no state machine. */
 export function openSfnFixture({ deployment, region }: Target): SfnFixture | SkipError {
   if (deployment instanceof SkipError) return deployment;
   const { stateMachine } = deployment;
@@ -52,7 +52,7 @@ export const SFN_CHECKS: readonly Check<SfnFixture>[] = [
     id: 'sfn-closed-name',
     claim: 'the name of an execution that has ended is refused: ExecutionAlreadyExists',
     async run({ client, stateMachine }, signal) {
-      // The latest that ended well: were its name accepted, its pull would be found ended, and nothing copied.
+      // The latest that succeeded: if its name were accepted, its pull would be over already, and nothing copied.
       const list = new ListExecutionsCommand({
         stateMachineArn: stateMachine,
         statusFilter: 'SUCCEEDED',
@@ -60,7 +60,7 @@ export const SFN_CHECKS: readonly Check<SfnFixture>[] = [
       });
       const [ended] = (await client.send(list, { abortSignal: signal })).executions ?? [];
       if (ended?.name === undefined)
-        throw new SkipError('no execution has ended well yet; pull an image, or give --image');
+        throw new SkipError('no execution has succeeded yet; pull an image, or give --image');
       const { name } = ended;
       const command = new StartExecutionCommand({
         stateMachineArn: stateMachine,
@@ -74,7 +74,7 @@ export const SFN_CHECKS: readonly Check<SfnFixture>[] = [
   },
   {
     id: 'sfn-unknown-execution',
-    claim: 'an execution that never was is ExecutionDoesNotExist, not an error like any other',
+    claim: 'an unknown execution is ExecutionDoesNotExist',
     async run({ client, stateMachine }, signal) {
       const executionArn = `${stateMachine.replace(':stateMachine:', ':execution:')}:${randomUUID()}`;
       return await mustRefuse('DescribeExecution', ['ExecutionDoesNotExist'], () =>
@@ -84,7 +84,7 @@ export const SFN_CHECKS: readonly Check<SfnFixture>[] = [
   },
   {
     id: 'sfn-list-order',
-    claim: 'executions are listed with the most recent first',
+    claim: 'executions are listed most recent first',
     async run({ client, stateMachine }, signal) {
       const list = new ListExecutionsCommand({ stateMachineArn: stateMachine, maxResults: LISTED });
       const { executions = [] } = await client.send(list, { abortSignal: signal });

@@ -5,42 +5,42 @@ import { redacted } from '../telemetry/logger.ts';
 import { describe, SkipError } from './check.ts';
 import type { HttpAnswer, Requests } from './sigv4-requests.ts';
 
-/** What is asked of the control API. */
+/** A request to the control API. */
 export interface ApiCall {
   readonly method?: 'GET' | 'POST' | 'DELETE' | 'HEAD';
-  /** With query, as it is sent: `/v1/images?limit=1`. */
+  /** With query, exactly as it is sent: `/v1/images?limit=1`. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** Nobody's: neither signature nor token. */
+  /** Sent without signature and token. */
   readonly anonymous?: true;
 }
 
-/** The deployment that is looked at. */
+/** The deployment that is checked. */
 export interface Target {
-  /** Where its API is: `https://…`, without `/v1`. */
+  /** URL of its API: `https://…`, without `/v1`. */
   readonly url: string;
-  /** On this machine: the embedded stack. */
+  /** Whether it is the embedded stack on this machine. */
   readonly isLocal: boolean;
   readonly region: string;
   readonly requests: Requests;
-  /** A token instead of signatures, where the API takes JWTs. */
+  /** A token instead of signatures, for an API that takes JWTs. */
   readonly token?: string;
-  /** An image that may be pulled. */
+  /** An image to pull. */
   readonly image?: string;
-  /** Where the registry endpoint is, if not where the API is: `https://…`. */
+  /** URL of the registry endpoint if it differs from the API: `https://…`. */
   readonly registryUrl?: string;
-  /** What it says of itself; or why that is not known. */
+  /** Its own description, or why that is not known. */
   readonly deployment: DeploymentDocument | SkipError;
 }
 
-/** No answer of the API takes longer: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
+/** The limit of API Gateway: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
 const ANSWER_MS = 30_000;
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 const EXECUTE_API = /\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$/;
 
 /**
- * The base of the API that a user names: without `/v1` and without a slash at its end.
+ * The base of the API that a user names: without `/v1` and a final slash.
  *
  * @throws InvalidRequestError
  */
@@ -51,7 +51,7 @@ export function parseApiUrl(text: string): URL {
 }
 
 /**
- * The host of the registry endpoint that a user names, with or without `/v2`. It has no path: clients have none to ask at.
+ * The host of the registry endpoint that a user names, with or without `/v2`. No other path: clients add `/v2` to a host.
  *
  * @throws InvalidRequestError
  */
@@ -64,7 +64,7 @@ export function parseRegistryUrl(text: string): URL {
 }
 
 function parseAddress(option: string, text: string, example: string): URL {
-  const url = URL.parse(text) ?? refuse(option, text, 'is no URL', example);
+  const url = URL.parse(text) ?? refuse(option, text, 'is not a URL', example);
   if (url.username !== '' || url.password !== '') refuse(option, text, 'holds credentials', example);
   if (url.search !== '' || url.hash !== '') refuse(option, text, 'has a query', example);
   const isPrivate = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url));
@@ -77,7 +77,7 @@ function refuse(option: string, text: string, why: string, example: string): nev
 
 export const isLoopback = (url: URL): boolean => LOOPBACK.test(url.hostname);
 
-/** The region of an API under AWS's own name; undefined where it has another. */
+/** The region in a host name of API Gateway; undefined for a custom domain. */
 export const regionOf = (url: URL): string | undefined => EXECUTE_API.exec(url.hostname)?.[1];
 
 /** Asks the control API as the operator. */
@@ -113,9 +113,9 @@ const deploymentSchema = z.object({
 });
 
 /**
- * What the deployment says of itself, or why that is not known.
+ * The deployment's own description, or why that is not known.
  *
- * @throws ConfigError where there is no answer at all, or nothing to sign the request with: then no check can find out anything. The reason of the signal.
+ * @throws ConfigError if there is no answer, or no credentials: then no check can run. The reason of the signal.
  */
 export async function readDeployment(
   target: Omit<Target, 'deployment'>,
@@ -127,27 +127,24 @@ export async function readDeployment(
     const { status, text } = await askApi(target, { path: '/v1/deployment' }, limit);
     if (status !== 200) return unknown(`answered ${status}`);
     const { success, data } = deploymentSchema.safeParse(JSON.parse(text));
-    return success ? data : unknown('answered something else than a deployment');
+    return success ? data : unknown('did not answer with the description of a deployment');
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof SyntaxError) return unknown('answered no JSON');
-    throw mootBecause(error, target.url);
+    if (error instanceof SyntaxError) return unknown('did not answer with JSON');
+    throw unreachable(error, target.url);
   }
 }
 
-function mootBecause(error: unknown, url: string): ConfigError {
+function unreachable(error: unknown, url: string): ConfigError {
   if (error instanceof Error && error.name === 'CredentialsProviderError') {
     return new ConfigError(
-      'there are no AWS credentials, and every check needs them; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
+      'no AWS credentials were found, and every check needs them; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
       error,
     );
   }
   const why =
     error instanceof DOMException && error.name === 'TimeoutError'
-      ? `no end within ${ANSWER_MS / 1000} s`
+      ? `timed out after ${ANSWER_MS / 1000} s`
       : describe(error);
-  return new ConfigError(
-    `${url} does not answer, and every check needs it: ${why}; is --url that of the deployment?`,
-    error,
-  );
+  return new ConfigError(`${url} does not answer, and every check needs it: ${why}; check --url`, error);
 }

@@ -81,8 +81,8 @@ async function look<Scene extends AsyncDisposable>(
   assert.ok(check !== undefined, id);
   const opened = open(seen);
   assert.ok(!(opened instanceof SkipError));
-  await using scene = opened;
-  return await check.run(scene, forever);
+  await using fixture = opened;
+  return await check.run(fixture, forever);
 }
 
 const contradicted = (look: Promise<string>): Promise<void> => assert.rejects(look, ContradictionError);

@@ -47,7 +47,7 @@ export interface LyingDoor extends AsyncDisposable {
   readonly application: LocalApplication;
   readonly door: FaultProxy;
   readonly target: Target;
-  scene(seen?: Target): RegistryFixture;
+  fixture(seen?: Target): RegistryFixture;
   /** What the check says behind a door that tells these lies, and otherwise hands everything on. */
   look(id: string, lies?: readonly Lie[], seen?: Target): Promise<string>;
   /** The check finds the lie out, for this reason. */
@@ -79,17 +79,17 @@ export async function startLyingDoor(): Promise<LyingDoor> {
   assert.equal(pulled.status, 200, await pulled.text());
 
   const forever = new AbortController().signal;
-  const scene = (seen: Target = target): RegistryFixture => {
+  const fixture = (seen: Target = target): RegistryFixture => {
     const opened = openRegistryFixture(seen);
     assert.ok(!(opened instanceof SkipError));
     return opened;
   };
-  const login = await scene().mint(forever);
+  const login = await fixture().newLogin(forever);
   const look = (id: string, lies: readonly Lie[] = [], seen: Target = target): Promise<string> => {
     door.rules.splice(0, Infinity, ...lies.map(ruleOf));
     const check = [...REGISTRY_CHECKS, ...REGISTRY_CONTENT_CHECKS].find((one) => one.id === id);
     assert.ok(check !== undefined, id);
-    return check.run(scene(seen), forever);
+    return check.run(fixture(seen), forever);
   };
   const running = resources.move();
   return {
@@ -97,7 +97,7 @@ export async function startLyingDoor(): Promise<LyingDoor> {
     application,
     door,
     target,
-    scene,
+    fixture,
     look,
     contradicted: (id, lie, why) =>
       assert.rejects(look(id, [lie].flat()), (error: Error) => {

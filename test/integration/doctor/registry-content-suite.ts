@@ -106,7 +106,7 @@ export function registryContentTests(benchOf: () => LyingDoor): void {
     /** What the checks ask for. */
     async function config() {
       bench.door.rules.length = 0;
-      return (await bench.scene().completeManifest(forever)).config;
+      return (await bench.fixture().completeManifest(forever)).config;
     }
     /** The redirect to it, where it leads, and its bytes. */
     async function redirect(): Promise<{ lie: Real; location: URL; bytes: Uint8Array }> {
@@ -158,13 +158,9 @@ export function registryContentTests(benchOf: () => LyingDoor): void {
         to('https://evil.example.test/x?X-Amz-Signature=1'),
         /leads to evil\.example\.test; expected/,
       );
-      await bench.contradicted(
-        id,
-        to(`${location.origin}/other/key${location.search}`),
-        /something else than the blob/,
-      );
+      await bench.contradicted(id, to(`${location.origin}/other/key${location.search}`), /but not to the blob/);
       await bench.contradicted(id, to(`${location.origin}${location.pathname}`), /not signed/);
-      await bench.contradicted(id, to('/v2/again'), /no URL/);
+      await bench.contradicted(id, to('/v2/again'), /not a URL/);
       const { location: _, ...without } = lie.headers;
       await bench.contradicted(id, { path, ...lie, headers: without }, /no Location/);
     });
@@ -215,7 +211,7 @@ export function registryContentTests(benchOf: () => LyingDoor): void {
       await bench.contradicted(
         'registry-blob-head',
         { path: /manifests\/sha256/, ...other },
-        /something else than the digest says/,
+        /content with another digest/,
       );
     });
   });

@@ -51,7 +51,7 @@ export function registryDoorTests(benchOf: () => LyingDoor): void {
       { path: /^\/v2\/$/, status: 401, headers: OURS, body: errors('UNAUTHORIZED') },
       /401 UNAUTHORIZED/,
     );
-    await bench.contradicted(id, { path: /^\/v2\/$/, body: '{}' }, /200, by the door itself/);
+    await bench.contradicted(id, { path: /^\/v2\/$/, body: '{}' }, /200, not by the function/);
   });
 
   test('every method is refused by the function itself', async () => {
@@ -62,7 +62,7 @@ export function registryDoorTests(benchOf: () => LyingDoor): void {
       { method: 'PUT', status: 201, headers: { ...OURS, ...allow } },
       /PUT: 201; expected 405/,
     );
-    await bench.contradicted(id, { method: 'POST', status: 405, headers: allow }, /POST: 405, by the door itself/);
+    await bench.contradicted(id, { method: 'POST', status: 405, headers: allow }, /POST: 405, not by the function/);
     await bench.contradicted(id, { method: 'OPTIONS', status: 405, headers: OURS }, /OPTIONS: 405 with Allow: none/);
   });
 
@@ -82,12 +82,12 @@ export function registryDoorTests(benchOf: () => LyingDoor): void {
     ]) {
       await bench.contradicted(id, { path, ...manifest }, /GET \/v2\/.*: 200; expected 400 or 404/);
     }
-    await bench.contradicted(id, { path: /\/\.\.\//, status: 502 }, /502, by the door itself/);
+    await bench.contradicted(id, { path: /\/\.\.\//, status: 502 }, /502, not by the function/);
     await bench.contradicted(id, { path: /^\/v2\/\.\.\/v1/, body: '{"bucket":"b"}' }, /v1\/deployment: 200/);
     // Whoever refuses it first is right.
     assert.match(
       await bench.look(id, [{ path: /\.\./, status: 400, body: 'Bad Request' }]),
-      /\.\. 400 by the door, %2e%2e 400, /,
+      /\.\. 400 not by the function, %2e%2e 400, /,
     );
     // That nothing is to be had is no evidence.
     await bench.contradicted(
@@ -140,7 +140,7 @@ export function registryDoorTests(benchOf: () => LyingDoor): void {
       { path, status: 502, headers: OURS, body: errors('UNKNOWN') },
       /502 UNKNOWN after \d+ ms/,
     );
-    await bench.contradicted(id, { path, status: 404, body: errors('MANIFEST_UNKNOWN') }, /by the door itself/);
+    await bench.contradicted(id, { path, status: 404, body: errors('MANIFEST_UNKNOWN') }, /not by the function/);
     const asked = bench.sample.requests.length;
     await bench.look(id);
     assert.ok(bench.sample.requests.slice(asked).some(({ path: wanted }) => wanted.includes('/manifests/sha256:')));
@@ -149,9 +149,9 @@ export function registryDoorTests(benchOf: () => LyingDoor): void {
   test('whoever cannot be reached is waited for once', async () => {
     const closed = await startFaultProxy(bench.application.origin);
     await closed.close();
-    const scene = bench.scene({ ...bench.target, registryUrl: closed.endpoint });
-    await assert.rejects(scene.askAsNobody({ path: '/v2/' }, forever), /ECONNREFUSED/);
-    await assert.rejects(scene.ask({ path: '/v2/' }, forever), SkipError);
+    const fixture = bench.fixture({ ...bench.target, registryUrl: closed.endpoint });
+    await assert.rejects(fixture.askAnonymously({ path: '/v2/' }, forever), /ECONNREFUSED/);
+    await assert.rejects(fixture.ask({ path: '/v2/' }, forever), SkipError);
   });
 
   test('no password, and no signed URL, is printed, whatever is answered', async () => {

@@ -16,7 +16,7 @@ interface Scene extends AsyncDisposable {
 
 const target = { isLocal: true } as Target;
 const forever = new AbortController().signal;
-const scene = (told: string[], dispose = (): Promise<void> => Promise.resolve()): Scene => ({
+const fixture = (told: string[], dispose = (): Promise<void> => Promise.resolve()): Scene => ({
   told,
   async [Symbol.asyncDispose]() {
     told.push('disposed');
@@ -31,7 +31,7 @@ const check = (id: string, run: Check<Scene>['run'], awsOnly?: string): Check<Sc
 });
 const verdicts = (findings: readonly Finding[]): string[] => findings.map(({ id, verdict }) => `${id} ${verdict}`);
 
-test('each check has its finding, whatever the others do, and then the scene is disposed of', async () => {
+test('each check has its finding, whatever the others do, and then the fixture is disposed of', async () => {
   const told: string[] = [];
   const group = checkGroup(
     'x',
@@ -46,7 +46,7 @@ test('each check has its finding, whatever the others do, and then the scene is 
       }),
       check('right', (given) => Promise.resolve(`seen ${given.told.push('right')}`)),
     ],
-    () => scene(told),
+    () => fixture(told),
   );
   const findings = await Array.fromAsync(group.examine(target, forever));
   assert.deepEqual(verdicts(findings), [
@@ -72,7 +72,7 @@ test('each check has its finding, whatever the others do, and then the scene is 
 });
 
 test('away from here a check of AWS alone is run', async () => {
-  const group = checkGroup('x', [check('aws', () => Promise.resolve('seen'), 'not here')], () => scene([]));
+  const group = checkGroup('x', [check('aws', () => Promise.resolve('seen'), 'not here')], () => fixture([]));
   const findings = await Array.fromAsync(group.examine({ ...target, isLocal: false }, forever));
   assert.deepEqual(verdicts(findings), ['aws holds']);
 });
@@ -85,21 +85,21 @@ test('a check that never ends is ended, and the next one begins', async () => {
         signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
       }),
   );
-  const group = checkGroup('x', [stuck, check('next', () => Promise.resolve('seen'))], () => scene([]), 50);
+  const group = checkGroup('x', [stuck, check('next', () => Promise.resolve('seen'))], () => fixture([]), 50);
   const findings = await Array.fromAsync(group.examine(target, forever));
   assert.deepEqual(verdicts(findings), ['stuck fails', 'next holds']);
-  assert.equal(findings[0]?.seen, 'no end within 0.05 s');
+  assert.equal(findings[0]?.seen, 'timed out after 0.05 s');
 });
 
 test('what cannot be taken away is told', async () => {
-  const left = scene([], () => Promise.reject(new Error('objects are left')));
+  const left = fixture([], () => Promise.reject(new Error('objects are left')));
   const group = checkGroup('x', [check('right', () => Promise.resolve('seen'))], () => left);
   const findings = await Array.fromAsync(group.examine(target, forever));
   assert.deepEqual(verdicts(findings), ['right holds', 'cleanup-x fails']);
   assert.match(findings[1]?.seen ?? '', /objects are left/);
 });
 
-test('without a scene all checks are skipped for its reason', async () => {
+test('without a fixture all checks are skipped for its reason', async () => {
   const group = checkGroup('x', [check('a', () => Promise.resolve('seen'))], () => new SkipError('nobody answered'));
   const findings = await Array.fromAsync(group.examine(target, forever));
   assert.deepEqual(verdicts(findings), ['a skipped']);
@@ -113,7 +113,7 @@ test('an interruption ends the whole, after disposal', async () => {
     interruption.abort(new Error('Ctrl-C'));
     return Promise.resolve('seen');
   });
-  const group = checkGroup('x', [first, check('second', () => Promise.resolve('seen'))], () => scene(told));
+  const group = checkGroup('x', [first, check('second', () => Promise.resolve('seen'))], () => fixture(told));
   await assert.rejects(Array.fromAsync(group.examine(target, interruption.signal)), /Ctrl-C/);
   assert.deepEqual(told, ['disposed']);
 });
@@ -121,7 +121,7 @@ test('an interruption ends the whole, after disposal', async () => {
 test('secrets in messages of others are not shown, and long ones are cut', async () => {
   const secret = check('secret', () => Promise.reject(new Error('authorization: Bearer abcdefghijklmnop')));
   const long = check('long', () => Promise.reject(new ContradictionError('x'.repeat(5000))));
-  const group = checkGroup('x', [secret, long], () => scene([]));
+  const group = checkGroup('x', [secret, long], () => fixture([]));
   const [first, second] = await Array.fromAsync(group.examine(target, forever));
   assert.doesNotMatch(first?.seen ?? '', /abcdefghijklmnop/);
   assert.equal(second?.seen.length, 500);

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ContradictionError, SkipError } from '../../../lib/doctor/check.ts';
 import { REGISTRY_CHECKS } from '../../../lib/doctor/registry-checks.ts';
-import { openRegistryFixture, type RegistryFixture, told } from '../../../lib/doctor/registry-fixture.ts';
-import { type BlobPlace, parseBlobUrl, toldByS3 } from '../../../lib/doctor/s3-blob-url.ts';
+import { openRegistryFixture, type RegistryFixture, statusOf } from '../../../lib/doctor/registry-fixture.ts';
+import { type BlobPlace, parseBlobUrl, statusOfS3 } from '../../../lib/doctor/s3-blob-url.ts';
 import type { HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import type { Target } from '../../../lib/doctor/target.ts';
 import type { DeploymentDocument } from '../../../lib/http/control/deployment.ts';
@@ -38,9 +38,9 @@ function target(more: Partial<Target> = {}, status = 200, text = '{}'): Target &
 }
 
 function opened(one: Target): RegistryFixture {
-  const scene = openRegistryFixture(one);
-  assert.ok(!(scene instanceof SkipError));
-  return scene;
+  const fixture = openRegistryFixture(one);
+  assert.ok(!(fixture instanceof SkipError));
+  return fixture;
 }
 
 const skipped = async (asked: Promise<unknown>, why: RegExp): Promise<void> => {
@@ -53,44 +53,44 @@ const skipped = async (asked: Promise<unknown>, why: RegExp): Promise<void> => {
 
 describe('what cannot be looked at says why', () => {
   const why = (more: Partial<Target>): string => {
-    const scene = openRegistryFixture(target(more));
-    return scene instanceof SkipError ? scene.message : 'can be';
+    const fixture = openRegistryFixture(target(more));
+    return fixture instanceof SkipError ? fixture.message : 'can be';
   };
   test('where the endpoint is not known', () => {
     assert.equal(why({}), 'can be');
     assert.match(why({ deployment: new SkipError('GET /v1/deployment answered 403') }), /answered 403/);
     assert.match(why({ deployment: deployment({ front: 'alb' }) }), /serve\.front is alb: give --registry-url/);
-    assert.match(why({ url: 'https://cache.example.test/team' }), /--url has a path: give --registry-url/);
+    assert.match(why({ url: 'https://cache.example.test/team' }), /--url has a path, .*: give --registry-url/);
     const registryUrl = 'https://cache.example.test';
     assert.equal(why({ deployment: deployment({ front: 'alb' }), registryUrl }), 'can be');
     assert.equal(why({ url: 'https://cache.example.test/team', registryUrl }), 'can be');
   });
 
   test('where no image was named', async () => {
-    const scene = opened(target());
-    assert.throws(() => scene.image(), SkipError);
-    await skipped(scene.completeManifest(forever), /give --image/);
+    const fixture = opened(target());
+    assert.throws(() => fixture.image(), SkipError);
+    await skipped(fixture.completeManifest(forever), /give --image/);
   });
 
   test('where nobody is asked for a login', async () => {
     const [challenge] = REGISTRY_CHECKS;
     assert.equal(challenge?.id, 'registry-challenge');
-    const scene = opened(target({ deployment: deployment({ auth: 'none' }) }));
-    await skipped(challenge.run(scene, forever), /serve\.auth is none/);
+    const fixture = opened(target({ deployment: deployment({ auth: 'none' }) }));
+    await skipped(challenge.run(fixture, forever), /serve\.auth is none/);
   });
 
   test('where no password can be had', async () => {
     const without = opened(target({}, 404, '{"detail":"no secret"}'));
-    await skipped(without.mint(forever), /404: the deployment has no secret/);
+    await skipped(without.newLogin(forever), /404: the deployment has no secret/);
     await skipped(without.ask({ path: '/v2/' }, forever), /404: the deployment has no secret/);
     const refused = target({}, 403, '{"message":"Forbidden"}');
-    const scene = opened(refused);
+    const fixture = opened(refused);
     await assert.rejects(
-      scene.mint(forever),
+      fixture.newLogin(forever),
       (error) => error instanceof ContradictionError && error.message.includes('403'),
     );
-    await skipped(scene.ask({ path: '/v2/' }, forever), /see registry-login/);
-    await skipped(scene.ask({ path: '/v2/' }, forever), /see registry-login/);
+    await skipped(fixture.ask({ path: '/v2/' }, forever), /see registry-login/);
+    await skipped(fixture.ask({ path: '/v2/' }, forever), /see registry-login/);
     assert.equal(refused.calls.length, 2, 'once for the check itself, once for all others');
   });
 
@@ -117,7 +117,7 @@ test('an image is asked for by its tag, or by its digest where that is named', (
 
 test('a password is minted by the control API, for half an hour, and never shown', async () => {
   const one = target({}, 200, '{"username":"token","password":"secret"}');
-  assert.equal(await opened(one).mint(forever), `Basic ${Buffer.from('token:secret').toString('base64')}`);
+  assert.equal(await opened(one).newLogin(forever), `Basic ${Buffer.from('token:secret').toString('base64')}`);
   const [{ method, url, body } = assert.fail()] = one.calls;
   assert.deepEqual([method, url.href, body], ['POST', `${API}/v1/token`, '{"lifetimeSeconds":1800}']);
   for (const [status, text] of [
@@ -125,7 +125,7 @@ test('a password is minted by the control API, for half an hour, and never shown
     [201, '{"username":"token","password":"secret"}'],
   ] as const) {
     await assert.rejects(
-      opened(target({}, status, text)).mint(forever),
+      opened(target({}, status, text)).newLogin(forever),
       (error: Error) => !error.message.includes('secret'),
     );
   }
@@ -133,13 +133,13 @@ test('a password is minted by the control API, for half an hour, and never shown
 
 test('of an answer its status, its code and who gave it are told, and none of its words', () => {
   const answer = (status: number, body: string, headers = {}) =>
-    told({ status, headers, bytes: Buffer.from(body), durationMs: 1 });
+    statusOf({ status, headers, bytes: Buffer.from(body), durationMs: 1 });
   const ours = { 'docker-distribution-api-version': ['registry/2.0'] };
   assert.equal(answer(404, '{"errors":[{"code":"NAME_UNKNOWN","message":"secret"}]}', ours), '404 NAME_UNKNOWN');
   assert.equal(answer(404, '{"errors":[{"code":"secret of mine"}]}', ours), '404');
-  assert.equal(answer(403, '{"message":"Forbidden"}'), '403, by the door itself');
-  assert.equal(answer(502, '{"errors":[]}'), '502, by the door itself');
-  const s3 = (body: string) => toldByS3({ status: 403, headers: {}, bytes: Buffer.from(body), durationMs: 1 });
+  assert.equal(answer(403, '{"message":"Forbidden"}'), '403, not by the function');
+  assert.equal(answer(502, '{"errors":[]}'), '502, not by the function');
+  const s3 = (body: string) => statusOfS3({ status: 403, headers: {}, bytes: Buffer.from(body), durationMs: 1 });
   assert.equal(s3('<Error><Code>AccessDenied</Code><Message>secret</Message></Error>'), '403 AccessDenied');
   assert.equal(s3('secret'), '403');
 });

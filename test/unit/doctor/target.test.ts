@@ -125,9 +125,13 @@ test('what a deployment says of itself is taken only as it is described', async 
   assert.deepEqual(await read(200, JSON.stringify(document)), document);
   for (const [status, text, why] of [
     [403, '{"message":"Forbidden"}', /answered 403/],
-    [200, '<html>', /no JSON/],
-    [200, '{"bucket":1}', /something else/],
-    [200, JSON.stringify({ ...document, serve: { ...document.serve, front: 'other' } }), /something else/],
+    [200, '<html>', /did not answer with JSON/],
+    [200, '{"bucket":1}', /did not answer with the description/],
+    [
+      200,
+      JSON.stringify({ ...document, serve: { ...document.serve, front: 'other' } }),
+      /did not answer with the description/,
+    ],
   ] as const) {
     const found = await read(status, text);
     assert.ok(found instanceof SkipError);
@@ -143,7 +147,7 @@ test('where nobody answers, or nothing can be signed, no check can find out anyt
   const refused = new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED 192.0.2.1:443') });
   for (const [error, expected] of [
     [refused, /amazonaws\.com does not answer, and every check needs it: .*ECONNREFUSED/],
-    [new DOMException('late', 'TimeoutError'), /does not answer, .*: no end within \d+ s/],
+    [new DOMException('late', 'TimeoutError'), /does not answer, .*: timed out after \d+ s/],
     [Object.assign(new Error('none'), { name: 'CredentialsProviderError' }), /no AWS credentials.*set AWS_PROFILE/],
   ] as const) {
     await assert.rejects(failing(error), { name: 'ConfigError', message: expected });
