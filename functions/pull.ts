@@ -43,7 +43,7 @@ async function pullOne({ services, metrics, signal }: Invocation, request: PullR
     metrics.add('PullsFailed', 1);
     throw error;
   } finally {
-    upstreams.tell();
+    upstreams.report();
   }
   if (receipt.outcome === 'hit') metrics.add('Hits', 1);
   if (receipt.outcome === 'pulled') {

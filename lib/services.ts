@@ -29,29 +29,29 @@ import {
 import type { Announcer } from './jobs/announcer.ts';
 import type { WarmupRuns } from './warmup/warmup-runs.ts';
 
-/** Where a service is, where the AWS SDK's own variables do not say it. */
+/** Overrides the AWS SDK's own variables for one service. */
 type ServicePlace = DynamoConnection;
 
-/** The bucket and table, and how to reach them where the AWS SDK's own variables do not say it. */
+/** The bucket and the table, and overrides of the AWS SDK's own variables. */
 export interface StoreConnection {
   readonly bucket: string;
   readonly table: string;
-  /** ARN of the state machine that pulls. */
+  /** ARN of the state machine that runs pulls. */
   readonly stateMachine?: string;
   /** Name of the event bus. */
   readonly bus?: string;
-  /** Name of the function that asks registries for the one that serves. */
+  /** Name of the function that asks registries for the serving function. */
   readonly fetchFunction?: string;
-  /** Name or ARN of the secret that signs passwords; or a file that holds it, and is made if it is not there. */
+  /** Name or ARN of the secret that signs passwords; or a file with it, created if missing. */
   readonly signingSecret?: string;
   readonly signingKeyFile?: string;
-  /** True where the variables of the environment lead S3 to an endpoint without a host name for each bucket. */
+  /** True if the environment sets an S3 endpoint without a host name per bucket. */
   readonly s3PathStyle?: boolean;
-  /** That endpoint, for URLs that are signed for clients. */
+  /** That endpoint, for presigned URLs. */
   readonly s3Endpoint?: string;
   /** The embedded stack's S3. */
   readonly s3?: S3ClientOptions;
-  /** Blobs whose rest takes longer than this can be gone on with by a successor, where not after 30 s. */
+  /** A blob whose remaining copy takes longer than this gets a checkpoint. Default 30 s. */
   readonly resumableAboveMs?: number;
   /** The embedded stack's DynamoDB. */
   readonly dynamo?: DynamoConnection;
@@ -61,10 +61,10 @@ export interface StoreConnection {
   readonly events?: ServicePlace;
 }
 
-/** Everything that the functions and the command line work with, composed once for the life of a process. */
+/** All services of the functions and the command line, composed once per process. */
 export interface Services extends AsyncDisposable {
   readonly config: Config;
-  /** What this deployment is made of. */
+  /** The parts of this deployment. */
   readonly deployment: Pick<
     StoreConnection,
     'bucket' | 'table' | 'stateMachine' | 'bus' | 'signingSecret' | 'signingKeyFile'
@@ -78,37 +78,36 @@ export interface Services extends AsyncDisposable {
   readonly plans: Plans;
   /** Signs URLs of blobs, with the credentials of the table's client. */
   readonly presigner: Presigner;
-  /** Starts pulls elsewhere. Its first use throws ConfigError where no state machine is named. */
+  /** Starts pulls in the workflow. Its first use throws ConfigError if no state machine is named. */
   readonly jobs: Jobs;
-  /** The same for the executions themselves. */
+  /** The executions themselves. Throws like `jobs`. */
   readonly executions: Executions;
-  /** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
+  /** Asks registries by another function. Its first use throws ConfigError if no function is named. */
   readonly fetcher: Fetcher;
-  /** Of all processes on the table. */
+  /** Shared by all processes on the table. */
   readonly waitingRoom: WaitingRoom;
-  /** Locks that outlive the gaps between the tasks of a workflow. */
+  /** Locks that last from one task of a workflow to the next. */
   readonly workflowLeases: Leases;
-  /** What runs of warm-ups did. */
+  /** The results of warm-ups. */
   readonly warmupRuns: WarmupRuns;
-  /** Tells the event bus. Its first use throws ConfigError where no bus is named. */
+  /** Sends events to the bus. Its first use throws ConfigError if no bus is named. */
   readonly announcer: Announcer;
-  /** Signs passwords. Its first use throws ConfigError where neither a secret nor a file is named. */
+  /** Signs passwords. Its first use throws ConfigError if neither a secret nor a file is named. */
   readonly signingKey: SigningKey;
   readonly publishedKey: PublishedKey;
-  /** Who has a password of their own, by the section `serve.auth`. */
+  /** The users with their own passwords, from the section `serve.auth`. */
   readonly users: Users;
   /** The configured platforms of a registry, by its canonical name. */
   readonly defaultPlatforms: (registry: string) => readonly Platform[];
-  /** Ends all connections. Idempotent. */
+  /** Closes all connections. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Longer than the state machine takes from one task to the next, retries with back-off included. */
+/** Longer than the state machine takes from one task to the next, including retries. */
 const WORKFLOW_LEASE_MS = 120_000;
 
 /**
- * Composes the services. Sends no request, and loads DynamoDB's client alone: a hit needs nothing else. What copies, dials registries, starts workflows
- * or announces is loaded by its first use.
+ * Composes the services. Sends no request, and loads only DynamoDB's client, which is enough for a hit. Everything else is loaded by its first use.
  */
 export function openServices(config: Config, connection: StoreConnection): Services {
   const { table } = connection;
@@ -119,7 +118,7 @@ export function openServices(config: Config, connection: StoreConnection): Servi
   const leasesOf = (durationMs: number): Leases => dynamoLeases({ client, table, durationMs });
 
   const catalog = dynamoCatalog({ client, table });
-  // What a manifest or a hit needs is loaded with the process; records, and the schemas that read them, when somebody pulls.
+  // Only what a manifest or a hit needs is loaded at start; records and their schemas with the first pull.
   const records = lazily<PullRecords>(
     async () => {
       const { dynamoPullRecords } = await import('./jobs/dynamo-pull-records.ts');
@@ -183,7 +182,7 @@ export function openServices(config: Config, connection: StoreConnection): Servi
   };
 }
 
-/** Everything in the bucket, over one client. */
+/** The stores in the bucket, over one client. */
 function openBucket(
   connection: StoreConnection,
   { partBytes, windowParts }: Limits,

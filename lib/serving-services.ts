@@ -11,12 +11,12 @@ import type { Presigner } from './store/content-store.ts';
 import { s3Presigner } from './store/s3-presign.ts';
 
 /*
- * What only those need who serve, or let others in: parts of lib/services.ts.
+ * Parts of lib/services.ts that only serving and authentication need.
  */
 
 type DynamoClient = ReturnType<typeof dynamoClient>;
 
-/** For the endpoint that the configuration names, or the one that S3 is reached at. */
+/** Signs for `serve.blobEndpoint`, else for the endpoint of S3. */
 export function presignerOf(
   { serve: { blobEndpoint } }: Config,
   { bucket, s3, s3Endpoint }: StoreConnection,
@@ -32,7 +32,7 @@ export function presignerOf(
   });
 }
 
-/** Of all processes on the table. */
+/** Shared by all processes on the table. */
 export const openWaitingRoom = (options: {
   readonly client: DynamoClient;
   readonly table: string;
@@ -42,7 +42,7 @@ export const openWaitingRoom = (options: {
     enter: true,
   });
 
-/** Asks registries elsewhere. Its first use throws ConfigError where no function is named. */
+/** Asks registries by another function. Its first use throws ConfigError if no function is named. */
 export function openFetcher({ fetchFunction }: StoreConnection, opened: AsyncDisposableStack): Fetcher {
   const fetcher = lazy(
     async () => {
@@ -65,7 +65,7 @@ export function openFetcher({ fetchFunction }: StoreConnection, opened: AsyncDis
   });
 }
 
-/** Signs passwords. Its first use throws ConfigError where neither a secret nor a file is named. */
+/** Signs passwords. Its first use throws ConfigError if neither a secret nor a file is named. */
 export const openSigningKey = ({ signingSecret, signingKeyFile }: StoreConnection): SigningKey =>
   lazily<SigningKey>(
     async () => {
@@ -87,7 +87,7 @@ export const openPublishedKey = (options: { readonly client: DynamoClient; reado
     replace: true,
   });
 
-/** Who has a password of their own. */
+/** The users with their own passwords. */
 export function openUsers({ serve: { auth } }: Config): Users {
   const place = auth.kind === 'basic' ? auth.users : undefined;
   if (place === undefined) return { read: () => Promise.resolve(new Map()) };

@@ -3,26 +3,26 @@ import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { CacheError } from '../errors/cache-error.ts';
 import type { Announcement, Announcer } from './announcer.ts';
 
-/** What {@link eventsAnnouncer} has opened. */
+/** An announcer on an event bus, from {@link eventsAnnouncer}. */
 export interface EventsAnnouncer extends Announcer {
-  /** Ends its connections. */
+  /** Closes its connections. */
   close(): void;
 }
 
 export interface EventsAnnouncerOptions {
   /** Name or ARN of the event bus. */
   readonly bus: string;
-  /** What the SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_EVENTBRIDGE`, …) do not say. */
+  /** Overrides the SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_EVENTBRIDGE`, …). */
   readonly client?: Pick<EventBridgeClientConfig, 'endpoint' | 'region' | 'credentials'>;
 }
 
-/** How rules know our events. */
+/** The source by which rules match our events. */
 export const EVENT_SOURCE = 'entrepot';
 const OP = 'announce';
-/** EventBridge takes at most 256 KB an entry, with source and detail type: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html */
+/** EventBridge accepts at most 256 KB per entry, with source and detail type: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html */
 const MAX_DETAIL_BYTES = 250 * 1000;
 
-/** Announces on an event bus. An event that is too large comes with its longest list left out, and says so by `trimmed: true`. */
+/** Announces on an event bus. An event that is too large is sent without its longest list, and with `trimmed: true`. */
 export function eventsAnnouncer(options: EventsAnnouncerOptions): EventsAnnouncer {
   const { bus } = options;
   const client = new EventBridgeClient({
@@ -44,11 +44,11 @@ export function eventsAnnouncer(options: EventsAnnouncerOptions): EventsAnnounce
         Detail: detailOf(announcement),
       };
       const answer = await put(client, new PutEventsCommand({ Entries: [entry] }), `${type} on ${bus}`, signal);
-      // PutEvents answers 200 also where it took nothing.
+      // PutEvents answers 200 also if it accepted nothing.
       if ((answer.FailedEntryCount ?? 0) === 0) return;
       const { ErrorCode: code, ErrorMessage: message } = answer.Entries?.[0] ?? {};
       throw failed(
-        `event bus ${bus} did not take ${JSON.stringify(type)}: ${code ?? 'no code'}, ${message ?? 'no reason'}`,
+        `event bus ${bus} did not accept ${JSON.stringify(type)}: ${code ?? 'no code'}, ${message ?? 'no reason'}`,
       );
     },
     close: () => client.destroy(),
@@ -66,10 +66,7 @@ async function put(
   } catch (error) {
     signal.throwIfAborted();
     const name = error instanceof Error ? error.name : 'unknown error';
-    throw failed(
-      `EventBridge could not be told of ${what}: ${name}; the role needs events:PutEvents on the bus`,
-      error,
-    );
+    throw failed(`PutEvents failed for ${what}: ${name}; the role needs events:PutEvents on the bus`, error);
   }
 
   function send() {
@@ -80,13 +77,13 @@ async function put(
 const failed = (message: string, cause?: unknown): CacheError =>
   new CacheError(message, { op: OP, origin: 'catalog', retryable: true, cause });
 
-/** The detail as JSON that EventBridge takes. */
+/** The detail as JSON, small enough for EventBridge. */
 export function detailOf(announcement: Announcement): string {
   const whole = JSON.stringify(announcement.detail);
   return Buffer.byteLength(whole) <= MAX_DETAIL_BYTES ? whole : JSON.stringify(trimmed(announcement));
 }
 
-/** What remains is bounded: ids, one reference, counts. A receipt's whole story is in the PULL row. */
+/** Ids, one reference and counts, which are bounded. The PULL row has the whole receipt. */
 function trimmed(announcement: Announcement): object {
   switch (announcement.type) {
     case 'Image Cached': {

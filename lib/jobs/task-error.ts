@@ -43,7 +43,7 @@ export async function asTask<T>(deps: JobDeps, work: (deps: JobDeps) => Promise<
   } catch (error) {
     throw taskErrorOf(error);
   } finally {
-    upstreams.tell();
+    upstreams.report();
   }
 }
 

@@ -38,7 +38,7 @@ export function upstreamFetcher(deps: PullDeps): Fetcher {
     try {
       return await question(await upstreams.open(repository, signal));
     } finally {
-      upstreams.tell();
+      upstreams.report();
     }
   };
   return {

@@ -2,13 +2,13 @@ import { CredentialsError } from '../errors/cache-error.ts';
 import type { Upstream, Upstreams } from '../registry/upstream.ts';
 import type { Metrics } from './telemetry.ts';
 
-/** The registries as they are, and what came of asking them. */
+/** Upstreams that count their requests and refusals. */
 export interface CountedUpstreams extends Pick<Upstreams, 'open'> {
-  /** Counts what was asked and refused since they were made. Once, when nothing is under way any more. */
-  tell(): void;
+  /** Adds the counts to the metrics. Call it once, after the last request. */
+  report(): void;
 }
 
-/** Sees every upstream that is opened, so that a call which fails has still told what it sent. */
+/** Counts the requests of every opened upstream, also if the call fails later. */
 export function countedUpstreams(upstreams: Pick<Upstreams, 'open'>, metrics: Metrics): CountedUpstreams {
   const opened: Pick<Upstream, 'requests' | 'refusals'>[] = [];
   let unreadable = 0;
@@ -23,7 +23,7 @@ export function countedUpstreams(upstreams: Pick<Upstreams, 'open'>, metrics: Me
         throw error;
       }
     },
-    tell() {
+    report() {
       const counted = {
         RegistryRequests: opened.reduce((sum, { requests }) => sum + requests.total, 0),
         RateLimited: opened.reduce((sum, { refusals }) => sum + refusals.rateLimited, 0),

@@ -16,7 +16,7 @@ const MAX_SUMMARY_BYTES = 16 * 1024 * 1024;
 export function dynamoWarmupRuns(options: { client: DynamoDBClient; table: string }): WarmupRuns {
   const table = dynamoTable(options.client, options.table);
 
-  /** Sets attributes of the run's row, and moves its end, if the lease is still ours. */
+  /** Sets attributes of the run's row, and extends its expiry, if we still hold the lease. */
   async function write(run: WarmupRun, lease: Fence, set: string, values: Item, op: string, signal: AbortSignal) {
     const outcome = await table.update(
       {
@@ -29,13 +29,13 @@ export function dynamoWarmupRuns(options: { client: DynamoDBClient; table: strin
       signal,
     );
     if (isRefused(outcome)) {
-      throw new LeaseLostError(op, `lease ${lease.name} is ours no more: another delivery of this run took it over`);
+      throw new LeaseLostError(op, `lease ${lease.name} is lost: another delivery of this run took it over`);
     }
   }
 
   return {
     async find({ warmup, scheduledTime }, signal) {
-      const row = await table.get(warmupKey(warmup, scheduledTime), true, `look at warm-up ${warmup}`, signal);
+      const row = await table.get(warmupKey(warmup, scheduledTime), true, `find the run of warm-up ${warmup}`, signal);
       if (row?.summary === undefined) return undefined;
       return { summary: summaryFrom(row.summary as Uint8Array), announced: row.announced === true };
     },

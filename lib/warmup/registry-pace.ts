@@ -2,65 +2,65 @@ import { sleep } from '../async/time.ts';
 import { RateLimitedError } from '../errors/cache-error.ts';
 import { newPermits } from '../async/parallel.ts';
 
-/** Until when a run may work. */
+/** The deadline of a run. */
 export interface RunTime {
-  /** Aborts with a DeadlineError when it is over. */
+  /** Aborts with a DeadlineError at the deadline. */
   readonly signal: AbortSignal;
-  /** The same moment, epoch milliseconds: a wait that cannot end before is not begun. */
+  /** The deadline in epoch milliseconds: a longer wait is not begun. */
   readonly endsAtMs: number;
 }
 
-/** Questions to one registry at the same time. */
+/** Concurrent requests to one registry. */
 const PARALLEL = 4;
-/** Where the registry does not say how long it wants to rest. */
-const USUAL_REST_MS = 60_000;
-/** So that those who waited do not all come back at once. */
+/** Pause if the registry sends no Retry-After. */
+const USUAL_PAUSE_MS = 60_000;
+/** Spreads the requests after a pause. */
 const SPREAD_MS = 1_000;
-/** Rests in one run. A registry that limits us again and again is left to the next run. */
-const RESTS = 3;
+/** Pauses in one run. After that, the registry is left to the next run. */
+const PAUSES = 3;
 
-/** How fast one registry may be asked in one run. */
+/** Limits the requests to one registry in one run. */
 export interface RegistryPace {
   /**
-   * Runs `work` when the registry may be asked, a few at a time; again after the rest that it asks for, if it limits our requests.
+   * Runs `work`, a few at a time. If the registry limits our requests, runs it again after the pause that the registry asks for.
    *
-   * @throws RateLimitedError if that rest does not fit into the run, or was not enough several times; then for all that follows, too.
+   * @throws RateLimitedError if the pause ends after the run, or after too many pauses; then every later call throws it, too.
    */
   run<T>(work: () => Promise<T>): Promise<T>;
-  /** Resolves when the registry may be asked. @throws as {@link run} does. */
+  /** Resolves when no pause is on. @throws like `run`. */
   ready(): Promise<void>;
-  isResting(): boolean;
-  /** The registry told somebody to wait: everybody does. */
-  rest(retryAfterMs?: number): void;
+  isPaused(): boolean;
+  /** Pauses all requests to the registry. */
+  pause(retryAfterMs?: number): void;
 }
 
 export function registryPace(registry: string, time: RunTime): RegistryPace {
   const permits = newPermits(PARALLEL);
-  let restsUntilMs = 0;
-  let rests = 0;
+  let pausedUntilMs = 0;
+  let pauses = 0;
 
-  const isResting = (): boolean => restsUntilMs > Date.now();
-  const rest = (retryAfterMs = USUAL_REST_MS): void => {
-    // Questions that were under way when the rest began are part of it.
-    if (!isResting()) rests += 1;
-    restsUntilMs = rests > RESTS ? Infinity : Math.max(restsUntilMs, Date.now() + retryAfterMs);
+  const isPaused = (): boolean => pausedUntilMs > Date.now();
+  const pause = (retryAfterMs = USUAL_PAUSE_MS): void => {
+    // Requests that were sent before the pause do not start another one.
+    if (!isPaused()) pauses += 1;
+    pausedUntilMs = pauses > PAUSES ? Infinity : Math.max(pausedUntilMs, Date.now() + retryAfterMs);
   };
   const ready = async (): Promise<void> => {
     time.signal.throwIfAborted();
-    while (isResting()) {
-      if (restsUntilMs > time.endsAtMs) throw restsTooLong(registry, restsUntilMs);
-      await sleep(restsUntilMs - Date.now() + Math.random() * SPREAD_MS, time.signal);
+    while (isPaused()) {
+      if (pausedUntilMs > time.endsAtMs) throw pausedTooLong(registry, pausedUntilMs);
+      await sleep(pausedUntilMs - Date.now() + Math.random() * SPREAD_MS, time.signal);
     }
   };
   return {
-    isResting,
-    rest,
+    isPaused,
+    pause,
     ready,
     async run(work) {
       for (;;) {
         await ready();
-        // Nobody waits for the registry with a permit in hand.
-        const done = await permits.run(async () => (isResting() ? undefined : await attempt(work)));
+        // A permit is not held during a pause.
+        const done = await permits.run(async () => (isPaused() ? undefined : await attempt(work)));
         if (done !== undefined) return done.value;
       }
     },
@@ -71,20 +71,20 @@ export function registryPace(registry: string, time: RunTime): RegistryPace {
       return { value: await work() };
     } catch (error) {
       if (!(error instanceof RateLimitedError)) throw error;
-      rest(error.retryAfterMs);
+      pause(error.retryAfterMs);
       return undefined;
     }
   }
 }
 
-function restsTooLong(registry: string, untilMs: number): RateLimitedError {
-  const said =
+function pausedTooLong(registry: string, untilMs: number): RateLimitedError {
+  const detail =
     untilMs === Infinity
-      ? `did so after each of ${RESTS} rests`
-      : `wants no more of them before ${new Date(untilMs).toISOString()}, after the end of this run`;
+      ? `did so again after each of ${PAUSES} pauses`
+      : `accepts none before ${new Date(untilMs).toISOString()}, after the end of this run`;
   return new RateLimitedError(
     'warm up',
-    `${registry} limits our requests, and ${said}; the next run goes on, give the registry credentials if this stays`,
+    `${registry} limits our requests, and ${detail}; the next run goes on; if this happens often, configure credentials for the registry`,
     untilMs === Infinity ? undefined : Math.max(0, untilMs - Date.now()),
   );
 }

@@ -10,25 +10,24 @@ import { warmUp, type WarmUpDeps } from './warm-up.ts';
 import type { WarmupSettings } from './warmup-settings.ts';
 
 /*
- * A run is known by its warm-up and scheduled time, however often its event is delivered, and by whichever process:
+ * A run is identified by its warm-up and scheduled time, so that repeated deliveries of its event are the same run:
  *
- *   delivered ─► ended and announced? ──yes──────────────────────────────────────────────► the summary that is kept
+ *   delivered ─► ended and announced? ──yes──────────────────────────────────────────────► the stored summary
  *                    │ no
  *                    ▼
- *               its lease ──held by a live process──────────────────────────────────────► nothing: that one does it
+ *               its lease ──held by a live process──────────────────────────────────────► nothing: that process runs it
  *                    ▼ ours (free, or its holder is dead)
- *               ended? ──no──► look at everything, pull what changed ─► keep the summary
+ *               ended? ──no──► check every image, pull what changed ──► store the summary
  *                    │ yes                                                    │
  *                    └──────────────────────────► announce ◄──────────────────┘
  *                                                     ▼
  *                                          record that it was announced
  *
- * Killed before the summary is kept: the next delivery looks again at everything; pulls that were started are joined, or found to be done. Killed before
- * the announcement is recorded: it is announced again, the same. Time that is over ends a run like any other: what was left undone is in its summary, and
- * found by the next run of the schedule, because it still differs.
+ * Killed before the summary is stored: the next delivery checks everything again, and joins or finds the pulls that were started. Killed before the announcement is
+ * recorded: the same summary is announced again. A run also ends at its deadline: its summary lists what is left undone, and the next scheduled run does it.
  */
 
-/** To keep and announce the summary when the time is over. Within what the function keeps back for its end. */
+/** Time to store and announce the summary after the deadline; the function reserves it. */
 const GRACE_MS = 6_000;
 
 export interface WarmupDeps extends WarmUpDeps {
@@ -38,11 +37,11 @@ export interface WarmupDeps extends WarmUpDeps {
 }
 
 /**
- * Makes sure that one run of the warm-up happened once: looks at every image by HEAD, starts pulls for what changed, announces `Warmup Finished`.
+ * Runs the warm-up once: checks every image by HEAD, starts pulls for what changed, announces `Warmup Finished`.
  *
- * Answers with what the run did, also where another delivery did it before; undefined where another process is at it now.
+ * Returns the summary of the run, also if an earlier delivery did it; undefined if another process is running it now.
  *
- * @throws CacheError (retryable) if the summary could not be kept or announced, or the lease was lost: the same call again goes on.
+ * @throws CacheError (retryable) if the summary could not be stored or announced, or the lease was lost: the same call again goes on.
  */
 export async function runWarmup(
   deps: WarmupDeps,
@@ -58,7 +57,7 @@ export async function runWarmup(
   if (lease === undefined) return undefined;
   const ended = await deps.runs.find(run, time.signal);
   if (ended?.announced === true) return ended.summary;
-  const summary = ended?.summary ?? (await carryOut(deps, settings, run, lease, time));
+  const summary = ended?.summary ?? (await checkAndPull(deps, settings, run, lease, time));
 
   await withGrace(time.signal, GRACE_MS, async (late) => {
     if (ended === undefined) await deps.runs.end(summary, lease, late);
@@ -68,7 +67,7 @@ export async function runWarmup(
   return summary;
 }
 
-async function carryOut(
+async function checkAndPull(
   deps: WarmupDeps,
   settings: WarmupSettings,
   run: WarmupRun,
@@ -78,12 +77,12 @@ async function carryOut(
   await deps.runs.begin(run, lease, time.signal);
   const tally = runTally(run);
   await warmUp(deps, settings, { ...time, signal: AbortSignal.any([time.signal, lease.signal]) }, tally);
-  // Somebody else does it now: what we tallied is not what happened.
+  // If the lease is lost, another process runs it, and our tally is not the result.
   lease.signal.throwIfAborted();
   return tally.summary();
 }
 
-/** The lease, unless its holder is seen to renew it. */
+/** The lease; undefined if its holder renews it. */
 async function acquireUnlessAlive(
   leases: Pick<Leases, 'tryAcquire'>,
   name: string,

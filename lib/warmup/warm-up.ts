@@ -15,7 +15,7 @@ import { registryPace, type RegistryPace, type RunTime } from './registry-pace.t
 import type { RunTally } from './warmup-runs.ts';
 import type { WarmupEntry, WarmupSettings } from './warmup-settings.ts';
 
-/** References of one run. Each costs a request at its registry, and a line of the summary. */
+/** References of one run. Each costs a request to its registry, and a line of the summary. */
 const MAX_REFERENCES = 1000;
 
 export interface WarmUpDeps {
@@ -25,14 +25,14 @@ export interface WarmUpDeps {
   readonly records: Pick<PullRecords, 'find'>;
   readonly defaultPlatforms: PullDeps['defaultPlatforms'];
   readonly metrics: Metrics;
-  /** Told of every failure, with the error itself, for the log. */
+  /** Called with every failure, for the log. */
   readonly failed: (entry: string, error: unknown) => void;
 }
 
 /**
- * Looks at every entry, and lets pull what changed or is incomplete. What fails is tallied, and stops nothing else: it throws nothing.
+ * Checks every entry, and starts pulls for what changed or is incomplete. Failures are tallied and stop nothing else. Never throws.
  *
- * Returns when all pulls have ended, or the time is over: then pulls under way are tallied as running, and go on without us.
+ * Returns when all pulls have ended, or at the deadline: then unfinished pulls are tallied as running, and go on.
  */
 export async function warmUp(
   outer: WarmUpDeps,
@@ -48,7 +48,7 @@ export async function warmUp(
   try {
     await Promise.all(settings.entries.map(warmEntry));
   } finally {
-    upstreams.tell();
+    upstreams.report();
   }
 
   function paceOf({ registry }: Repository): RegistryPace {
@@ -93,16 +93,16 @@ export async function warmUp(
     tally.pulled({ reference: formatReference(request.reference), id, outcome });
   }
 
-  /** The pull, from its start to its end. A registry that rests holds up nobody else's pulls. */
+  /** The pull, from its start to its end. A paused registry does not delay pulls from others. */
   async function pullPaced(request: PullRequest, pace: RegistryPace): Promise<PullRecord> {
     for (;;) {
       await pace.ready();
       const record = await pulls.run(async () => {
-        if (pace.isResting()) return undefined;
+        if (pace.isPaused()) return undefined;
         time.signal.throwIfAborted();
         const ended = await waitForEnd(deps.records, await deps.jobs.start(request, time.signal), time.signal);
-        // Before the place is free for the next pull.
-        if (ended.failure?.code === 'TOOMANYREQUESTS') pace.rest(ended.failure.retryAfterMs);
+        // Before the permit is free for the next pull.
+        if (ended.failure?.code === 'TOOMANYREQUESTS') pace.pause(ended.failure.retryAfterMs);
         return ended;
       });
       if (record !== undefined) return record;
@@ -130,11 +130,11 @@ async function referencesOf(
   if (chosen.length > 0) return chosen.map((tag) => ({ repository, tag }));
   throw new InvalidRequestError(
     'tags',
-    `the rule takes none of the ${tags.length} tags of ${formatRepository(repository)}; check its glob and semver`,
+    `the rule matches none of the ${tags.length} tags of ${formatRepository(repository)}; check its glob and semver`,
   );
 }
 
-/** Whether the cache holds what the reference means at its registry now, all of it that the request wants. Costs a HEAD. */
+/** Whether the cache has everything that the request wants of the image that the reference names now. Costs a HEAD. */
 async function isCurrent(deps: WarmUpDeps, request: PullRequest, signal: AbortSignal): Promise<boolean> {
   const { reference } = request;
   const { repository } = reference;
@@ -149,5 +149,5 @@ async function isCurrent(deps: WarmUpDeps, request: PullRequest, signal: AbortSi
 const tooMany = (count: number): InvalidRequestError =>
   new InvalidRequestError(
     'tags',
-    `its ${count} references, and those before it, are more than the ${MAX_REFERENCES} that one run looks at; narrow it with "newest", or make another warm-up of it`,
+    `its ${count} references and those of earlier entries are more than the ${MAX_REFERENCES} of one run; narrow it with "newest", or move it to another warm-up`,
   );

@@ -2,29 +2,29 @@ import { CacheError, DeadlineError } from '../errors/cache-error.ts';
 import type { Fence } from '../lock/fence.ts';
 import type { WarmupSummary } from '../jobs/announcer.ts';
 
-/** One run of a warm-up: the same however often its event is delivered. */
+/** Identifies one run of a warm-up: the same for every delivery of its event. */
 export interface WarmupRun {
   readonly warmup: string;
   /** ISO 8601, in UTC. */
   readonly scheduledTime: string;
 }
 
-/** What is kept of a run that ended. */
+/** The stored result of a run. */
 export interface EndedRun {
   readonly summary: WarmupSummary;
-  /** Whether the event bus took it. */
+  /** Whether the event bus has accepted it. */
   readonly announced: boolean;
 }
 
-/** WARMUP rows: what runs did. A row expires some days after its last write. Every failure is a CatalogError. */
+/** WARMUP rows, the results of runs. A row expires some days after its last write. Every failure is a CatalogError. */
 export interface WarmupRuns {
-  /** Undefined where the run has not ended. Consistent. */
+  /** Undefined if the run has not ended. Consistent. */
   find(run: WarmupRun, signal: AbortSignal): Promise<EndedRun | undefined>;
-  /** The run begins, under its lease: from here on its row expires, also if nothing more is ever written. @throws LeaseLostError */
+  /** Records that the run begins, under its lease, and sets the expiry of its row. @throws LeaseLostError */
   begin(run: WarmupRun, lease: Fence, signal: AbortSignal): Promise<void>;
-  /** Keeps what the run did, if its lease is still ours. @throws LeaseLostError */
+  /** Stores the summary, if we still hold the lease. @throws LeaseLostError */
   end(summary: WarmupSummary, lease: Fence, signal: AbortSignal): Promise<void>;
-  /** The event bus took the summary. */
+  /** Records that the event bus has accepted the summary. @throws LeaseLostError */
   announced(run: WarmupRun, lease: Fence, signal: AbortSignal): Promise<void>;
 }
 
@@ -32,14 +32,14 @@ type StartedPull = WarmupSummary['pulls'][number];
 
 const MAX_MESSAGE_CHARACTERS = 500;
 
-/** What a run did so far. */
+/** The result of a run so far. */
 export interface RunTally {
   unchanged(): void;
   changed(): void;
   pulled(pull: StartedPull): void;
-  /** The entry, or one of its references, could not be looked at, or its pull not be started. */
+  /** The entry, or one of its references, could not be checked, or its pull not be started. */
   failed(entry: string, error: unknown): void;
-  /** In the order of their names, whatever the order in which they came. */
+  /** Sorted by name. */
   summary(): WarmupSummary;
 }
 
@@ -57,7 +57,7 @@ export function runTally({ warmup, scheduledTime }: WarmupRun): RunTally {
       checked += 1;
     },
     pulled: (pull) => void pulls.push(pull),
-    failed: (entry, error) => void failures.push({ entry, ...told(error) }),
+    failed: (entry, error) => void failures.push({ entry, ...reported(error) }),
     summary: () => ({
       warmup,
       scheduledTime,
@@ -71,10 +71,10 @@ export function runTally({ warmup, scheduledTime }: WarmupRun): RunTally {
 
 const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
-/** What may be told of an error: those that were not thrown on purpose may hold anything (I7). */
-function told(error: unknown): { readonly message: string; readonly retryable: boolean } {
+/** The reported part of an error: the message of an unexpected one may hold a secret (I7). */
+function reported(error: unknown): { readonly message: string; readonly retryable: boolean } {
   if (error instanceof DeadlineError) {
-    return { message: 'the time of this run was over before; the next run goes on', retryable: true };
+    return { message: 'not checked before the end of this run; the next run goes on', retryable: true };
   }
   if (!(error instanceof CacheError)) return { message: 'an internal error, see the log', retryable: true };
   return { message: error.message.slice(0, MAX_MESSAGE_CHARACTERS), retryable: error.retryable };

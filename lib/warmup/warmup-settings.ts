@@ -2,13 +2,13 @@ import { InvalidRequestError } from '../errors/cache-error.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { Reference, Repository } from '../reference/reference.ts';
 
-/** Which tags of a repository a warm-up takes. All that is given must hold; `newest` then keeps the highest versions. */
+/** Selects tags of a repository. A tag must match everything that is given; `newest` then keeps the highest versions. */
 export interface TagRule {
   /** A glob over the tag: `1.*-alpine`. */
   readonly glob?: string;
   /** A range over tags that are versions: `>=1.25 <2`. */
   readonly semver?: string;
-  /** How many, from the highest version down. */
+  /** Number of tags, from the highest version down. */
   readonly newest?: number;
 }
 
@@ -25,16 +25,16 @@ export interface WarmupEntry {
 export interface WarmupSettings {
   /** Unique: letters, digits, "-" and "_", at most 40. */
   readonly name: string;
-  /** As EventBridge Scheduler wants it: `cron(0 3 * * ? *)`, `rate(6 hours)`. */
+  /** In the syntax of EventBridge Scheduler: `cron(0 3 * * ? *)`, `rate(6 hours)`. */
   readonly schedule: string;
   /** IANA: `Europe/Berlin`. */
   readonly timeZone: string;
-  /** Pulls that it lets run at the same time. */
+  /** Concurrent pulls. */
   readonly parallel: number;
   readonly entries: readonly WarmupEntry[];
 }
 
-/** Which run of which warm-up an event asks for. */
+/** The run that an event asks for. */
 export interface WarmupEvent {
   readonly settings: WarmupSettings;
   /** ISO 8601, in UTC: the same moment is the same text. */
@@ -46,7 +46,7 @@ const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d
 /**
  * Parses `{"warmup": "nightly", "scheduledTime": "2026-01-31T03:00:00Z"}`, as the schedule sends it.
  *
- * @throws InvalidRequestError, which no retry mends.
+ * @throws InvalidRequestError; a retry does not help.
  */
 export function parseWarmupEvent(event: unknown, warmups: readonly WarmupSettings[]): WarmupEvent {
   const { warmup, scheduledTime } = (event ?? {}) as { warmup?: unknown; scheduledTime?: unknown };
@@ -55,7 +55,7 @@ export function parseWarmupEvent(event: unknown, warmups: readonly WarmupSetting
     const known = warmups.map(({ name }) => name).join(', ');
     throw new InvalidRequestError(
       'warmup',
-      `${shown(warmup)} is no warm-up of the configuration (it has: ${known === '' ? 'none' : known}); package and deploy again if it was added or taken away`,
+      `${shown(warmup)} is not a warm-up of the configuration (it has: ${known === '' ? 'none' : known}); package and deploy again if it was added or removed`,
     );
   }
   const time = typeof scheduledTime === 'string' && TIME.test(scheduledTime) ? new Date(scheduledTime) : undefined;

@@ -77,9 +77,9 @@ test('a warm-up that is not configured, or a time that is none, is a final error
   await refused(
     'weekly',
     '2026-01-31T03:00:00Z',
-    /"weekly" is no warm-up of the configuration \(it has: nightly, slow\)/,
+    /"weekly" is not a warm-up of the configuration \(it has: nightly, slow\)/,
   );
-  await refused(undefined, '2026-01-31T03:00:00Z', /undefined is no warm-up/);
+  await refused(undefined, '2026-01-31T03:00:00Z', /undefined is not a warm-up/);
   for (const time of [undefined, 5, '', 'now', '2026-13-31T03:00:00Z', '<aws.scheduler.scheduled-time>']) {
     await refused('nightly', time, /is not a time; write it in ISO 8601/);
   }

@@ -143,7 +143,7 @@ describe('a run', () => {
         ['unknown.example.test/team/app:v1', false],
       ],
     );
-    assert.match(summary.failures[1]?.message ?? '', /the rule takes none of the 1 tags of/);
+    assert.match(summary.failures[1]?.message ?? '', /the rule matches none of the 1 tags of/);
     assert.ok(warmups.failed.get(`${ONE}/team/absent:v1`) instanceof ManifestUnknownError);
     assert.ok(warmups.failed.get('unknown.example.test/team/app:v1') instanceof UnknownNameError);
   });
@@ -193,7 +193,7 @@ describe('a registry that limits our requests', () => {
     assert.equal(summary.failures.length, 6);
     assert.ok(
       summary.failures.every(
-        ({ retryable, message }) => retryable && message.includes('limits our requests, and wants no more'),
+        ({ retryable, message }) => retryable && message.includes('limits our requests, and accepts none before'),
       ),
     );
     assert.ok(one.requests.length <= 4, 'at most what was under way');
@@ -328,7 +328,9 @@ describe('a run whose time is over', () => {
     );
     assert.equal(summary.failures.length, 2);
     assert.ok(
-      summary.failures.every(({ retryable, message }) => retryable && message.includes('time of this run was over')),
+      summary.failures.every(
+        ({ retryable, message }) => retryable && message.includes('not checked before the end of this run'),
+      ),
     );
     assert.deepEqual(warmups.announced, [{ type: 'Warmup Finished', detail: summary }]);
     assert.deepEqual(await warmups.run(settings, TIME), summary, 'and this is what the run did');

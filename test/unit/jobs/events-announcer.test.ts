@@ -77,7 +77,7 @@ describe('announcing on an event bus', () => {
       announcer.announce({ type: 'Image Cached', detail: { pullId: null, receipt: RECEIPT } }, signal),
       (error) => {
         assert.ok(error instanceof CacheError && error.retryable);
-        assert.match(error.message, /event bus bus did not take "Image Cached": InternalFailure, sorry/);
+        assert.match(error.message, /event bus bus did not accept "Image Cached": InternalFailure, sorry/);
         return true;
       },
     );

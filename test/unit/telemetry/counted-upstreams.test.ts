@@ -19,7 +19,7 @@ test('sums up what every opened upstream sent and was refused', async () => {
   const opened = [upstream(3, 1, 0), upstream(4, 0, 2)];
   const upstreams = countedUpstreams({ open: () => Promise.resolve(opened.shift()!) }, metrics);
   for (let i = 0; i < 2; i++) await upstreams.open(repository);
-  upstreams.tell();
+  upstreams.report();
   assert.deepEqual(counted, [
     ['RegistryRequests', 7],
     ['RateLimited', 1],
@@ -33,6 +33,6 @@ test('credentials that cannot be had count as rejected; what may pass, and silen
   const upstreams = countedUpstreams({ open: () => Promise.reject(failures.shift()!) }, metrics);
   await assert.rejects(upstreams.open(repository), CredentialsError);
   await assert.rejects(upstreams.open(repository), UpstreamUnavailableError);
-  upstreams.tell();
+  upstreams.report();
   assert.deepEqual(counted, [['CredentialsRejected', 1]]);
 });
