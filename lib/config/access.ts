@@ -12,7 +12,7 @@ function parseIssuer(value: string): string {
   const url = URL.canParse(value) ? new URL(value) : undefined;
   const plain = url?.search === '' && url.hash === '' && url.username === '' && url.password === '';
   if (url?.protocol === 'https:' && plain) return value;
-  throw new Error('is not an https URL without query; write it as the claim "iss" of the tokens has it');
+  throw new Error('is not an https URL without query; write the value of the claim "iss" of the tokens');
 }
 
 /** A glob over `<registry>/<repository>`. */
@@ -53,13 +53,13 @@ const schema = z.strictObject(
         ),
       }),
       '[{callers: [...], repositories: [...]}]',
-      'leave the key out if whoever may call may use everything',
+      'leave the key out if every caller may use everything',
     ).optional(),
   },
   strictMap,
 );
 
-/** The section `access`, checked; what is wrong with it goes to `found`. `registries` are the names that the file configures. */
+/** The section `access`, checked; problems go to `found`. `registries` are the names that the file configures. */
 export function accessOf(section: unknown, registries: ReadonlySet<string>, found: Problems): AccessSettings {
   const outcome = schema.safeParse(section ?? {});
   if (!outcome.success) {
@@ -81,7 +81,7 @@ export function accessOf(section: unknown, registries: ReadonlySet<string>, foun
   return { ...(jwt === undefined ? {} : { jwt }), rules };
 }
 
-/** Without a JWT callers are ARNs, or users with a password and their groups; a rule for anything else would never hold. */
+/** Without a JWT callers are ARNs, or users with their groups; a rule for anything else would never match. */
 function checkPrincipal(caller: string, where: readonly PropertyKey[], found: Problems): void {
   const named = /^(?:user|group):(?<name>.*)$/.exec(caller)?.groups?.name;
   if (named !== undefined) {
@@ -101,7 +101,7 @@ function checkPrincipal(caller: string, where: readonly PropertyKey[], found: Pr
   }
 }
 
-/** Where the registry is written out, it must be one of ours; a rule for a misspelt one would never hold. */
+/** A registry without a wildcard must be configured; a rule for a misspelt one would never match. */
 function checkRegistry(
   names: string,
   registries: ReadonlySet<string>,
@@ -116,14 +116,14 @@ function checkRegistry(
   );
 }
 
-/** The canonical names of the file's registries, also of those with a problem of their own. */
+/** The canonical names of the file's registries, also of invalid entries. */
 export function namesOf(keys: readonly string[]): ReadonlySet<string> {
   const names = new Set<string>();
   for (const key of keys) {
     try {
       names.add(parseRegistry(key));
     } catch (error) {
-      // Not a name: told along with the registries.
+      // Not a name: reported with the registries.
       if (!(error instanceof CacheError)) throw error;
     }
   }

@@ -4,22 +4,22 @@ import type { ServeSettings } from '../serve/settings.ts';
 import { KNOWN_REGISTRIES } from './defaults.ts';
 import type { Problems } from './problems.ts';
 
-/** One registry as the file has it. Looked at unchecked, so that these problems are named along with the others of its section. */
+/** One registry of the file, unchecked, so that these problems are reported with the others of its section. */
 export interface RegistrySection {
   readonly key: string;
-  /** Canonical, where the key is a name. */
+  /** The canonical name if the key is valid. */
   readonly name: string;
   readonly section: unknown;
-  /** What `credentials` means where the section does not say it. */
+  /** The credentials if the section has none. */
   readonly defaultCredentials: RegistrySettings['credentials']['kind'];
 }
 
 /**
- * What else must hold where the cache runs on AWS:
+ * Further rules for the cache on AWS:
  *
- * - Where credentials are used, whoever may call a function may read whatever they can read: so it must be said which repositories that is.
+ * - A registry with credentials must list its repositories, because every caller of a function can read them.
  * - There is no Docker configuration.
- * - Docker Hub without credentials is a decision: Lambda's addresses are shared with strangers, and so are the limits that count by address.
+ * - Docker Hub without credentials must be accepted explicitly: its limits count by address, and Lambda's addresses are shared.
  */
 export function checkForAws({ key, name, section, defaultCredentials }: RegistrySection, found: Problems): void {
   const { credentials, allow, anonymous, endpoint } = (section ?? {}) as Record<string, unknown>;
@@ -40,12 +40,12 @@ export function checkForAws({ key, name, section, defaultCredentials }: Registry
   if (isHub(name, endpoint) && used === 'none' && anonymous !== 'accepted') {
     found.add(
       ['registries', key, 'credentials'],
-      "is none, but Docker Hub counts anonymous pulls by address, and Lambda's addresses are shared with strangers, so pulls would fail at random; write {secret: <Secrets Manager id>} with an account of Docker Hub, or anonymous: accepted beside it",
+      "is none, but Docker Hub counts anonymous pulls by address, and Lambda's addresses are shared with other AWS customers, so pulls would fail at random; write {secret: <Secrets Manager id>} with an account of Docker Hub, or anonymous: accepted beside it",
     );
   }
 }
 
-/** Whatever is asked from a function must be elsewhere: on AWS this machine is the function itself. */
+/** Refuses loopback addresses: on AWS this machine is the function itself. */
 export function checkElsewhere(
   registries: Iterable<Pick<RegistrySettings, 'name' | 'endpoint' | 'mirrors' | 'proxy'>>,
   { blobEndpoint }: Pick<ServeSettings, 'blobEndpoint'>,
@@ -53,7 +53,10 @@ export function checkElsewhere(
 ): void {
   const check = (where: readonly PropertyKey[], url: URL | undefined): void => {
     if (url === undefined || !isOwnMachine(url)) return;
-    found.add(where, `is ${url.origin}, which on AWS is the function itself; write an address that functions reach`);
+    found.add(
+      where,
+      `is ${url.origin}, which on AWS is the function itself; write an address that functions can reach`,
+    );
   };
   for (const { name, endpoint, mirrors, proxy } of registries) {
     check(['registries', name, 'endpoint'], endpoint);
@@ -63,7 +66,7 @@ export function checkElsewhere(
   check(['serve', 'blobEndpoint'], blobEndpoint);
 }
 
-/** Whether that leads to Docker Hub itself, whatever its name: an endpoint of one's own counts as it likes. */
+/** Whether the registry is Docker Hub itself, also under another name. */
 export function isHub(name: string, endpoint: unknown): boolean {
   if (endpoint === undefined) return name === 'docker.io';
   const hub = new URL(KNOWN_REGISTRIES.get('docker.io') ?? '');

@@ -18,7 +18,7 @@ import { limitsSchema } from './schema.ts';
 import { issuesOf } from './schema-parts.ts';
 import { warmupsOf } from './warmups.ts';
 
-/** What bounds the cache, in the units of the code that obeys it. */
+/** The limits of the cache, in the units of the code. */
 export interface Limits {
   readonly pull: PullLimits;
   readonly upstream: UpstreamLimits;
@@ -28,28 +28,28 @@ export interface Limits {
   readonly leaseMs: number;
 }
 
-/** The section `events`: what else starts pulls. */
+/** The section `events`: events that start pulls. */
 export interface EventSettings {
-  /** ECR registries of this account and region whose pushes are pulled: globs over the repository. Empty: none. */
+  /** Globs over repositories of ECR in this account and region whose pushes are pulled. Empty: none. */
   readonly ecrPushes: readonly string[];
   /** AWS accounts that may put `{reference}` events on the bus, beside our own. */
   readonly senders: readonly string[];
 }
 
 export interface Config {
-  /** The YAML file that it is from; undefined where there is none. */
+  /** The YAML file; undefined if there is none. */
   readonly file: string | undefined;
-  /** By canonical name: the closed world of I8. */
+  /** By canonical name. No other registry is reachable (I8). */
   readonly registries: ReadonlyMap<string, RegistrySettings>;
   readonly limits: Limits;
   /** Who may use what over the control API. */
   readonly access: AccessSettings;
   readonly warmups: readonly WarmupSettings[];
   readonly events: EventSettings;
-  /** How container runtimes are served. */
+  /** The section `serve`: how container runtimes are served. */
   readonly serve: ServeSettings;
   readonly store: StoreLocation;
-  /** Docker's `config.json`, whether or not it exists. Undefined where the environment names no home. */
+  /** Path of Docker's `config.json`, which may not exist. Undefined if the environment names no home. */
   readonly dockerConfigPath: string | undefined;
 }
 
@@ -59,9 +59,9 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  * The configuration, complete, checked and frozen: the environment, and the YAML file that `ENTREPOT_CONFIG` names (`entrepot.yaml` or
  * `entrepot.yml` in `cwd` without it; then it may be missing).
  *
- * Reads files once, at start, and nothing later.
+ * Reads files once, at start.
  *
- * @param options.target `aws`: checked for packaging: as on Lambda, and nothing in it may lead to this machine.
+ * @param options.target `aws`: checked for packaging, like on Lambda, and without loopback addresses.
  * @throws ConfigError that lists every problem of environment and file at once.
  */
 export function loadConfig(
@@ -69,7 +69,7 @@ export function loadConfig(
   cwd: string = process.cwd(),
   { target }: { readonly target?: 'aws' } = {},
 ): Config {
-  /** An empty variable is one that is not set. */
+  /** An empty variable counts as unset. */
   const variable = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
   const found = problems();
   const onLambda = variable('AWS_LAMBDA_FUNCTION_NAME') !== undefined;
@@ -100,11 +100,11 @@ export function loadConfig(
   });
 }
 
-/** The file that is meant. Two by the usual names are a problem: one of them would be read, and the other one changed. */
+/** The file to read. Two files with default names are a problem: the user might edit the one that is not read. */
 function fileIn(cwd: string, named: string | undefined, found: Problems): WantedFile {
   if (named !== undefined) return { path: resolve(cwd, named), problemsOf: 'ENTREPOT_CONFIG', isThere: true };
   const paths = DEFAULT_CONFIG_FILES.map((name) => resolve(cwd, name));
-  // Of a link to nowhere, too: who made it wants it read.
+  // lstat, so that a broken link is reported and not ignored.
   const there = paths.filter((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
   if (there.length > 1)
     found.add('the folder', `has ${there.join(' and ')}; keep one of them, or name it with ENTREPOT_CONFIG`);
@@ -144,7 +144,7 @@ function limitsOf(section: unknown, found: Problems): Limits {
   });
 }
 
-/** All the way down: plain sections of maps, lists and values. */
+/** Freezes maps, lists and values at every level. */
 function frozen<T>(value: T): T {
   if (typeof value !== 'object' || value === null) return value;
   for (const part of Object.values(value)) frozen(part);

@@ -1,6 +1,6 @@
 import { type CredentialSource, parseEcrHost } from '../registry/settings.ts';
 
-/** What a key of `limits` is when the file does not say it, and what it may be. */
+/** The default and the range of a key of `limits`. */
 export interface LimitRange {
   readonly default: number;
   readonly min: number;
@@ -22,7 +22,7 @@ export const LIMITS = {
   totalBytes: { default: 100 * GIB, min: 1, max: Number.MAX_SAFE_INTEGER },
   /** Blobs that one pull copies at the same time. */
   parallelBlobs: { default: 4, min: 1, max: 64 },
-  /** S3 takes no part under 5 MiB, the last one excepted. */
+  /** S3 refuses parts under 5 MiB, except the last one. */
   partBytes: { default: 8 * MIB, min: 5 * MIB, max: 512 * MIB },
   /** Parts of one blob in memory: with `partBytes` and `parallelBlobs` the memory of a pull. */
   windowParts: { default: 4, min: 1, max: 64 },
@@ -47,7 +47,7 @@ export const DEFAULT_MAX_CONNECTIONS = 16;
 export const DEFAULT_HOME = '.entrepot';
 export const DEFAULT_CONFIG_FILES = ['entrepot.yaml', 'entrepot.yml'] as const;
 
-/** Where the well-known public registries are dialled: all of them are configured where no file says otherwise. Their token realms are known to lib/registry. */
+/** Endpoints of the well-known public registries, which are configured by default. lib/registry knows their token realms. */
 export const KNOWN_REGISTRIES: ReadonlyMap<string, string> = new Map([
   ['docker.io', 'https://registry-1.docker.io'],
   ...[
@@ -66,10 +66,10 @@ export const KNOWN_REGISTRIES: ReadonlyMap<string, string> = new Map([
   ].map((name): [string, string] => [name, `https://${name}`]),
 ]);
 
-/** Where anyone on the internet reads without credentials: the well-known registries, and Google's mirror of Docker Hub. */
+/** Origins that anyone can read without credentials: the well-known registries, and Google's mirror of Docker Hub. */
 export const PUBLIC_ORIGINS: ReadonlySet<string> = new Set([...KNOWN_REGISTRIES.values(), 'https://mirror.gcr.io']);
 
-/** The credentials of a registry whose entry names none: ECR's own; else Docker's on a workstation, and nobody's on AWS. */
+/** The default credentials of a registry: ECR's own for ECR, else Docker's on a workstation and none on AWS. */
 export function defaultCredentials(registry: string, onAws: boolean): CredentialSource {
   if (parseEcrHost(registry) !== undefined) return { kind: 'ecr' };
   return { kind: onAws ? 'none' : 'docker' };

@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path';
 import { DEFAULT_HOME } from './defaults.ts';
 import type { Problems } from './problems.ts';
 
-/** Where content and catalogue live. */
+/** The location of content and catalogue. */
 export type StoreLocation =
   /** The embedded stack, with its state in the folder `home` (absolute). */
   | { readonly kind: 'local'; readonly home: string }
@@ -10,7 +10,7 @@ export type StoreLocation =
       readonly kind: 'aws';
       readonly bucket: string;
       readonly table: string;
-      /** True where S3 is reached at an endpoint of the environment: such servers rarely have a host name for each bucket. */
+      /** True if the environment sets an S3 endpoint: such servers rarely have a host name per bucket. */
       readonly s3PathStyle: boolean;
       /** That endpoint. */
       readonly s3Endpoint?: string;
@@ -18,14 +18,14 @@ export type StoreLocation =
       readonly stateMachine?: string;
       /** Name of the event bus. */
       readonly bus?: string;
-      /** Name of the function that asks registries for the one that serves. */
+      /** Name of the function that asks registries for the serving function. */
       readonly fetchFunction?: string;
-      /** Name or ARN of the secret in Secrets Manager that signs passwords; or a file for it, on one machine. */
+      /** Name or ARN of the secret in Secrets Manager that signs passwords; on one machine, a file. */
       readonly signingSecret?: string;
       readonly signingKeyFile?: string;
     };
 
-/** The location that the environment names: needs no configuration file. What is wrong with it goes to `found`. */
+/** The location that the environment names; problems go to `found`. */
 export function storeOf(
   variable: (name: string) => string | undefined,
   cwd: string,
@@ -62,23 +62,23 @@ export function storeOf(
   return { kind: 'local', home: resolve(cwd, variable('ENTREPOT_HOME') ?? DEFAULT_HOME) };
 }
 
-/** Docker's `config.json`: in the folder that `DOCKER_CONFIG` names, else in `.docker` of `HOME`; undefined where neither is set. */
+/** Docker's `config.json`: in the folder of `DOCKER_CONFIG`, else in `.docker` of `HOME`; undefined if neither is set. */
 export function dockerConfigPathOf(variable: (name: string) => string | undefined, cwd: string): string | undefined {
   const home = variable('HOME');
   const folder = variable('DOCKER_CONFIG') ?? (home === undefined ? undefined : join(home, '.docker'));
   return folder === undefined ? undefined : resolve(cwd, folder, 'config.json');
 }
 
-/** Where the AWS SDK's own variables lead the client of each service, if not to AWS. */
+/** Endpoints that the AWS SDK's own variables set for each service instead of AWS. */
 export type SdkEndpoints = Readonly<Record<'S3' | 'DYNAMODB' | 'SFN' | 'EVENTBRIDGE', URL | undefined>>;
 
-/** https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html. What is no URL is left to the SDK to complain about. */
+/** https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html. The SDK reports values that are not URLs. */
 export function sdkEndpoints(env: NodeJS.ProcessEnv = process.env): SdkEndpoints {
   const of = (service: keyof SdkEndpoints): URL | undefined =>
     URL.parse(env[`AWS_ENDPOINT_URL_${service}`] ?? env.AWS_ENDPOINT_URL ?? '') ?? undefined;
   return { S3: of('S3'), DYNAMODB: of('DYNAMODB'), SFN: of('SFN'), EVENTBRIDGE: of('EVENTBRIDGE') };
 }
 
-/** Whether the terminal can move its cursor, as far as the environment says. */
+/** Whether the terminal can move its cursor, according to the environment. */
 export const hasCursor = (environment: { readonly TERM?: string | undefined } = process.env): boolean =>
   environment.TERM !== 'dumb';

@@ -16,7 +16,7 @@ const schema = z.strictObject(
   strictMap,
 );
 
-/** The section `events`, checked; what is wrong with it goes to `found`. `registries` are the names that the file configures. */
+/** The section `events`, checked; problems go to `found`. `registries` are the names that the file configures. */
 export function eventsOf(section: unknown, registries: ReadonlySet<string>, found: Problems): EventSettings {
   const outcome = schema.safeParse(section ?? {});
   if (!outcome.success) {
@@ -29,7 +29,7 @@ export function eventsOf(section: unknown, registries: ReadonlySet<string>, foun
   if (outcome.data.ecrPushes.length > 0 && !hasEcr) {
     found.add(
       ['events', 'ecrPushes'],
-      'is of no use without an ECR registry; add <account>.dkr.ecr.<region>.amazonaws.com to "registries"',
+      'has no effect without an ECR registry; add <account>.dkr.ecr.<region>.amazonaws.com to "registries"',
     );
   }
   return outcome.data;

@@ -7,13 +7,13 @@ import { issuesOf } from './schema-parts.ts';
 
 const MAX_FILE_BYTES = 1024 * 1024;
 
-/** The file's sections, as yet unchecked. */
+/** The unchecked sections of the file. */
 export interface ConfigFile {
-  /** Undefined where there is no file. */
+  /** Undefined if there is no file. */
   readonly path: string | undefined;
   /** What paths within the file are relative to. */
   readonly folder: string;
-  /** By the names in the file. Undefined where the file does not speak of registries. */
+  /** By the names in the file. Undefined if the file has no such key. */
   readonly registries: Readonly<Record<string, unknown>> | undefined;
   readonly mirrors: unknown;
   readonly limits: unknown;
@@ -28,11 +28,11 @@ export interface WantedFile {
   readonly path: string;
   /** The variable that names it, or the path itself. */
   readonly problemsOf: string;
-  /** False where it may be missing. */
+  /** False if it may be missing. */
   readonly isThere: boolean;
 }
 
-/** Reads the file; what is wrong with it as a whole goes to `found`. */
+/** Reads the file; problems with the file as a whole go to `found`. */
 export function readConfigFile({ path, problemsOf, isThere }: WantedFile, found: Problems): ConfigFile {
   const folder = dirname(path);
   const sections = {
@@ -57,9 +57,9 @@ export function readConfigFile({ path, problemsOf, isThere }: WantedFile, found:
   for (const issue of outcome.success ? [] : issuesOf(outcome.error, Object.keys(fileSchema.shape))) {
     found.add(issue.path, issue.message);
   }
-  // Each section is checked even where another one is wrong: all problems are listed at once.
+  // Each section is checked even if another one is wrong, so that all problems are listed at once.
   const { registries, mirrors, limits, access, warmups, events, serve } = document as Partial<Record<string, unknown>>;
-  // The key with nothing below it names no registry; the built-in list is for a file without the key.
+  // An empty key means no registry; the built-in list is for a file without the key.
   const named = registries === null ? {} : registries;
   const checked = { registries: isMap(named) ? named : undefined, mirrors, limits, access, warmups, events, serve };
   return { path, folder, ...checked };
@@ -68,13 +68,13 @@ export function readConfigFile({ path, problemsOf, isThere }: WantedFile, found:
 const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** The document, if it is one; undefined with every syntax error found otherwise. Aliases are bounded by the parser. */
+/** The document; undefined if there are syntax errors, which go to `found`. The parser bounds aliases. */
 function parseYaml(source: string, found: Problems): unknown {
   const document = parseDocument(source, { prettyErrors: true });
   const flaws: readonly YAMLError[] = [...document.errors, ...document.warnings];
   for (const flaw of flaws) {
     const at = flaw.linePos?.[0];
-    // The message's first line says what; the lines below quote the source, which may hold a secret.
+    // Only the first line of the message: the others quote the source, which may hold a secret.
     const what = (flaw.message.split('\n')[0] ?? flaw.code).replace(/ at line \d+, column \d+:?$/, '');
     found.add(at === undefined ? 'YAML' : `line ${at.line}, column ${at.col}`, `not valid YAML: ${what}`);
   }

@@ -2,7 +2,7 @@ import { ConfigError } from '../errors/cache-error.ts';
 
 type Path = readonly PropertyKey[];
 
-/** Everything that is wrong with a configuration, so that one look at one message is enough to mend it. */
+/** Collects all problems of a configuration, so that one error lists them all. */
 export interface Problems {
   /** `where` is a variable's name, or the path within the file. */
   add(where: string | Path, what: string): void;

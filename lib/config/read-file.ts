@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
-/** Thrown for a file that is there but cannot be taken. `absent` is true for ENOENT alone. */
+/** A file that is missing or cannot be read. `absent` is true only for ENOENT. */
 export class UnreadableFileError extends Error {
   readonly absent: boolean;
 
@@ -13,7 +13,7 @@ export class UnreadableFileError extends Error {
 /**
  * The text of a regular file of at most `maxBytes`, in UTF-8.
  *
- * @throws UnreadableFileError that says why in a few words, without the path.
+ * @throws UnreadableFileError with the reason, without the path.
  */
 export function readTextFile(path: string, maxBytes: number): string {
   let file: number;
@@ -41,7 +41,7 @@ export function readTextFile(path: string, maxBytes: number): string {
   }
 }
 
-/** A read may bring less than it was asked for. */
+/** One call of read may return fewer bytes than requested. */
 function readUpTo(file: number, maxBytes: number): Uint8Array {
   const buffer = Buffer.alloc(Math.min(maxBytes, fstatSync(file).size + 1));
   let length = 0;

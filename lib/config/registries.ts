@@ -14,7 +14,7 @@ import { issuesOf } from './schema-parts.ts';
 const MAX_CA_BYTES = 1024 * 1024;
 const KNOWN_KEYS = Object.keys(registrySchema.shape);
 
-/** The registries of the file, as yet unchecked; without a section of registries, the well-known public ones. */
+/** The unchecked registries of the file; without the section, the well-known public ones. */
 export const sectionsOf = (file: ConfigFile): Readonly<Record<string, unknown>> =>
   file.registries ?? Object.fromEntries([...KNOWN_REGISTRIES.keys()].map((name) => [name, {}]));
 
@@ -31,7 +31,7 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
   );
   const registries = new Map<string, RegistrySettings>();
   const names = new Set<string>();
-  /** Aliases and where they were taken: one path part must lead to one registry. */
+  /** The registry of each alias: an alias must be unique. */
   const aliases = new Map<string, string>();
   for (const [key, section] of entries) {
     const name = canonicalName(key, found);
@@ -39,7 +39,7 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
     const kind = defaultCredentials(name ?? key, onAws).kind;
     if (onAws) checkForAws({ key, name: name ?? key, section, defaultCredentials: kind }, found);
     if (entry?.anonymous !== undefined && name !== 'docker.io' && !isHub(key, entry.endpoint?.href)) {
-      found.add(['registries', key, 'anonymous'], 'says something of Docker Hub alone; leave it out');
+      found.add(['registries', key, 'anonymous'], 'is for Docker Hub only; leave it out');
     }
     if (entry?.alias !== undefined) {
       const taken = aliases.get(entry.alias);
@@ -47,12 +47,11 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
         found.add(['registries', key, 'alias'], `is the alias of ${taken} already; choose another`);
       aliases.set(entry.alias, key);
     }
-    // Read even where the rest of the entry is wrong: all problems are listed at once.
+    // Read even if the rest of the entry is wrong, so that all problems are listed at once.
     const caPath = registrySchema.shape.ca.safeParse((section as { ca?: unknown } | null)?.ca).data;
     const ca = caPath === undefined ? undefined : readCa(key, resolve(file.folder, caPath), found);
     if (name === undefined) continue;
-    if (names.has(name))
-      found.add(['registries', key], `is ${name}, which the file has already; put both into one entry`);
+    if (names.has(name)) found.add(['registries', key], `is ${name}, which the file has already; merge both entries`);
     names.add(name);
     if (entry === undefined) continue;
     const mirrors = [...(entry.mirrors ?? []), ...mirrorsOf(name)];
@@ -74,13 +73,13 @@ export function registriesOf(file: ConfigFile, onAws: boolean, found: Problems):
   return new Map([...registries].map(([name, settings]) => [name, withMirrors(settings, origins)]));
 }
 
-/** What a mirror gives proves nothing of the registry: one that is not public itself may hold what not everyone can have (I9). */
+/** A registry counts as public only if its mirrors are public, too: another mirror may hold content that not everyone may read (I9). */
 function withMirrors(settings: RegistrySettings, publicOrigins: ReadonlySet<string>): RegistrySettings {
   const isPublic = settings.isPublic && settings.mirrors.every(({ origin }) => publicOrigins.has(origin));
   return isPublic === settings.isPublic ? settings : Object.freeze({ ...settings, isPublic });
 }
 
-/** The mirrors that several registries share, for each of them by its canonical name. */
+/** The shared mirrors of a registry, by its canonical name. */
 function sharedMirrors(section: unknown, keys: readonly string[], found: Problems): (name: string) => readonly URL[] {
   const outcome = mirrorsSchema.safeParse(section ?? []);
   if (!outcome.success) {
@@ -103,7 +102,7 @@ function sharedMirrors(section: unknown, keys: readonly string[], found: Problem
   return (name) => mirrors.filter(({ names }) => names?.includes(name) ?? true).map(({ endpoint }) => endpoint);
 }
 
-/** What is wrong with a key is said where it stands. */
+/** The canonical name; an invalid key unchanged, which is reported elsewhere. */
 function nameOrKey(key: string): string {
   try {
     return parseRegistry(key);
@@ -117,7 +116,7 @@ function canonicalName(key: string, found: Problems): string | undefined {
   try {
     const name = parseRegistry(key);
     if (/[.:[]/.test(name) || name === 'localhost') return name;
-    found.add(['registries', key], 'no reference can name it; write a host name with a "." or a ":port"');
+    found.add(['registries', key], 'cannot be named by a reference; write a host name with a "." or a ":port"');
     return undefined;
   } catch (error) {
     if (!(error instanceof CacheError)) throw error;
@@ -126,7 +125,7 @@ function canonicalName(key: string, found: Problems): string | undefined {
   }
 }
 
-/** A registry with nothing below it (`ghcr.io:`) is one with every default. */
+/** An empty entry (`ghcr.io:`) has all defaults. */
 function checkedEntry(key: string, section: unknown, found: Problems): RegistryEntry | undefined {
   const outcome = registrySchema.safeParse(section ?? {});
   if (outcome.success) return outcome.data;
@@ -137,7 +136,7 @@ function checkedEntry(key: string, section: unknown, found: Problems): RegistryE
 const PRIVATE_KEY = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY/;
 const CERTIFICATE = /-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----[^-]*-----END \1CERTIFICATE-----/g;
 
-/** The certificates of the file and nothing else of it: what it returns is packaged into every function. */
+/** Only the certificates of the file: the result is packaged into every function. */
 function readCa(key: string, path: string, found: Problems): string | undefined {
   const where = ['registries', key, 'ca'];
   try {

@@ -2,8 +2,8 @@ import * as z from 'zod';
 import { parseGlob } from '../reference/globs.ts';
 
 /*
- * What the shapes of the file's sections are made of. Values are never shown where they could hold a secret: whoever writes a
- * password into the wrong place must not find it in a log (I7).
+ * Building blocks of the schemas. Messages never show a value that could be a secret: a password in the wrong place must not
+ * reach a log (I7).
  */
 
 export const kindOf = (input: unknown): string => {
@@ -19,7 +19,7 @@ export const expected = (what: string) => ({
   error: (issue: { input?: unknown }): string => `expected ${what}, found ${kindOf(issue.input)}`,
 });
 
-/** The messages of a map: one that is none, and an unknown key, to which {@link issuesOf} adds the known ones. */
+/** Messages for a value that is not a map, and for an unknown key, to which {@link issuesOf} adds the known ones. */
 export const strictMap = {
   error: (issue: { code?: string | undefined; input?: unknown }): string =>
     issue.code === 'unrecognized_keys' ? 'unknown key' : `expected a map, found ${kindOf(issue.input)}`,
@@ -31,7 +31,7 @@ export const text = (what: string, maxLength = 1024) =>
     .min(1, `is empty; write ${what}`)
     .max(maxLength, `is longer than ${maxLength} characters; write ${what}`);
 
-/** A value that `parse` understands; what it throws is the problem. */
+/** A value that `parse` accepts; the message of its error is the problem. */
 export const parsed = <T>(what: string, parse: (value: string) => T) =>
   text(what).transform((value, context): T => {
     try {
@@ -45,7 +45,7 @@ export const parsed = <T>(what: string, parse: (value: string) => T) =>
 export const list = <T extends z.ZodType>(item: T, example: string) =>
   z.array(item, expected(`a list, for example ${example}`)).max(1000, 'has more than 1000 entries');
 
-/** What is wrong, one problem for each unknown key, with the keys that are known at the top. */
+/** The problems, one per unknown key. At the top level, the message lists the known keys. */
 export function issuesOf(error: z.ZodError, knownKeys: readonly string[]): { path: PropertyKey[]; message: string }[] {
   return error.issues.flatMap((issue) =>
     issue.code === 'unrecognized_keys'
@@ -58,7 +58,7 @@ export function issuesOf(error: z.ZodError, knownKeys: readonly string[]): { pat
   );
 }
 
-/** A map of just these keys, below the top of a section: an unknown key is told with the known ones. */
+/** A map with these keys only, below the top level of a section. The message for an unknown key lists the known ones. */
 export const mapOf = <T extends z.core.$ZodLooseShape>(shape: T) =>
   z.strictObject(shape, {
     error: (issue: { code?: string | undefined; input?: unknown }): string =>
@@ -67,7 +67,7 @@ export const mapOf = <T extends z.core.$ZodLooseShape>(shape: T) =>
         : `expected a map, found ${kindOf(issue.input)}`,
   });
 
-/** @param otherwise what holds where the key is missing, to be said along with what is wrong. */
+/** @param otherwise the default, for the message. */
 export const wholeNumber = (min: number, max: number, otherwise = '') => {
   const what = `a whole number from ${min} to ${max}${otherwise}`;
   const outOfRange = {
@@ -76,17 +76,17 @@ export const wholeNumber = (min: number, max: number, otherwise = '') => {
   return z.int(expected(what)).min(min, outOfRange).max(max, outOfRange);
 };
 
-/** A list with something in it. */
+/** A list that is not empty. */
 export const someOf = <T extends z.ZodType>(item: T, example: string, empty: string) =>
   list(item, example).min(1, `is empty; ${empty}`);
 
-/** What names of registries, repositories and tags are made of, beside "/". */
+/** Characters of registries, repositories and tags, except "/". */
 const NAME_CHARACTER = /^[\w.:-]$/;
 
 /** @throws Error unless the text is a pattern over repositories or tags. */
 export const checkGlob = (value: string, example: string): string => checked(value, example, NAME_CHARACTER);
 
-/** @throws Error unless the text is a pattern over names that are not ours: of callers, whose characters are whatever they are. */
+/** @throws Error unless the text is a pattern over callers, whose names may have any characters. */
 export const checkCallerGlob = (value: string, example: string): string => checked(value, example);
 
 function checked(value: string, example: string, plain?: RegExp): string {

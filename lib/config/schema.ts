@@ -17,7 +17,7 @@ export function parseOrigin(value: string): URL {
   return url;
 }
 
-/** An origin, and where several mirrors share one, the path of this one. */
+/** An origin, optionally with a path. */
 function parseMirror(value: string): URL {
   const url = parseUrl(value);
   if (url.search === '' && url.hash === '') return url;
@@ -34,7 +34,7 @@ function parseUrl(value: string): URL {
   }
   if (url.username !== '' || url.password !== '') {
     throw new Error(
-      'holds a user name or password; take it out of the URL and say where the credentials are with "credentials" (docker, ecr or {secret: <Secrets Manager id>})',
+      'holds a user name or password; take it out of the URL and configure "credentials" instead (docker, ecr or {secret: <Secrets Manager id>})',
     );
   }
   return url;
@@ -43,13 +43,13 @@ function parseUrl(value: string): URL {
 function parseProxy(value: string): URL {
   if (URL.canParse(value) && new URL(value).username !== '') {
     throw new Error(
-      'holds a user name or password; proxies with a password are not supported, use one that admits by address',
+      'holds a user name or password; proxies with a password are not supported, use one that allows clients by address',
     );
   }
   return parseOrigin(value);
 }
 
-/** `parseRegistry` knows hosts and ports; its error speaks of registries, and Docker Hub's hosts must stay what they are here. */
+/** Checks with `parseRegistry`, but keeps the hosts of Docker Hub as they are. */
 function parseHost(value: string): string {
   try {
     parseRegistry(value);
@@ -62,27 +62,27 @@ function parseHost(value: string): string {
   return value.toLowerCase();
 }
 
-/** An entry of `realms` or `redirects`. Kept as text: lib/registry compares hosts. */
+/** An entry of `realms` or `redirects`, as text: lib/registry compares hosts. */
 function parseHostRule(value: string): string {
   if (ipaddr.isValidCIDR(value)) return value;
   return value.includes('://') ? parseOrigin(value).origin : parseHost(value);
 }
 
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
-/** No address: the last label begins with a letter. A star stands for one label, and at least two come after it. */
+/** Not an IP address: the last label begins with a letter. A star matches one label, and at least two follow it. */
 const PASSED_HOST = new RegExp(`^(?:\\*\\.)?(?:${LABEL}\\.)+(?=[a-z])${LABEL}$`);
 
 function parsePassedHost(value: string): string {
   const host = value.toLowerCase();
   if (host.length <= 253 && PASSED_HOST.test(host)) return host;
   throw new Error(
-    'is not a host that clients could be sent to; write its name alone, for example cdn.example.test, or *.cdn.example.test where its first part changes',
+    'is not a host name for redirects; write the name alone, for example cdn.example.test, or *.cdn.example.test if its first part varies',
   );
 }
 
 const OWN_HOST = new RegExp(`^(?:${LABEL}\\.)*(?=[a-z])${LABEL}$`);
 
-/** A name of the cache itself. Without the port: clients do not tell logins apart by it. */
+/** A host name of the cache itself, without a port: clients use the same login for all ports. */
 export function parseOwnHost(value: string): string {
   const host = value.toLowerCase();
   if (host.length <= 253 && OWN_HOST.test(host)) return host;
@@ -113,7 +113,7 @@ const CREDENTIALS =
   'docker, none, ecr, {secret: <Secrets Manager id>} or {ecr: {roleArn: arn:aws:iam::<account>:role/<name>, externalId: …}}';
 const EXTERNAL_ID = 'write the external id of the role, 2 to 1224 characters';
 
-/** One message for all: zod cannot know which of the forms was meant. */
+/** The same message for all forms: zod cannot know which one was meant. */
 const orOtherCredentials = {
   error: (issue: { code?: string | undefined }): string =>
     `${issue.code === 'unrecognized_keys' ? 'unknown key; ' : ''}write ${CREDENTIALS}`,
@@ -153,7 +153,7 @@ const origin = parsed('a URL such as https://host[:port]', parseOrigin);
 
 const mirror = parsed('a URL such as https://host[:port]/path', parseMirror);
 
-/** `mirrors` of the file: each for the registries that it names, else for all. */
+/** `mirrors` of the file. A mirror without `registries` is for all. */
 export const mirrorsSchema = list(
   z.strictObject(
     {
@@ -201,7 +201,7 @@ export type RegistryEntry = z.output<typeof registrySchema>;
 
 const limit = (name: LimitName) => {
   const { min, max, default: usual } = LIMITS[name];
-  return wholeNumber(min, max, ` (without the key: ${usual})`).default(usual);
+  return wholeNumber(min, max, ` (default: ${usual})`).default(usual);
 };
 
 /** `limits`, with the defaults filled in. */
@@ -213,7 +213,7 @@ export const limitsSchema = z.strictObject(
   strictMap,
 );
 
-/** The file. Its registries are checked one by one, so that each is named for itself. */
+/** The file. Its registries are checked one by one, each with its own problems. */
 export const fileSchema = z.strictObject(
   {
     registries: z

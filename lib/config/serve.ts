@@ -10,7 +10,7 @@ import { parseOrigin, parseOwnHost } from './schema.ts';
 const FORMS = 'none, tokens, {users: {file: <path>}} or {users: {secret: <Secrets Manager id>}}';
 const MAX_FILE_BYTES = 1024 * 1024;
 
-/** One message for all: zod cannot know which of the forms was meant. Values are not shown: somebody may write a password here. */
+/** The same message for all forms: zod cannot know which one was meant. Values are not shown, because one may be a password. */
 const orOtherForm = {
   error: (issue: { code?: string | undefined }): string =>
     `${issue.code === 'unrecognized_keys' ? 'unknown key; ' : ''}write ${FORMS}`,
@@ -37,18 +37,18 @@ export const inboundSchema = z.union(
 );
 
 export interface InboundTarget {
-  /** What paths are relative to: the folder of the configuration. */
+  /** The folder of the configuration, to which paths are relative. */
   readonly folder: string;
-  /** Checked as for a deployment. */
+  /** Whether it is checked for a deployment. */
   readonly onAws: boolean;
-  /** The door on AWS. */
+  /** The endpoint on AWS. */
   readonly front: 'httpApi' | 'alb';
 }
 
 /**
- * The section `serve.auth`, checked; what is wrong with it goes to `found`. Without it: on AWS minted passwords alone, else nobody is asked.
+ * The section `serve.auth`, checked; problems go to `found`. Default: on AWS passwords of POST /v1/token, else no login.
  *
- * On AWS there is no file of users, and an HTTP API is open to the whole internet: there somebody must be asked.
+ * On AWS there is no file of users. An HTTP API is open to the whole internet, so it needs a login.
  */
 export function inboundOf(section: unknown, { folder, onAws, front }: InboundTarget, found: Problems): InboundAuth {
   const usual: InboundAuth = onAws ? { kind: 'basic' } : { kind: 'none' };
@@ -65,7 +65,7 @@ export function inboundOf(section: unknown, { folder, onAws, front }: InboundTar
     if (onAws && front === 'httpApi') {
       found.add(
         where,
-        'is none, but everybody on the internet reaches an HTTP API; write tokens or users, or front: alb for a door inside your network',
+        'is none, but everyone on the internet can reach an HTTP API; write tokens or users, or front: alb for an endpoint inside your network',
       );
     }
     return { kind: 'none' };
@@ -82,7 +82,7 @@ export function inboundOf(section: unknown, { folder, onAws, front }: InboundTar
   return { kind: 'basic', users: { file } };
 }
 
-/** That it is there. What is in it is read, and read again, by whoever asks for a user. */
+/** Checks that the file is readable. Its content is read when a user is looked up. */
 function checkFile(file: string, where: readonly string[], found: Problems): void {
   try {
     readTextFile(file, MAX_FILE_BYTES);
@@ -94,11 +94,11 @@ function checkFile(file: string, where: readonly string[], found: Problems): voi
 
 const DAY_SECONDS = 86_400;
 const MOST_SECONDS = 365 * DAY_SECONDS;
-const seconds = (otherwise: number) => wholeNumber(0, MOST_SECONDS, ` (without the key: ${otherwise})`).optional();
+const seconds = (otherwise: number) => wholeNumber(0, MOST_SECONDS, ` (default: ${otherwise})`).optional();
 const oneOf = <const T extends readonly [string, ...string[]]>(names: T) =>
   z.enum(names, { error: `write one of ${names.join(', ')}` });
 
-/** What is not said of a rule. */
+/** The defaults of a rule. */
 const USUAL = {
   ttlSeconds: 300,
   staleIfErrorSeconds: 30 * DAY_SECONDS,
@@ -106,7 +106,7 @@ const USUAL = {
   maxStaleOnDeniedSeconds: 7 * DAY_SECONDS,
   notFoundSeconds: 60,
 };
-/** Docker Hub counts pulls: a fleet that starts a thousand containers asks it once an hour. */
+/** Docker Hub counts pulls, so it is asked for a tag once an hour, however many containers start. */
 const HUB = { ...USUAL, ttlSeconds: 3_600 };
 const USUAL_REFERRERS_SECONDS = 300;
 const USUAL_WAITING = 1_000;
@@ -137,25 +137,25 @@ const schema = z.strictObject(
     hosts: list(parsed('a host name', parseOwnHost), '[cache.example.test]').optional(),
     blobEndpoint: parsed('an origin', parseOrigin).optional(),
     onBlobMiss: oneOf(['wait', 'redirect']).optional(),
-    waiting: wholeNumber(1, 10_000, ` (without the key: ${USUAL_WAITING}, on AWS ${USUAL_WAITING_ON_AWS})`).optional(),
+    waiting: wholeNumber(1, 10_000, ` (default: ${USUAL_WAITING}, on AWS ${USUAL_WAITING_ON_AWS})`).optional(),
     referrersTtlSeconds: seconds(USUAL_REFERRERS_SECONDS),
     freshness: list(rule, '[{repositories: ["docker.io/library/*"], ttlSeconds: 600}]').optional(),
   },
   strictMap,
 );
 
-/** Where `entrepot serve` listens, and the name that it prints for clients. */
+/** The address of `entrepot serve`, which it prints for clients. */
 const LOOPBACK = '127.0.0.1';
 
-/** Why blobs cannot be at a host that {@link keepsLogin} of the cache's own. */
+/** Why blobs cannot be at a host to which a redirect from the cache {@link keepsLogin}. */
 export const WHY_NOT_BELOW =
   'docker, crane, helm and other clients built with a current Go keep their login on redirects to another port or a subdomain of a host, and S3 answers 400 to a signed URL that comes with a login';
 
-/** Whether a redirect from one host to another keeps `Authorization` in Go's net/http: to itself, whatever its port, and to its subdomains. */
+/** Whether a redirect from one host to another keeps `Authorization` in Go's net/http: to the same host on any port, and to its subdomains. */
 export const keepsLogin = (from: string, to: string): boolean =>
   to === from || to.replace(/\.$/, '').endsWith(`.${from}`);
 
-/** The section `serve`, checked; what is wrong with it goes to `found`. */
+/** The section `serve`, checked; problems go to `found`. */
 export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, found: Problems): ServeSettings {
   const outcome = schema.safeParse(section ?? {});
   if (!outcome.success) {
@@ -173,15 +173,15 @@ export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, 
     freshness = [],
   } = outcome.data ?? {};
   const { auth } = (section ?? {}) as { readonly auth?: unknown };
-  // Checked even where something else of the section is wrong: all problems are listed at once.
+  // Checked even if the rest of the section is wrong, so that all problems are listed at once.
   const inbound = inboundOf(auth, { ...target, front }, found);
-  // Mirrors get logins, too: those of the registry that they stand in for. On loopback only the own login counts.
+  // Mirrors get logins, too: those of the registry that they mirror. On loopback only our own login matters.
   const names = target.onAws || inbound.kind === 'none' ? hosts : [...hosts, LOOPBACK];
   const name = names.find((one) => blobEndpoint !== undefined && keepsLogin(one, blobEndpoint.hostname));
   if (name !== undefined) {
     found.add(
       ['serve', 'blobEndpoint'],
-      `is at or below ${name}, a name of the cache itself: ${WHY_NOT_BELOW}; write a host elsewhere, or leave it out for S3's own`,
+      `is at or below ${name}, a name of the cache itself: ${WHY_NOT_BELOW}; write another host, or leave it out for S3's own`,
     );
   }
   return {
@@ -192,10 +192,10 @@ export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, 
     waiting: waiting ?? (target.onAws ? USUAL_WAITING_ON_AWS : USUAL_WAITING),
     referrersTtlMs: (referrersTtlSeconds ?? USUAL_REFERRERS_SECONDS) * 1_000,
     freshness: [
-      ...freshness.map(({ repositories, tags = [], ...said }): FreshnessRule => ({
+      ...freshness.map(({ repositories, tags = [], ...given }): FreshnessRule => ({
         repositories,
         tags,
-        freshness: freshnessFrom({ ...USUAL, ...definedOf(said) }),
+        freshness: freshnessFrom({ ...USUAL, ...definedOf(given) }),
       })),
       { repositories: ['docker.io/**'], tags: [], freshness: freshnessFrom(HUB) },
       { repositories: ['**'], tags: [], freshness: freshnessFrom(USUAL) },
@@ -206,9 +206,9 @@ export function serveOf(section: unknown, target: Omit<InboundTarget, 'front'>, 
 const definedOf = <T extends object>(value: T): Partial<T> =>
   Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as Partial<T>;
 
-const freshnessFrom = (said: Partial<Record<keyof typeof USUAL, number | boolean | undefined>>): Freshness => {
+const freshnessFrom = (given: Partial<Record<keyof typeof USUAL, number | boolean | undefined>>): Freshness => {
   const { ttlSeconds, staleIfErrorSeconds, keepOnNotFound, maxStaleOnDeniedSeconds, notFoundSeconds } =
-    said as typeof USUAL;
+    given as typeof USUAL;
   return {
     ttlMs: ttlSeconds * 1_000,
     staleIfErrorMs: staleIfErrorSeconds * 1_000,

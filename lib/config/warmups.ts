@@ -7,7 +7,7 @@ import type { TagRule, WarmupEntry, WarmupSettings } from '../warmup/warmup-sett
 import type { Problems } from './problems.ts';
 import { checkGlob, expected, issuesOf, kindOf, list, mapOf, parsed, someOf, wholeNumber } from './schema-parts.ts';
 
-/** One is singular, more are plural: EventBridge's rules insist on it. */
+/** EventBridge accepts the singular only for 1, and the plural only for other numbers. */
 const RATE = /^rate\((?:1 (?:minute|hour|day)|(?!1 )[1-9]\d{0,5} (?:minutes|hours|days))\)$/;
 const CRON = /^cron\(([^()]*)\)$/;
 const MONTHS = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC'];
@@ -18,9 +18,9 @@ interface CronField {
   readonly name: string;
   readonly min: number;
   readonly max: number;
-  /** Stand for `min`, `min + 1`, … */
+  /** Names of `min`, `min + 1`, … */
   readonly words?: readonly string[];
-  /** Forms of a day that only this field has. */
+  /** Forms that only this field has. */
   readonly special?: RegExp;
 }
 
@@ -40,9 +40,9 @@ const FIELDS: readonly CronField[] = [
 ];
 
 /**
- * The schedule as it was written, if EventBridge Scheduler would take it: `rate(6 hours)`, `cron(0 3 * * ? *)`.
+ * The schedule, unchanged, if EventBridge Scheduler accepts it: `rate(6 hours)`, `cron(0 3 * * ? *)`.
  *
- * @throws Error saying which part is wrong.
+ * @throws Error that names the wrong part.
  */
 export function parseSchedule(value: string): string {
   if (RATE.test(value)) return value;
@@ -97,12 +97,12 @@ function valueOf({ min, max, words = [] }: CronField, text: string): number | un
 /**
  * The IANA name of a time zone, in its own spelling.
  *
- * @throws Error if there is none of that name.
+ * @throws Error if there is no such zone.
  */
 export function parseTimeZone(value: string): string {
   const unknown = (cause?: unknown): Error =>
     new Error(`${shown(value)} is not a time zone; write an IANA name, for example Europe/Berlin or UTC`, { cause });
-  // Intl takes offsets such as +01:00, too; the scheduler does not.
+  // Intl accepts offsets such as +01:00; the scheduler does not.
   if (!/^[A-Za-z]/.test(value)) throw unknown();
   let canonical: string;
   try {
@@ -110,7 +110,7 @@ export function parseTimeZone(value: string): string {
   } catch (cause) {
     throw unknown(cause);
   }
-  // Intl ignores case, and may answer with another name for the same zone: that one would surprise whoever reads the schedule.
+  // Intl may return another name for the same zone: then the user's own is kept.
   return canonical.toLowerCase() === value.toLowerCase() ? canonical : value;
 }
 
@@ -187,16 +187,16 @@ const schema = mapOf({
   schedule: parsed('a schedule such as cron(0 3 * * ? *) or rate(6 hours)', parseSchedule),
   timeZone: parsed('a time zone such as Europe/Berlin', parseTimeZone).default('UTC'),
   parallel: wholeNumber(1, MAX_PARALLEL).default(DEFAULT_PARALLEL),
-  images: someOf(entry, '[{reference: alpine:3.20}]', 'name what is to be kept warm'),
+  images: someOf(entry, '[{reference: alpine:3.20}]', 'name the images to keep in the cache'),
 });
 
-/** What a warm-up may name: the checked registries, and the names of all that the file has, so that no problem is told twice. */
+/** The registries that a warm-up may name: the valid ones, and the names of all, so that no problem is reported twice. */
 export interface KnownRegistries {
   readonly checked: ReadonlyMap<string, RegistrySettings>;
   readonly named: ReadonlySet<string>;
 }
 
-/** The section `warmups`, checked; what is wrong with it goes to `found`. */
+/** The section `warmups`, checked; problems go to `found`. */
 export function warmupsOf(section: unknown, registries: KnownRegistries, found: Problems): readonly WarmupSettings[] {
   if (section === undefined || section === null) return [];
   if (!isMap(section)) {
@@ -225,7 +225,7 @@ export function warmupsOf(section: unknown, registries: KnownRegistries, found: 
   });
 }
 
-/** Why nothing of the repository may be pulled, if that is so. */
+/** Why the repository may not be pulled; undefined if it may. */
 function refusal(repository: Repository, { checked, named }: KnownRegistries): string | undefined {
   const settings = checked.get(repository.registry);
   if (settings === undefined) {

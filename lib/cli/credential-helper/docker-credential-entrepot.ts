@@ -6,7 +6,7 @@ import { helperSettings, type HelperSettings, hostOf } from './settings.ts';
 
 /*
  * docker-credential-entrepot: a credential helper for docker, podman, skopeo, crane and other clients of the protocol of
- * https://github.com/docker/docker-credential-helpers. It stores nothing: each `get` gets a new password.
+ * https://github.com/docker/docker-credential-helpers. It stores nothing: each `get` requests a new password.
  */
 
 /** Clients know this text: they go on without credentials. */

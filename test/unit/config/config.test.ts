@@ -386,7 +386,7 @@ mirrors:
 
   test('on AWS Docker Hub without credentials must be accepted in so many words', () => {
     const refused =
-      /^registries\."docker\.io"\.credentials: is none, but Docker Hub counts .*shared with strangers.*anonymous: accepted/;
+      /^registries\."docker\.io"\.credentials: is none, but Docker Hub counts .*shared with other AWS customers.*anonymous: accepted/;
     const hub = (entry: string): string => `registries: {docker.io: ${entry}}`;
     assertProblem(hub('{}'), refused, LAMBDA);
     assertProblem(hub('{credentials: none}'), refused, LAMBDA);
@@ -408,7 +408,7 @@ mirrors:
       assert.ok(load(hub(entry), LAMBDA).registries.has('docker.io'), entry);
     }
     assertProblem(hub('{anonymous: yes}'), /anonymous: write accepted, or leave it out/);
-    assertProblem('registries: {quay.io: {anonymous: accepted}}', /anonymous: says something of Docker Hub alone/);
+    assertProblem('registries: {quay.io: {anonymous: accepted}}', /anonymous: is for Docker Hub only/);
   });
 
   test('what is packaged for AWS is checked as on Lambda, without a bucket or a table', () => {
@@ -496,7 +496,7 @@ mirrors:
       ...['10.0.0.1', '0x7f.1', '10.0.0.0/8', '[2606:4700::1]', `${'a'.repeat(64)}.example.test`],
     ].map((host): [string, RegExp] => [
       `passRedirects: ["${host}"]`,
-      /passRedirects\[0\]: is not a host that clients could be sent to; write its name alone/,
+      /passRedirects\[0\]: is not a host name for redirects; write the name alone/,
     ]),
     ['passRedirects: cdn.example.test', /passRedirects: expected a list, for example .*, found text/],
     ['allow: ["/team"]', /allow\[0\]: "\/team" is not a repository pattern/],
@@ -567,7 +567,7 @@ mirrors:
 
   test('names', () => {
     assertProblem('registries: {Bad_Name: {}}', /^registries\.Bad_Name: registry "Bad_Name": write a host name/);
-    assertProblem('registries: {team: {}}', /^registries\.team: no reference can name it/);
+    assertProblem('registries: {team: {}}', /^registries\.team: cannot be named by a reference/);
     assertProblem(
       'registries: {docker.io: {}, index.docker.io: {}}',
       /"index\.docker\.io": is docker\.io, which the file has/,

@@ -62,7 +62,7 @@ describe('serve.auth', () => {
   });
 
   test('on AWS somebody is asked at the door to the internet, and there are no files', () => {
-    assertProblem('none', AWS, /^serve\.auth: is none, but everybody on the internet/);
+    assertProblem('none', AWS, /^serve\.auth: is none, but everyone on the internet/);
     assert.deepEqual(inbound('none', { ...AWS, front: 'alb' }), { kind: 'none' });
     assertProblem(
       { users: { file: 'users.yaml' } },

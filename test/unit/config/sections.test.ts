@@ -334,7 +334,7 @@ describe('events', () => {
     assertProblem({ events: { ecrPush: [] } }, /^events\.ecrPush: unknown key; the known ones are ecrPushes, senders/);
     assertProblem(
       { registries: { 'ghcr.io': {} }, events: { ecrPushes: ['team/**'] } },
-      /^events\.ecrPushes: is of no use without an ECR registry/,
+      /^events\.ecrPushes: has no effect without an ECR registry/,
     );
   });
 });
