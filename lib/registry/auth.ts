@@ -7,7 +7,7 @@ import { answerFailure } from './failure.ts';
 import { isTransient } from './retry.ts';
 import { SingleFlight } from '../async/single-flight.ts';
 import { basicAuthorization, type Tokens, type TokenPurpose } from './tokens.ts';
-import type { RegistryResponse, RequestContext, Transport } from './transport.ts';
+import type { UpstreamResponse, RequestContext, Transport } from './transport.ts';
 
 const OP = 'authenticate';
 
@@ -61,7 +61,7 @@ export class Auth {
 
   /** For the next try after an answer refused the authorization `refused`. Undefined if there is no other. Does not read the answer's body. */
   async renewed(
-    { status, headers }: Pick<RegistryResponse, 'status' | 'headers'>,
+    { status, headers }: Pick<UpstreamResponse, 'status' | 'headers'>,
     refused: string | undefined,
     path: string,
     context: RequestContext,
@@ -137,7 +137,7 @@ export class Auth {
     return { kind: 'open' };
   }
 
-  #schemeOf(headers: RegistryResponse['headers'], path: string | undefined): Scheme {
+  #schemeOf(headers: UpstreamResponse['headers'], path: string | undefined): Scheme {
     const challenges = parseChallenges(headers['www-authenticate']);
     const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm'));
     if (bearer !== undefined) return this.#bearer(bearer, path);
@@ -173,7 +173,7 @@ function prefixBefore(path: string, repositories: readonly string[]): string {
 }
 
 /** The repository of the requested scope if it is not `path`: a proxy rewrites paths, or the registry is misconfigured. */
-export function otherRepositoryIn(headers: RegistryResponse['headers'], path: string): string | undefined {
+export function otherRepositoryIn(headers: UpstreamResponse['headers'], path: string): string | undefined {
   const wanted = parseChallenges(headers['www-authenticate']).flatMap(({ parameters }) => repositoriesIn(parameters));
   return wanted.includes(path) ? undefined : wanted[0];
 }

@@ -4,7 +4,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import { type Body, decoderOf, isCoded } from './body.ts';
 import { registryWords, single } from './failure.ts';
 import type { ApiRequest, Session } from './session.ts';
-import type { RegistryResponse, RequestContext } from './transport.ts';
+import type { UpstreamResponse, RequestContext } from './transport.ts';
 
 export const OP = 'read blob';
 
@@ -30,7 +30,7 @@ export interface BlobBody {
   /** The sender, for messages. */
   readonly from: string;
   /** What messages must not contain. */
-  readonly secrets: RegistryResponse['secrets'];
+  readonly secrets: UpstreamResponse['secrets'];
   readonly skipBytes: number;
 }
 
@@ -67,7 +67,7 @@ export async function openBlobBody(session: Session, asked: AskedBlob, context: 
 
 /** How many bytes to skip, and how to decode the body. */
 async function startOf(
-  answer: RegistryResponse,
+  answer: UpstreamResponse,
   { path, blob, from, offset, isAgain }: AskedBlob,
 ): Promise<Pick<BlobBody, 'skipBytes' | 'decoder' | 'label'>> {
   const { headers, status, url } = answer;

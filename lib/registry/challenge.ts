@@ -1,7 +1,7 @@
 import { UpstreamRefusedError } from '../errors/cache-error.ts';
 import { type ConfiguredHosts, hostnameOf, type HostRules, isIpOrBareName, type Reach } from './address.ts';
 import { clean, single } from './failure.ts';
-import type { RegistryResponse } from './transport.ts';
+import type { UpstreamResponse } from './transport.ts';
 
 /** One challenge of a `WWW-Authenticate` header: RFC 9110, section 11.6.1. */
 export interface Challenge {
@@ -111,7 +111,7 @@ export function parseRealm(text: string, base: URL, realms: HostRules, hosts: Co
  * @throws UpstreamRefusedError for any other.
  */
 export function movedRealm(
-  { status, headers, url: from }: Pick<RegistryResponse, 'status' | 'headers' | 'url'>,
+  { status, headers, url: from }: Pick<UpstreamResponse, 'status' | 'headers' | 'url'>,
   isSecret: boolean,
   realms: HostRules,
   hosts: ConfiguredHosts,

@@ -7,7 +7,7 @@ import {
 } from '../errors/cache-error.ts';
 import { readBounded, SlowBodyError } from './body.ts';
 import { parseRetryAfterMs } from './retry.ts';
-import type { RegistryResponse } from './transport.ts';
+import type { UpstreamResponse } from './transport.ts';
 
 const ERROR_BODY_BYTES = 64 * 1024;
 /** Short, because the status matters more than the body. */
@@ -98,7 +98,7 @@ const wantsTls = (op: string, host: string, cause?: unknown): UpstreamRefusedErr
  */
 export async function answerFailure(
   op: string,
-  answer: RegistryResponse,
+  answer: UpstreamResponse,
   refusal = 'access denied',
 ): Promise<CacheError> {
   const { status, from, url } = answer;
@@ -126,7 +126,7 @@ export async function answerFailure(
  * ` (text/plain: slow down)`. Empty if there is none.
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
-export async function registryWords(answer: RegistryResponse): Promise<string> {
+export async function registryWords(answer: UpstreamResponse): Promise<string> {
   let bytes: Uint8Array;
   try {
     const timeMs = Math.min(ERROR_BODY_TIMEOUT_MS, answer.bodyTimeoutMs);
@@ -142,7 +142,7 @@ export async function registryWords(answer: RegistryResponse): Promise<string> {
   return words === '' ? '' : ` (${clean(words)})`;
 }
 
-function wordsOf(text: string, { headers }: RegistryResponse): string {
+function wordsOf(text: string, { headers }: UpstreamResponse): string {
   const mediaType = (single(headers['content-type']) ?? '').split(';')[0]?.trim() ?? '';
   const isJson = mediaType === '' || /json/i.test(mediaType);
   // A document that is not an error may hold anything, even a token.

@@ -7,7 +7,7 @@ import { connectionFailure, registryWords, single } from './failure.ts';
 import { isRedirect, REDIRECT_STATUSES } from './redirect.ts';
 import type { ApiRequest, Session } from './session.ts';
 import { objectionTo } from './settings.ts';
-import type { RegistryResponse, RequestContext } from './transport.ts';
+import type { UpstreamResponse, RequestContext } from './transport.ts';
 
 const OP = 'find redirect';
 
@@ -61,7 +61,7 @@ export async function findRedirect(
   return location;
 }
 
-function locationIn(answer: RegistryResponse, passRedirects: readonly string[]): URL {
+function locationIn(answer: UpstreamResponse, passRedirects: readonly string[]): URL {
   const text = single(answer.headers.location);
   if (text === undefined || !URL.canParse(text, answer.url.href)) {
     throw new UpstreamRefusedError(OP, `${answer.from} answered ${answer.status} without a usable Location`);

@@ -4,7 +4,7 @@ import { algorithmOf, digestOf, type Digest } from '../oci/digest.ts';
 import { decoded, discard, isCoded, readBounded } from './body.ts';
 import { connectionFailure, registryWords, single } from './failure.ts';
 import type { ApiRequest, Session } from './session.ts';
-import type { RegistryResponse, RequestContext } from './transport.ts';
+import type { UpstreamResponse, RequestContext } from './transport.ts';
 
 const OP = 'find blob';
 
@@ -102,7 +102,7 @@ async function lengthByGet(session: Session, path: string, digest: Digest, conte
 
 async function countedLength(
   session: Session,
-  answer: RegistryResponse,
+  answer: UpstreamResponse,
   digest: Digest,
   context: RequestContext,
 ): Promise<number> {
@@ -123,7 +123,7 @@ async function countedLength(
   );
 }
 
-function lengthIn(headers: RegistryResponse['headers']): number | undefined {
+function lengthIn(headers: UpstreamResponse['headers']): number | undefined {
   const text = single(headers['content-length']) ?? '';
   return /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined;
 }

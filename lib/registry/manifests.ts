@@ -15,7 +15,7 @@ import { answerFailure, clean, connectionFailure, htmlWords, isHtml, registryWor
 import { NotFollowedError } from './redirect.ts';
 import { backoffMs, isTransient } from './retry.ts';
 import type { Session } from './session.ts';
-import type { RegistryResponse, RequestContext } from './transport.ts';
+import type { UpstreamResponse, RequestContext } from './transport.ts';
 import type { FetchedManifest, Resolution } from './upstream.ts';
 
 const OP_RESOLVE = 'resolve';
@@ -126,7 +126,7 @@ async function askHead(
   }
 }
 
-const isPage = (headers: RegistryResponse['headers']): boolean =>
+const isPage = (headers: UpstreamResponse['headers']): boolean =>
   mediaTypeOf(single(headers['content-type'])) === 'text/html';
 
 /** The manifest by digest, verified. Fetched once more if the bytes are wrong. */
@@ -190,7 +190,7 @@ interface Asked {
 }
 
 async function readAnswer(
-  answer: RegistryResponse,
+  answer: UpstreamResponse,
   { op, name, wanted }: Asked,
   maxBytes: number,
   signal: AbortSignal,
@@ -257,7 +257,7 @@ const PAGE_BYTES = 4096;
  * one, whether the bytes are JSON.
  */
 async function uncoded(
-  answer: RegistryResponse,
+  answer: UpstreamResponse,
   bytes: Buffer,
   wanted: Digest | undefined,
   name: string,
@@ -288,7 +288,7 @@ const tooLarge = (what: string, size: string, maxBytes: number): InvalidManifest
 async function unknownManifest(
   path: string,
   reference: string,
-  answer: RegistryResponse,
+  answer: UpstreamResponse,
 ): Promise<ManifestUnknownError> {
   const words = await registryWords(answer);
   return new ManifestUnknownError(

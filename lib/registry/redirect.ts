@@ -3,9 +3,9 @@ import { discard } from './body.ts';
 import { single } from './failure.ts';
 import {
   shownUrl,
-  type RegistryResponse,
+  type UpstreamResponse,
   type RequestContext,
-  type RegistryRequest,
+  type UpstreamRequest,
   type Transport,
 } from './transport.ts';
 
@@ -18,7 +18,7 @@ export interface RedirectAuth {
   /** For the first try; undefined for none. */
   authorization(url: URL, context: RequestContext): Promise<string | undefined>;
   /** For the next try after a 401; undefined if there is none. The body of `answer` may be left unread then. */
-  renewed(answer: RegistryResponse, refused: string | undefined, context: RequestContext): Promise<string | undefined>;
+  renewed(answer: UpstreamResponse, refused: string | undefined, context: RequestContext): Promise<string | undefined>;
 }
 
 /**
@@ -33,13 +33,13 @@ export interface RedirectAuth {
  */
 export async function sendFollowing(
   transport: Transport,
-  request: RegistryRequest,
+  request: UpstreamRequest,
   authorization: string | undefined,
   maxRedirects: number,
   redirectAuth: RedirectAuth,
   context: RequestContext,
-): Promise<RegistryResponse> {
-  const send = async (hop: RegistryRequest, sent: string | undefined): Promise<RegistryResponse> => {
+): Promise<UpstreamResponse> {
+  const send = async (hop: UpstreamRequest, sent: string | undefined): Promise<UpstreamResponse> => {
     const headers = { ...request.headers, ...(sent === undefined ? {} : { authorization: sent }) };
     return await transport.send({ ...hop, headers }, transport.hosts.reachOf(hop.url), context);
   };
@@ -66,7 +66,7 @@ export async function sendFollowing(
   }
 }
 
-function nextUrl(request: RegistryRequest, answer: RegistryResponse, transport: Transport): URL {
+function nextUrl(request: UpstreamRequest, answer: UpstreamResponse, transport: Transport): URL {
   const location = single(answer.headers.location);
   if (location === undefined || !URL.canParse(location, answer.url.href)) {
     throw refused(request, `answered ${answer.status} without a usable Location`);
@@ -91,5 +91,5 @@ export class NotFollowedError extends UpstreamRefusedError {
   override readonly name = 'UpstreamRefusedError';
 }
 
-const refused = (request: RegistryRequest, what: string): NotFollowedError =>
+const refused = (request: UpstreamRequest, what: string): NotFollowedError =>
   new NotFollowedError(request.op, `${shownUrl(request.url)} ${what}; it was not followed`);

@@ -14,7 +14,7 @@ import { single } from './failure.ts';
 import { fetchTag } from './manifests.ts';
 import { nextQuery, type Page, type PagedList, pagesOf, readPage, refusedList } from './tags.ts';
 import type { Session } from './session.ts';
-import type { RegistryResponse, RequestContext } from './transport.ts';
+import type { UpstreamResponse, RequestContext } from './transport.ts';
 
 const OP = 'list referrers';
 /** As many as can be fetched before a client gives up. */
@@ -102,7 +102,7 @@ async function askForPage(
   });
 }
 
-function isReferrersAnswer({ status, headers }: RegistryResponse): boolean {
+function isReferrersAnswer({ status, headers }: UpstreamResponse): boolean {
   const type = single(headers['content-type'])?.split(';')[0]?.trim().toLowerCase();
   return status === 200 && type === OCI_INDEX;
 }

@@ -9,7 +9,7 @@ import { sendFollowing, type RedirectAuth } from './redirect.ts';
 import { isTransient, withRetries } from './retry.ts';
 import type { RegistrySettings, UpstreamLimits } from './settings.ts';
 import { Tokens } from './tokens.ts';
-import type { RegistryResponse, RequestContext, Transport } from './transport.ts';
+import type { UpstreamResponse, RequestContext, Transport } from './transport.ts';
 
 /** How long the circuit of an unreachable mirror stays open. */
 const CIRCUIT_OPEN_MS = 30_000;
@@ -89,7 +89,7 @@ export class Session {
   async ask<T>(
     request: ApiRequest,
     context: RequestContext,
-    read: (answer: RegistryResponse) => Promise<T>,
+    read: (answer: UpstreamResponse) => Promise<T>,
   ): Promise<T> {
     const { accepts, attempts = this.limits.attempts } = request;
     try {
@@ -106,7 +106,7 @@ export class Session {
     }
   }
 
-  async #askOnce(request: ApiRequest, context: RequestContext): Promise<RegistryResponse> {
+  async #askOnce(request: ApiRequest, context: RequestContext): Promise<UpstreamResponse> {
     const authorization = await this.#auth.authorization(request.path, context);
     let answer = await this.#send(request, authorization, context);
     let sent = authorization;
@@ -133,7 +133,7 @@ export class Session {
    */
   async #renewed(
     request: ApiRequest,
-    answer: RegistryResponse,
+    answer: UpstreamResponse,
     refused: string | undefined,
     context: RequestContext,
   ): Promise<string | undefined> {
@@ -151,7 +151,7 @@ export class Session {
   /** A 401, or the 400 of ECR Public for an expired token: https://github.com/aws/containers-roadmap/issues/2835 */
   #isRefusedToken(
     { method, accepts }: ApiRequest,
-    { status, url }: RegistryResponse,
+    { status, url }: UpstreamResponse,
     sent: string | undefined,
   ): boolean {
     if (url.origin !== this.#base.origin) return false;
@@ -169,7 +169,7 @@ export class Session {
     request: ApiRequest,
     authorization: string | undefined,
     context: RequestContext,
-  ): Promise<RegistryResponse> {
+  ): Promise<UpstreamResponse> {
     const kinds = { manifest: 'manifests', blob: 'blobs', tags: 'tags', referrers: 'referrers' } as const;
     const { op, kind, method, headers } = request;
     const url = apiUrl(this.#base, `${request.path}/${kinds[kind]}/${request.reference}`);
@@ -198,7 +198,7 @@ export class Session {
 
   async #failureOf(
     request: ApiRequest,
-    answer: RegistryResponse,
+    answer: UpstreamResponse,
     sent: string | undefined,
     context: RequestContext,
   ): Promise<Error> {

@@ -4,7 +4,7 @@ import { isTag } from '../reference/reference.ts';
 import { readBounded } from './body.ts';
 import { connectionFailure, registryWords } from './failure.ts';
 import type { Session } from './session.ts';
-import type { RegistryResponse, RequestContext } from './transport.ts';
+import type { UpstreamResponse, RequestContext } from './transport.ts';
 
 /** A list that registries serve in pages, each with a `Link` to the next. */
 export interface PagedList {
@@ -62,7 +62,7 @@ const tooSlow = ({ op, name }: PagedList, pages: number): UpstreamUnavailableErr
  * The query of `Link: <…>; rel="next"` (RFC 8288). Undefined if there is no next page, "" for an unusable link. The rest of the
  * URL is ignored: behind a proxy it is often wrong, and it must not lead our credentials to another host or repository.
  */
-export function nextQuery(list: PagedList, { headers, url }: RegistryResponse): string | undefined {
+export function nextQuery(list: PagedList, { headers, url }: UpstreamResponse): string | undefined {
   const links = [headers.link ?? []].flat().join(', ');
   if (links.length > 4 * MAX_QUERY_CHARACTERS) throw refusedList(list, 'has too long a link to its next page');
   const next = links.split(/,\s*(?=<)/).find((one) => /;\s*rel="?next"?\s*(?:;|$)/i.test(one));
@@ -77,7 +77,7 @@ export function nextQuery(list: PagedList, { headers, url }: RegistryResponse): 
 /** At most the first `mostBytes` of a page, and whether there were more. Bounded in time. */
 export async function readPage(
   { op }: PagedList,
-  { body, from, bodyTimeoutMs }: RegistryResponse,
+  { body, from, bodyTimeoutMs }: UpstreamResponse,
   mostBytes: number,
   signal: AbortSignal,
 ): Promise<{ readonly bytes: Buffer; readonly truncated: boolean }> {
@@ -147,7 +147,7 @@ async function askForPage(
   });
 }
 
-async function readTags(list: PagedList, answer: RegistryResponse, signal: AbortSignal): Promise<readonly string[]> {
+async function readTags(list: PagedList, answer: UpstreamResponse, signal: AbortSignal): Promise<readonly string[]> {
   const { bytes, truncated } = await readPage(list, answer, MAX_PAGE_BYTES, signal);
   if (truncated) throw refusedList(list, `comes in a page of more than ${MAX_PAGE_BYTES} bytes`);
   let page: unknown;
@@ -168,7 +168,7 @@ async function readTags(list: PagedList, answer: RegistryResponse, signal: Abort
   throw new UpstreamRefusedError(OP, `${answer.from} did not answer with a list of tags, {"tags": […]}`);
 }
 
-async function unknownRepository(path: string, answer: RegistryResponse): Promise<CacheError> {
+async function unknownRepository(path: string, answer: UpstreamResponse): Promise<CacheError> {
   const words = await registryWords(answer);
   return new CacheError(`${answer.server} has no repository ${path}${words}; check the name`, {
     code: 'NAME_UNKNOWN',

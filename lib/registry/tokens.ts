@@ -18,7 +18,7 @@ import {
 import { movedRealm, type Realm } from './challenge.ts';
 import { isRedirect } from './redirect.ts';
 import { SingleFlight } from '../async/single-flight.ts';
-import type { RegistryResponse, RequestContext, RegistryRequest, Transport } from './transport.ts';
+import type { UpstreamResponse, RequestContext, UpstreamRequest, Transport } from './transport.ts';
 
 const OP = 'get token';
 const TOKEN_ANSWER_BYTES = 256 * 1024;
@@ -128,13 +128,13 @@ export class Tokens {
    * Sends the request and follows redirects. With credentials only to the realm's own host or a configured realm (I7).
    */
   async #send(
-    request: RegistryRequest,
+    request: UpstreamRequest,
     realm: Realm,
     isSecret: boolean,
     context: RequestContext,
-  ): Promise<RegistryResponse> {
+  ): Promise<UpstreamResponse> {
     const { transport, realms, redirects } = this.#options;
-    let hop: RegistryRequest = request;
+    let hop: UpstreamRequest = request;
     let { reach } = realm;
     for (let followed = 0; ; followed++) {
       const answer = await transport.send(hop, reach, context);
@@ -167,7 +167,7 @@ const bytesOf = (text: string, { asBytes }: BasicCredentials): Buffer =>
 export const basicAuthorization = (credentials: BasicCredentials): string =>
   `Basic ${bytesOf(`${credentials.username}:${credentials.password}`, credentials).toString('base64')}`;
 
-function tokenRequest(credentials: Credentials | undefined, { realm, service, scope }: TokenPurpose): RegistryRequest {
+function tokenRequest(credentials: Credentials | undefined, { realm, service, scope }: TokenPurpose): UpstreamRequest {
   if (credentials?.kind === 'identity') {
     const { identityToken } = credentials;
     return postRequest(realm, { grant_type: 'refresh_token', refresh_token: identityToken, service, scope });
@@ -179,13 +179,13 @@ function tokenRequest(credentials: Credentials | undefined, { realm, service, sc
   return { op: OP, kind: 'token', method: 'GET', url, headers };
 }
 
-function passwordRequest(credentials: BasicCredentials, { realm, service, scope }: TokenPurpose): RegistryRequest {
+function passwordRequest(credentials: BasicCredentials, { realm, service, scope }: TokenPurpose): UpstreamRequest {
   const { username, password } = credentials;
   const login = { username: bytesOf(username, credentials), password: bytesOf(password, credentials) };
   return postRequest(realm, { grant_type: 'password', ...login, service, scope });
 }
 
-function postRequest(realm: Realm, fields: Readonly<Record<string, string | Buffer | undefined>>): RegistryRequest {
+function postRequest(realm: Realm, fields: Readonly<Record<string, string | Buffer | undefined>>): UpstreamRequest {
   const form = ['client_id=entrepot'];
   for (const [name, value] of Object.entries(fields)) {
     if (value !== undefined) form.push(`${name}=${formEncoded(value)}`);
@@ -201,7 +201,7 @@ const formEncoded = (value: string | Buffer): string =>
     .replace(/[^\w.*-]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
 
 async function readToken(
-  answer: RegistryResponse,
+  answer: UpstreamResponse,
   askedMs: number,
   refusal: string,
   signal: AbortSignal,
@@ -233,7 +233,7 @@ async function readToken(
 }
 
 /** An HTML page holds no token, so it may be quoted. Anything else may hold one. */
-function tokenWords({ headers }: RegistryResponse, bytes: Buffer): string {
+function tokenWords({ headers }: UpstreamResponse, bytes: Buffer): string {
   const text = bytes.toString('utf8');
   const type = single(headers['content-type']) ?? 'no content type';
   return ` (${isHtml(text) ? htmlWords(text) : clean(type)})`;

@@ -16,7 +16,7 @@ const USER_AGENT = `entrepot/${manifest.version}`;
 /** What a request is for, as counted in the receipt. Tags and referrers count in the total only: no pull lists them. */
 export type RequestKind = Exclude<keyof RequestCounts, 'total'> | 'tags' | 'referrers';
 
-export interface RegistryRequest {
+export interface UpstreamRequest {
   /** For errors: `read manifest`. */
   readonly op: string;
   readonly kind: RequestKind;
@@ -27,7 +27,7 @@ export interface RegistryRequest {
 }
 
 /** The body must be consumed or destroyed. */
-export interface RegistryResponse {
+export interface UpstreamResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Body;
@@ -67,14 +67,14 @@ export const noRefusals = (): RefusalCounts => ({ rateLimited: 0, credentialsRef
 export const shownUrl = (url: URL): string => `${url.host}${url.pathname}`;
 
 /** Secrets that a server could echo: the credential as sent, and decoded. */
-function secretsOf({ headers, body }: RegistryRequest): (string | null)[] {
+function secretsOf({ headers, body }: UpstreamRequest): (string | null)[] {
   const [scheme, sent = ''] = headers.authorization?.split(' ') ?? [];
   const decoded = scheme === 'Basic' ? Buffer.from(sent, 'base64').toString('utf8') : '';
   const form = new URLSearchParams(body ?? '');
   return [sent, decoded, decoded.replace(/^[^:]*:/, ''), form.get('password'), form.get('refresh_token')];
 }
 
-const trafficOf = ({ kind, method }: RegistryRequest): Traffic =>
+const trafficOf = ({ kind, method }: UpstreamRequest): Traffic =>
   method === 'GET' && (kind === 'blob' || kind === 'redirected') ? 'bulk' : 'short';
 
 /** Sends single requests to one registry over its own connections, and counts them. */
@@ -104,10 +104,10 @@ export class Transport {
    * @throws UpstreamUnavailableError if the connection failed; UpstreamRefusedError if it is not allowed; the signal's reason.
    */
   async send(
-    request: RegistryRequest,
+    request: UpstreamRequest,
     reach: Reach,
     { counts, refusals, signal }: RequestContext,
-  ): Promise<RegistryResponse> {
+  ): Promise<UpstreamResponse> {
     const { op, method, url } = request;
     signal.throwIfAborted();
     this.secrets.add(...secretsOf(request));
