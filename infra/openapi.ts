@@ -16,8 +16,8 @@ import {
   imageQuerySchema,
   imagesQuerySchema,
   PAGE_LIMIT,
-  pullSchema as pullRequestSchema,
-  tokenSchema as tokenRequestSchema,
+  pullBodySchema as pullRequestSchema,
+  tokenBodySchema as tokenRequestSchema,
   validateSchema,
 } from '../lib/http/control/requests.ts';
 import { type Operation, type Route, ROUTES } from '../lib/http/control/routes.ts';

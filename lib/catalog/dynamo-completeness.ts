@@ -1,7 +1,7 @@
 import type { Digest } from '../oci/digest.ts';
 import type { Publication } from './catalog.ts';
 import type { Completeness } from './ports.ts';
-import type { Check, Item, Table, Update } from '../table/dynamo-table.ts';
+import type { ConditionCheck, Item, Table, Update } from '../table/dynamo-table.ts';
 import { digests, needsFrom, needsItem } from './items.ts';
 import { blobKey, childKey, completeKey, epochKey, epochKeys } from '../table/keys.ts';
 
@@ -17,7 +17,7 @@ import { blobKey, childKey, completeKey, epochKey, epochKeys } from '../table/ke
  */
 
 /** No content was lost since the epoch of the root was read. */
-export const epochUnchanged = (root: Digest, epoch: number): Check => ({
+export const epochUnchanged = (root: Digest, epoch: number): ConditionCheck => ({
   key: epochKey(root),
   condition: 'attribute_not_exists(epoch) OR epoch = :epoch',
   values: { ':epoch': epoch },

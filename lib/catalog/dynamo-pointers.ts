@@ -7,7 +7,7 @@ import { TOMBSTONE_MS } from '../store/ref-record.ts';
 import type { Pointer, Publication } from './catalog.ts';
 import type { PointerWrites } from './ports.ts';
 import { completeUpdate, epochUnchanged, seeWhole, seenBy, type Seen } from './dynamo-completeness.ts';
-import type { Check, Table, Update } from '../table/dynamo-table.ts';
+import type { ConditionCheck, Table, Update } from '../table/dynamo-table.ts';
 import { contentsItem, entriesItem, foreignItem } from './items.ts';
 import { bareEntries, isTyped, skippedAfter, talliesOf } from './needs.ts';
 import { leaseKey, pullLeaseName, rootKey, rootLinkKey, tagKey } from '../table/keys.ts';
@@ -128,7 +128,7 @@ export function pointerWrites(table: Table): PointerWrites {
 }
 
 /** Checks the row of the reference's own lock, whatever `lock.name` is. */
-const stillHeld = (reference: Reference, lock: Fence): Check => ({
+const stillHeld = (reference: Reference, lock: Fence): ConditionCheck => ({
   key: leaseKey(pullLeaseName(reference)),
   condition: STILL_HELD,
   values: fenceValues(lock),

@@ -3,7 +3,7 @@ import { parsePlatform, type Platform } from '../oci/platform.ts';
 import { parseKnownReference } from '../reference/reference.ts';
 import type { Config } from '../config/config.ts';
 import type { OpenCache } from './cache.ts';
-import { listImages } from './images.ts';
+import { imageRows } from './images.ts';
 import { listenForInterruption } from './interruption.ts';
 import { EXIT, type ExitCode, type Output } from './output.ts';
 import { pullImages, type NamedRequest } from './pull.ts';
@@ -30,7 +30,7 @@ export interface ValidateOptions extends PlatformOption {
 }
 
 export function runPull(references: readonly string[], options: PullOptions, output: Output): Promise<ExitCode> {
-  return attempt(output, references, async (signal) => {
+  return runCommand(output, references, async (signal) => {
     const platforms = parsePlatforms(options);
     const config = await readConfig(output);
     const requests: NamedRequest[] = [];
@@ -57,7 +57,7 @@ export function runPull(references: readonly string[], options: PullOptions, out
 }
 
 export function runValidate(asked: string, options: ValidateOptions, output: Output): Promise<ExitCode> {
-  return attempt(output, [asked], async (signal) => {
+  return runCommand(output, [asked], async (signal) => {
     const platforms = parsePlatforms(options);
     const config = await readConfig(output);
     const request = {
@@ -74,17 +74,17 @@ export function runValidate(asked: string, options: ValidateOptions, output: Out
 }
 
 export function runImages(output: Output): Promise<ExitCode> {
-  return attempt(output, [], async (signal) => {
+  return runCommand(output, [], async (signal) => {
     const config = await readConfig(output);
     await using cache = await openCache(config, output, signal);
     output.status('listing the images');
     const { cacheName } = await import('./cache.ts');
-    return await explaining(cache, listImages(cache.services.catalog, cacheName(config.store), output, signal));
+    return await explaining(cache, imageRows(cache.services.catalog, cacheName(config.store), output, signal));
   });
 }
 
 export function runRebuild(output: Output): Promise<ExitCode> {
-  return attempt(output, [], async (signal) => {
+  return runCommand(output, [], async (signal) => {
     await using cache = await openCache(await readConfig(output), output, signal);
     output.status('reading the records of the bucket');
     return await explaining(cache, rebuildTable(cache.services.pull, output, signal));
@@ -107,7 +107,7 @@ const parsePlatforms = (options: PlatformOption): readonly Platform[] =>
   (options.platform ?? []).map((text) => parsePlatform(text, '--platform'));
 
 /** Runs `work`. The first Ctrl-C ends it cleanly; an error is reported for each of the `references`, after Ctrl-C for none of them. */
-export async function attempt(
+export async function runCommand(
   output: Output,
   references: readonly string[],
   work: (signal: AbortSignal) => Promise<ExitCode>,

@@ -22,7 +22,7 @@ export interface ImageRow {
 }
 
 /** Lists all published images. JSON is printed row by row; for an empty cache a note names it as `cache`. */
-export async function listImages(
+export async function imageRows(
   catalog: Images,
   cache: string,
   output: Output,

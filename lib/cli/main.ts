@@ -2,7 +2,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Client, CLIENTS } from './mirror-config/mirror-config.ts';
 import {
-  attempt,
+  runCommand,
   type JsonOption,
   type PullOptions,
   runImages,
@@ -69,7 +69,7 @@ function commandLine(streams: Streams, finish: (exitCode: ExitCode) => void): Co
     output: Output,
     work: (output: Output, signal: AbortSignal) => Promise<ExitCode>,
     references: readonly string[] = [],
-  ): Promise<void> => finish(await attempt(output, references, (signal) => work(output, signal)));
+  ): Promise<void> => finish(await runCommand(output, references, (signal) => work(output, signal)));
 
   const json = ['--json', 'print one JSON document per result, one per line'] as const;
   const platform = [

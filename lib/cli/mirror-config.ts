@@ -5,7 +5,7 @@ import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
 import {
   type Client,
   type ClientConfig,
-  type ConfigFile,
+  type ClientFile,
   mirrorConfig,
   parseCacheOrigin,
 } from './mirror-config/mirror-config.ts';
@@ -65,7 +65,7 @@ function printedLines({ files }: ClientConfig): string[] {
  *
  * @throws InvalidRequestError if a file exists with other content; ConfigError if the folder cannot be written.
  */
-async function writeFiles(folder: string, files: readonly ConfigFile[], force: boolean): Promise<string[]> {
+async function writeFiles(folder: string, files: readonly ClientFile[], force: boolean): Promise<string[]> {
   try {
     const present = await Promise.all(files.map(({ path }) => readIfThere(join(folder, path))));
     const differing = files.filter(({ content }, index) => present[index] !== undefined && present[index] !== content);

@@ -60,7 +60,7 @@ const schema = z.strictObject(
 );
 
 /** The section `access`, checked; problems go to `found`. `registries` are the names that the file configures. */
-export function accessOf(section: unknown, registries: ReadonlySet<string>, found: Problems): AccessSettings {
+export function accessSettingsOf(section: unknown, registries: ReadonlySet<string>, found: Problems): AccessSettings {
   const outcome = schema.safeParse(section ?? {});
   if (!outcome.success) {
     for (const { path, message } of issuesOf(outcome.error, Object.keys(schema.shape))) {

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { AccessSettings } from '../access/access.ts';
 import type { PullLimits } from '../pull/pull-request.ts';
 import type { RegistrySettings, UpstreamLimits } from '../registry/settings.ts';
-import { accessOf, namesOf } from './access.ts';
+import { accessSettingsOf, namesOf } from './access.ts';
 import { checkElsewhere } from './aws-rules.ts';
 import { DEFAULT_CONFIG_FILES, LIMITS, type LimitName } from './defaults.ts';
 import type { WarmupSettings } from '../warmup/warmup-settings.ts';
@@ -79,7 +79,7 @@ export function loadConfig(
   const registries = registriesOf(file, onLambda || target === 'aws', found);
   const names = namesOf(Object.keys(sectionsOf(file)));
   const limits = limitsOf(file.limits, found);
-  const access = accessOf(file.access, names, found);
+  const access = accessSettingsOf(file.access, names, found);
   const warmups = warmupsOf(file.warmups, { checked: registries, named: names }, found);
   const events = eventsOf(file.events, names, found);
   const serve = serveOf(file.serve, { folder: file.folder, onAws: onLambda || target === 'aws' }, found);

@@ -191,13 +191,13 @@ const schema = mapOf({
 });
 
 /** The registries that a warm-up may name: the valid ones, and the names of all, so that no problem is reported twice. */
-export interface KnownRegistries {
+export interface WarmupRegistries {
   readonly checked: ReadonlyMap<string, RegistrySettings>;
   readonly named: ReadonlySet<string>;
 }
 
 /** The section `warmups`, checked; problems go to `found`. */
-export function warmupsOf(section: unknown, registries: KnownRegistries, found: Problems): readonly WarmupSettings[] {
+export function warmupsOf(section: unknown, registries: WarmupRegistries, found: Problems): readonly WarmupSettings[] {
   if (section === undefined || section === null) return [];
   if (!isMap(section)) {
     found.add(['warmups'], `${EXAMPLE}, found ${kindOf(section)}`);
@@ -226,7 +226,7 @@ export function warmupsOf(section: unknown, registries: KnownRegistries, found: 
 }
 
 /** Why the repository may not be pulled; undefined if it may. */
-function refusal(repository: Repository, { checked, named }: KnownRegistries): string | undefined {
+function refusal(repository: Repository, { checked, named }: WarmupRegistries): string | undefined {
   const settings = checked.get(repository.registry);
   if (settings === undefined) {
     if (named.has(repository.registry)) return undefined;

@@ -1,7 +1,7 @@
 import { nameOfCaller, parseCaller } from '../access/principal.ts';
 import { must, SkipError, type Check } from './check.ts';
 import type { HttpAnswer } from './sigv4-requests.ts';
-import { askApi, type ApiCall, type Target } from './target.ts';
+import { askApi, type OperatorCall, type Target } from './target.ts';
 
 /** The target, which needs no cleaning. */
 export type ApiFixture = Target & AsyncDisposable;
@@ -27,7 +27,12 @@ export function documentOf({ text }: Pick<HttpAnswer, 'text'>): Readonly<Record<
 }
 
 /** Sends a request that the function itself must refuse, naming the wrong field. */
-async function mustNameField(target: Target, call: ApiCall, field: string, signal: AbortSignal): Promise<HttpAnswer> {
+async function mustNameField(
+  target: Target,
+  call: OperatorCall,
+  field: string,
+  signal: AbortSignal,
+): Promise<HttpAnswer> {
   const answer = await askApi(target, call, signal);
   const isNamed = answer.status === 400 && documentOf(answer).field === field;
   must(isNamed, `${shown(answer)}; expected 400 and the field ${JSON.stringify(field)}`);
@@ -116,7 +121,7 @@ export const API_CHECKS: readonly Check<ApiFixture>[] = [
     claim: 'problem details and their headers pass unchanged',
     async run(fixture, signal) {
       const body = JSON.stringify({ reference: NO_REFERENCE });
-      const call: ApiCall = { method: 'POST', path: '/v1/pull', body };
+      const call: OperatorCall = { method: 'POST', path: '/v1/pull', body };
       const { headers, text } = await mustNameField(fixture, call, 'reference', signal);
       const [type, id] = [headers.get('content-type') ?? '', headers.get('x-request-id')];
       must(type.startsWith('application/problem+json'), `content-type: ${type}`);
@@ -131,7 +136,7 @@ export const API_CHECKS: readonly Check<ApiFixture>[] = [
     id: 'api-binary-body',
     claim: 'a body of an unknown type arrives whole, in base64',
     async run(fixture, signal) {
-      const call: ApiCall = {
+      const call: OperatorCall = {
         method: 'POST',
         path: '/v1/validate',
         headers: { 'content-type': 'application/octet-stream' },

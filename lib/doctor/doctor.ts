@@ -16,7 +16,7 @@ import { S3_OBJECT_CHECKS } from './s3-object-checks.ts';
 import { S3_UPLOAD_CHECKS } from './s3-upload-checks.ts';
 import { openSfnFixture, SFN_CHECKS } from './sfn-checks.ts';
 import { requestsIn, sdkRegion } from './sigv4-requests.ts';
-import { isLoopback, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } from './target.ts';
+import { isLoopbackUrl, parseApiUrl, parseRegistryUrl, readDeployment, regionOf } from './target.ts';
 
 /**
  * Every check, in the order of the report. Pulls come first, because the checks of the registry endpoint need a complete image,
@@ -59,7 +59,7 @@ export async function* examineDeployment(
 ): AsyncGenerator<Finding> {
   const url = parseApiUrl(asked.url);
   const registry = asked.registryUrl === undefined ? undefined : parseRegistryUrl(asked.registryUrl);
-  const isLocal = isLoopback(url);
+  const isLocal = isLoopbackUrl(url);
   checkEndpoints(isLocal, asked.endpoints);
   const { image, token } = asked;
   const region = regionOf(url) ?? (await sdkRegion());
@@ -80,7 +80,7 @@ export async function* examineDeployment(
 /** The checks write and delete, so the SDK and the API must be at the same place: both local, or both on AWS. */
 function checkEndpoints(isLocal: boolean, endpoints: SdkEndpoints): void {
   const all = Object.values<URL | undefined>(endpoints);
-  const here = all.filter((endpoint) => endpoint !== undefined && isLoopback(endpoint));
+  const here = all.filter((endpoint) => endpoint !== undefined && isLoopbackUrl(endpoint));
   if (isLocal && here.length < all.length) {
     throw new ConfigError(
       'the API is on this machine, but the AWS SDK would call AWS; set the variables that `entrepot local --all` prints',

@@ -43,7 +43,7 @@ export interface ExactAnswer {
 }
 
 /** The header, if it is there exactly once. */
-export function headerOf({ headers }: ExactAnswer, name: string): string | undefined {
+export function exactHeader({ headers }: ExactAnswer, name: string): string | undefined {
   const lines = headers[name] ?? [];
   return lines.length === 1 ? lines[0] : undefined;
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { must, SkipError, type Check } from './check.ts';
-import { headerOf, type ExactAnswer } from './exact-http.ts';
-import { isOurs, type RegistryFixture, statusOf } from './registry-fixture.ts';
+import { exactHeader, type ExactAnswer } from './exact-http.ts';
+import { isOurs, type RegistryFixture, answeredStatus } from './registry-fixture.ts';
 
 const REMAPPED = 'x-amzn-remapped-www-authenticate';
 const WRITING = ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
@@ -13,8 +13,8 @@ const ANSWER_MS = 29_000;
 /** The digest of the manifest at the path. */
 async function digestAt(fixture: RegistryFixture, path: string, signal: AbortSignal): Promise<string> {
   const answer = await fixture.ask({ path }, signal);
-  const digest = headerOf(answer, 'docker-content-digest');
-  must(answer.status === 200 && digest !== undefined, `GET ${path}: ${statusOf(answer)}`);
+  const digest = exactHeader(answer, 'docker-content-digest');
+  must(answer.status === 200 && digest !== undefined, `GET ${path}: ${answeredStatus(answer)}`);
   return digest;
 }
 
@@ -51,7 +51,7 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
     async run(fixture, signal) {
       if (fixture.deployment.serve.auth === 'none') throw new SkipError('serve.auth is none: no login is needed');
       const answer = await fixture.askAnonymously({ path: '/v2/' }, signal);
-      must(answer.status === 401, `${statusOf(answer)}; expected 401`);
+      must(answer.status === 401, `${answeredStatus(answer)}; expected 401`);
       const challenges = answer.headers['www-authenticate'] ?? [];
       const seen =
         REMAPPED in answer.headers ? `none, but ${REMAPPED}, by which no client logs in` : challenges.join(' and ');
@@ -69,7 +69,7 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
       const isAsked = fixture.deployment.serve.auth !== 'none';
       const headers = isAsked ? { authorization: await fixture.newLogin(signal) } : {};
       const answer = await fixture.askAnonymously({ path: '/v2/', headers }, signal);
-      must(answer.status === 200 && isOurs(answer), `${statusOf(answer)}; expected 200`);
+      must(answer.status === 200 && isOurs(answer), `${answeredStatus(answer)}; expected 200`);
       return isAsked ? '200 with a password that was just minted' : '200 without a login: serve.auth is none';
     },
   },
@@ -79,10 +79,10 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
     async run(fixture, signal) {
       for (const method of WRITING) {
         const answer = await fixture.ask({ method, path: '/v2/doctor/blobs/uploads/' }, signal);
-        must(answer.status === 405 && isOurs(answer), `${method}: ${statusOf(answer)}; expected 405`);
+        must(answer.status === 405 && isOurs(answer), `${method}: ${answeredStatus(answer)}; expected 405`);
         must(
-          headerOf(answer, 'allow') === 'GET, HEAD',
-          `${method}: 405 with Allow: ${headerOf(answer, 'allow') ?? 'none'}`,
+          exactHeader(answer, 'allow') === 'GET, HEAD',
+          `${method}: 405 with Allow: ${exactHeader(answer, 'allow') ?? 'none'}`,
         );
       }
       return `405 with Allow: GET, HEAD for ${WRITING.join(', ')}`;
@@ -97,12 +97,12 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
       const seen: string[] = [];
       for (const [what, path] of oddPaths(fixture)) {
         const answer = await fixture.ask({ path }, signal);
-        must(REFUSED.includes(answer.status), `GET ${path}: ${statusOf(answer)}; expected 400 or 404`);
+        must(REFUSED.includes(answer.status), `GET ${path}: ${answeredStatus(answer)}; expected 400 or 404`);
         seen.push(`${what} ${answer.status}${byWhom(answer)}`);
       }
       // The request is not signed for the control API, so that must not answer it.
       const outside = await fixture.ask({ path: '/v2/../v1/deployment' }, signal);
-      must(outside.status >= 400 && outside.status < 500, `GET /v2/../v1/deployment: ${statusOf(outside)}`);
+      must(outside.status >= 400 && outside.status < 500, `GET /v2/../v1/deployment: ${answeredStatus(outside)}`);
       return seen.join(', ');
     },
   },
@@ -117,11 +117,11 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
       must(escaped === plain, `with "%3A" in the digest: ${escaped}; expected ${plain}`);
       const at = (slash: string): string => `/v2/${repository.registry}${slash}${repository.path}/manifests/${pointer}`;
       const twice = await fixture.ask({ path: at('%252F') }, signal);
-      must(REFUSED.includes(twice.status), `GET ${at('%252F')}: ${statusOf(twice)}; expected 400 or 404`);
+      must(REFUSED.includes(twice.status), `GET ${at('%252F')}: ${answeredStatus(twice)}; expected 400 or 404`);
       const once = await fixture.ask({ path: at('%2F') }, signal);
-      const isSame = once.status === 200 && headerOf(once, 'docker-content-digest') === plain;
-      must(isSame || REFUSED.includes(once.status), `GET ${at('%2F')}: ${statusOf(once)}`);
-      return isSame ? 'paths arrive decoded once' : `paths arrive as they are sent: "%2F" is ${statusOf(once)}`;
+      const isSame = once.status === 200 && exactHeader(once, 'docker-content-digest') === plain;
+      must(isSame || REFUSED.includes(once.status), `GET ${at('%2F')}: ${answeredStatus(once)}`);
+      return isSame ? 'paths arrive decoded once' : `paths arrive as they are sent: "%2F" is ${answeredStatus(once)}`;
     },
   },
   {
@@ -139,7 +139,7 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
         must(digest === plain, `GET ${asked}${ns}: ${digest}; expected ${plain}`);
       }
       const twice = await fixture.ask({ path: `${asked}${registry}&ns=${registry}` }, signal);
-      must(twice.status === 400 && isOurs(twice), `"ns" given twice: ${statusOf(twice)}; expected 400`);
+      must(twice.status === 400 && isOurs(twice), `"ns" given twice: ${answeredStatus(twice)}; expected 400`);
       return '"ns" arrives, escaped or not; given twice it is 400';
     },
   },
@@ -150,9 +150,9 @@ export const REGISTRY_CHECKS: readonly Check<RegistryFixture>[] = [
       // By digest: "not found" is remembered for tags only.
       const path = `/v2/${fixture.image().name}/manifests/sha256:${randomBytes(32).toString('hex')}`;
       const answer = await fixture.ask({ path }, signal);
-      const seen = `${statusOf(answer)} after ${Math.round(answer.durationMs)} ms`;
+      const seen = `${answeredStatus(answer)} after ${Math.round(answer.durationMs)} ms`;
       must(
-        statusOf(answer) === '404 MANIFEST_UNKNOWN' && answer.durationMs < ANSWER_MS,
+        answeredStatus(answer) === '404 MANIFEST_UNKNOWN' && answer.durationMs < ANSWER_MS,
         `a digest that nobody has: ${seen}`,
       );
       return seen;

@@ -2,8 +2,8 @@ import { algorithmOf, digestOf, type Digest } from '../oci/digest.ts';
 import { isManifestOrIndexType } from '../oci/media-type.ts';
 import { askBlobUrl, parseBlobUrl, presignedByOperator, statusOfS3 } from './s3-blob-url.ts';
 import { must, SkipError, type Check } from './check.ts';
-import { headerOf, type ExactAnswer } from './exact-http.ts';
-import { type RegistryFixture, statusOf } from './registry-fixture.ts';
+import { exactHeader, type ExactAnswer } from './exact-http.ts';
+import { type RegistryFixture, answeredStatus } from './registry-fixture.ts';
 
 const SOME_TYPE = 'application/vnd.entrepot.doctor+json';
 /** The largest config that a check reads. */
@@ -20,7 +20,7 @@ async function readManifest(
 ): Promise<ExactAnswer & { readonly digest: Digest }> {
   const path = `/v2/${fixture.image().name}/manifests/${pointer}`;
   const answer = await fixture.ask({ path }, signal);
-  must(answer.status === 200, `GET ${path}: ${statusOf(answer)}`);
+  must(answer.status === 200, `GET ${path}: ${answeredStatus(answer)}`);
   const digest = digestOf(answer.bytes);
   mustHave(answer, 'docker-content-digest', digest);
   return { ...answer, digest };
@@ -28,7 +28,7 @@ async function readManifest(
 
 /** @throws ContradictionError unless the header is there exactly once, with this value. */
 function mustHave(answer: ExactAnswer, name: string, value: string): void {
-  must(headerOf(answer, name) === value, `${shownHeader(answer, name)}; expected ${value}`);
+  must(exactHeader(answer, name) === value, `${shownHeader(answer, name)}; expected ${value}`);
 }
 
 /** The URL to which a GET of the image's config is redirected. */
@@ -38,9 +38,14 @@ async function redirected(
 ): Promise<{ readonly url: URL; readonly answer: ExactAnswer; readonly digest: Digest; readonly size: number }> {
   const { digest, size } = (await fixture.completeManifest(signal)).config;
   const answer = await fixture.ask({ path: `/v2/${fixture.image().name}/blobs/${digest}` }, signal);
-  must(answer.status === 307, `GET of the config: ${statusOf(answer)}; expected 307`);
+  must(answer.status === 307, `GET of the config: ${answeredStatus(answer)}; expected 307`);
   const { target, deployment } = fixture;
-  return { url: parseBlobUrl(headerOf(answer, 'location'), digest, { ...target, deployment }), answer, digest, size };
+  return {
+    url: parseBlobUrl(exactHeader(answer, 'location'), digest, { ...target, deployment }),
+    answer,
+    digest,
+    size,
+  };
 }
 
 /** The same, if the config is small enough to read. */
@@ -57,7 +62,7 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryFixture>[] = [
     claim: 'a manifest arrives byte for byte, by tag and by digest, with its own type and its exact length',
     async run(fixture, signal) {
       const { digest, ...named } = await readManifest(fixture, fixture.image().pointer, signal);
-      const type = headerOf(named, 'content-type') ?? '';
+      const type = exactHeader(named, 'content-type') ?? '';
       must(isManifestOrIndexType(type), shownHeader(named, 'content-type'));
       mustHave(named, 'content-length', String(named.bytes.byteLength));
       mustHave(named, 'etag', `"${digest}"`);
@@ -73,10 +78,10 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryFixture>[] = [
       const got = await readManifest(fixture, fixture.image().pointer, signal);
       const path = `/v2/${fixture.image().name}/manifests/${got.digest}`;
       const head = await fixture.ask({ method: 'HEAD', path }, signal);
-      must(head.status === 200, `HEAD ${path}: ${statusOf(head)}`);
+      must(head.status === 200, `HEAD ${path}: ${answeredStatus(head)}`);
       mustHave(head, 'content-length', String(got.bytes.byteLength));
       mustHave(head, 'docker-content-digest', got.digest);
-      mustHave(head, 'content-type', headerOf(got, 'content-type') ?? '');
+      mustHave(head, 'content-type', exactHeader(got, 'content-type') ?? '');
       return `200, content-length: ${got.bytes.byteLength}`;
     },
   },
@@ -88,7 +93,7 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryFixture>[] = [
       const path = `/v2/${fixture.image().name}/manifests/${digest}`;
       const answer = await fixture.ask({ path, headers: { 'if-none-match': `"other", "${digest}"` } }, signal);
       // askExactly refuses a body after it.
-      must(answer.status === 304, `${statusOf(answer)}; expected 304`);
+      must(answer.status === 304, `${answeredStatus(answer)}; expected 304`);
       mustHave(answer, 'etag', `"${digest}"`);
       mustHave(answer, 'docker-content-digest', digest);
       return `304 for "${digest}"`;
@@ -100,16 +105,16 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryFixture>[] = [
     async run(fixture, signal) {
       const got = await readManifest(fixture, fixture.image().pointer, signal);
       const path = `/v2/${fixture.image().name}/manifests/${got.digest}`;
-      const type = headerOf(got, 'content-type') ?? '';
+      const type = exactHeader(got, 'content-type') ?? '';
       for (const accept of [
         [SOME_TYPE, type],
         [type, SOME_TYPE],
       ]) {
         const answer = await fixture.ask({ path, headers: { accept } }, signal);
-        must(answer.status === 200, `with the lines ${accept.join(' and ')}: ${statusOf(answer)}`);
+        must(answer.status === 200, `with the lines ${accept.join(' and ')}: ${answeredStatus(answer)}`);
       }
       const other = await fixture.ask({ path, headers: { accept: [SOME_TYPE, `${SOME_TYPE}2`] } }, signal);
-      must(other.status === 406, `with lines that do not accept it: ${statusOf(other)}; expected 406`);
+      must(other.status === 406, `with lines that do not accept it: ${answeredStatus(other)}; expected 406`);
       return '200 where one of two lines takes the type, 406 where none does';
     },
   },
@@ -120,7 +125,7 @@ export const REGISTRY_CONTENT_CHECKS: readonly Check<RegistryFixture>[] = [
       const { digest, size } = (await fixture.completeManifest(signal)).config;
       const path = `/v2/${fixture.image().name}/blobs/${digest}`;
       const head = await fixture.ask({ method: 'HEAD', path }, signal);
-      must(head.status === 200, `HEAD ${path}: ${statusOf(head)}`);
+      must(head.status === 200, `HEAD ${path}: ${answeredStatus(head)}`);
       mustHave(head, 'content-length', String(size));
       mustHave(head, 'docker-content-digest', digest);
       return `200, content-length: ${size}`;

@@ -5,7 +5,7 @@ import { parseManifest } from '../oci/manifest.ts';
 import { formatReference, formatRepository, parseReference, type Repository } from '../reference/reference.ts';
 import { documentOf, shown } from './api-checks.ts';
 import { must, SkipError } from './check.ts';
-import { askExactly, type ExactAnswer, type ExactCall, headerOf } from './exact-http.ts';
+import { askExactly, type ExactAnswer, type ExactCall, exactHeader } from './exact-http.ts';
 import { askApi, type Target } from './target.ts';
 
 /** The image of `--image`, as the registry endpoint names it. */
@@ -165,9 +165,9 @@ async function findComplete(target: Target, fixture: RegistryFixture, signal: Ab
   if (!isDigest(digest)) throw new SkipError(`no platform of ${reference} is complete in the cache: see pull-workflow`);
   const path = `/v2/${name}/manifests/${digest}`;
   const manifest = await fixture.ask({ path }, signal);
-  must(manifest.status === 200, `GET ${path}: ${statusOf(manifest)}`);
+  must(manifest.status === 200, `GET ${path}: ${answeredStatus(manifest)}`);
   must(digestOf(manifest.bytes, algorithmOf(digest)) === digest, `GET ${path} returns content with another digest`);
-  const content = parseManifest(manifest.bytes, headerOf(manifest, 'content-type'), MANIFEST_LIMITS);
+  const content = parseManifest(manifest.bytes, exactHeader(manifest, 'content-type'), MANIFEST_LIMITS);
   if (content.kind === 'index' || content.config === undefined) {
     throw new SkipError(`${digest} of ${reference} has no config`);
   }
@@ -178,7 +178,7 @@ async function findComplete(target: Target, fixture: RegistryFixture, signal: Ab
 export const isOurs = ({ headers }: ExactAnswer): boolean => headers['docker-distribution-api-version'] !== undefined;
 
 /** Status and code only: the text of an answer may repeat secrets of the request. */
-export function statusOf(answer: ExactAnswer): string {
+export function answeredStatus(answer: ExactAnswer): string {
   const { errors } = documentOf({ text: answer.bytes.toString('utf8') });
   const [error] = Array.isArray(errors) ? (errors as readonly { code?: unknown }[]) : [];
   const code = typeof error?.code === 'string' && /^[A-Z_]{1,40}$/.test(error.code) ? ` ${error.code}` : '';

@@ -2,11 +2,11 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { keepsLogin, WHY_NOT_BELOW } from '../config/serve.ts';
 import type { DeploymentDocument } from '../http/control/deployment.ts';
 import type { Digest } from '../oci/digest.ts';
-import { blobKey } from '../store/keys.ts';
+import { blobObjectKey } from '../store/keys.ts';
 import { regionalEndpoint, s3Presigner } from '../store/s3-presign.ts';
 import { must } from './check.ts';
 import { askExactly, type ExactAnswer } from './exact-http.ts';
-import { isLoopback } from './target.ts';
+import { isLoopbackUrl } from './target.ts';
 
 const URL_SECONDS = 60;
 
@@ -56,12 +56,12 @@ export function parseBlobUrl(location: string | undefined, digest: Digest, place
   must(url !== null, 'the redirect has no Location, or one that is not a URL');
   const { bucket, serve } = place.deployment;
   const expected = serve.blobEndpoint ?? regionalEndpoint(bucket, place.region).origin;
-  const isThere = url.origin === expected || (place.isLocal && isLoopback(url));
+  const isThere = url.origin === expected || (place.isLocal && isLoopbackUrl(url));
   must(isThere, `the redirect leads to ${url.host}; expected ${expected}`);
   const own = URL.parse(place.registryUrl ?? '');
   const isBelow = !place.isLocal && own !== null && keepsLogin(own.hostname, url.hostname);
   must(!isBelow, `the redirect leads to ${url.host}, at or below the name of the cache: ${WHY_NOT_BELOW}`);
-  const paths = [`/${blobKey(digest)}`, `/${bucket}/${blobKey(digest)}`];
+  const paths = [`/${blobObjectKey(digest)}`, `/${bucket}/${blobObjectKey(digest)}`];
   must(paths.includes(url.pathname), `the redirect leads to ${url.host}, but not to the blob`);
   must(url.searchParams.has('X-Amz-Signature'), `the redirect leads to ${url.host} by a URL that is not signed`);
   return url;

@@ -6,7 +6,7 @@ import { describe, SkipError } from './check.ts';
 import type { HttpAnswer, Requests } from './sigv4-requests.ts';
 
 /** A request to the control API. */
-export interface ApiCall {
+export interface OperatorCall {
   readonly method?: 'GET' | 'POST' | 'DELETE' | 'HEAD';
   /** With query, exactly as it is sent: `/v1/images?limit=1`. */
   readonly path: string;
@@ -67,7 +67,7 @@ function parseAddress(option: string, text: string, example: string): URL {
   const url = URL.parse(text) ?? refuse(option, text, 'is not a URL', example);
   if (url.username !== '' || url.password !== '') refuse(option, text, 'holds credentials', example);
   if (url.search !== '' || url.hash !== '') refuse(option, text, 'has a query', example);
-  const isPrivate = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url));
+  const isPrivate = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopbackUrl(url));
   return isPrivate ? url : refuse(option, text, 'is not https', example);
 }
 
@@ -75,13 +75,17 @@ function refuse(option: string, text: string, why: string, example: string): nev
   throw new InvalidRequestError(option, `${option} ${JSON.stringify(redacted(text))} ${why}; write ${example}`);
 }
 
-export const isLoopback = (url: URL): boolean => LOOPBACK.test(url.hostname);
+export const isLoopbackUrl = (url: URL): boolean => LOOPBACK.test(url.hostname);
 
 /** The region in a host name of API Gateway; undefined for a custom domain. */
 export const regionOf = (url: URL): string | undefined => EXECUTE_API.exec(url.hostname)?.[1];
 
 /** Asks the control API as the operator. */
-export function askApi(target: Omit<Target, 'deployment'>, call: ApiCall, signal: AbortSignal): Promise<HttpAnswer> {
+export function askApi(
+  target: Omit<Target, 'deployment'>,
+  call: OperatorCall,
+  signal: AbortSignal,
+): Promise<HttpAnswer> {
   const { method = 'GET', path, headers = {}, body, anonymous } = call;
   const http = {
     method,

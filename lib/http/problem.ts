@@ -29,11 +29,12 @@ export type Problem = DocumentOf<typeof problemSchema>;
 const RETRY_AFTER_SECONDS = 5;
 
 /** The HTTP status of an error. Unexpected errors are 500. */
-export const statusOf = (error: unknown): number => (error instanceof HttpError ? error.status : statusOfDomain(error));
+export const httpStatusOf = (error: unknown): number =>
+  error instanceof HttpError ? error.status : statusOfDomain(error);
 
 /** What the caller learns of `error`: the message of a CacheError, which holds no secret (I7); nothing of any other error. */
 export function problemOf(error: unknown, requestId: string): Problem {
-  const status = statusOf(error);
+  const status = httpStatusOf(error);
   const known = status !== 500 && error instanceof CacheError ? error : undefined;
   const code = known?.code ?? (known?.cause instanceof CacheError ? known.cause.code : undefined);
   return {

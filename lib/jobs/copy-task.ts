@@ -20,7 +20,7 @@ import {
   type CopyInput,
   copyInput,
   parseTask,
-  recordOf,
+  recordOfTask,
   sumOfRequests,
 } from './tasks.ts';
 
@@ -146,7 +146,7 @@ const CHECKPOINTS_WITHIN_MS = 2_000;
 export const copyTask = (outer: JobDeps, event: unknown, deadline: AbortSignal): Promise<CopyAnswer> =>
   asTask(outer, async (deps) => {
     const task = parseTask(copyInput, event);
-    const record = await recordOf(deps, task.id, deadline);
+    const record = await recordOfTask(deps, task.id, deadline);
     // Ended from outside, so no one needs these blobs. The publish task checks this, too.
     if (isEnded(record)) return answerOf(task, 'done');
     const plan = parsePlan(await deps.plans.read(task.plan, MAX_PLAN_BYTES, deadline), task.plan, record);

@@ -1,4 +1,4 @@
-import { amountOf, parseTask, type PlanAnswer, pullTask, recordOf } from './tasks.ts';
+import { amountOf, parseTask, type PlanAnswer, pullTask, recordOfTask } from './tasks.ts';
 import { isEnded, type PullRecord } from './pull-record.ts';
 import { fenceOf } from '../lock/fence.ts';
 import type { Lease } from '../lock/lease.ts';
@@ -26,7 +26,7 @@ const MAX_PLANS = 5;
 export const planTask = (outer: JobDeps, event: unknown, signal: AbortSignal): Promise<PlanAnswer> =>
   asTask(outer, async (deps) => {
     const { id } = parseTask(pullTask, event);
-    const record = await recordOf(deps, id, signal);
+    const record = await recordOfTask(deps, id, signal);
     const done: PlanAnswer = { id, outcome: 'done' };
     if (isEnded(record)) {
       if (record.state === 'succeeded') await announceEnd(deps, record, signal);

@@ -12,12 +12,12 @@ import { isEnded } from './pull-record.ts';
 import { asTask, failureFrom, TaskError } from './task-error.ts';
 import {
   broken,
-  failTask as failTaskInput,
+  failTaskSchema as failTaskInput,
   parseTask,
   type PublishTask,
-  publishTask as publishTaskInput,
+  publishTaskSchema as publishTaskInput,
   type PullTask,
-  recordOf,
+  recordOfTask,
   sumOfMoved,
   sumOfRequests,
 } from './tasks.ts';
@@ -32,7 +32,7 @@ export const publishTask = (outer: JobDeps, event: unknown, signal: AbortSignal)
   asTask(outer, async (deps) => {
     const task = parseTask(publishTaskInput, event);
     const { id } = task;
-    const record = await recordOf(deps, id, signal);
+    const record = await recordOfTask(deps, id, signal);
     if (isEnded(record)) {
       if (record.state === 'succeeded') await announceEnd(deps, record, signal);
       await freeLock(deps, record.lock, signal);
@@ -122,7 +122,7 @@ export const failTask = (outer: JobDeps, event: unknown, signal: AbortSignal): P
       id,
       error: { Error: name, Cause: cause },
     } = parseTask(failTaskInput, event);
-    const before = await recordOf(deps, id, signal);
+    const before = await recordOfTask(deps, id, signal);
     const failure = failureFrom(name, cause);
     const record = await deps.records.fail(id, failure, signal);
     if (before.state !== 'failed' && record.state === 'failed') deps.metrics.add('PullsFailed', 1);

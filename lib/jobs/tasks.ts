@@ -104,11 +104,11 @@ const copyAnswer = record({
 });
 export type CopyAnswer = z.output<typeof copyAnswer>;
 
-export const publishTask = record({ id: string, plan: string, batches: array(copyAnswer) });
-export type PublishTask = z.output<typeof publishTask>;
+export const publishTaskSchema = record({ id: string, plan: string, batches: array(copyAnswer) });
+export type PublishTask = z.output<typeof publishTaskSchema>;
 
 /** What the fail task gets: the error of the failed task, as Step Functions writes it. Only `Error` is always there: https://states-language.net/spec.html#errors */
-export const failTask = record({
+export const failTaskSchema = record({
   id: string,
   error: record({
     Error: string,
@@ -118,7 +118,7 @@ export const failTask = record({
     ),
   }),
 });
-export type FailTask = z.output<typeof failTask>;
+export type FailTask = z.output<typeof failTaskSchema>;
 
 /** The input of a task. @throws TaskError (final) if it has another form. */
 export function parseTask<S extends z.ZodMiniType>(schema: S, event: unknown): z.output<S> {
@@ -131,7 +131,7 @@ export function parseTask<S extends z.ZodMiniType>(schema: S, event: unknown): z
 }
 
 /** The record that the task is about. */
-export async function recordOf(
+export async function recordOfTask(
   { records }: Pick<JobDeps, 'records'>,
   id: string,
   signal: AbortSignal,

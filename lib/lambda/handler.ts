@@ -5,7 +5,7 @@ import { startDeadline } from '../async/time.ts';
 import { loadRuntimeConfig } from '../config/compiled.ts';
 import { ConfigError } from '../errors/cache-error.ts';
 import { isHttpEvent } from '../http/http-event.ts';
-import { problemMiddleware, statusOf } from '../http/problem.ts';
+import { problemMiddleware, httpStatusOf } from '../http/problem.ts';
 import type { JobDeps } from '../jobs/jobs.ts';
 import { openServices, type Services } from '../services.ts';
 import { describedError, type Logger } from '../telemetry/logger.ts';
@@ -106,7 +106,7 @@ export function lambdaHandler(
 
 /** A retryable failure is logged as a warning: the caller, or the state machine, tries again. */
 function logFailure(logger: Logger, error: unknown, isAnswered: boolean): void {
-  if (isAnswered && statusOf(error) < 500) return;
+  if (isAnswered && httpStatusOf(error) < 500) return;
   const retryable = error instanceof Error && 'retryable' in error && error.retryable === true;
   if (retryable) logger.warn('the invocation failed, and may be retried', { error: describedError(error) });
   else logger.error('the invocation failed', error);

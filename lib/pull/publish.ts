@@ -15,7 +15,7 @@ import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
 import type { Plan, PlannedContent } from './plan.ts';
 import type { PullDeps } from './pull-request.ts';
 import type { HeldManifest } from './read-manifest.ts';
-import { nextIncarnation, problemOf, recordOf, writeInOrder, type RefDeps } from './ref-order.ts';
+import { nextIncarnation, failureOfRecord, recordOf, writeInOrder, type RefDeps } from './ref-order.ts';
 import { foreignOf, MOST_LAYERS_REMEMBERED } from './skipped.ts';
 
 const PARALLEL_PUTS = 6;
@@ -249,7 +249,7 @@ export async function publish(
   const { pointer: seen } = meant;
   let incarnation = seen?.incarnation;
   // A bucket that does not answer does not stop a publish.
-  const problem = await problemOf(signal, async () => (incarnation = await nextIncarnation(deps, seen, signal)));
+  const problem = await failureOfRecord(signal, async () => (incarnation = await nextIncarnation(deps, seen, signal)));
   signal.throwIfAborted();
   const order = incarnation === undefined ? {} : { incarnation };
   const { epoch, stamp } = found;
@@ -271,7 +271,7 @@ async function recordRef(
   const own = talliesOf(contents);
   const tallies = { get: (entry: Digest) => own.get(entry) ?? found.root?.contents.get(entry) };
   const bare = bareEntries({ entries: root.entries, contents: tallies });
-  return await problemOf(signal, async () => {
+  return await failureOfRecord(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
     const record = {
       ...recordOf(

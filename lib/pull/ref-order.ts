@@ -87,7 +87,7 @@ export async function ensureRecorded(
   }
   const complete = [...(linked ?? [])].filter((entry) => root.complete.has(entry));
   const { generation, publishedMs = 0 } = pointer;
-  return await problemOf(signal, async () => {
+  return await failureOfRecord(signal, async () => {
     const incarnation = await nextIncarnation(deps, pointer, signal);
     const content = recordOf(reference, root, complete, bareEntries(root), skipped);
     const record = { ...content, publishedMs, generation, incarnation };
@@ -151,7 +151,7 @@ export function nameOf(reference: Reference): RefName {
 }
 
 /** Why `work` failed: an error of bucket or table, or the deadline. Undefined if it succeeded. Other errors are thrown. */
-export async function problemOf(signal: AbortSignal, work: () => Promise<unknown>): Promise<string | undefined> {
+export async function failureOfRecord(signal: AbortSignal, work: () => Promise<unknown>): Promise<string | undefined> {
   try {
     await work();
     return undefined;

@@ -27,7 +27,7 @@ export function freshnessOf(rules: readonly FreshnessRule[]): (reference: Refere
 }
 
 /** Whether the cache may answer for a tag by its policy. */
-export type Verdict =
+export type FreshnessVerdict =
   /** Served without asking the registry. */
   | { readonly kind: 'fresh'; readonly digest: Digest }
   /** The registry said a moment ago that the tag does not exist. {@link staleOf} decides what may be served nevertheless. */
@@ -35,7 +35,7 @@ export type Verdict =
   /** The registry must be asked. */
   | { readonly kind: 'unknown' };
 
-export function verdictOf(pointer: Pointer | undefined, freshness: Freshness, nowMs: number): Verdict {
+export function verdictOf(pointer: Pointer | undefined, freshness: Freshness, nowMs: number): FreshnessVerdict {
   const { resolved, published, checkedMs = 0, missingMs } = pointer ?? {};
   const digest = resolved ?? published;
   if (missingMs !== undefined && nowMs < missingMs + freshness.notFoundMs) return { kind: 'missing' };

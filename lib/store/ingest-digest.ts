@@ -1,51 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
-import type { IHasher } from 'hash-wasm';
 import type { Algorithm } from '../oci/digest.ts';
-
-/*
- * hash-wasm is only needed for blobs that take long. Import this file lazily, so that other pulls do not load
- * the WebAssembly.
- */
-
-/**
- * A hash whose state another process can continue. Its SHA-256 is five times slower than that of
- * `node:crypto`, which cannot export its state.
- */
-export interface ResumableHash {
-  update(bytes: Uint8Array): void;
-  /** The state after all bytes so far, as text. It contains the last of those bytes: up to 63 for SHA-256, 127 for SHA-512. */
-  exportState(): string;
-  /** Lower-case hex. Ends it. */
-  digest(): string;
-}
-
-/** The hash from byte 0 on. */
-export async function resumableHash(algorithm: Algorithm): Promise<ResumableHash> {
-  const hasher = await createHasher(algorithm);
-  return resumable(hasher.init());
-}
-
-/** The hash that continues from a state; undefined if the state is not one of this algorithm and version of hash-wasm. */
-export async function resumeHash(algorithm: Algorithm, state: string): Promise<ResumableHash | undefined> {
-  const hasher = await createHasher(algorithm);
-  try {
-    return resumable(hasher.load(Buffer.from(state, 'base64')));
-  } catch {
-    return undefined; // Wrong length, or written by another build, by its first bytes.
-  }
-}
-
-/** Loaded on first use: most downloads never need it. */
-async function createHasher(algorithm: Algorithm): Promise<IHasher> {
-  const { createSHA256, createSHA512 } = await import('hash-wasm');
-  return await (algorithm === 'sha256' ? createSHA256() : createSHA512());
-}
-
-const resumable = (hasher: IHasher): ResumableHash => ({
-  update: (bytes) => void hasher.update(bytes),
-  exportState: () => Buffer.from(hasher.save()).toString('base64'),
-  digest: () => hasher.digest('hex'),
-});
+import type { ResumableHash } from './hash-state.ts';
 
 /** Bytes that come within this time are cheaper to fetch again than to hash twice. */
 export const DEFAULT_RESUMABLE_ABOVE_MS = 30_000;
@@ -93,7 +48,10 @@ export class IngestDigest {
       this.#states = 'given up';
       return undefined;
     }
-    if (this.#states === 'none yet') this.#states = await resumableHash(this.#options.algorithm);
+    if (this.#states === 'none yet') {
+      const { resumableHash } = await import('./hash-state.ts');
+      this.#states = await resumableHash(this.#options.algorithm);
+    }
     this.#states.update(part);
     return this.#states.exportState();
   }

@@ -16,7 +16,7 @@ import { algorithmOf, hexOf, isDigest, type Digest } from '../oci/digest.ts';
  */
 
 /** The key of the content with this digest. */
-export function blobKey(digest: Digest): string {
+export function blobObjectKey(digest: Digest): string {
   return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
 }
 
@@ -31,7 +31,7 @@ export function digestOfKey(key: string): Digest | undefined {
 export const REFS_PREFIX = 'refs/';
 
 /** Records are at least two folders deeper. */
-export const INCARNATION_KEY = `${REFS_PREFIX}incarnation.json`;
+export const INCARNATION_OBJECT = `${REFS_PREFIX}incarnation.json`;
 
 /** The key of this pointer's record. Different pointers have different keys. */
 export function refKey(reference: {

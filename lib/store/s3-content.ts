@@ -14,7 +14,7 @@ import { drainVerified } from '../oci/verify.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { crc32Base64, s3ChecksumOf, sha256Base64 } from './checksums.ts';
 import type { StoredContent } from './content-store.ts';
-import { blobKey } from './keys.ts';
+import { blobObjectKey } from './keys.ts';
 import {
   isChecksumRefused,
   isConflict,
@@ -34,7 +34,7 @@ const CONFLICT_WAIT_MS = 200;
 const READ_TRIES = 2;
 
 /** The S3 URI of the content, for messages. */
-export const locate = ({ bucket }: S3Bucket, digest: Digest): string => `s3://${bucket}/${blobKey(digest)}`;
+export const locate = ({ bucket }: S3Bucket, digest: Digest): string => `s3://${bucket}/${blobObjectKey(digest)}`;
 
 /** The object by HEAD. Undefined on 404 and only then (I6). */
 export async function findContent(
@@ -42,7 +42,7 @@ export async function findContent(
   digest: Digest,
   signal: AbortSignal,
 ): Promise<StoredContent | undefined> {
-  const command = new HeadObjectCommand({ Bucket: bucket.bucket, Key: blobKey(digest), ChecksumMode: 'ENABLED' });
+  const command = new HeadObjectCommand({ Bucket: bucket.bucket, Key: blobObjectKey(digest), ChecksumMode: 'ENABLED' });
   try {
     return storedContent(await bucket.client.send(command, { abortSignal: signal }));
   } catch (error) {
@@ -92,7 +92,7 @@ export async function putContent(
   const put = async (): Promise<StoredContent> => {
     const command = new PutObjectCommand({
       Bucket: bucket.bucket,
-      Key: blobKey(content.digest),
+      Key: blobObjectKey(content.digest),
       Body: bytes,
       ContentLength: content.size,
       ContentType: CONTENT_TYPE,
@@ -205,7 +205,7 @@ export async function isExpected(
   if (found.crc32 !== undefined && expected.crc32 !== undefined) return found.crc32 === expected.crc32();
   const command = new GetObjectCommand({
     Bucket: bucket.bucket,
-    Key: blobKey(expected.digest),
+    Key: blobObjectKey(expected.digest),
     IfMatch: found.etag,
   });
   for (let tries = 1; ; tries += 1) {
@@ -225,7 +225,7 @@ export async function isExpected(
 }
 
 async function deleteWrong(bucket: S3Bucket, digest: Digest, etag: string, signal: AbortSignal): Promise<void> {
-  const command = new DeleteObjectCommand({ Bucket: bucket.bucket, Key: blobKey(digest), IfMatch: etag });
+  const command = new DeleteObjectCommand({ Bucket: bucket.bucket, Key: blobObjectKey(digest), IfMatch: etag });
   try {
     await bucket.client.send(command, { abortSignal: signal });
   } catch (error) {

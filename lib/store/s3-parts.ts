@@ -12,7 +12,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { crc32Base64 } from './checksums.ts';
 import type { StoredContent } from './content-store.ts';
-import { blobKey } from './keys.ts';
+import { blobObjectKey } from './keys.ts';
 import { isConflict, isNotFound, raise, type S3Bucket, UNSIGNED_PAYLOAD, withPayloadHash } from './s3-client.ts';
 import { CONTENT_TYPE, findContent, isExpected, locate, pause, writeOnce, type ExpectedContent } from './s3-content.ts';
 import type { ResumedUpload } from './s3-resume.ts';
@@ -113,7 +113,7 @@ export class PartUploads {
     const uploadId = await this.#created;
     const command = new UploadPartCommand({
       Bucket: this.#bucket.bucket,
-      Key: blobKey(this.#digest),
+      Key: blobObjectKey(this.#digest),
       UploadId: uploadId,
       PartNumber: number,
       Body: bytes,
@@ -138,7 +138,7 @@ export class PartUploads {
     this.startedMs = Date.now();
     const command = new CreateMultipartUploadCommand({
       Bucket: this.#bucket.bucket,
-      Key: blobKey(this.#digest),
+      Key: blobObjectKey(this.#digest),
       ContentType: CONTENT_TYPE,
       ChecksumAlgorithm: 'CRC32',
       ChecksumType: 'FULL_OBJECT',
@@ -193,7 +193,7 @@ export class PartUploads {
     const crc = expected.crc32();
     const command = new CompleteMultipartUploadCommand({
       Bucket: this.#bucket.bucket,
-      Key: blobKey(this.#digest),
+      Key: blobObjectKey(this.#digest),
       UploadId: this.uploadId,
       MultipartUpload: { Parts: parts },
       MpuObjectSize: expected.size,
@@ -242,7 +242,7 @@ export async function discardUpload(
   cutOff: boolean,
 ): Promise<void> {
   const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
-  const upload = { Bucket: bucket, Key: blobKey(digest), UploadId: uploadId };
+  const upload = { Bucket: bucket, Key: blobObjectKey(digest), UploadId: uploadId };
   for (let tries = 1; ; tries += 1) {
     try {
       await client.send(new AbortMultipartUploadCommand(upload), { abortSignal: signal });

@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { Presigner } from './content-store.ts';
-import { blobKey } from './keys.ts';
+import { blobObjectKey } from './keys.ts';
 
 /** AWS Signature Version 4: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */
 const ALGORITHM = 'AWS4-HMAC-SHA256';
@@ -33,7 +33,7 @@ export function s3Presigner({ bucket, region, credentials, endpoint }: Presigner
     async presign(digest, { lifetimeSeconds, contentType }) {
       const [identity, inRegion] = await Promise.all([credentials(), region()]);
       const now = new Date();
-      const url = objectUrl(endpoint ?? regionalEndpoint(bucket, inRegion), bucket, blobKey(digest));
+      const url = objectUrl(endpoint ?? regionalEndpoint(bucket, inRegion), bucket, blobObjectKey(digest));
       const stamp = now.toISOString().replace(/[-:]|\.\d{3}/g, '');
       const scope = `${stamp.slice(0, 8)}/${inRegion}/s3/aws4_request`;
       const query = canonicalQuery({

@@ -9,7 +9,7 @@ import { StoreError } from '../errors/cache-error.ts';
 import { digestOf, hexOf } from '../oci/digest.ts';
 import { sha256Base64 } from './checksums.ts';
 import type { FoundRefRecord, RefRecords } from './content-store.ts';
-import { INCARNATION_KEY, REFS_PREFIX, refKey } from './keys.ts';
+import { INCARNATION_OBJECT, REFS_PREFIX, refKey } from './keys.ts';
 import { isOver, outcomeOver, parseIncarnation, parseRefRecord } from './ref-record.ts';
 import { isConflict, isNotFound, isPreconditionFailed, raise, type S3Bucket, withPayloadHash } from './s3-client.ts';
 
@@ -60,7 +60,7 @@ export function s3RefRecords(bucket: S3Bucket): RefRecords {
     async raiseIncarnation(above, signal) {
       let incarnation = above;
       // First tries without reading: the object exists only if there was another table on this bucket before.
-      await swap(bucket, INCARNATION_KEY, signal, (kept) => {
+      await swap(bucket, INCARNATION_OBJECT, signal, (kept) => {
         incarnation = Math.max(above, parseIncarnation(kept?.text)) + 1;
         return { incarnation };
       });
@@ -171,7 +171,7 @@ async function* keysOf(bucket: S3Bucket, signal: AbortSignal): AsyncGenerator<st
     const page = await bucket.client
       .send(command, { abortSignal: signal })
       .catch((error: unknown) => raise(error, 'list ref records', `s3://${bucket.bucket}/${REFS_PREFIX}`, signal));
-    for (const { Key } of page.Contents ?? []) if (Key !== undefined && Key !== INCARNATION_KEY) yield Key;
+    for (const { Key } of page.Contents ?? []) if (Key !== undefined && Key !== INCARNATION_OBJECT) yield Key;
     from = page.NextContinuationToken;
   } while (from !== undefined);
 }

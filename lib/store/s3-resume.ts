@@ -4,8 +4,8 @@ import { algorithmOf } from '../oci/digest.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { appendCrc32, crc32Base64, crc32FromBase64 } from './checksums.ts';
 import type { Checkpoint } from './content-store.ts';
-import type { ResumableHash } from './ingest-digest.ts';
-import { blobKey } from './keys.ts';
+import type { ResumableHash } from './hash-state.ts';
+import { blobObjectKey } from './keys.ts';
 import type { PartPlan } from './parts.ts';
 import { isNotFound, raise, type S3Bucket } from './s3-client.ts';
 import { locate } from './s3-content.ts';
@@ -48,7 +48,7 @@ export async function findResumable(
   const isOurs = checkpoint.domain === domain && Date.now() - startedMs < MAX_AGE_MS;
   const fits = plan.parts > 1 && partBytes === plan.partBytes && partsDone > 0 && offset <= content.size;
   if (!isOurs || !fits || hashState === undefined) return undefined;
-  const { resumeHash } = await import('./ingest-digest.ts');
+  const { resumeHash } = await import('./hash-state.ts');
   const hash = await resumeHash(algorithmOf(content.digest), hashState);
   if (hash === undefined) return undefined;
 
@@ -67,7 +67,7 @@ async function listParts(
   uploadId: string,
   signal: AbortSignal,
 ): Promise<Part[] | undefined> {
-  const command = new ListPartsCommand({ Bucket: bucket.bucket, Key: blobKey(digest), UploadId: uploadId });
+  const command = new ListPartsCommand({ Bucket: bucket.bucket, Key: blobObjectKey(digest), UploadId: uploadId });
   try {
     const { Parts: parts = [] } = await bucket.client.send(command, { abortSignal: signal });
     return parts;

@@ -4,7 +4,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import { readVerified } from '../oci/verify.ts';
 import type { ContentStore } from './content-store.ts';
 import { DEFAULT_RESUMABLE_ABOVE_MS } from './ingest-digest.ts';
-import { blobKey } from './keys.ts';
+import { blobObjectKey } from './keys.ts';
 import { DEFAULT_PART_BYTES, DEFAULT_WINDOW_PARTS, planParts } from './parts.ts';
 import { isNotFound, raise, type S3Bucket } from './s3-client.ts';
 import { findContent, isExpected, locate, putContent } from './s3-content.ts';
@@ -72,7 +72,7 @@ async function readContent(
   // Stops an unwanted body, and its connection.
   const unwanted = new AbortController();
   const abortSignal = AbortSignal.any([signal, unwanted.signal]);
-  const command = new GetObjectCommand({ Bucket: bucket.bucket, Key: blobKey(content.digest) });
+  const command = new GetObjectCommand({ Bucket: bucket.bucket, Key: blobObjectKey(content.digest) });
   try {
     const { Body: body, ContentLength: found } = await bucket.client.send(command, { abortSignal });
     if (body === undefined || found !== content.size) {

@@ -43,7 +43,7 @@ export interface Refused {
 }
 
 /** A condition on a row that the transaction does not change. */
-export type Check = Required<Pick<Update, 'key' | 'condition' | 'values'>>;
+export type ConditionCheck = Required<Pick<Update, 'key' | 'condition' | 'values'>>;
 
 interface PageOptions {
   readonly after?: string | undefined;
@@ -76,12 +76,12 @@ export interface Table {
    * condition failed.
    */
   transact(
-    writes: readonly (Check | Update)[],
+    writes: readonly (ConditionCheck | Update)[],
     op: string,
     signal: AbortSignal,
   ): Promise<readonly boolean[] | undefined>;
   /** The same with one try. Returns whether it happened. */
-  tryTransact(writes: readonly (Check | Update)[], op: string, signal: AbortSignal): Promise<boolean>;
+  tryTransact(writes: readonly (ConditionCheck | Update)[], op: string, signal: AbortSignal): Promise<boolean>;
 }
 
 const toAttributes = (item: Item | Key): Record<string, AttributeValue> =>
@@ -100,7 +100,7 @@ function updateInput(table: string, update: Update) {
   };
 }
 
-function transactItem(table: string, write: Check | Update): TransactWriteItem {
+function transactItem(table: string, write: ConditionCheck | Update): TransactWriteItem {
   if ('update' in write) return { Update: updateInput(table, write) };
   return {
     ConditionCheck: {
@@ -136,7 +136,7 @@ export function dynamoTable(client: DynamoDBClient, table: string): Table {
   }
   /** Undefined if all writes happened, else a reason code for each of them. */
   const transactOnce = (
-    writes: readonly (Check | Update)[],
+    writes: readonly (ConditionCheck | Update)[],
     op: string,
     signal: AbortSignal,
   ): Promise<readonly string[] | undefined> => {

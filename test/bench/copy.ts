@@ -1,6 +1,6 @@
 import { DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
-import { blobKey } from '../../lib/store/keys.ts';
+import { blobObjectKey } from '../../lib/store/keys.ts';
 import { openCache } from '../support/cache.ts';
 import { REGISTRY, type Bench } from './bench.ts';
 import type { NoiseLayer } from './noise-registry.ts';
@@ -52,7 +52,7 @@ async function measurePull(bench: Bench, s3: S3Client, image: NoiseImage): Promi
 /** The next image has other layers, so these only fill the disk. */
 async function removeBlobs({ stack, signal }: Bench, s3: S3Client, layers: readonly NoiseLayer[]): Promise<void> {
   for (const { digest } of layers) {
-    const command = new DeleteObjectCommand({ Bucket: stack.bucket, Key: blobKey(digest) });
+    const command = new DeleteObjectCommand({ Bucket: stack.bucket, Key: blobObjectKey(digest) });
     await s3.send(command, { abortSignal: signal });
   }
 }

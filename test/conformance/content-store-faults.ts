@@ -2,7 +2,7 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ContentMismatchError, StoreError } from '../../lib/errors/cache-error.ts';
-import { blobKey } from '../../lib/store/keys.ts';
+import { blobObjectKey } from '../../lib/store/keys.ts';
 import type { FaultAction, FaultRule } from '../support/http-fault-proxy.ts';
 import {
   chunksOf,
@@ -79,7 +79,7 @@ function lostAnswers(subject: () => StoreUnderTest): void {
         const stored = await ingest(it.store, content, bytes);
         assert.deepEqual(await it.store.find(content.digest, signal), stored);
       });
-      assert.equal(sha256Of(await it.bytesAt(blobKey(content.digest))), sha256Of(bytes));
+      assert.equal(sha256Of(await it.bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
       assert.equal(await it.openUploads(), 0);
     });
   }
@@ -88,7 +88,7 @@ function lostAnswers(subject: () => StoreUnderTest): void {
     const it = subject();
     const { content, bytes } = someContent(3 * PART_BYTES);
     await it.direct.send(
-      new PutObjectCommand({ Bucket: it.bucket, Key: blobKey(content.digest), Body: Buffer.from('wrong') }),
+      new PutObjectCommand({ Bucket: it.bucket, Key: blobObjectKey(content.digest), Body: Buffer.from('wrong') }),
     );
     const rules = [PART, HEAD, GET, { method: 'DELETE' }].map((match) => ({ ...match, times: 1, action: lost }));
     await under(it, rules, async () => {
@@ -192,7 +192,7 @@ function trouble(subject: () => StoreUnderTest): void {
       [slowDown, internalError, reset].map((action) => ({ ...match, times: 1, action })),
     );
     await under(it, rules, () => ingest(it.store, content, bytes, 500_000));
-    assert.equal(sha256Of(await it.bytesAt(blobKey(content.digest))), sha256Of(bytes));
+    assert.equal(sha256Of(await it.bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
     assert.equal(await it.openUploads(), 0);
   });
 

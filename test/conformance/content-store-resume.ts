@@ -7,7 +7,7 @@ import { StoreError } from '../../lib/errors/cache-error.ts';
 import { PUBLIC } from '../../lib/reference/trust-domain.ts';
 import { crc32Base64 } from '../../lib/store/checksums.ts';
 import type { Checkpoint } from '../../lib/store/content-store.ts';
-import { blobKey } from '../../lib/store/keys.ts';
+import { blobObjectKey } from '../../lib/store/keys.ts';
 import {
   chunksOf,
   DOMAIN,
@@ -73,7 +73,7 @@ function goesOn(subject: () => StoreUnderTest): void {
     assert.deepEqual(await it.store.find(content.digest, signal), stored);
     assert.equal(stored.crc32, crc32Base64(crc32(bytes)));
     assert.equal(stored.domain, DOMAIN);
-    assert.equal(sha256Of(await it.bytesAt(blobKey(content.digest))), sha256Of(bytes));
+    assert.equal(sha256Of(await it.bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
     assert.equal(await it.openUploads(), 0);
   });
 
@@ -92,7 +92,7 @@ function goesOn(subject: () => StoreUnderTest): void {
     assert.equal(last.offset, 4 * PART_BYTES);
     await last.write(bytes.subarray(last.offset));
     await last.commit();
-    assert.equal(sha256Of(await it.bytesAt(blobKey(content.digest))), sha256Of(bytes));
+    assert.equal(sha256Of(await it.bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
     assert.equal(await it.openUploads(), 0);
   });
 
@@ -112,7 +112,7 @@ function goesOn(subject: () => StoreUnderTest): void {
     await second.write(bytes.subarray(PART_BYTES));
     await second.commit();
     assert.deepEqual(partsSent(it, before), [2, 3]);
-    assert.equal(sha256Of(await it.bytesAt(blobKey(content.digest))), sha256Of(bytes));
+    assert.equal(sha256Of(await it.bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
   });
 
   test('an ingest that is all there but was not committed is committed by its successor', async () => {
@@ -179,7 +179,7 @@ function beginsAnew(subject: () => StoreUnderTest): void {
       const content = someContent(SIZE);
       const checkpoint = await stopped(it, content, 2 * PART_BYTES);
       const { uploadId: UploadId } = checkpoint;
-      await meddle(it, { Bucket: it.bucket, Key: blobKey(content.content.digest), UploadId, PartNumber: 2 });
+      await meddle(it, { Bucket: it.bucket, Key: blobObjectKey(content.content.digest), UploadId, PartNumber: 2 });
       await isBegunAnew(it, content, checkpoint);
     });
   }
@@ -199,7 +199,7 @@ async function isBegunAnew(it: StoreUnderTest, { content, bytes }: Content, chec
   await second.write(bytes);
   const stored = await second.commit();
   assert.equal(stored.domain, DOMAIN);
-  assert.equal(sha256Of(await it.bytesAt(blobKey(content.digest))), sha256Of(bytes));
+  assert.equal(sha256Of(await it.bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
 }
 
 function findsOut(subject: () => StoreUnderTest): void {
@@ -211,7 +211,7 @@ function findsOut(subject: () => StoreUnderTest): void {
     const { bytes } = content;
     const other = someContent(SIZE);
     const { uploadId, hashState = '' } = await stopped(it, other, 2 * PART_BYTES);
-    const upload = { Bucket: it.bucket, Key: blobKey(other.content.digest), UploadId: uploadId };
+    const upload = { Bucket: it.bucket, Key: blobObjectKey(other.content.digest), UploadId: uploadId };
     await it.direct.send(new AbortMultipartUploadCommand(upload));
     const wrongEnd = Buffer.concat([bytes.subarray(2 * PART_BYTES, SIZE - 1), Buffer.of((bytes[SIZE - 1] ?? 0) ^ 1)]);
     for (const [wrong, rest] of [
@@ -236,7 +236,7 @@ function findsOut(subject: () => StoreUnderTest): void {
     await second.write(content.bytes.subarray(second.offset));
     const part = {
       Bucket: it.bucket,
-      Key: blobKey(content.content.digest),
+      Key: blobObjectKey(content.content.digest),
       UploadId: checkpoint.uploadId,
       PartNumber: 1,
     };

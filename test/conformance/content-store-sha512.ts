@@ -6,7 +6,7 @@ import { ContentLostError, ContentMismatchError } from '../../lib/errors/cache-e
 import { digestOf, hexOf } from '../../lib/oci/digest.ts';
 import { PUBLIC } from '../../lib/reference/trust-domain.ts';
 import { sha256Base64 } from '../../lib/store/checksums.ts';
-import { blobKey } from '../../lib/store/keys.ts';
+import { blobObjectKey } from '../../lib/store/keys.ts';
 import {
   chunksOf,
   DOMAIN,
@@ -86,7 +86,7 @@ export function contentStoreSha512(subject: () => StoreUnderTest): void {
       direct.send(
         new PutObjectCommand({
           Bucket: bucket,
-          Key: blobKey(content.digest),
+          Key: blobObjectKey(content.digest),
           Body: body,
           ChecksumSHA256: sha256Base64(digestOf(body)),
         }),
@@ -100,7 +100,7 @@ export function contentStoreSha512(subject: () => StoreUnderTest): void {
     const stored = await store.put(content, bytes, DOMAIN, signal);
     assert.deepEqual(Buffer.from(await store.read(content, 3_000, signal)), bytes);
     // Right bytes, whoever put them there, are content.
-    await direct.send(new DeleteObjectCommand({ Bucket: bucket, Key: blobKey(content.digest) }));
+    await direct.send(new DeleteObjectCommand({ Bucket: bucket, Key: blobObjectKey(content.digest) }));
     await put(bytes);
     const again = await store.find(content.digest, signal);
     assert.ok(again !== undefined && (await store.isContent(content, again, signal)));

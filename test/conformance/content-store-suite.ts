@@ -7,7 +7,7 @@ import { ContentLostError, ContentMismatchError, StoreError } from '../../lib/er
 import { digestOf } from '../../lib/oci/digest.ts';
 import { PUBLIC } from '../../lib/reference/trust-domain.ts';
 import { crc32Base64, sha256Base64 } from '../../lib/store/checksums.ts';
-import { blobKey } from '../../lib/store/keys.ts';
+import { blobObjectKey } from '../../lib/store/keys.ts';
 import { TOMBSTONE_MS } from '../../lib/store/ref-record.ts';
 import {
   chunksOf,
@@ -133,7 +133,7 @@ function findReadPut(subject: () => StoreUnderTest): void {
     const { content } = someContent(100);
     await assert.rejects(store.read(content, 100, signal), ContentLostError);
     for (const wrong of [randomBytes(99), randomBytes(100)]) {
-      const key = blobKey(content.digest);
+      const key = blobObjectKey(content.digest);
       await direct.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: wrong }));
       await assert.rejects(store.read(content, 100, signal), ContentLostError);
     }
@@ -183,7 +183,7 @@ function ingests(subject: () => StoreUnderTest): void {
       const { content, bytes } = someContent(size);
       const before = proxy.log.length;
       await ingest(store, content, bytes, 300_000);
-      assert.equal(sha256Of(await bytesAt(blobKey(content.digest))), sha256Of(bytes));
+      assert.equal(sha256Of(await bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
       const sent = proxy.log.slice(before).filter((request) => request.path.includes('partNumber='));
       assert.equal(sent.length, parts);
     });
@@ -198,7 +198,7 @@ function ingests(subject: () => StoreUnderTest): void {
     assert.equal(found.crc32, crc32Base64(crc32(bytes)));
     assert.equal(found.sha256, undefined);
     assert.equal(found.domain, DOMAIN);
-    assert.equal(sha256Of(await bytesAt(blobKey(content.digest))), sha256Of(bytes));
+    assert.equal(sha256Of(await bytesAt(blobObjectKey(content.digest))), sha256Of(bytes));
     assert.equal(await openUploads(), 0);
   });
 
@@ -274,7 +274,7 @@ function conditional(subject: () => StoreUnderTest): void {
       const { content, bytes } = someContent(size);
       const stored = await Promise.all(Array.from({ length: 8 }, () => ingest(store, content, bytes, 200_000)));
       assert.equal(new Set(stored.map(({ etag }) => etag)).size, 1);
-      assert.equal((await keys()).filter((key) => key === blobKey(content.digest)).length, 1);
+      assert.equal((await keys()).filter((key) => key === blobObjectKey(content.digest)).length, 1);
       assert.equal(await openUploads(), 0);
     });
 
@@ -282,7 +282,7 @@ function conditional(subject: () => StoreUnderTest): void {
       const { store, direct, bucket, bytesAt, openUploads } = subject();
       const { content, bytes } = someContent(size);
       for (const wrong of [randomBytes(size), randomBytes(10)]) {
-        const key = blobKey(content.digest);
+        const key = blobObjectKey(content.digest);
         await direct.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: wrong }));
         await ingest(store, content, bytes, 200_000);
         assert.equal(sha256Of(await bytesAt(key)), sha256Of(bytes));
@@ -295,7 +295,7 @@ function conditional(subject: () => StoreUnderTest): void {
       const { content, bytes } = someContent(size);
       const other = new PutObjectCommand({
         Bucket: bucket,
-        Key: blobKey(content.digest),
+        Key: blobObjectKey(content.digest),
         Body: bytes,
         ChecksumAlgorithm: size === 50_000 ? 'CRC32C' : 'SHA256',
       });

@@ -12,7 +12,7 @@ import type { Receipt } from '../../lib/pull/receipt.ts';
 import type { ReconcileDeps } from '../../lib/pull/reconcile.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
 import { PUBLIC } from '../../lib/reference/trust-domain.ts';
-import { blobKey } from '../../lib/store/keys.ts';
+import { blobObjectKey } from '../../lib/store/keys.ts';
 import { rawS3, type TestCache, type TestStack } from '../support/cache.ts';
 import { noise } from '../support/images.ts';
 import { loseContent } from '../support/lost-content.ts';
@@ -21,7 +21,7 @@ import { forever } from '../support/table-under-test.ts';
 /** The object goes, and no event tells of it. */
 export async function deleteObject(stack: TestStack, digest: Digest): Promise<void> {
   const s3 = rawS3(stack);
-  await s3.send(new DeleteObjectCommand({ Bucket: stack.bucket, Key: blobKey(digest) }));
+  await s3.send(new DeleteObjectCommand({ Bucket: stack.bucket, Key: blobObjectKey(digest) }));
   s3.destroy();
 }
 
@@ -33,7 +33,7 @@ export async function putBack(
   Metadata: Record<string, string> = { domain: PUBLIC },
 ): Promise<void> {
   const s3 = rawS3(stack);
-  await s3.send(new PutObjectCommand({ Bucket: stack.bucket, Key: blobKey(digest), Body: bytes, Metadata }));
+  await s3.send(new PutObjectCommand({ Bucket: stack.bucket, Key: blobObjectKey(digest), Body: bytes, Metadata }));
   s3.destroy();
 }
 

@@ -5,7 +5,7 @@ import { bareEntries } from '../../lib/catalog/needs.ts';
 import { algorithmOf, digestOf, type Digest } from '../../lib/oci/digest.ts';
 import { blobsOf, parseManifest } from '../../lib/oci/manifest.ts';
 import { parseReference } from '../../lib/reference/reference.ts';
-import { blobKey } from '../../lib/store/keys.ts';
+import { blobObjectKey } from '../../lib/store/keys.ts';
 import type { Services } from '../../lib/services.ts';
 import { rawS3, type TestStack } from './cache.ts';
 
@@ -13,7 +13,7 @@ const PREFIX = 'blobs/';
 
 /** The digests that have an object under `blobs/`, after checking that each object matches its name (I1). */
 export async function checkContent(stack: TestStack, among: Iterable<Digest>): Promise<Map<Digest, Buffer>> {
-  const digests = new Map([...among].map((digest) => [blobKey(digest), digest]));
+  const digests = new Map([...among].map((digest) => [blobObjectKey(digest), digest]));
   const s3 = rawS3(stack);
   const found = new Map<Digest, Buffer>();
   try {

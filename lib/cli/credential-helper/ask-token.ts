@@ -2,7 +2,7 @@ import { type HttpAnswer, requestsIn, sdkRegion } from '../../doctor/sigv4-reque
 import { regionOf } from '../../doctor/target.ts';
 import { CacheError } from '../../errors/cache-error.ts';
 import type { TokenDocument } from '../../http/control/deployment.ts';
-import { type HelperSettings, isLoopback } from './settings.ts';
+import { type HelperSettings, isPlainLoopback } from './settings.ts';
 
 /**
  * A new password for the registry endpoint, from `POST /v1/token` of the configured URL, signed with the credentials that the AWS SDK finds. Redirects are not
@@ -18,10 +18,10 @@ export async function askToken(settings: HelperSettings, signal: AbortSignal): P
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ lifetimeSeconds }),
   };
-  const region = settings.region ?? regionOf(url) ?? (isLoopback(url) ? 'local' : await sdkRegion());
+  const region = settings.region ?? regionOf(url) ?? (isPlainLoopback(url) ? 'local' : await sdkRegion());
   const requests = requestsIn(region);
   // The local application checks no signatures, and there may be no credentials.
-  const answer = isLoopback(url) ? requests.plain(call, signal) : requests.signed('execute-api', call, signal);
+  const answer = isPlainLoopback(url) ? requests.plain(call, signal) : requests.signed('execute-api', call, signal);
   return tokenOf(await answerOf(answer, url, signal), url);
 }
 

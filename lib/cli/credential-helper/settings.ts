@@ -77,7 +77,7 @@ function urlOf(value: unknown, path: string): URL {
   }
   const url = typeof value === 'string' ? URL.parse(value) : null;
   const isPlain = url?.username === '' && url.password === '' && url.search === '' && url.hash === '';
-  if (url === null || !isPlain || !(url.protocol === 'https:' || isLoopback(url))) {
+  if (url === null || !isPlain || !(url.protocol === 'https:' || isPlainLoopback(url))) {
     throw new ConfigError(`ENTREPOT_URL, or "url" of ${path}, is not an https URL without query; write ${form}`);
   }
   url.pathname = url.pathname.replace(/(?:\/v1)?\/*$/, '');
@@ -85,7 +85,7 @@ function urlOf(value: unknown, path: string): URL {
 }
 
 /** Whether the URL leads to this machine. */
-export const isLoopback = (url: URL): boolean => url.protocol === 'http:' && LOOPBACK.test(url.hostname);
+export const isPlainLoopback = (url: URL): boolean => url.protocol === 'http:' && LOOPBACK.test(url.hostname);
 
 const isTexts = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === 'string' && one !== '');

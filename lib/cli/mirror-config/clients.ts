@@ -1,6 +1,6 @@
 import {
   type ClientConfig,
-  type ConfigFile,
+  type ClientFile,
   exampleImage,
   isReadable,
   isUsualEndpoint,
@@ -36,7 +36,7 @@ export function containerdConfig(cache: ServedCache): ClientConfig {
   };
 }
 
-function hostsFile({ origin: { origin }, needsLogin }: ServedCache, registry: ServedRegistry): ConfigFile {
+function hostsFile({ origin: { origin }, needsLogin }: ServedCache, registry: ServedRegistry): ClientFile {
   const host = `host.${tomlString(origin)}`;
   const folder = folderOf(registry.name);
   const lines = [
@@ -67,8 +67,8 @@ function hostsFile({ origin: { origin }, needsLogin }: ServedCache, registry: Se
 /** `host_port_`: containerd tries this name first, and every file system accepts it. */
 const folderOf = (name: string): string => name.replace(/:(\d+)$/, '_$1_');
 
-function configFragments(): ConfigFile[] {
-  const fragment = (path: string, version: string, plugin: string): ConfigFile => ({
+function configFragments(): ClientFile[] {
+  const fragment = (path: string, version: string, plugin: string): ClientFile => ({
     path,
     place: CONFIG_FILE,
     isFragment: true,

@@ -76,7 +76,7 @@ export interface ServedCache {
 }
 
 /** One file of a client's configuration, whole or a fragment. */
-export interface ConfigFile {
+export interface ClientFile {
   /** Relative to the folder of `--output`, with `/`. */
   readonly path: string;
   /** Absolute path at which the client looks for it, on Linux. */
@@ -90,7 +90,7 @@ export interface ConfigFile {
 /** The configuration that makes one client use the cache. */
 export interface ClientConfig {
   /** Empty if no configuration file can help. */
-  readonly files: readonly ConfigFile[];
+  readonly files: readonly ClientFile[];
   /** What the user must know or do besides: a sentence each. */
   readonly notes: readonly string[];
 }

@@ -10,7 +10,7 @@ import type { ServeSettings } from '../../serve/settings.ts';
 import type { LogFields, Logger } from '../../telemetry/logger.ts';
 import type { Metrics } from '../../telemetry/telemetry.ts';
 import { type HttpRequest, httpRequest } from '../http-event.ts';
-import { problemAnswer, statusOf } from '../problem.ts';
+import { problemAnswer, httpStatusOf } from '../problem.ts';
 import { postPull } from './pulls.ts';
 import { type Operation, routeOf } from './routes.ts';
 
@@ -119,7 +119,7 @@ async function operate(
 /** A retryable failure is logged as a warning: the caller asks again. */
 function logRequest(logger: Logger, failure: unknown, fields: LogFields): void {
   if (failure === undefined) logger.info('request', fields);
-  else if (statusOf(failure) < 500) logger.info('request', { ...fields, reason: reasonOf(failure) });
+  else if (httpStatusOf(failure) < 500) logger.info('request', { ...fields, reason: reasonOf(failure) });
   else if (failure instanceof CacheError && failure.retryable) {
     logger.warn('request', { ...fields, reason: reasonOf(failure) });
   } else logger.error('request', failure, fields);

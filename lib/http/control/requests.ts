@@ -72,7 +72,7 @@ const flag = (description: string, otherwise: boolean) =>
 const attestations = flag('Whether attestations go along with the manifests that they describe.', true);
 
 /** One image to pull. */
-export const pullSchema = z.strictObject(
+export const pullBodySchema = z.strictObject(
   {
     reference,
     platforms,
@@ -102,7 +102,7 @@ export const validateSchema = z.strictObject(
 const lifetime = `must be a whole number from ${LIFETIME.least} to ${LIFETIME.most}`;
 
 /** How long a password is wanted for. */
-export const tokenSchema = z.strictObject(
+export const tokenBodySchema = z.strictObject(
   {
     lifetimeSeconds: z._default(
       z
@@ -157,7 +157,7 @@ function parseLimit(digits: string): number {
 const images = z.strictObject(
   {
     images: z
-      .array(pullSchema, 'must be a list such as [{"reference": "alpine"}]')
+      .array(pullBodySchema, 'must be a list such as [{"reference": "alpine"}]')
       .check(z.minLength(1, 'names no image'), z.maxLength(MAX_IMAGES, `has more than ${MAX_IMAGES} entries`)),
   },
   objectLike('a list of images has "images" alone', '{"images": [{"reference": "alpine"}]}'),
@@ -168,13 +168,14 @@ const images = z.strictObject(
  *
  * @throws InvalidRequestError naming the field that is wrong: `platforms[1]`.
  */
-export const parsePullBody = (document: unknown): PullRequest => checked(pullSchema, asMap(document), '');
+export const parsePullBody = (document: unknown): PullRequest => checked(pullBodySchema, asMap(document), '');
 
 /** What a body of `POST /v1/validate` asks for. @throws InvalidRequestError */
 export const parseValidateBody = (document: unknown): ValidateRequest => checked(validateSchema, asMap(document), '');
 
 /** What a body of `POST /v1/token` asks for. @throws InvalidRequestError */
-export const parseTokenBody = (document: unknown): z.output<typeof tokenSchema> => checked(tokenSchema, document, '');
+export const parseTokenBody = (document: unknown): z.output<typeof tokenBodySchema> =>
+  checked(tokenBodySchema, document, '');
 
 /** What a query of `/v1/images` names. @throws InvalidRequestError */
 export const parseImageQuery = (query: Readonly<Record<string, string>>): Reference =>
@@ -225,7 +226,7 @@ export function parsePullInput(document: unknown): PullInput {
 
 function parseBare(document: Record<string, unknown>, prefix: string): PullInput {
   if ('images' in document) return { kind: 'list', requests: checked(images, document, prefix).images };
-  if ('reference' in document) return { kind: 'one', request: checked(pullSchema, document, prefix) };
+  if ('reference' in document) return { kind: 'one', request: checked(pullBodySchema, document, prefix) };
   throw new InvalidRequestError(
     fieldOf(prefix, ['reference']),
     'there is neither "reference" nor "images"; send {"reference": "…"} or {"images": [{"reference": "…"}]}',

@@ -5,7 +5,7 @@ import {
   ContentMismatchError,
   type ErrorCode,
 } from '../../errors/cache-error.ts';
-import { HttpError, retryAfterSecondsOf, statusOf } from '../problem.ts';
+import { HttpError, retryAfterSecondsOf, httpStatusOf } from '../problem.ts';
 import type { RegistryAnswer } from './open-registry.ts';
 
 /** Clients show the message to people: it is short, and reveals nothing of the configuration. */
@@ -17,7 +17,7 @@ const MAX_PATH_CHARACTERS = 100;
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
  */
 export function registryError(error: unknown, challenge: string | undefined): RegistryAnswer {
-  const status = statusOf(error);
+  const status = httpStatusOf(error);
   const known = status !== 500 && error instanceof CacheError ? error : undefined;
   const retryAfter = retryAfterSecondsOf(status, known?.retryAfterMs);
   return errorAnswer(

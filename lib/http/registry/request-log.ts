@@ -2,7 +2,7 @@ import { UnknownNameError } from '../../errors/cache-error.ts';
 import { formatRepository } from '../../reference/reference.ts';
 import type { ServeCall } from '../../serve/serving.ts';
 import { clientText, type LogFields } from '../../telemetry/logger.ts';
-import { statusOf } from '../problem.ts';
+import { httpStatusOf } from '../problem.ts';
 import type { RegistryAnswer, RegistryRequest } from './open-registry.ts';
 import type { RegistryRoute } from './registry-route.ts';
 
@@ -32,7 +32,7 @@ export function logAnswered(
   const { failure } = answered;
   const line = 'pull request';
   const fields = fieldsOf(request, known, answered);
-  const status = statusOf(failure);
+  const status = httpStatusOf(failure);
   if (failure === undefined) logger.info(line, fields);
   // The client has left without an answer: not an error of the cache.
   else if (signal.aborted && failure === signal.reason) logger.info(line, { ...fields, left: true });

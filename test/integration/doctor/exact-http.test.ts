@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { ContradictionError } from '../../../lib/doctor/check.ts';
-import { askExactly, headerOf, type ExactAnswer, type ExactCall } from '../../../lib/doctor/exact-http.ts';
+import { askExactly, exactHeader, type ExactAnswer, type ExactCall } from '../../../lib/doctor/exact-http.ts';
 
 const HELLO = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello';
 
@@ -53,16 +53,16 @@ test('an answer is given as it came', async () => {
   const head =
     'HTTP/1.1 307 Elsewhere\r\nLocation: /x\r\nContent-Encoding: gzip\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 4\r\n\r\n';
   const { answer } = await ask(Buffer.concat([Buffer.from(head), gzip]), { path: '/' });
-  assert.deepEqual([answer.status, headerOf(answer, 'location'), answer.bytes], [307, '/x', gzip]);
+  assert.deepEqual([answer.status, exactHeader(answer, 'location'), answer.bytes], [307, '/x', gzip]);
   assert.deepEqual(
-    [answer.headers['x-a'], headerOf(answer, 'x-a'), headerOf(answer, 'x-b')],
+    [answer.headers['x-a'], exactHeader(answer, 'x-a'), exactHeader(answer, 'x-b')],
     [['1', '2'], undefined, undefined],
   );
 });
 
 test('HEAD has the length that was told; what follows is a contradiction, and so it is behind 304', async () => {
   const { answer } = await ask('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n', { method: 'HEAD', path: '/' });
-  assert.deepEqual([headerOf(answer, 'content-length'), answer.bytes.byteLength], ['5', 0]);
+  assert.deepEqual([exactHeader(answer, 'content-length'), answer.bytes.byteLength], ['5', 0]);
   await assert.rejects(ask(HELLO, { method: 'HEAD', path: '/' }), ContradictionError);
   await assert.rejects(ask('HTTP/1.1 304 Not Modified\r\n\r\nhello', { path: '/' }), ContradictionError);
 });

@@ -10,7 +10,7 @@ import { hexOf, type Digest } from '../../../lib/oci/digest.ts';
 import type { CachedImage } from '../../../lib/images/images.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import { rebuild } from '../../../lib/repair/rebuild.ts';
-import { blobKey } from '../../../lib/store/keys.ts';
+import { blobObjectKey } from '../../../lib/store/keys.ts';
 import type { Validation } from '../../../lib/repair/validate.ts';
 import { openCache, rawS3, startBench, type Bench, type TestCache } from '../../support/cache.ts';
 import { startFaultProxy, type FaultProxy } from '../../support/http-fault-proxy.ts';
@@ -320,7 +320,7 @@ describe('POST /v1/validate', () => {
 
     const [blob] = [...image.blobs.keys()] as Digest[];
     assert.ok(blob !== undefined && hexOf(blob) !== '');
-    await s3.send(new DeleteObjectCommand({ Bucket: bench.stack.bucket, Key: blobKey(blob) }));
+    await s3.send(new DeleteObjectCommand({ Bucket: bench.stack.bucket, Key: blobObjectKey(blob) }));
     assert.equal(((await validate({ reference })).body as Validation).state, 'complete');
     const deep = (await validate({ reference, deep: true })).body as Validation;
     assert.equal(deep.state, 'incomplete');

@@ -4,7 +4,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
 import { DOCKER_LIST, OCI_INDEX, OCI_MANIFEST } from '../../../lib/oci/media-type.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { blobKey } from '../../../lib/store/keys.ts';
+import { blobObjectKey } from '../../../lib/store/keys.ts';
 import { checkContent, checkPublished } from '../../support/invariants.ts';
 import { listing, multiArchImage, noise, noiseImage, type Image, type ListedEntry } from '../../support/images.ts';
 import { when, type UpstreamRequest } from '../../support/upstream/upstream.ts';
@@ -39,7 +39,7 @@ const validated = async (reference: string, deep = true) => await bench.cache.va
 
 async function lose(...digests: Digest[]): Promise<void> {
   const { bucket: Bucket } = bench.stack;
-  for (const digest of digests) await bench.s3.send(new DeleteObjectCommand({ Bucket, Key: blobKey(digest) }));
+  for (const digest of digests) await bench.s3.send(new DeleteObjectCommand({ Bucket, Key: blobObjectKey(digest) }));
 }
 
 /** BuildKit's registry cache: `image-manifest=false`. */
@@ -107,7 +107,7 @@ test('a blob that an index lists and that is lost makes it incomplete, comes aga
   await lose(second);
   assert.equal((await validated(reference)).state, 'incomplete');
   const { bytes } = entries[1]!;
-  await bench.s3.send(new PutObjectCommand({ Bucket: bench.stack.bucket, Key: blobKey(second), Body: bytes }));
+  await bench.s3.send(new PutObjectCommand({ Bucket: bench.stack.bucket, Key: blobObjectKey(second), Body: bytes }));
   bench.upstream.requests.length = 0;
   assert.equal((await bench.succeeds(reference)).outcome, 'hit');
   assert.equal(bench.upstream.requests.length, 0);

@@ -4,7 +4,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import type { Digest } from '../../../lib/oci/digest.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
 import type { TrustDomain } from '../../../lib/reference/trust-domain.ts';
-import { blobKey } from '../../../lib/store/keys.ts';
+import { blobObjectKey } from '../../../lib/store/keys.ts';
 import { noiseImage, noiseLayer, upstreamImage, type Image } from '../../support/images.ts';
 import { startUpstream, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { REGISTRY as INTERNAL, startPullBench, type PullBench } from './pull-bench.ts';
@@ -65,7 +65,8 @@ function offerAt(registry: string, repository: string, secret: Secret, lacks = f
 const rowOf = async ({ digest }: Secret) =>
   (await bench.cache.services.catalog.findBlobs([digest], AbortSignal.timeout(5_000))).get(digest)!;
 const metadataOf = async ({ digest }: Secret): Promise<string | undefined> =>
-  (await bench.s3.send(new HeadObjectCommand({ Bucket: bench.stack.bucket, Key: blobKey(digest) }))).Metadata?.domain;
+  (await bench.s3.send(new HeadObjectCommand({ Bucket: bench.stack.bucket, Key: blobObjectKey(digest) }))).Metadata
+    ?.domain;
 
 async function assertKept(secret: Secret, registry: string, repository: string): Promise<void> {
   const reference = offerAt(registry, repository, secret, true);
@@ -139,7 +140,7 @@ test('what was recorded as public before is not believed: not of rows, and not o
     const Metadata = domain === undefined ? {} : { domain };
     const Body = image.blobs.get(object.digest)!;
     await bench.s3.send(
-      new PutObjectCommand({ Bucket: bench.stack.bucket, Key: blobKey(object.digest), Body, Metadata }),
+      new PutObjectCommand({ Bucket: bench.stack.bucket, Key: blobObjectKey(object.digest), Body, Metadata }),
     );
     const repository = `mallory/object-${String(domain).trim()}`;
     await bench.fails(offerAt(PUBLIC_ONE, repository, object, true), { name: 'BlobUnknownError' });

@@ -13,7 +13,7 @@ import { NOBODY } from '../../../lib/table/keys.ts';
 import { digestOf } from '../../../lib/oci/digest.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
 import { parseReference } from '../../../lib/reference/reference.ts';
-import { blobKey } from '../../../lib/store/keys.ts';
+import { blobObjectKey } from '../../../lib/store/keys.ts';
 import { openCache, rawS3, startBench, type PullOptions, type TestCache, type TestStack } from '../../support/cache.ts';
 import { upstreamImage, type Image } from '../../support/images.ts';
 import { startUpstream, type TestUpstream, type UpstreamOptions } from '../../support/upstream/upstream.ts';
@@ -182,5 +182,5 @@ async function keyOfContent(s3: S3Client, bucket: string, key: string): Promise<
   const { Body: body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
   const bytes = await body!.transformToByteArray();
   const algorithm = key.startsWith('blobs/sha512/') ? 'sha512' : 'sha256';
-  return blobKey(digestOf(bytes, algorithm));
+  return blobObjectKey(digestOf(bytes, algorithm));
 }

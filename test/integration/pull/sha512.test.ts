@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { after, afterEach, before, test } from 'node:test';
 import { digestOf, type Digest } from '../../../lib/oci/digest.ts';
 import { sha256Base64 } from '../../../lib/store/checksums.ts';
-import { blobKey } from '../../../lib/store/keys.ts';
+import { blobObjectKey } from '../../../lib/store/keys.ts';
 import { bySha512, multiArchImage, noiseImage, type Image } from '../../support/images.ts';
 import { times, when } from '../../support/upstream/upstream.ts';
 import { REGISTRY, startPullBench, type PullBench } from './pull-bench.ts';
@@ -48,7 +48,8 @@ for (const [what, image] of [
       copiedElsewhere: 0,
     });
     const keys = await bench.blobKeys();
-    for (const digest of [...image.blobs.keys(), ...image.manifests.keys()]) assert.ok(keys.includes(blobKey(digest)));
+    for (const digest of [...image.blobs.keys(), ...image.manifests.keys()])
+      assert.ok(keys.includes(blobObjectKey(digest)));
     assert.equal((await bench.succeeds(reference)).outcome, 'hit');
     const byDigest = await bench.succeeds(`${REGISTRY}/${repository}@${image.root.digest}`);
     assert.deepEqual([byDigest.blobs.present, byDigest.digest], [image.blobs.size, image.root.digest]);
@@ -99,19 +100,19 @@ test('a layer by SHA-512 that was replaced or deleted in the bucket is found out
   await bench.succeeds(reference);
   const [, first, second] = [...image.blobs.keys()] as [Digest, Digest, Digest];
   const body = randomBytes(image.blobs.get(first)!.byteLength);
-  const at = { Bucket: bench.stack.bucket, Key: blobKey(first) };
+  const at = { Bucket: bench.stack.bucket, Key: blobObjectKey(first) };
   // Its own SHA-256 is right, as S3 checks it: that says nothing of its name.
   await bench.s3.send(new PutObjectCommand({ ...at, Body: body, ChecksumSHA256: sha256Base64(digestOf(body)) }));
-  await bench.s3.send(new DeleteObjectCommand({ ...at, Key: blobKey(second) }));
+  await bench.s3.send(new DeleteObjectCommand({ ...at, Key: blobObjectKey(second) }));
   assert.equal(await validated(reference), 'incomplete');
   const receipt = await bench.succeeds(reference);
   assert.equal(receipt.blobs.copied, 2);
   assert.equal(await validated(reference), 'complete');
   // What somebody puts back counts by its bytes.
   const bytes = image.blobs.get(second)!;
-  await bench.s3.send(new DeleteObjectCommand({ ...at, Key: blobKey(second) }));
+  await bench.s3.send(new DeleteObjectCommand({ ...at, Key: blobObjectKey(second) }));
   assert.equal(await validated(reference), 'incomplete');
-  await bench.s3.send(new PutObjectCommand({ ...at, Key: blobKey(second), Body: bytes }));
+  await bench.s3.send(new PutObjectCommand({ ...at, Key: blobObjectKey(second), Body: bytes }));
   assert.equal(await validated(reference), 'complete');
 });
 

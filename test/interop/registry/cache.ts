@@ -10,7 +10,7 @@ import { GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/clien
 import { childEnvironment } from '../../../infra/local/processes.ts';
 import { isDigest, type Digest } from '../../../lib/oci/digest.ts';
 import type { Receipt } from '../../../lib/pull/receipt.ts';
-import { blobKey } from '../../../lib/store/keys.ts';
+import { blobObjectKey } from '../../../lib/store/keys.ts';
 import { startStack } from '../../support/stack.ts';
 import type { DockerRegistry } from './docker-registry.ts';
 
@@ -81,7 +81,7 @@ export async function openInteropCache(configuration: object): Promise<InteropCa
     });
   };
   const read = async (digest: Digest): Promise<Buffer> => {
-    const { Body } = await s3.send(new GetObjectCommand({ Bucket: stack.bucket, Key: blobKey(digest) }));
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: stack.bucket, Key: blobObjectKey(digest) }));
     assert.ok(Body !== undefined);
     return Buffer.from(await Body.transformToByteArray());
   };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ContradictionError, SkipError } from '../../../lib/doctor/check.ts';
 import { REGISTRY_CHECKS } from '../../../lib/doctor/registry-checks.ts';
-import { openRegistryFixture, type RegistryFixture, statusOf } from '../../../lib/doctor/registry-fixture.ts';
+import { openRegistryFixture, type RegistryFixture, answeredStatus } from '../../../lib/doctor/registry-fixture.ts';
 import { type BlobPlace, parseBlobUrl, statusOfS3 } from '../../../lib/doctor/s3-blob-url.ts';
 import type { HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import type { Target } from '../../../lib/doctor/target.ts';
@@ -133,7 +133,7 @@ test('a password is minted by the control API, for half an hour, and never shown
 
 test('of an answer its status, its code and who gave it are told, and none of its words', () => {
   const answer = (status: number, body: string, headers = {}) =>
-    statusOf({ status, headers, bytes: Buffer.from(body), durationMs: 1 });
+    answeredStatus({ status, headers, bytes: Buffer.from(body), durationMs: 1 });
   const ours = { 'docker-distribution-api-version': ['registry/2.0'] };
   assert.equal(answer(404, '{"errors":[{"code":"NAME_UNKNOWN","message":"secret"}]}', ours), '404 NAME_UNKNOWN');
   assert.equal(answer(404, '{"errors":[{"code":"secret of mine"}]}', ours), '404');

@@ -5,7 +5,7 @@ import { SkipError } from '../../../lib/doctor/check.ts';
 import type { HttpAnswer, HttpCall, Requests } from '../../../lib/doctor/sigv4-requests.ts';
 import {
   askApi,
-  isLoopback,
+  isLoopbackUrl,
   parseApiUrl,
   parseRegistryUrl,
   readDeployment,
@@ -88,8 +88,9 @@ test("a region is told by AWS's own names alone", () => {
 });
 
 test('this machine is known by its names', () => {
-  for (const url of ['http://127.0.0.1:1', 'http://localhost', 'http://[::1]:1']) assert.ok(isLoopback(new URL(url)));
-  for (const url of ['https://127.0.0.1.example.test', API]) assert.ok(!isLoopback(new URL(url)));
+  for (const url of ['http://127.0.0.1:1', 'http://localhost', 'http://[::1]:1'])
+    assert.ok(isLoopbackUrl(new URL(url)));
+  for (const url of ['https://127.0.0.1.example.test', API]) assert.ok(!isLoopbackUrl(new URL(url)));
 });
 
 test('the API is asked with a signature, with a token where there is one, or as nobody', async () => {

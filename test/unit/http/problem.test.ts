@@ -26,7 +26,7 @@ import {
   UpstreamUnavailableError,
 } from '../../../lib/errors/cache-error.ts';
 import { redacted } from '../../../lib/telemetry/logger.ts';
-import { problemOf, retryAfterSecondsOf, statusOf } from '../../../lib/http/problem.ts';
+import { problemOf, retryAfterSecondsOf, httpStatusOf } from '../../../lib/http/problem.ts';
 
 /** Of a pull: one blob for each reason. */
 const blobsFailed = (...reasons: readonly [CacheError, ...CacheError[]]): BlobsFailedError => {
@@ -78,7 +78,7 @@ describe('the status of each error', () => {
   ];
   for (const [error, status] of table) {
     test(`${error.name} ${(error as Partial<CacheError>).code ?? ''} is ${status}`, () =>
-      assert.equal(statusOf(error), status));
+      assert.equal(httpStatusOf(error), status));
   }
 });
 

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import type { Algorithm } from '../../../lib/oci/digest.ts';
-import { IngestDigest, ResumedDigest, resumeHash } from '../../../lib/store/ingest-digest.ts';
+import { resumeHash } from '../../../lib/store/hash-state.ts';
+import { IngestDigest, ResumedDigest } from '../../../lib/store/ingest-digest.ts';
 
 const PART = 1_000;
 const SIZE = 10 * PART;

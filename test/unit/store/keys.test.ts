@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { digestOf } from '../../../lib/oci/digest.ts';
-import { blobKey, digestOfKey, refKey } from '../../../lib/store/keys.ts';
+import { blobObjectKey, digestOfKey, refKey } from '../../../lib/store/keys.ts';
 
 test('content lies under its digest', () => {
   assert.equal(
-    blobKey(digestOf(Buffer.alloc(0))),
+    blobObjectKey(digestOf(Buffer.alloc(0))),
     'blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
   );
 });
@@ -46,7 +46,7 @@ test('keys hold only characters that S3 calls safe, and different references hav
 test('a key leads back to its digest, and what is no key of content to none', () => {
   for (const algorithm of ['sha256', 'sha512'] as const) {
     const digest = digestOf(Buffer.alloc(0), algorithm);
-    const key = blobKey(digest);
+    const key = blobObjectKey(digest);
     assert.match(key, new RegExp(`^blobs/${algorithm}/[0-9a-f]+$`));
     assert.equal(digestOfKey(key), digest);
     for (const other of [`${key}0`, key.slice(0, -1), key.toUpperCase(), `x${key}`, key.replace('blobs', 'refs')]) {

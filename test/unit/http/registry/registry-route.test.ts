@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CacheError } from '../../../../lib/errors/cache-error.ts';
-import { statusOf } from '../../../../lib/http/problem.ts';
+import { httpStatusOf } from '../../../../lib/http/problem.ts';
 import { isRegistryPath, registryRoute } from '../../../../lib/http/registry/registry-route.ts';
 import { formatReference, formatRepository } from '../../../../lib/reference/reference.ts';
 
@@ -90,7 +90,7 @@ describe('what is refused', () => {
       assert.throws(
         () => route(path, query),
         (error: CacheError) => {
-          assert.deepEqual([statusOf(error), error.code], [status, code], error.message);
+          assert.deepEqual([httpStatusOf(error), error.code], [status, code], error.message);
           return true;
         },
       );
