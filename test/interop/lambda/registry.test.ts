@@ -223,7 +223,10 @@ describe('the packaged registry endpoint under aws-lambda-ric', { timeout: 300_0
     s3.destroy();
     application.events.put('default', objectDeleted(bench.stack.bucket, key));
     await until(() => pidsOf('events').length > 0, 30_000);
-    await until(async () => (await application.logOf('events')).includes('content was deleted from the bucket'), 30_000);
+    await until(
+      async () => (await application.logOf('events')).includes('content was deleted from the bucket'),
+      30_000,
+    );
     assert.equal(digestOf(await blob('lost', layer)), layer);
   });
 
