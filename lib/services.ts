@@ -165,7 +165,7 @@ export function openServices(config: Config, connection: StoreConnection): Servi
     workflowLeases,
     ...openWorkflow(connection, { records, leases: workflowLeases }, opened),
     fetcher: openFetcher(connection, opened),
-    waitingRoom: openWaitingRoom({ client, table, seats: config.serve.waiting }),
+    waitingRoom: openWaitingRoom({ client, table, waiting: config.serve.waiting }),
     warmupRuns: lazily<WarmupRuns>(
       async () => {
         const { dynamoWarmupRuns } = await import('./warmup/dynamo-warmup-runs.ts');

@@ -36,7 +36,7 @@ export function presignerOf(
 export const openWaitingRoom = (options: {
   readonly client: DynamoClient;
   readonly table: string;
-  readonly seats: number;
+  readonly waiting: number;
 }): WaitingRoom =>
   lazily<WaitingRoom>(async () => (await import('./serve/dynamo-waiting-room.ts')).dynamoWaitingRoom(options), {
     enter: true,

@@ -16,7 +16,7 @@ export type Capability =
   /** Rows of the catalogue, of locks and of pulls. */
   | 'table'
   /** To read all rows, and to write those of locks, pulls and waiting clients: for the function that the internet reaches. */
-  | 'doorTable'
+  | 'endpointTable'
   /** To find content, and to read manifests. */
   | 'readBlobs'
   /** To put content, in parts too, and to delete what proved wrong. */
@@ -93,7 +93,7 @@ const STATEMENTS: Readonly<Record<Capability, (surroundings: Surroundings) => re
       [storage.tableArn],
     ),
   ],
-  doorTable: ({ storage }) => [
+  endpointTable: ({ storage }) => [
     allow(['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Query'], [storage.tableArn]),
     // Without this, a request with no leading keys would pass.
     allow(['dynamodb:UpdateItem'], [storage.tableArn], {

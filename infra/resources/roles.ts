@@ -9,7 +9,7 @@ const CAPABILITIES: Readonly<Record<FunctionName, readonly Capability[]>> = {
   api: ['table', 'readBlobs', 'writeRefs', 'startPulls', 'signPasswords'],
   // Serves what is cached, starts pulls, and has `fetch` ask the registries and write the catalogue. It is reachable from the internet, so it holds no credentials,
   // and can change neither content nor what a repository serves, nor sign a password.
-  registry: ['doorTable', 'readBlobs', 'startPulls', 'fetch', 'readUsers'],
+  registry: ['endpointTable', 'readBlobs', 'startPulls', 'fetch', 'readUsers'],
   // Asks the registries what a tag means, and stores the manifests that they answer.
   fetch: ['table', 'readBlobs', 'writeBlobs', 'registries'],
   // The whole pull in one process.

@@ -2,7 +2,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Publication } from './catalog.ts';
 import type { Completeness } from './ports.ts';
 import type { ConditionCheck, Item, Table, Update } from '../table/dynamo-table.ts';
-import { digests, needsFrom, needsItem } from './items.ts';
+import { needsFrom, needsItem } from './items.ts';
 import { blobKey, childKey, completeKey, epochKey, epochKeys } from '../table/keys.ts';
 
 /*
@@ -28,10 +28,6 @@ export const nextEpoch = (): Update[] =>
   epochKeys.map((key) => ({ key, update: 'ADD epoch :one', values: { ':one': 1 } }));
 
 export const epochFrom = (row: Item | undefined): number => (row?.epoch as number | undefined) ?? 0;
-
-/** The remembered set; empty if content was lost since. */
-export const completeFrom = (row: Item | undefined, epoch: number): ReadonlySet<Digest> =>
-  digests(row !== undefined && (row.stamp as number) >= epoch ? row.complete : undefined);
 
 /** Entries of a root whose content was all present after the epoch was read. */
 export interface Seen {

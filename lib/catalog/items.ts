@@ -6,7 +6,6 @@ import type { TrustDomain } from '../reference/trust-domain.ts';
 import type { Checkpoint } from '../store/content-store.ts';
 import type { BlobRow, ContentTally, ForeignLayer, Link, Pointer, Root } from './catalog.ts';
 import { heldLease } from '../lock/dynamo-lease.ts';
-import { completeFrom } from './dynamo-completeness.ts';
 import { contentIdOf } from './needs.ts';
 import type { Item } from '../table/dynamo-table.ts';
 
@@ -31,6 +30,10 @@ export function pointerFrom(item: Item): Pointer {
     recorded: item.recorded as number | undefined,
   });
 }
+
+/** The remembered set; empty if content was lost since. */
+export const completeFrom = (row: Item | undefined, epoch: number): ReadonlySet<Digest> =>
+  digests(row !== undefined && (row.stamp as number) >= epoch ? row.complete : undefined);
 
 /** The row ROOT, with the set of row COMPLETE if that is current at `epoch`. */
 export function rootFrom(item: Item, remembered: Item | undefined, epoch: number): Root {

@@ -21,7 +21,7 @@ import type {
  *   what                         read            write
  *   ───────────────────────────  ──────────────  ─────────────
  *   what a name means            Pointers        PointerWrites
- *   a root and its tree          Roots           (a publish)
+ *   a root and its tree          Roots           PointerWrites
  *   what is complete (I2)        Completeness    Completeness
  *   who may serve what (I9)      Links           LinkWrites
  *   what the store holds         Blobs           BlobWrites
@@ -31,7 +31,7 @@ import type {
  * Every failure is a CatalogError; a throttled or broken table is never "absent" (I6). Reads with `consistent` are for use under a lock or claim.
  */
 
-/** A read may be cheaper and a little old, or `consistent`. */
+/** Without `consistent` a read is cheaper, and may be slightly out of date. */
 interface ReadOptions {
   readonly consistent: boolean;
   readonly signal: AbortSignal;
@@ -62,7 +62,7 @@ export interface PointerWrites {
     lock: Fence,
     signal: AbortSignal,
   ): Promise<Pointer | undefined>;
-  /** The upstream says that there is no such name. What is published stays. @throws LeaseLostError */
+  /** Records that the upstream has no such name. What is published stays. @throws LeaseLostError */
   recordMissing(reference: Reference, missingMs: number, lock: Fence, signal: AbortSignal): Promise<void>;
   /**
    * Makes the root visible and returns the new pointer: one transaction that holds only if the lock is still
@@ -72,15 +72,15 @@ export interface PointerWrites {
    * @throws LeaseLostError; ContentSweptError where content of this root is gone.
    */
   publish(publication: Publication, lock: Fence, signal: AbortSignal): Promise<Pointer>;
-  /** The record of that generation is in the bucket, under that incarnation. Changes nothing if the pointer has moved on. */
+  /** Notes that the bucket has the record of that generation and incarnation. Changes nothing if the pointer has moved on. */
   confirmRecord(
     reference: Reference,
     order: { readonly incarnation: number; readonly generation: number },
     signal: AbortSignal,
   ): Promise<void>;
   /**
-   * The name means nothing from now on. The content and its links stay. The generation stays for longer than
-   * any writer lives.
+   * Removes the name. The content and its links stay. The row keeps its generation until no writer from
+   * before the removal can still be running.
    *
    * @throws LeaseLostError
    */
@@ -100,9 +100,11 @@ export interface Completeness {
   /** How often content was lost, for this root. Read it before the rows of its content. Consistent. */
   readEpoch(root: Digest, signal: AbortSignal): Promise<number>;
   /**
-   * Those of the root's manifests and indexes that are complete by the rows of all their content. Those of
-   * `bare` need nothing but themselves. With `remember`, the result is kept with its epoch; one try, and no
-   * error if it fails. Two reads, and one for each hundred blobs. Consistent.
+   * Those of the root's manifests and indexes that are complete by the rows of all their content. Two reads,
+   * and one for each hundred blobs. Consistent.
+   *
+   * @param options.bare the manifests that need no other content.
+   * @param options.remember also stores the result with its epoch: tried once, a failure is ignored.
    */
   findWhole(
     root: Digest,
@@ -163,7 +165,7 @@ export interface BlobWrites {
   /** The row of the blob as its claim found it. Reads nothing. */
   blobOf(claim: Lease): BlobRow;
   /**
-   * The store holds the content: it was asked after `commit` was read. For manifests, which need no claim,
+   * Records that the store holds the content: it was asked after `commit` was read. For manifests, which need no claim,
    * and for content that was found in the store.
    *
    * @returns false if the row was written meanwhile: read it, and ask the store again.
@@ -179,8 +181,9 @@ export interface BlobWrites {
   /** Keeps how far an ingest got. @throws LeaseLostError */
   saveCheckpoint(claim: Fence, digest: Digest, checkpoint: Checkpoint, signal: AbortSignal): Promise<void>;
   /**
-   * The store does not hold the content of these rows: it was asked after they were read. Rows that said
-   * present say absent from now on, and every root gets a new epoch, in transactions of up to 84 rows. The
+   * Records that the store does not hold the content of these rows: it was asked after they were read. Rows
+   * that said present say absent from now on, and every root gets a new epoch, in transactions of up to 84
+   * rows (100 items, less 16 epochs). The
    * other rows get a new commit, so that a copier with an older answer asks again.
    *
    * @returns the digests of rows that were written meanwhile, and not changed: read them, and ask the store
@@ -200,7 +203,7 @@ export interface Images {
   imagesOf(repository: Repository, after: string | undefined, signal: AbortSignal): AsyncIterable<CachedReference>;
 }
 
-/** Which table this is among all that ever were on its bucket. */
+/** Which table this is among all that have used its bucket. */
 export interface TableIdentity {
   /**
    * The incarnation of the table: read once in the life of the process, unless `fresh`. Undefined for a table
@@ -213,7 +216,7 @@ export interface TableIdentity {
   removeOtherVersions(signal: AbortSignal): Promise<number>;
 }
 
-/** What serving reads. It writes through a pull alone. */
+/** What serving reads. It writes only through `Fetcher` (lib/serve/fetcher.ts). */
 export interface CatalogReads extends Pointers, Roots, Links, Blobs, Images {}
 
 /** All of it, as lib/services.ts opens it. */

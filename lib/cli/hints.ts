@@ -1,7 +1,7 @@
 import { basename, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/config.ts';
-import { prefixOf } from './mirror-config/mirror-config.ts';
+import { prefixOf } from './mirror-config/served-cache.ts';
 import { allowOf } from '../registry/settings.ts';
 import type { Reference } from '../reference/reference.ts';
 

@@ -2,13 +2,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { ConfigError, InvalidRequestError } from '../errors/cache-error.ts';
-import {
-  type Client,
-  type ClientConfig,
-  type ClientFile,
-  mirrorConfig,
-  parseCacheOrigin,
-} from './mirror-config/mirror-config.ts';
+import { type Client, mirrorConfig } from './mirror-config/mirror-config.ts';
+import { type ClientConfig, type ClientFile, parseCacheOrigin } from './mirror-config/served-cache.ts';
 import { configured } from './cache.ts';
 import { EXIT, printable, type ExitCode, type Output } from './output.ts';
 

@@ -23,7 +23,7 @@ import type { StoredContent } from '../store/content-store.ts';
 import type { BlobSource } from './read-manifest.ts';
 import { drainBlob, ingestBlob, type ClaimedBlob } from './ingest-blob.ts';
 import { allOrFirstFailure, newPermits } from '../async/parallel.ts';
-import { checkSize, mayUse } from './copier.ts';
+import { checkSize, mayUse } from './presence.ts';
 import type { PullDeps } from './pull-request.ts';
 
 /** Which pull brought a missing blob: this one, or another. */

@@ -43,8 +43,8 @@ export interface PullKeeper {
 }
 
 /**
- * Brings all that the reference means, for the requested platforms, into the cache. Copies only what is
- * missing.
+ * Puts everything that the reference stands for, for the requested platforms, into the cache. Copies only
+ * what is missing.
  *
  * A hit sends no request to the registry. When `deadline` fires with a DeadlineError, the pull stops cleanly,
  * keeps every finished blob, frees its leases and returns `partial`.
@@ -63,7 +63,7 @@ export async function pull(
   let upstream: Upstream | undefined;
   try {
     deadline.throwIfAborted();
-    // A hit ends here: no network. A repository that the configuration does not allow is refused even before.
+    // A hit ends here: no network. A repository that the configuration does not allow is refused first.
     const { wanted, hit } = await askCache(deps, request, draft, deadline);
     if (hit !== undefined) return hit;
 
@@ -76,8 +76,8 @@ export async function pull(
     const signal = AbortSignal.any([deadline, lock.signal]);
     await keeper?.begins(lock, signal);
 
-    // With a record, others may have joined while this pull waited for the lock: only its own resolution is
-    // new enough for all of them.
+    // With a keeper, the pull has a record, and callers may have joined it while it waited for the lock. A
+    // resolution from before may be too old for them: only its own counts.
     const earlier = keeper === undefined ? { earlier: before } : {};
     const held: HeldPull = { deps, upstream, request, wanted, lock, draft, signal, ...earlier };
     for (let tries = 1; ; tries++) {
@@ -93,17 +93,21 @@ export async function pull(
   }
 }
 
-async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined): Promise<Receipt> {
-  const { deps, upstream, request, lock, draft, signal } = pull;
-  const { receipt, prepared } = await prepare(pull);
+async function prepareCopyPublish(held: HeldPull, keeper: PullKeeper | undefined): Promise<Receipt> {
+  const { deps, upstream, request, lock, draft, signal } = held;
+  const { receipt, prepared } = await prepare(held);
   if (prepared === undefined) return receipt;
   await keeper?.prepared(prepared, signal);
   const { missing, context, covered } = prepared;
   const optional = optionalOf(prepared.content);
   const absent = new Set<Digest>();
   const done = (blob: Descriptor, outcome: CopyOutcome | 'absent'): void => {
-    if (outcome !== 'absent') draft.blob(blob, outcome);
-    else draft.absent(blob, skippedBy(prepared.content, absent.add(blob.digest)));
+    if (outcome !== 'absent') {
+      draft.blob(blob, outcome);
+      return;
+    }
+    absent.add(blob.digest);
+    draft.absent(blob, skippedBy(prepared.content, absent));
   };
   try {
     await copyMissing(deps, upstream, missing, signal, done, optional);
@@ -115,6 +119,7 @@ async function prepareCopyPublish(pull: HeldPull, keeper: PullKeeper | undefined
     throw withPositions(error, prepared.manifests);
   }
   draft.covered(covered);
+  // Nothing was copied, and the pointer is where it should be: a hit after all.
   if (prepared.unchanged && absent.size === missing.length) return draft.finish('hit', upstream.requests);
   const content = withoutAbsent(prepared.content, absent);
   draft.recorded(await publishPrepared(deps, request.reference, { content, context }, lock, signal));

@@ -8,7 +8,7 @@ import {
   type CredentialReader,
   type Credentials,
   type IssuedCredentials,
-} from './credentials.ts';
+} from './credential-reader.ts';
 import { clean } from './failure.ts';
 import type { RegistrySettings } from './settings.ts';
 

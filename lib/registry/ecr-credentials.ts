@@ -1,6 +1,6 @@
 import type { ECRClientConfig } from '@aws-sdk/client-ecr';
 import { CacheError, ConfigError, CredentialsError, UpstreamUnavailableError } from '../errors/cache-error.ts';
-import type { CredentialReader, IssuedCredentials } from './credentials.ts';
+import type { CredentialReader, IssuedCredentials } from './credential-reader.ts';
 import { type CredentialSource, parseEcrHost, type RegistrySettings } from './settings.ts';
 
 const OP = 'get ECR token';

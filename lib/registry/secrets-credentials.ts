@@ -6,7 +6,7 @@ import {
   type CredentialReader,
   type Credentials,
   type IssuedCredentials,
-} from './credentials.ts';
+} from './credential-reader.ts';
 
 const OP = 'read credentials';
 /** Errors that no retry fixes. */

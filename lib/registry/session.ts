@@ -13,7 +13,7 @@ import type { UpstreamResponse, RequestContext, Transport } from './transport.ts
 
 /** How long the circuit of an unreachable mirror stays open. */
 const CIRCUIT_OPEN_MS = 30_000;
-/** Origins with tokens of their own that a host redirects to. Real registries have few. */
+/** Origins whose tokens are remembered; with more than that, all are forgotten. Real registries have few. */
 const MOST_REDIRECT_ORIGINS = 20;
 
 /** A request of the pull API for one repository. */
@@ -28,7 +28,7 @@ export interface ApiRequest {
   /** The query, with its "?". */
   readonly search?: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Statuses passed to the caller; others are thrown as errors. `hint`: passes all but 429, and retries only 429. */
+  /** Statuses passed to the caller; others are thrown as errors. `hint`: the answer is only advice (HEAD): every status but 429 is passed, and only 429 is retried. */
   readonly accepts: readonly number[] | 'hint';
   /** If false, a redirect is returned like any other answer. */
   readonly follow: boolean;
@@ -128,8 +128,8 @@ export class Session {
   }
 
   /**
-   * The authorization after a 401. If an anonymous HEAD of a manifest gets no token, GET decides. With credentials it is a
-   * refused login, and another try could lock the account.
+   * The authorization after a 401. Undefined if an anonymous HEAD of a manifest got no token: the GET that follows decides.
+   * With credentials the error is thrown, because another refused login could lock the account.
    */
   async #renewed(
     request: ApiRequest,
@@ -209,7 +209,7 @@ export class Session {
       const words = await registryWords(answer);
       return new UpstreamUnavailableError(
         request.op,
-        `${from}, where ${this.#base.host} redirected us, answered ${status}${words}`,
+        `${from}, to which ${this.#base.host} redirected us, answered ${status}${words}`,
       );
     }
     const failure = await answerFailure(request.op, answer, this.#refusal(status, sent, context));
@@ -223,8 +223,8 @@ export class Session {
 const isRateLimited = (error: unknown): error is RateLimitedError => error instanceof RateLimitedError;
 
 /**
- * Anonymous tokens for other registries that a registry redirects to, as lscr.io does to ghcr.io. Each comes from a realm that
- * this origin may name (I7), for the repository in the URL.
+ * Anonymous tokens for other registries that a registry redirects to, as lscr.io does to ghcr.io. Each is requested for the
+ * repository in the URL, from a realm that the origin may name (I7).
  */
 function redirectAuthOf(authOf: (origin: string) => Auth): RedirectAuth {
   const known = new Map<string, Auth>();

@@ -3,7 +3,8 @@ import { DeniedError, UpstreamRefusedError } from '../errors/cache-error.ts';
 import { parseJson } from '../oci/descriptor.ts';
 import type { TrustDomain } from '../reference/trust-domain.ts';
 import { discard, readBounded } from './body.ts';
-import type { Credentials, RegistryCredentials } from './credentials.ts';
+import type { RegistryCredentials } from './credentials.ts';
+import type { Credentials } from './credential-reader.ts';
 import type { HostRules } from './address.ts';
 import {
   answerFailure,

@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.ts';
 import { type Index, type Manifest, namedBlobs, parseManifest } from '../oci/manifest.ts';
 import { isIndexType } from '../oci/media-type.ts';
 import type { Repository } from '../reference/reference.ts';
-import { readBytes } from './manifest.ts';
+import { readBytes } from './stored-manifest.ts';
 import { linksThatNeed } from './needed-by.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 

@@ -30,11 +30,11 @@ interface Count {
  * a caller tries two shards. Turning a caller away writes nothing. Callers are counted by the period in which they came: the permit of a killed process is free
  * again after two periods. Only where a period ends can two callers get the last permit of a shard.
  */
-export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: string; seats: number }): WaitingRoom {
-  const { seats } = options;
+export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: string; waiting: number }): WaitingRoom {
+  const { waiting } = options;
   const table = dynamoTable(options.client, options.table);
-  const shards = Math.max(1, Math.floor(seats / MIN_PERMITS_OF_SHARD));
-  const permitsOf = (shard: number): number => Math.floor((seats + shards - 1 - shard) / shards);
+  const shards = Math.max(1, Math.floor(waiting / MIN_PERMITS_OF_SHARD));
+  const permitsOf = (shard: number): number => Math.floor((waiting + shards - 1 - shard) / shards);
   const counts = new Map<number, Count>();
 
   const countOf = async (shard: number, period: number, signal: AbortSignal): Promise<Count> => {
@@ -87,7 +87,7 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
         counts.delete(shard);
         const timeout = AbortSignal.timeout(LEAVE_MS);
         try {
-          await add({ shard, period }, -1, seats, timeout);
+          await add({ shard, period }, -1, waiting, timeout);
         } catch (error) {
           // The permit is free again after two periods.
           if (!timeout.aborted && !(error instanceof CacheError)) throw error;
@@ -106,7 +106,7 @@ export function dynamoWaitingRoom(options: { client: DynamoDBClient; table: stri
         const permit = await permitIn(shard, call);
         if (permit !== undefined) return permit;
       }
-      throw tooMany(seats);
+      throw tooMany(waiting);
     },
   };
 }

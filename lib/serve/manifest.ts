@@ -18,29 +18,8 @@ import { type Stale, staleOf } from './freshness.ts';
 import { isGone } from './gone.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 import { startJobOfManifest, startJobOfTag } from './start-job.ts';
+import { readBytes } from './stored-manifest.ts';
 import { findPointer, resolutionOf, newResolutionOf } from './tag.ts';
-
-/** The bytes of a manifest that a repository may serve, from memory or the store. Undefined where the store lost it; the loss is recorded. */
-export async function readBytes(
-  state: Serving,
-  manifest: Descriptor,
-  signal: AbortSignal,
-): Promise<Uint8Array | undefined> {
-  const { manifests, deps } = state;
-  const cached = manifests.get(manifest.digest);
-  if (cached !== undefined) return cached;
-  try {
-    const bytes = await state.share(`read ${manifest.digest}`, signal, (shared) =>
-      deps.store.read(manifest, deps.limits.manifestBytes, shared),
-    );
-    manifests.set(manifest.digest, bytes);
-    return bytes;
-  } catch (error) {
-    if (!(error instanceof ContentLostError)) throw error;
-    await deps.fetcher.markLost({ signal }, manifest.digest);
-    return undefined;
-  }
-}
 
 /** A manifest or index, byte for byte as its registry gave it. */
 export interface ServedManifest {

@@ -15,7 +15,7 @@ import { formatReference, formatRepository, type Reference, type Repository } fr
 import { staleOf } from './freshness.ts';
 import { type StoredReferrers, referrersReference } from './fetcher.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
-import { readBytes } from './manifest.ts';
+import { readBytes } from './stored-manifest.ts';
 
 export interface ServedReferrers {
   readonly index: ReferrersIndex;

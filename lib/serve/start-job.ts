@@ -11,7 +11,7 @@ import type { PullRequest } from '../pull/pull-request.ts';
 import { formatReference, type Reference, type Repository } from '../reference/reference.ts';
 import { fetchByDigest } from './fetcher.ts';
 import { linksThatNeed } from './needed-by.ts';
-import { readBytes } from './manifest.ts';
+import { readBytes } from './stored-manifest.ts';
 import { contentKey, type ServeCall, type Serving } from './serving.ts';
 
 const WHOLE = { platforms: [], alwaysPull: false, attestations: true } as const;

@@ -11,7 +11,7 @@ import { namedBlobs } from '../oci/manifest.ts';
 import { isIndexType, OCI_INDEX, OCTET_STREAM } from '../oci/media-type.ts';
 import { NO_REFERRERS_DIGEST } from '../oci/referrers.ts';
 import { requireBlobBytes } from '../pull/blob-alone.ts';
-import { mayUse } from '../pull/copier.ts';
+import { mayUse } from '../pull/presence.ts';
 import { storeManifests } from '../pull/publish.ts';
 import type { PullDeps } from '../pull/pull-request.ts';
 import { type HeldManifest, readManifest } from '../pull/read-manifest.ts';

@@ -8,6 +8,7 @@ import { definitionValues } from '../../resources/state-machine.ts';
 import { stackSettings } from '../../settings.ts';
 import { workflowDefinition } from '../../workflow.ts';
 import type { BusRule, EventPattern } from './event-bus.ts';
+import { ACCOUNT_ID } from './gateway.ts';
 import type { StackEndpoints } from '../local-stack.ts';
 import { STATE_MACHINE_ARN } from '../states/executions.ts';
 import type { Queue } from './queues.ts';
@@ -28,7 +29,6 @@ export interface Deployment {
 }
 
 export const STAGE = 'local';
-export const ACCOUNT_ID = '000000000000';
 
 /**
  * serverless.yml and the descriptions of infra/resources, from which the CloudFormation template is made, too. For the stage

@@ -8,7 +8,7 @@ import {
   type ServedCache,
   type ServedRegistry,
   tomlString,
-} from './mirror-config.ts';
+} from './served-cache.ts';
 
 /** The usual `config_path`; EKS and other distributions use the same folder. */
 const CONFIG_PATH = '/etc/containerd/certs.d';

@@ -194,7 +194,7 @@ export const deploymentSchema = z.strictObject({
   bus: described(z.nullable(z.string()), 'Name of the event bus.'),
   serve: described(
     z.strictObject({
-      front: described(z.enum(['httpApi', 'alb']), 'Its door.'),
+      front: described(z.enum(['httpApi', 'alb']), 'The AWS service in front of it.'),
       auth: described(z.enum(['none', 'basic']), 'Whether whoever pulls is asked for a login.'),
       blobEndpoint: described(
         z.nullable(z.string()),

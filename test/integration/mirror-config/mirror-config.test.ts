@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { FailureDocument } from '../../../lib/cli/output.ts';
-import type { ClientFile } from '../../../lib/cli/mirror-config/mirror-config.ts';
+import type { ClientFile } from '../../../lib/cli/mirror-config/served-cache.ts';
 import { entrepot, entrepotProcess, type Run } from '../../support/entrepot.ts';
 
 const URL_OPTION = ['--url', 'https://cache.example.test'];

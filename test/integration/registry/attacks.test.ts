@@ -7,7 +7,7 @@ import { CacheError, SlowBlobError, UpstreamUnavailableError } from '../../../li
 import { PUBLIC } from '../../../lib/reference/trust-domain.ts';
 import { openBlob } from '../../../lib/registry/blobs.ts';
 import type { Pace, RegistrySettings } from '../../../lib/registry/settings.ts';
-import { CREDENTIALS_KEPT_MS } from '../../../lib/registry/credentials.ts';
+import { CREDENTIALS_KEPT_MS } from '../../../lib/registry/credential-reader.ts';
 import { Session } from '../../../lib/registry/session.ts';
 import { Tokens, type TokenPurpose } from '../../../lib/registry/tokens.ts';
 import { HostRules } from '../../../lib/registry/address.ts';

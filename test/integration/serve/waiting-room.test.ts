@@ -41,7 +41,8 @@ describe('the waiting room', { timeout: 300_000 }, () => {
   after(() => resources.disposeAsync());
 
   /** As another process has it. */
-  const room = (seats = SEATS): WaitingRoom => dynamoWaitingRoom({ client: clientOf(), table: stack.table, seats });
+  const room = (seats = SEATS): WaitingRoom =>
+    dynamoWaitingRoom({ client: clientOf(), table: stack.table, waiting: seats });
   function clientOf(): DynamoDBClient {
     const { region, credentials } = stack;
     const client = dynamoClient({ endpoint: proxy.endpoint, region, credentials });

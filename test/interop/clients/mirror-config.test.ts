@@ -10,12 +10,8 @@ import { dirname, join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { childEnvironment, freePort } from '../../../infra/local/processes.ts';
-import {
-  type Client,
-  mirrorConfig,
-  parseCacheOrigin,
-  type ServedRegistry,
-} from '../../../lib/cli/mirror-config/mirror-config.ts';
+import { type Client, mirrorConfig } from '../../../lib/cli/mirror-config/mirror-config.ts';
+import { parseCacheOrigin, type ServedRegistry } from '../../../lib/cli/mirror-config/served-cache.ts';
 import { buildImage } from '../../support/images.ts';
 import { install } from '../install.ts';
 import { startDockerRegistry, type DockerRegistry } from '../registry/docker-registry.ts';

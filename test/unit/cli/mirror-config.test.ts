@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { CLIENTS, mirrorConfig } from '../../../lib/cli/mirror-config/mirror-config.ts';
 import {
-  CLIENTS,
-  mirrorConfig,
   parseCacheOrigin,
   prefixOf,
   type ServedCache,
   type ServedRegistry,
   tomlString,
-} from '../../../lib/cli/mirror-config/mirror-config.ts';
+} from '../../../lib/cli/mirror-config/served-cache.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
 
 const HUB: ServedRegistry = { name: 'docker.io', endpoint: new URL('https://registry-1.docker.io') };

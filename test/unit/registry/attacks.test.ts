@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { ConfigError, UpstreamRefusedError } from '../../../lib/errors/cache-error.ts';
 import { ConfiguredHosts } from '../../../lib/registry/address.ts';
 import { createConnections } from '../../../lib/registry/connector.ts';
-import type { Credentials } from '../../../lib/registry/credentials.ts';
+import type { Credentials } from '../../../lib/registry/credential-reader.ts';
 import { DockerCredentials } from '../../../lib/registry/docker-credentials.ts';
 import { clean } from '../../../lib/registry/failure.ts';
 import { parseRetryAfterMs } from '../../../lib/registry/retry.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { ConfigError } from '../../../lib/errors/cache-error.ts';
-import type { Credentials, IssuedCredentials } from '../../../lib/registry/credentials.ts';
+import type { Credentials, IssuedCredentials } from '../../../lib/registry/credential-reader.ts';
 import { DockerCredentials } from '../../../lib/registry/docker-credentials.ts';
 import { parseEcrHost } from '../../../lib/registry/settings.ts';
 

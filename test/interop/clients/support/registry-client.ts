@@ -3,7 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { childEnvironment } from '../../../../infra/local/processes.ts';
-import { type Client, mirrorConfig, type ServedRegistry } from '../../../../lib/cli/mirror-config/mirror-config.ts';
+import { type Client, mirrorConfig } from '../../../../lib/cli/mirror-config/mirror-config.ts';
+import { type ServedRegistry } from '../../../../lib/cli/mirror-config/served-cache.ts';
 import type { Door } from './served-cache.ts';
 
 /** A cold pull of 300 MB at 10 MB/s takes half a minute. */

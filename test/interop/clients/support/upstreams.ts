@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ServedRegistry } from '../../../../lib/cli/mirror-config/mirror-config.ts';
+import type { ServedRegistry } from '../../../../lib/cli/mirror-config/served-cache.ts';
 import { startUpstream, type TestUpstream } from '../../../support/upstream/upstream.ts';
 import { startDockerRegistry, type DockerRegistry } from '../../registry/docker-registry.ts';
 import { startTokenServer, type TokenServer } from '../../token-server.ts';
