@@ -37,15 +37,28 @@ const PER = 1_000;
 
 /** docs/cost.md, before it is formatted. */
 export function costPage(table: PriceTable, counts: Counts): string {
-  return [
-    intro(table, counts),
+  const sections = [
     perThousand(table, counts),
     requestCounts(counts),
     months(table, counts),
     assumed(counts),
     priceList(table),
-  ].join('\n\n');
+  ];
+  const [title = '', ...introduction] = intro(table, counts).split('\n');
+  return [title, contentsOf(sections), introduction.join('\n'), ...sections].join('\n\n');
 }
+
+/** Links to the sections, by the anchors that GitHub gives them. */
+const contentsOf = (sections: readonly string[]): string =>
+  ['**Contents**', '', ...sections.map(headingOf).map((heading) => `- [${heading}](#${slugOf(heading)})`)].join('\n');
+
+const headingOf = (section: string): string => (section.split('\n', 1)[0] ?? '').replace('## ', '');
+
+const slugOf = (heading: string): string =>
+  heading
+    .toLowerCase()
+    .replace(/[^\w -]/g, '')
+    .replaceAll(' ', '-');
 
 const tableOf = (heads: readonly string[], rows: readonly (readonly string[])[]): string =>
   [heads, heads.map((_, i) => (i === 0 ? '---' : '--:')), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
@@ -176,8 +189,8 @@ A stack that nobody asks costs ${dollars(sumOf(idleBill(table, counts), BASE_LIN
 What the figures do not show:
 
 - **ECR pull-through** is there already, and its requests cost nothing. It knows a list of upstreams, asks them again at most once a day, and stores at ${(table.prices.ecrGbMonth.usd / table.prices.s3GbMonth.usd).toFixed(1)} times the price.
-- **The server** is one machine in one zone with two burstable cores and a disk that is as large as its content: when it is down, nothing is pulled. Somebody updates and watches it; that is not in its price.
-- **Entrepot** stores each blob once for all repositories. A client that pulls a cached image makes ${PULL_REQUESTS.pings + PULL_REQUESTS.tags + PULL_REQUESTS.manifests} requests and one for each blob, which it then reads from the bucket; one that has most layers already makes few. With a load balancer as the door its hours and capacity units take the place of the HTTP API's requests; they are not in the table. Functions are in no VPC, so there is no NAT gateway to pay.`;
+- **The server** is one machine in one zone with two burstable cores and a disk that is as large as its content: when it is down, nothing is pulled. The work of updating and watching it is not in its price.
+- **Entrepot** stores each blob once for all repositories. A client that pulls a cached image makes ${PULL_REQUESTS.pings + PULL_REQUESTS.tags + PULL_REQUESTS.manifests} requests and one for each blob, which it then reads from the bucket; one that has most layers already makes few. With a load balancer as the endpoint its hours and capacity units take the place of the HTTP API's requests; they are not in the table. Functions are in no VPC, so there is no NAT gateway to pay.`;
 }
 
 function assumed(counts: Counts): string {
@@ -208,7 +221,7 @@ export const COST_PAGE = fileURLToPath(new URL('../../docs/cost.md', import.meta
 export async function renderCostPage(): Promise<string> {
   const [prices, counts] = await Promise.all(['prices.json', 'counts.json'].map(readJson));
   const page = costPage(prices as PriceTable, counts as Counts);
-  return await format(page, { ...(await resolveConfig(COST_PAGE)), parser: 'markdown' });
+  return await format(page, { ...(await resolveConfig(COST_PAGE)), parser: 'markdown', proseWrap: 'always' });
 }
 
 const readJson = async (name: string): Promise<unknown> =>
