@@ -14,7 +14,7 @@ import { controlOf } from './control.ts';
 import { startCore } from './core.ts';
 import { readDeployment } from './deployment.ts';
 import { ACCOUNT_ID } from './gateway.ts';
-import { openEndpoint } from './door.ts';
+import { openEndpoint } from './endpoint.ts';
 import { parseLocalCaller } from './gateway.ts';
 import { startS3Events } from './s3-events.ts';
 import { startScheduler } from './scheduler.ts';
@@ -91,12 +91,12 @@ export async function startApplication(options: LocalApplicationOptions): Promis
   const scheduler = resources.use(startScheduler(schedules, deliveries));
   const control = controlOf(functions, scheduler, events, activity);
   const { routes } = deployment.service;
-  const door = resources.use(await openEndpoint({ port, routes, functions, caller, control, activity }));
+  const endpoint = resources.use(await openEndpoint({ port, routes, functions, caller, control, activity }));
   const shown = join(folder, ENVIRONMENT);
   writePrivate(shown, environment);
   resources.defer(() => rmSync(shown, { force: true }));
   const running = resources.move();
-  return { origin: door.origin, environment, [Symbol.asyncDispose]: () => running.disposeAsync() };
+  return { origin: endpoint.origin, environment, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
 const LOCK = 'application.lock';

@@ -3,7 +3,7 @@ import type { EventBus } from './event-bus.ts';
 import type { Functions } from './functions.ts';
 import { type GatewayAnswer, gatewayMessage } from './gateway.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { Control } from './door.ts';
+import type { Control } from './endpoint.ts';
 
 const FIRE = /^\/_local\/schedules\/([^/]+)$/;
 

@@ -8,7 +8,7 @@ import { CHECK_GROUPS } from '../../../lib/doctor/doctor.ts';
 import { startFaultProxy, type FaultAction, type FaultProxy } from '../../support/http-fault-proxy.ts';
 import { NAME, startLyingDoor, TAG, type LyingDoor } from './registry-bench.ts';
 import { registryContentTests } from './registry-content-suite.ts';
-import { registryDoorTests } from './registry-door-suite.ts';
+import { registryDoorTests } from './registry-endpoint-suite.ts';
 import { doctor, doctorProcess } from './run-doctor.ts';
 
 const SAMPLE = `${NAME}:${TAG}`;

@@ -16,7 +16,7 @@ import { until } from '../../support/until.ts';
 import { startUpstream, times, when, type Action, type TestUpstream } from '../../support/upstream/upstream.ts';
 import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts';
 import { upstreamFetcher } from '../../../lib/serve/upstream-fetcher.ts';
-import { doorOf, quietCall } from './door-under-test.ts';
+import { doorOf, quietCall } from './transport-under-test.ts';
 import { errorOf, refusalOf, REGISTRY, startServeBench, type ServeBench, type Told } from './serve-bench.ts';
 
 /** Anyone on the internet can have what it gives. */

@@ -13,7 +13,7 @@ import { rowsOf } from '../../support/table-rows.ts';
 import { operationsOf } from '../../support/table-under-test.ts';
 import { until } from '../../support/until.ts';
 import { when } from '../../support/upstream/upstream.ts';
-import { doorOf, quietCall, type DoorOptions } from './door-under-test.ts';
+import { doorOf, type DoorOptions, quietCall } from './transport-under-test.ts';
 import { REGISTRY, startServeBench, type ServeBench } from './serve-bench.ts';
 
 const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';

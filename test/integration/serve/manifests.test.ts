@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { multiArchImage, noiseImage, type Image } from '../../support/images.ts';
-import { doorOf } from './door-under-test.ts';
+import { doorOf } from './transport-under-test.ts';
 import { refusalOf, startServeBench, type ServeBench } from './serve-bench.ts';
 
 const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';

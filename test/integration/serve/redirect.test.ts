@@ -6,7 +6,7 @@ import { noise, noiseImage, upstreamImage } from '../../support/images.ts';
 import { loseContent } from '../../support/lost-content.ts';
 import { until } from '../../support/until.ts';
 import { times, when, type Action, type TestUpstream } from '../../support/upstream/upstream.ts';
-import { doorOf } from './door-under-test.ts';
+import { doorOf } from './transport-under-test.ts';
 import {
   LAYER_BYTES,
   layerOf,

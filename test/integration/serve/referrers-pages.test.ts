@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
 import type { RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
 import { noiseImage } from '../../support/images.ts';
-import { doorOf } from './door-under-test.ts';
+import { doorOf } from './transport-under-test.ts';
 import { startServeBench, type ServeBench } from './serve-bench.ts';
 
 const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { openEndpoint } from '../../../infra/local/app/door.ts';
+import { openEndpoint } from '../../../infra/local/app/endpoint.ts';
 import { parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import { apiEvent } from '../../support/api-event.ts';

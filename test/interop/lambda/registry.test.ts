@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
-import { openEndpoint, type LocalEndpoint } from '../../../infra/local/app/door.ts';
+import { type LocalEndpoint, openEndpoint } from '../../../infra/local/app/endpoint.ts';
 import { parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { TOKEN_USER } from '../../../lib/access/users.ts';
 import type { Digest } from '../../../lib/oci/digest.ts';

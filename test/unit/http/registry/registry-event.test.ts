@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { BASIC_CHALLENGE, parseBasic } from '../../../../lib/access/basic.ts';
 import { UnauthenticatedError } from '../../../../lib/errors/cache-error.ts';
 import { eventTransport, unknownEvent } from '../../../../lib/http/registry/registry-event.ts';
-import { alb, ANSWERS, cameTo, doorOf, httpApi, PATH } from '../../../support/door-events.ts';
+import { alb, ANSWERS, cameTo, doorOf, httpApi, PATH } from '../../../support/transport-events.ts';
 
 describe('an HTTP API', () => {
   test('gives method, path, query and headers', () => {

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { sendAnswer } from '../../../lib/http/send-answer.ts';
 import { clientText } from '../../../lib/telemetry/logger.ts';
+import { closeServer } from '../processes.ts';
 import type { Activity, ActivityFields } from './activity.ts';
-import { FunctionFailedError, ThrottledError, type Functions } from './functions.ts';
+import { FunctionFailedError, type Functions, ThrottledError } from './functions.ts';
 import {
   findRoute,
   gatewayAnswer,
@@ -21,8 +23,6 @@ import {
 } from './gateway.ts';
 import { readBounded, TooLongError } from './read-bounded.ts';
 import { MAX_PAYLOAD_BYTES } from './runtime-api.ts';
-import { sendAnswer } from '../../../lib/http/send-answer.ts';
-import { closeServer } from '../processes.ts';
 
 /** Answers paths under `/_local/`: inspects and controls the application. */
 export type Control = (method: string, path: string) => GatewayAnswer | undefined;

@@ -1,5 +1,5 @@
-import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
 import type { RegistryAnswer } from '../../../lib/http/registry/open-registry.ts';
+import { answerRegistry, type RegistryApi } from '../../../lib/http/registry/registry-api.ts';
 import type { Fetcher } from '../../../lib/serve/fetcher.ts';
 import { type ServeCall, serving } from '../../../lib/serve/serving.ts';
 import type { ServeSettings } from '../../../lib/serve/settings.ts';

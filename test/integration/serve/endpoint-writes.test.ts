@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { application } from '../../../infra/application.ts';
 import { packageConfig } from '../../../infra/packaging/inputs.ts';
@@ -11,11 +11,11 @@ import { answerFetch, remoteFetcher } from '../../../lib/serve/fetch-document.ts
 import { upstreamFetcher } from '../../../lib/serve/upstream-fetcher.ts';
 import { openCache } from '../../support/cache.ts';
 import { inputOf, itemsOf, operationOf } from '../../support/dynamo-wire.ts';
-import { startFaultProxy, type FaultProxy, type FaultRequest } from '../../support/http-fault-proxy.ts';
+import { type FaultProxy, type FaultRequest, startFaultProxy } from '../../support/http-fault-proxy.ts';
 import { multiArchImage } from '../../support/images.ts';
 import { LITTLE } from '../../support/packaged-config.ts';
-import { quietCall } from './door-under-test.ts';
-import { REGISTRY, startServeBench, type ServeBench } from './serve-bench.ts';
+import { REGISTRY, type ServeBench, startServeBench } from './serve-bench.ts';
+import { quietCall } from './transport-under-test.ts';
 
 /** An action of IAM on DynamoDB, and the partition that it meets. */
 interface Access {

@@ -5,8 +5,8 @@ import { outputOn } from '../../../lib/cli/output.ts';
 import { SkipError } from '../../../lib/doctor/check.ts';
 import { CHECK_GROUPS } from '../../../lib/doctor/doctor.ts';
 import { captured } from '../../support/entrepot.ts';
-import { startFaultProxy, type FaultAnswer, type FaultRequest } from '../../support/http-fault-proxy.ts';
-import { errors, INDEX, NAME, OURS, REGISTRY_IDS, TAG, type Lie, type LyingDoor } from './registry-bench.ts';
+import { type FaultAnswer, type FaultRequest, startFaultProxy } from '../../support/http-fault-proxy.ts';
+import { errors, INDEX, type Lie, type LyingDoor, NAME, OURS, REGISTRY_IDS, TAG } from './registry-bench.ts';
 
 /*
  * The real registry endpoint behind a door that lies: every check holds without the lie, and none with it.

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { createServer, request, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import { createServer, type IncomingMessage, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { openEndpoint, type LocalEndpoint } from '../../../infra/local/app/door.ts';
+import { type LocalEndpoint, openEndpoint } from '../../../infra/local/app/endpoint.ts';
 import { type GatewayEvent, parseLocalCaller } from '../../../infra/local/app/gateway.ts';
 import { startToys, type ToyFunctions } from '../../support/toy-functions.ts';
 
