@@ -72,7 +72,9 @@ describe('the waiting room', { timeout: 300_000 }, () => {
     });
   }
 
-  test('a seat that cannot be given back in time is a warning, and no failure of the request', async () => {
+  test('a permit that cannot be given back in time is a warning, and no failure of the request', async (context) => {
+    // Whether the permit is taken for good depends on when the held request is dropped: in a period of its own no other test meets it.
+    context.mock.timers.enable({ apis: ['Date'], now: Date.now() + 10_800_000 });
     warnings.length = 0;
     const seat = await room().enter(call);
     const gate = Promise.withResolvers<undefined>();
