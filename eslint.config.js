@@ -214,7 +214,7 @@ export default tseslint.config(
   },
   { files: ['functions/**'], rules: restrict(awsClients, undici) },
   {
-    files: ['lib/config/**', 'infra/**', 'test/**', 'lib/cli/entrepot.js', 'lib/cli/credential-helper/settings.ts'],
+    files: ['lib/config/**', 'infra/**', 'test/**', 'lib/cli/entrepot.js', 'lib/config/credential-helper.ts'],
     rules: { 'no-restricted-properties': 'off' },
   },
   {

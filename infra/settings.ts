@@ -92,7 +92,7 @@ export function stackSettings(
   const matching = (name: ParameterName, pattern: RegExp, form: string): string | undefined => {
     const value = text(name);
     if (value === undefined || pattern.test(value)) return value;
-    problems.push(`${name}: ${JSON.stringify(value)} is none; write ${form}`);
+    problems.push(`${name}: ${JSON.stringify(value)} is not valid; write ${form}`);
     return undefined;
   };
   const whole = (name: ParameterName, usual: number, min: number, max: number): number => {
@@ -106,7 +106,7 @@ export function stackSettings(
     const items = (text(name) ?? '').split(',').map((item) => item.trim());
     const given = items.filter((item) => item !== '');
     for (const item of given) {
-      if (!pattern.test(item)) problems.push(`${name}: ${JSON.stringify(item)} is none; write ${form}`);
+      if (!pattern.test(item)) problems.push(`${name}: ${JSON.stringify(item)} is not valid; write ${form}`);
     }
     return given;
   };

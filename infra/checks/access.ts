@@ -202,7 +202,7 @@ const isRegistryRoute = ({ properties }: Found): boolean =>
 export const loadBalancersAreInside = (template: Template): readonly string[] => [
   ...unless(
     ofType(template, 'AWS::ElasticLoadBalancingV2::LoadBalancer'),
-    'faces the internet, or anybody, or takes headers that are none',
+    'faces the internet, has no security group, or accepts invalid headers',
     ({ properties }) =>
       properties.Scheme === 'internal' &&
       listOf(properties.SecurityGroups).length > 0 &&

@@ -63,7 +63,7 @@ export function bucketPolicy(bucketArn: Value, objectsArn: (prefix: string) => V
         Condition: { Bool: { 'aws:SecureTransport': 'false' } },
       },
       {
-        // Content and plans are never overwritten (I1), whoever writes. Parts of uploads are s3:PutObject, too, but create no object and take no
+        // Content and plans are never overwritten (I1), by any writer. Parts of uploads are s3:PutObject, too, but create no object and take no
         // condition: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
         Sid: 'CreateOnly',
         Effect: 'Deny',

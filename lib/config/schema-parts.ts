@@ -45,14 +45,16 @@ export const parsed = <T>(what: string, parse: (value: string) => T) =>
 export const list = <T extends z.ZodType>(item: T, example: string) =>
   z.array(item, expected(`a list, for example ${example}`)).max(1000, 'has more than 1000 entries');
 
-/** The problems, one per unknown key. At the top level, the message lists the known keys. */
-export function issuesOf(error: z.ZodError, knownKeys: readonly string[]): { path: PropertyKey[]; message: string }[] {
+/** The problems, one per unknown key. `knownKeys` are those of the top level, where the schema's own message does not list them ({@link mapOf} does). */
+export function issuesOf(error: z.ZodError, knownKeys?: readonly string[]): { path: PropertyKey[]; message: string }[] {
   return error.issues.flatMap((issue) =>
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => ({
           path: [...issue.path, key],
           message:
-            issue.path.length > 0 ? issue.message : `${issue.message}; the known ones are ${knownKeys.join(', ')}`,
+            issue.path.length > 0 || knownKeys === undefined
+              ? issue.message
+              : `${issue.message}; the known ones are ${knownKeys.join(', ')}`,
         }))
       : [{ path: issue.path, message: issue.message }],
   );

@@ -211,7 +211,7 @@ export function warmupsOf(section: unknown, registries: WarmupRegistries, found:
     }
     const checked = schema.safeParse(one);
     if (!checked.success) {
-      for (const { path, message } of issuesOf(checked.error, [])) found.add(['warmups', name, ...path], message);
+      for (const { path, message } of issuesOf(checked.error)) found.add(['warmups', name, ...path], message);
       return [];
     }
     const { schedule, timeZone, parallel, images } = checked.data;

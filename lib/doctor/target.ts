@@ -99,7 +99,7 @@ export function askApi(
   return requests.plain({ ...http, headers: { ...http.headers, authorization: `Bearer ${token}` } }, signal);
 }
 
-/** What docs/openapi.json says, as far as it is used here: from whoever answers at the URL. */
+/** What docs/openapi.json says, as far as it is used here. Anything may answer at the URL. */
 const deploymentSchema = z.object({
   version: z.string(),
   region: z.nullable(z.string()),

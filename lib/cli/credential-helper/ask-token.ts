@@ -2,7 +2,7 @@ import { type HttpAnswer, requestsIn, sdkRegion } from '../../doctor/sigv4-reque
 import { regionOf } from '../../doctor/target.ts';
 import { CacheError } from '../../errors/cache-error.ts';
 import type { TokenDocument } from '../../http/control/deployment.ts';
-import { type HelperSettings, isPlainLoopback } from './settings.ts';
+import { type HelperSettings, isPlainLoopback } from '../../config/credential-helper.ts';
 
 /**
  * A new password for the registry endpoint, from `POST /v1/token` of the configured URL, signed with the credentials that the AWS SDK finds. Redirects are not

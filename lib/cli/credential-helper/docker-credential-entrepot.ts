@@ -2,7 +2,7 @@ import manifest from '../../../package.json' with { type: 'json' };
 import { CacheError } from '../../errors/cache-error.ts';
 import { readInput } from '../hash-password.ts';
 import { askToken } from './ask-token.ts';
-import { helperSettings, type HelperSettings, hostOf } from './settings.ts';
+import { helperSettings, type HelperSettings, hostOf } from '../../config/credential-helper.ts';
 
 /*
  * docker-credential-entrepot: a credential helper for docker, podman, skopeo, crane and other clients of the protocol of

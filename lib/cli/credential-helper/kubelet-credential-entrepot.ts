@@ -1,7 +1,7 @@
 import { CacheError, InvalidRequestError } from '../../errors/cache-error.ts';
 import { readInput } from '../hash-password.ts';
 import { askToken } from './ask-token.ts';
-import { helperSettings, type HelperSettings, hostOf } from './settings.ts';
+import { helperSettings, type HelperSettings, hostOf } from '../../config/credential-helper.ts';
 
 /*
  * kubelet-credential-entrepot: an image credential provider of the kubelet,

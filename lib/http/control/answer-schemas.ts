@@ -195,7 +195,7 @@ export const deploymentSchema = z.strictObject({
   serve: described(
     z.strictObject({
       front: described(z.enum(['httpApi', 'alb']), 'The AWS service in front of it.'),
-      auth: described(z.enum(['none', 'basic']), 'Whether whoever pulls is asked for a login.'),
+      auth: described(z.enum(['none', 'basic']), 'Whether clients must log in to pull.'),
       blobEndpoint: described(
         z.nullable(z.string()),
         "Where clients are sent for blobs. Null where that is S3's own address of the bucket.",
@@ -213,7 +213,7 @@ export const tokenSchema = z.strictObject({
   expiresAt: time,
 });
 
-/** The document of each answer that is no problem, by operation and status; `undefined` where there is none. */
+/** The document of each answer that is not a problem, by operation and status; `undefined` where there is none. */
 export const ANSWERS = {
   pull: { 200: receiptSchema, 202: pullSchema },
   findPull: { 200: pullSchema },

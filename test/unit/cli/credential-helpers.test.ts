@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import type { askToken } from '../../../lib/cli/credential-helper/ask-token.ts';
 import { answerDocker } from '../../../lib/cli/credential-helper/docker-credential-entrepot.ts';
 import { answerKubelet } from '../../../lib/cli/credential-helper/kubelet-credential-entrepot.ts';
-import { helperSettings } from '../../../lib/cli/credential-helper/settings.ts';
+import { helperSettings } from '../../../lib/config/credential-helper.ts';
 import { InvalidRequestError } from '../../../lib/errors/cache-error.ts';
 
 const settings = helperSettings({

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { helperSettings, hostOf } from '../../../lib/cli/credential-helper/settings.ts';
+import { helperSettings, hostOf } from '../../../lib/config/credential-helper.ts';
 import { inboundOf, type InboundTarget } from '../../../lib/config/serve.ts';
 import { storeOf } from '../../../lib/config/environment.ts';
 import { problems } from '../../../lib/config/problems.ts';

@@ -241,7 +241,10 @@ describe('warmups', () => {
     assertProblem({ warmups: [one] }, /^warmups: expected a map of warm-ups, .* found a list/);
     assertProblem({ warmups: { nightly: null } }, /^warmups\.nightly: expected a map, found nothing/);
     assertProblem(warmup({ parallel: 0 }), /parallel: 0 is out of range; write a whole number from 1 to 50/);
-    assertProblem(warmup({ timezone: 'UTC' }), /nightly\.timezone: unknown key; the known ones are schedule, timeZone/);
+    assertProblem(
+      warmup({ timezone: 'UTC' }),
+      /nightly\.timezone: unknown key; the known ones are schedule, timeZone, parallel, images$/m,
+    );
   });
 
   test('all problems at once', () => {

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
-import type { Environment } from '../../config/config.ts';
-import { readTextFile, UnreadableFileError } from '../../config/read-file.ts';
-import { ConfigError } from '../../errors/cache-error.ts';
+import { ConfigError } from '../errors/cache-error.ts';
+import type { Environment } from './config.ts';
+import { readTextFile, UnreadableFileError } from './read-file.ts';
 
 /** The settings of a credential helper: which API issues the passwords, and which registries get them. */
 export interface HelperSettings {
